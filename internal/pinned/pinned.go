@@ -1,0 +1,43 @@
+//go:build pinned
+
+// Package pinned keeps modules in go.mod until the code that needs them is here.
+package pinned
+
+import (
+	_ "github.com/alicebob/miniredis/v2"
+	_ "github.com/bsm/redislock"
+	_ "github.com/dolthub/go-mysql-server"
+	_ "github.com/dolthub/go-mysql-server/memory"
+	_ "github.com/dolthub/go-mysql-server/server"
+	_ "github.com/go-json-experiment/json"
+	_ "github.com/go-redis/redis_rate/v10"
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/hashicorp/golang-lru/v2/expirable"
+	_ "github.com/johannesboyne/gofakes3"
+	_ "github.com/johannesboyne/gofakes3/backend/s3mem"
+	_ "github.com/makiuchi-d/gozxing/qrcode"
+	_ "github.com/maypok86/otter/v2"
+	_ "github.com/medivhzhan/weapp/v3"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/prometheus/client_golang/prometheus/promauto"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/redis/go-redis/v9"
+	_ "github.com/skip2/go-qrcode"
+	_ "github.com/spf13/cobra"
+	_ "github.com/zeromicro/go-zero/core/stores/sqlc"
+	_ "github.com/zeromicro/go-zero/rest"
+	_ "github.com/zeromicro/go-zero/zrpc"
+	_ "go.opentelemetry.io/otel"
+	_ "gocloud.dev/blob/fileblob"
+	_ "gocloud.dev/blob/memblob"
+	_ "gocloud.dev/blob/s3blob"
+	_ "golang.org/x/image/webp"
+	_ "golang.org/x/image/draw"
+	_ "golang.org/x/sync/singleflight"
+	_ "golang.org/x/time/rate"
+	_ "golang.org/x/crypto/x509roots/fallback"
+	_ "google.golang.org/grpc"
+	_ "modernc.org/sqlite"
+)
