@@ -1,0 +1,178 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/jpeg"
+	"image/png"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/skip2/go-qrcode"
+)
+
+// DefaultPage is the page that a code without one opens.
+const DefaultPage = "pages/index/index"
+
+const (
+	maxScene     = 32   // characters
+	maxPage      = 1024 // bytes; WeChat names no number, and more does not fit a readable code
+	minWidth     = 280  // pixels, as maxWidth and defaultWidth
+	maxWidth     = 1280
+	defaultWidth = 430
+)
+
+var sceneAlphabet = regexp.MustCompile("^[0-9A-Za-z!#$&'()*+,/:;=?@._~-]*$")
+
+// CodeText returns what a scanner reads from the code of that page and scene: the path by which the mini program opens,
+// "pages/index/index?scene=" and the scene, percent-encoded as the mini program gets it in onLoad. An empty page is DefaultPage.
+func CodeText(page, scene string) string {
+	if page == "" {
+		page = DefaultPage
+	}
+	return page + "?scene=" + url.QueryEscape(scene)
+}
+
+// component is one of a line colour's three, 0 to 255, which WeChat takes as a number or as its decimal digits.
+type component uint8
+
+func (c *component) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseUint(strings.Trim(string(b), `"`), 10, 8)
+	if err != nil {
+		return errArgs
+	}
+	*c = component(n)
+	return nil
+}
+
+type codeRequest struct {
+	Scene      any    `json:"scene"` // a string, or else 40169
+	Page       string `json:"page"`
+	CheckPath  *bool  `json:"check_path"`
+	EnvVersion string `json:"env_version"`
+	Width      *int   `json:"width"`
+	AutoColor  bool   `json:"auto_color"`
+	LineColor  struct {
+		R component `json:"r"`
+		G component `json:"g"`
+		B component `json:"b"`
+	} `json:"line_color"`
+	IsHyaline bool `json:"is_hyaline"`
+}
+
+// unlimitedCode is POST /wxa/getwxacodeunlimit.
+func (s *Simulator) unlimitedCode(c *call) (answer, error) {
+	s.mu.Lock()
+	admitted := s.qrcodes.take(c.now, time.Minute, s.opts.Limits.QRCodesPerMinute)
+	s.mu.Unlock()
+	if !admitted {
+		return answer{}, errQuota
+	}
+	var req codeRequest
+	if err := json.Unmarshal(c.body, &req); err != nil {
+		if code := errcode(0); errors.As(err, &code) {
+			return answer{}, code
+		}
+		return answer{}, errDataFormat
+	}
+	if err := s.checkCode(&req); err != nil {
+		return answer{}, err
+	}
+	return drawCode(&req)
+}
+
+// checkCode judges the arguments and fills in the defaults.
+func (s *Simulator) checkCode(req *codeRequest) error {
+	scene, ok := req.Scene.(string)
+	n := utf8.RuneCountInString(scene)
+	checkPath := req.CheckPath == nil || *req.CheckPath
+	switch {
+	case !ok || n < 1 || n > maxScene:
+		return errSceneLength
+	case !sceneAlphabet.MatchString(scene):
+		return errScene
+	case !validPage(req.Page):
+		return errPage
+	case checkPath && req.Page != "" && s.opts.Pages != nil && !slices.Contains(s.opts.Pages, req.Page):
+		return errPage
+	}
+	switch req.EnvVersion {
+	case "", "release", "trial", "develop":
+	default:
+		return errArgs
+	}
+	if req.Width == nil {
+		req.Width = new(int)
+		*req.Width = defaultWidth
+	}
+	if *req.Width < minWidth || *req.Width > maxWidth {
+		return errArgs
+	}
+	return nil
+}
+
+// validPage takes the empty page, and a path with no leading slash and no query.
+func validPage(page string) bool {
+	return len(page) <= maxPage && utf8.ValidString(page) && !strings.HasPrefix(page, "/") &&
+		!strings.ContainsFunc(page, func(r rune) bool {
+			return r == '?' || r == '#' || unicode.IsSpace(r) || unicode.IsControl(r)
+		})
+}
+
+// drawCode makes the image: a QR code (WeChat's own is round, and no library reads that) as wide as asked, white around,
+// JPEG or, with is_hyaline, PNG on nothing. The same request makes the same bytes.
+func drawCode(req *codeRequest) (answer, error) {
+	qr, err := qrcode.New(CodeText(req.Page, req.Scene.(string)), qrcode.Medium)
+	if err != nil {
+		return answer{}, fmt.Errorf("drawing a QR code: %w", err)
+	}
+	modules := qr.Bitmap() // with its quiet zone
+	width := *req.Width
+	scale := width / len(modules)
+	if scale < 1 {
+		return answer{}, errPage
+	}
+	ink := color.RGBA{uint8(req.LineColor.R), uint8(req.LineColor.G), uint8(req.LineColor.B), 255}
+	if req.AutoColor {
+		ink = color.RGBA{0x1a, 0x6d, 0x3b, 255} // a dark green, for the colour that WeChat would choose
+	}
+	img := image.NewRGBA(image.Rect(0, 0, width, width))
+	if !req.IsHyaline {
+		draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
+	}
+	margin := (width - scale*len(modules)) / 2
+	for y, row := range modules {
+		for x, dark := range row {
+			if dark {
+				at := image.Rect(0, 0, scale, scale).Add(image.Pt(margin+x*scale, margin+y*scale))
+				draw.Draw(img, at, image.NewUniform(ink), image.Point{}, draw.Src)
+			}
+		}
+	}
+	var buf bytes.Buffer
+	if req.IsHyaline {
+		enc := png.Encoder{CompressionLevel: png.BestSpeed}
+		err = enc.Encode(&buf, img)
+	} else {
+		err = jpeg.Encode(&buf, img, nil)
+	}
+	if err != nil {
+		return answer{}, fmt.Errorf("encoding a QR code: %w", err)
+	}
+	contentType := "image/jpeg"
+	if req.IsHyaline {
+		contentType = "image/png"
+	}
+	return answer{contentType: contentType, body: buf.Bytes()}, nil
+}
