@@ -1,0 +1,81 @@
+// Command dumpschema migrates an empty MariaDB and writes its wx_userinfo table as SQL, from which goctl generates the model. `make gen`
+// runs it; nothing else does. What servers of different versions print differently is taken out, so that the file changes only with the
+// migrations.
+//
+//	go run ./model/internal/dumpschema model/schema.sql
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv"
+	"shares/model/migrations"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: dumpschema FILE")
+		os.Exit(2)
+	}
+	if err := run(context.Background(), os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "dumpschema:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, file string) (err error) {
+	server, err := testenv.StartMariaDB(testenv.Volatile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	name, err := server.CreateDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	schema, err := dump(ctx, server.DSN(name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(schema), 0o644)
+}
+
+const header = "-- Written by model/internal/dumpschema from model/migrations. DO NOT EDIT.\n\n"
+
+// dump migrates the database, which is empty, and returns the contents of schema.sql.
+func dump(ctx context.Context, dsn string) (_ string, err error) {
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := migrations.Migrate(ctx, db, migrations.MySQL); err != nil {
+		return "", err
+	}
+	var table, ddl string
+	if err := db.QueryRowContext(ctx, "SHOW CREATE TABLE `wx_userinfo`").Scan(&table, &ddl); err != nil {
+		return "", fmt.Errorf("read the table: %w", err)
+	}
+	return header + normalise(ddl) + ";\n", nil
+}
+
+var (
+	intWidth      = regexp.MustCompile(`\b((?:small|medium|big)?int)\(\d+\)`) // MySQL 8 prints none; tinyint(1) is a bool and stays
+	quotedNumber  = regexp.MustCompile(`DEFAULT '(-?\d+)'`)                   // MySQL quotes numbers, MariaDB does not
+	tableOptions  = regexp.MustCompile(`(?m)^\) ENGINE=.*$`)                  // order and defaults differ, and AUTO_INCREMENT may be there
+	utf8mb4Column = regexp.MustCompile(` (?:CHARACTER SET utf8mb4 )?COLLATE utf8mb4_unicode_ci`)
+)
+
+func normalise(ddl string) string {
+	ddl = intWidth.ReplaceAllString(ddl, "$1")
+	ddl = quotedNumber.ReplaceAllString(ddl, "DEFAULT $1")
+	ddl = utf8mb4Column.ReplaceAllString(ddl, "")
+	return tableOptions.ReplaceAllString(ddl, ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci")
+}

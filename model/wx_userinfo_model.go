@@ -1,0 +1,293 @@
+package model
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/zeromicro/go-zero/core/stores/cache"
+	"github.com/zeromicro/go-zero/core/stores/sqlc"
+	"github.com/zeromicro/go-zero/core/stores/sqlx"
+)
+
+var _ WxUserinfoModel = (*customWxUserinfoModel)(nil)
+
+type (
+	// WxUserinfoModel reads and writes users. It leaves out the generated Insert and Update: those write whole rows, and of two updates at
+	// once the later would undo the earlier.
+	WxUserinfoModel interface {
+		// FindOne returns the user with the id, through the cache, or ErrNotFound. The row may be shared: it is not to be changed.
+		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
+		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
+		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
+		// Register returns the user with u.Openid, and makes it first if there is none; created says that this call did. However many
+		// calls race for one openid, there is one row, and created is true for one of them. An existing row is not changed.
+		Register(ctx context.Context, u NewUser) (row *WxUserinfo, created bool, err error)
+		// UpdateProfile sets the fields given in p and leaves the others as they are, in one statement. It returns ErrNotFound if there is
+		// no user with both the id and the session epoch: a session that was revoked meanwhile writes nothing. Without any field it writes
+		// nothing, checks nothing and returns nil.
+		UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error
+		// Touch notes a login now, and the unionid if one is given. It returns ErrNotFound if there is no such user.
+		Touch(ctx context.Context, id int64, unionid *string) error
+		// SetEpoch gives the user another session epoch, best one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
+		// there is no such user.
+		SetEpoch(ctx context.Context, id, epoch int64) error
+		// SetAdmin sets what only the operator may, as UpdateProfile does for the rest. It returns ErrNotFound if there is no such user.
+		SetAdmin(ctx context.Context, id int64, a Admin) error
+		// Delete removes the user, or returns ErrNotFound. The id is not given to another user.
+		Delete(ctx context.Context, id int64) error
+		// NewEpoch returns a random session epoch, never 0.
+		NewEpoch() (int64, error)
+	}
+
+	// NewUser is what is known of a user at the first login. The other columns take their defaults from the schema.
+	NewUser struct {
+		Openid   string // 1 to 64 printable ASCII characters
+		Unionid  string // empty if WeChat tells none
+		Capacity int64  // how many entries the user may keep
+	}
+
+	// Profile is a change of what users may set themselves; nil fields stay as they are. Limits are the caller's to check: MySQL refuses
+	// what does not fit its columns, SQLite takes everything.
+	Profile struct {
+		NickName, AvatarUrl, Gender, City, Province, Country, Language, Phone *string
+		Rg, Only20                                                            *bool
+	}
+
+	// Admin is a change of what only the operator may set; nil fields stay as they are.
+	Admin struct {
+		Vip      *bool
+		Group    *string
+		Capacity *int64
+	}
+
+	// Option changes a default of NewWxUserinfoModel.
+	Option func(*customWxUserinfoModel)
+
+	customWxUserinfoModel struct {
+		*defaultWxUserinfoModel
+		now         func() time.Time
+		random      io.Reader
+		registering *turns
+	}
+)
+
+// WithClock sets the clock that rows are stamped with, time.Now by default.
+func WithClock(now func() time.Time) Option {
+	return func(m *customWxUserinfoModel) { m.now = now }
+}
+
+// WithRandom sets the source of session epochs, crypto/rand by default.
+func WithRandom(r io.Reader) Option {
+	return func(m *customWxUserinfoModel) { m.random = r }
+}
+
+// NewWxUserinfoModel returns a model for the wx_userinfo table on a connection of NewConn, caching rows in c.
+func NewWxUserinfoModel(conn sqlx.SqlConn, c cache.Cache, opts ...Option) WxUserinfoModel {
+	m := &customWxUserinfoModel{
+		defaultWxUserinfoModel: &defaultWxUserinfoModel{
+			CachedConn: sqlc.NewConnWithCache(conn, c),
+			table:      "`wx_userinfo`",
+		},
+		now:         time.Now,
+		random:      rand.Reader,
+		registering: newTurns(),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error) {
+	var row WxUserinfo
+	query := fmt.Sprintf("select %s from %s where `openid` = ? limit 1", wxUserinfoRows, m.table)
+	if err := m.QueryRowNoCacheCtx(ctx, &row, query, openid); err != nil {
+		return nil, wrap("find user by openid", err)
+	}
+	return &row, nil
+}
+
+// Register looks before it inserts, because a failed insert burns an id, and looks past the cache, because that may remember for a while
+// that there was no such user. Calls for one openid within this process take turns from there on: looks and inserts of a thousand would
+// queue for connections such that all look before any inserts. Between processes the unique index decides. The new row is read back for
+// the columns that the schema fills.
+func (m *customWxUserinfoModel) Register(ctx context.Context, u NewUser) (*WxUserinfo, bool, error) {
+	if !validOpenid(u.Openid) {
+		return nil, false, errors.New("model: register user: the openid is not 1 to 64 printable ASCII characters")
+	}
+	row, err := m.FindByOpenid(ctx, u.Openid)
+	if !errors.Is(err, ErrNotFound) {
+		return row, false, err
+	}
+	unlock, err := m.registering.lock(ctx, u.Openid)
+	if err != nil {
+		return nil, false, wrap("register user", err)
+	}
+	defer unlock()
+	row, err = m.FindByOpenid(ctx, u.Openid)
+	if !errors.Is(err, ErrNotFound) {
+		return row, false, err
+	}
+
+	created := true
+	if err := m.insert(ctx, u); isDuplicate(err) {
+		created = false
+	} else if err != nil {
+		return nil, false, wrap("insert user", err)
+	}
+	row, err = m.FindByOpenid(ctx, u.Openid)
+	if err != nil {
+		return nil, false, err
+	}
+	if created {
+		// Someone may have asked for the id or the openid before they existed, and the cache may remember that.
+		if err := m.DelCacheCtx(ctx, idKey(row.Id), cacheWxUserinfoOpenidPrefix+row.Openid); err != nil {
+			return nil, false, wrap("void cached user", err)
+		}
+	}
+	return row, created, nil
+}
+
+func (m *customWxUserinfoModel) insert(ctx context.Context, u NewUser) error {
+	epoch, err := m.NewEpoch()
+	if err != nil {
+		return err
+	}
+	now := m.timestamp()
+	query := fmt.Sprintf("insert into %s (`openid`, `unionid`, `capacity`, `session_epoch`, `last_login_at`, `created_at`, `updated_at`) values (?, ?, ?, ?, ?, ?, ?)", m.table)
+	_, err = m.ExecNoCacheCtx(ctx, query, u.Openid, u.Unionid, u.Capacity, epoch, now, now, now)
+	return err
+}
+
+func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error {
+	var c changes
+	set(&c, "nick_name", p.NickName)
+	set(&c, "avatar_url", p.AvatarUrl)
+	set(&c, "gender", p.Gender)
+	set(&c, "city", p.City)
+	set(&c, "province", p.Province)
+	set(&c, "country", p.Country)
+	set(&c, "language", p.Language)
+	set(&c, "phone", p.Phone)
+	set(&c, "rg", p.Rg)
+	set(&c, "only20", p.Only20)
+	return m.apply(ctx, "update profile", id, &epoch, c)
+}
+
+// Touch leaves the cached row alone unless the unionid changes: nothing reads the time of the last login from it, and voiding it would
+// cost the user's next request a query after every login.
+func (m *customWxUserinfoModel) Touch(ctx context.Context, id int64, unionid *string) error {
+	if unionid != nil {
+		var c changes
+		set(&c, "unionid", unionid)
+		now := m.timestamp()
+		set(&c, "last_login_at", &now)
+		return m.apply(ctx, "touch user", id, nil, c)
+	}
+	query := fmt.Sprintf("update %s set `last_login_at` = ? where `id` = ?", m.table)
+	res, err := m.ExecNoCacheCtx(ctx, query, m.timestamp(), id)
+	return checkFound("touch user", id, res, err)
+}
+
+func (m *customWxUserinfoModel) SetEpoch(ctx context.Context, id, epoch int64) error {
+	if epoch == 0 {
+		return fmt.Errorf("model: set epoch of user %d: 0 is no epoch", id)
+	}
+	var c changes
+	set(&c, "session_epoch", &epoch)
+	return m.apply(ctx, "set epoch", id, nil, c)
+}
+
+func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, a Admin) error {
+	var c changes
+	set(&c, "vip", a.Vip)
+	set(&c, "group", a.Group)
+	set(&c, "capacity", a.Capacity)
+	return m.apply(ctx, "update user", id, nil, c)
+}
+
+// NewEpoch is the epoch that the row of a new user gets, too. 0 is left out: it is what a caller that forgot the epoch sends.
+func (m *customWxUserinfoModel) NewEpoch() (int64, error) {
+	for {
+		var b [8]byte
+		if _, err := io.ReadFull(m.random, b[:]); err != nil {
+			return 0, fmt.Errorf("model: make a session epoch: %w", err)
+		}
+		if epoch := int64(binary.BigEndian.Uint64(b[:])); epoch != 0 {
+			return epoch, nil
+		}
+	}
+}
+
+// changes is the set clause of an update.
+type changes struct {
+	columns []string
+	args    []any
+}
+
+// set adds a column unless its value is nil.
+func set[T any](c *changes, column string, value *T) {
+	if value == nil {
+		return
+	}
+	c.columns = append(c.columns, "`"+column+"` = ?")
+	c.args = append(c.args, *value)
+}
+
+// apply writes the changes and updated_at to the user, if the user still has the epoch when one is given, and voids the cached row.
+func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, epoch *int64, c changes) error {
+	if len(c.columns) == 0 {
+		return nil
+	}
+	now := m.timestamp()
+	set(&c, "updated_at", &now)
+	query := fmt.Sprintf("update %s set %s where `id` = ?", m.table, strings.Join(c.columns, ", "))
+	args := append(c.args, id)
+	if epoch != nil {
+		query += " and `session_epoch` = ?"
+		args = append(args, *epoch)
+	}
+	res, err := m.ExecCtx(ctx, func(ctx context.Context, conn sqlx.SqlConn) (sql.Result, error) {
+		return conn.ExecCtx(ctx, query, args...)
+	}, idKey(id))
+	return checkFound(op, id, res, err)
+}
+
+// checkFound turns an update that met no row into ErrNotFound. Rows that it met and left as they were count, too: OpenMySQL sees to it.
+func checkFound(op string, id int64, res sql.Result, err error) error {
+	op = fmt.Sprintf("%s %d", op, id)
+	if err != nil {
+		return wrap(op, err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return wrap(op, err)
+	}
+	if n == 0 {
+		return wrap(op, ErrNotFound)
+	}
+	return nil
+}
+
+// timestamp returns the time in the precision that the columns keep, so that what was written equals what is read.
+func (m *customWxUserinfoModel) timestamp() time.Time {
+	return m.now().UTC().Truncate(time.Millisecond)
+}
+
+func idKey(id int64) string { return fmt.Sprintf("%s%v", cacheWxUserinfoIdPrefix, id) }
+
+func validOpenid(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64
+}
