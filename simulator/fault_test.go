@@ -1,0 +1,230 @@
+package simulator_test
+
+import (
+	"bytes"
+	"errors"
+	"image"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/simulator"
+)
+
+// netReply is what a client over TCP got.
+type netReply struct {
+	reply
+	err     error // of the call or of reading its body
+	elapsed time.Duration
+}
+
+func fetch(client *http.Client, base, target string) netReply {
+	start := time.Now()
+	res, err := client.Post(base+target, "application/json", strings.NewReader(`{"scene":"a"}`))
+	if err != nil {
+		return netReply{err: err, elapsed: time.Since(start)}
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return netReply{reply: parseReply(res, body), err: err, elapsed: time.Since(start)}
+}
+
+func TestFaults(t *testing.T) {
+	const pause = 30 * time.Millisecond
+	w := newWeChat(simulator.Options{})
+	srv := httptest.NewServer(w)
+	defer srv.Close()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	defer client.CloseIdleConnections()
+	token, _ := w.token(t, false)
+	whole := fetch(client, srv.URL, qrURL(token))
+	half := whole.body[:len(whole.body)/2]
+
+	errcodeIs := func(code int, msg, contentType string) func(netReply) bool {
+		return func(r netReply) bool {
+			return r.err == nil && r.status == 200 && r.errcode == code && r.errmsg == msg &&
+				strings.HasPrefix(r.rid, " rid: ") && strings.HasPrefix(r.contentType, contentType)
+		}
+	}
+	image200 := func(body []byte) func(netReply) bool {
+		return func(r netReply) bool {
+			return r.err == nil && r.status == 200 && r.contentType == "image/jpeg" && bytes.Equal(r.body, body)
+		}
+	}
+	html := func(status int) func(netReply) bool {
+		return func(r netReply) bool {
+			return r.err == nil && r.status == status && r.contentType == "text/html" && bytes.HasPrefix(r.body, []byte("<html>"))
+		}
+	}
+	tests := []struct {
+		name  string
+		fault simulator.Fault
+		want  func(netReply) bool
+	}{
+		{"delay", simulator.Fault{Kind: simulator.FaultDelay, Delay: pause}, func(r netReply) bool {
+			return image200(whole.body)(r) && r.elapsed >= pause
+		}},
+		{"errcode", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 45009},
+			errcodeIs(45009, "reach max api daily quota limit", "application/json")},
+		{"errcode by default", simulator.Fault{Kind: simulator.FaultErrcode}, errcodeIs(-1, "system error", "application/json")},
+		{"errcode with a text", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 12345, Errmsg: "so it is"},
+			errcodeIs(12345, "so it is", "application/json")},
+		{"errcode that nobody knows", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 12345},
+			errcodeIs(12345, "unknown error", "application/json")},
+		{"errcode that names the caller", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40164},
+			errcodeIs(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", "application/json")},
+		{"frozen secret", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40243},
+			errcodeIs(40243, "appsecret has been frozen", "application/json")},
+		{"not authorised", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 48001},
+			errcodeIs(48001, "api unauthorized", "application/json")},
+		{"errcode 85096", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 85096},
+			errcodeIs(85096, "not allow include index field", "application/json")},
+		{"text JSON", simulator.Fault{Kind: simulator.FaultTextJSON, Errcode: 41030}, errcodeIs(41030, "invalid page", "text/plain")},
+		{"server error", simulator.Fault{Kind: simulator.FaultServerError}, html(502)},
+		{"server error after a while", simulator.Fault{Kind: simulator.FaultServerError, Status: 503, Delay: pause}, func(r netReply) bool {
+			return html(503)(r) && r.elapsed >= pause
+		}},
+		{"HTML", simulator.Fault{Kind: simulator.FaultHTML}, html(200)},
+		{"empty JSON", simulator.Fault{Kind: simulator.FaultEmptyJSON}, func(r netReply) bool {
+			return r.err == nil && r.status == 200 && string(r.body) == "{}"
+		}},
+		{"truncated", simulator.Fault{Kind: simulator.FaultTruncated}, func(r netReply) bool {
+			_, _, err := image.Decode(bytes.NewReader(r.body))
+			return image200(half)(r) && err != nil
+		}},
+		{"empty", simulator.Fault{Kind: simulator.FaultEmpty}, image200([]byte{})},
+		{"slow body", simulator.Fault{Kind: simulator.FaultSlowBody, Delay: pause}, func(r netReply) bool {
+			return image200(whole.body)(r) && r.elapsed >= pause
+		}},
+		{"cut body", simulator.Fault{Kind: simulator.FaultCutBody}, func(r netReply) bool {
+			return errors.Is(r.err, io.ErrUnexpectedEOF) && r.status == 200 && bytes.Equal(r.body, half)
+		}},
+		{"huge", simulator.Fault{Kind: simulator.FaultHuge}, func(r netReply) bool {
+			return r.err == nil && r.contentType == "image/jpeg" && len(r.body) >= 32<<20
+		}},
+		{"reset", simulator.Fault{Kind: simulator.FaultReset}, func(r netReply) bool {
+			return errors.Is(r.err, syscall.ECONNRESET) || errors.Is(r.err, io.EOF)
+		}},
+	}
+	seen := map[simulator.FaultKind]bool{}
+	for _, tt := range tests {
+		seen[tt.fault.Kind] = true
+		t.Run(tt.name, func(t *testing.T) {
+			tt.fault.Times = 1
+			w.SetFault("/wxa/getwxacodeunlimit", tt.fault)
+			if r := fetch(client, srv.URL, qrURL(token)); !tt.want(r) {
+				t.Errorf("got %d %s %.200q, %d bytes, error %v, after %v",
+					r.status, r.contentType, r.body, len(r.body), r.err, r.elapsed)
+			}
+			if r := fetch(client, srv.URL, qrURL(token)); !image200(whole.body)(r) {
+				t.Errorf("once the fault is over: %d %s, error %v", r.status, r.contentType, r.err)
+			}
+		})
+	}
+	for _, kind := range simulator.FaultKinds() {
+		if !seen[kind] {
+			t.Errorf("kind %q has no test", kind)
+		}
+	}
+}
+
+func TestFaultOfALogin(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	w.SetFault("/sns/jscode2session", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: -1, Times: 1})
+	code := w.Code("alice")
+	got := w.do(t, "GET", loginURL(code), "")
+	if got.errcode != -1 || got.contentType != "text/plain" || !strings.HasPrefix(got.rid, ", rid: ") {
+		t.Errorf("%s %s, want the login's own form of -1", got.contentType, got.body)
+	}
+	if got := w.do(t, "GET", loginURL(code), ""); got.errcode != 0 {
+		t.Errorf("the fault used the code up: %s", got.body)
+	}
+}
+
+func TestFaultScope(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	own := simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 1, Times: 2}
+	general := simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 2}
+	w.SetFault("/cgi-bin/token", own)
+	w.SetFault("", general)
+	if diff := cmp.Diff(map[string]simulator.Fault{"/cgi-bin/token": own, "*": general}, w.Faults()); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+	var got []int
+	for range 3 {
+		got = append(got, w.do(t, "GET", plainTokenURL, "").errcode)
+	}
+	got = append(got, w.do(t, "GET", loginURL("x"), "").errcode)
+	w.ClearFaults()
+	got = append(got, w.do(t, "GET", plainTokenURL, "").errcode)
+	if diff := cmp.Diff([]int{1, 1, 2, 2, 0}, got); diff != "" {
+		t.Errorf("errcodes (-want +got):\n%s", diff)
+	}
+	if code := w.do(t, "GET", "/simulator/stats", "").status; code != 200 {
+		t.Errorf("control path meets %d", code)
+	}
+}
+
+func TestImpossibleFaultsPanic(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	ok := simulator.Fault{Kind: simulator.FaultReset}
+	tests := []struct {
+		name, endpoint string
+		fault          simulator.Fault
+	}{
+		{"endpoint", "/wxa/nothing", ok},
+		{"kind", "*", simulator.Fault{Kind: "sulk"}},
+		{"no kind", "*", simulator.Fault{}},
+		{"status", "*", simulator.Fault{Kind: simulator.FaultServerError, Status: 404}},
+		{"delay of nothing", "*", simulator.Fault{Kind: simulator.FaultDelay}},
+		{"delay too long", "*", simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Hour}},
+		{"times", "*", simulator.Fault{Kind: simulator.FaultReset, Times: -1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("taken, want a panic")
+				}
+			}()
+			w.SetFault(tt.endpoint, tt.fault)
+		})
+	}
+}
+
+func TestDelayEndsWithTheCaller(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	done := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.ServeHTTP(rw, r)
+		close(done)
+	}))
+	defer srv.Close()
+	w.SetFault("*", simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Minute})
+	client := &http.Client{Timeout: 20 * time.Millisecond}
+	if _, err := client.Get(srv.URL + plainTokenURL); err == nil {
+		t.Error("answered in spite of the delay")
+	}
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("the simulator still waits for a caller who left")
+	}
+}
+
+func TestResetWithoutTCP(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	w.SetFault("*", simulator.Fault{Kind: simulator.FaultReset})
+	defer func() {
+		if recover() != http.ErrAbortHandler {
+			t.Error("want http.ErrAbortHandler where the connection cannot be had")
+		}
+	}()
+	w.do(t, "GET", plainTokenURL, "")
+}

@@ -1,0 +1,120 @@
+package simulator_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"image"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"shares/simulator"
+)
+
+// FuzzServeHTTP throws any request at WeChat's and the control paths: each gets an answer of a known form, and no fault
+// that was not asked for.
+func FuzzServeHTTP(f *testing.F) {
+	const login = "appid=" + simulator.DefaultAppID + "&secret=" + simulator.DefaultSecret +
+		"&js_code=the+code+is+a+mock+one&grant_type=authorization_code"
+	for _, seed := range [][4]string{
+		{"GET", "/sns/jscode2session", login, ""},
+		{"GET", "/sns/jscode2session", "appid=%zz&&&=;", ""},
+		{"POST", "/cgi-bin/stable_token", "", tokenBody(false)},
+		{"POST", "/cgi-bin/stable_token", "", `{"appid":null,"secret":[]}`},
+		{"GET", "/cgi-bin/token", "grant_type=client_credential&appid=x&secret=y", ""},
+		{"POST", "/wxa/getwxacodeunlimit", "access_token=TOKEN", `{"scene":"a=1","page":"pages/index/index","width":280}`},
+		{"POST", "/wxa/getwxacodeunlimit", "access_token=TOKEN", `{"scene":"a","line_color":{"r":"1","g":2,"b":null}}`},
+		{"POST", "/wxa/getwxacodeunlimit", "access_token=TOKEN", `{"scene":["a"],"width":1e9,"is_hyaline":true}`},
+		{"POST", "/wxa/business/getuserphonenumber", "access_token=TOKEN", `{"code":"x"}`},
+		{"POST", "/wxa/msg_sec_check", "access_token=TOKEN", `{"version":2,"openid":"o","scene":1,"content":"违规"}`},
+		{"POST", "/simulator/code", "", `{"user":"alice","unionid":true}`},
+		{"POST", "/simulator/phone_code", "", `{"phone":"+852 61234567"}`},
+		{"POST", "/simulator/faults", "", `{"endpoint":"/cgi-bin/token","kind":"errcode","errcode":45009,"times":1}`},
+		{"DELETE", "/simulator/faults", "", ""},
+		{"GET", "/simulator/stats", "", ""},
+		{"PATCH", "/simulator/", "", "\x00\xff"},
+		{"GET", "//", "", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2], []byte(seed[3]))
+	}
+	f.Fuzz(func(t *testing.T, method, path, query string, body []byte) {
+		w := newWeChat(simulator.Options{DevCodes: true})
+		token, _ := w.token(t, false)
+		r := httptest.NewRequest("GET", "/", bytes.NewReader(body))
+		r.Method = method
+		r.URL = &url.URL{Path: path, RawQuery: strings.ReplaceAll(query, "TOKEN", token)}
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+
+		switch got := rec.Header().Get("Content-Type"); {
+		case strings.HasPrefix(got, "application/json"), got == "text/plain":
+			if !json.Valid(rec.Body.Bytes()) {
+				t.Errorf("%s with no JSON: %q", got, rec.Body)
+			}
+		case strings.HasPrefix(got, "image/"):
+			if _, _, err := image.DecodeConfig(rec.Body); err != nil {
+				t.Errorf("%s: %v", got, err)
+			}
+		case got == "text/html":
+			if rec.Code < 400 {
+				t.Errorf("a page with %d", rec.Code)
+			}
+		default:
+			t.Errorf("content type %q", got)
+		}
+	})
+}
+
+// TestLogHoldsNoSecrets reads everything that a logger at its lowest level gets.
+func TestLogHoldsNoSecrets(t *testing.T) {
+	var log bytes.Buffer
+	s := simulator.New(simulator.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	send := func(method, target, body string) string {
+		r, err := http.NewRequest(method, srv.URL+target, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	code, phone := s.Code("alice"), s.PhoneCode("13800138000")
+	answer := send("GET", loginURL(code), "")
+	send("GET", loginURL(code), "")
+	token, _ := tokenOf(t, reply{body: []byte(send("POST", "/cgi-bin/stable_token", tokenBody(false)))})
+	send("POST", phoneURL(token), `{"code":"`+phone+`"}`)
+	send("POST", "/wxa/13800138000?access_token="+token, "")
+	send("POST", "/simulator/code", `{"user":"alice"}`)
+	send("POST", "/simulator/faults", `{"kind":"errcode","errcode":40164,"times":1}`)
+	send("GET", loginURL(code), "")
+
+	var session struct {
+		SessionKey string `json:"session_key"`
+	}
+	if err := json.Unmarshal([]byte(answer), &session); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `"errcode":40163`) {
+		t.Errorf("the log does not tell the errcode:\n%s", &log)
+	}
+	for _, secret := range []string{
+		simulator.DefaultSecret, code, phone, token, session.SessionKey, s.OpenID("alice"), "13800138000", "alice",
+	} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log holds %q:\n%s", secret, &log)
+		}
+	}
+}

@@ -1,0 +1,431 @@
+package simulator_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/simulator"
+)
+
+// wechat is a simulator on a clock that only tests move.
+type wechat struct {
+	*simulator.Simulator
+	now atomic.Int64 // unix nanoseconds
+}
+
+func newWeChat(opts simulator.Options) *wechat {
+	w := &wechat{}
+	w.now.Store(time.Date(2023, 10, 16, 8, 0, 0, 0, time.UTC).UnixNano())
+	opts.Now = func() time.Time { return time.Unix(0, w.now.Load()) }
+	w.Simulator = simulator.New(opts)
+	return w
+}
+
+func (w *wechat) advance(d time.Duration) { w.now.Add(int64(d)) }
+
+// reply is an answer, its request id apart.
+type reply struct {
+	status      int
+	contentType string
+	body        []byte
+	errcode     int
+	errmsg      string // without the request id
+	rid         string // with what precedes it
+}
+
+var ridShape = regexp.MustCompile(`^(.*?)(,? rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})$`)
+
+func (w *wechat) do(t testing.TB, method, target, body string) reply {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	w.ServeHTTP(rec, r)
+	return parseReply(rec.Result(), rec.Body.Bytes())
+}
+
+func parseReply(res *http.Response, body []byte) reply {
+	a := reply{status: res.StatusCode, contentType: res.Header.Get("Content-Type"), body: body}
+	var e struct {
+		Errcode int
+		Errmsg  string
+	}
+	if json.Unmarshal(a.body, &e) == nil {
+		a.errcode, a.errmsg = e.Errcode, e.Errmsg
+		if m := ridShape.FindStringSubmatch(e.Errmsg); m != nil {
+			a.errmsg, a.rid = m[1], m[2]
+		}
+	}
+	return a
+}
+
+// fields decodes a JSON object.
+func (a reply) fields(t testing.TB) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(a.body, &m); err != nil {
+		t.Fatalf("answer %q is no JSON object: %v", a.body, err)
+	}
+	return m
+}
+
+func loginURL(code string) string {
+	return "/sns/jscode2session?" + url.Values{
+		"appid": {simulator.DefaultAppID}, "secret": {simulator.DefaultSecret},
+		"js_code": {code}, "grant_type": {"authorization_code"},
+	}.Encode()
+}
+
+func tokenBody(force bool) string {
+	return fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q,"force_refresh":%t}`,
+		simulator.DefaultAppID, simulator.DefaultSecret, force)
+}
+
+const plainTokenURL = "/cgi-bin/token?grant_type=client_credential&appid=" + simulator.DefaultAppID +
+	"&secret=" + simulator.DefaultSecret
+
+// token gets a stable token and its remaining seconds.
+func (w *wechat) token(t testing.TB, force bool) (string, int) {
+	t.Helper()
+	return tokenOf(t, w.do(t, "POST", "/cgi-bin/stable_token", tokenBody(force)))
+}
+
+func tokenOf(t testing.TB, a reply) (string, int) {
+	t.Helper()
+	m := a.fields(t)
+	token, _ := m["access_token"].(string)
+	seconds, _ := m["expires_in"].(float64)
+	if token == "" {
+		t.Fatalf("no token in %s", a.body)
+	}
+	return token, int(seconds)
+}
+
+func qrURL(token string) string    { return "/wxa/getwxacodeunlimit?access_token=" + token }
+func phoneURL(token string) string { return "/wxa/business/getuserphonenumber?access_token=" + token }
+func textURL(token string) string  { return "/wxa/msg_sec_check?access_token=" + token }
+
+// mustLogin logs a user in.
+func (w *wechat) mustLogin(t testing.TB, user string) {
+	t.Helper()
+	if a := w.do(t, "GET", loginURL(w.Code(user)), ""); a.errcode != 0 {
+		t.Fatalf("login: %s", a.body)
+	}
+}
+
+func TestErrorCodes(t *testing.T) {
+	const (
+		jsonType = "application/json; encoding=utf-8"
+		id       = simulator.DefaultAppID
+		secret   = simulator.DefaultSecret
+		login    = "/sns/jscode2session?grant_type=authorization_code"
+	)
+	openIDOf := func(w *wechat, user string) string {
+		w.mustLogin(t, user)
+		return w.OpenID(user)
+	}
+	text := func(version, openID, scene, content string) string {
+		return fmt.Sprintf(`{"version":%s,"openid":%q,"scene":%s,"content":%q}`, version, openID, scene, content)
+	}
+	tests := []struct {
+		name string
+		call func(w *wechat, token string) (method, target, body string)
+		code int
+		msg  string
+	}{
+		{"login without appid", func(*wechat, string) (string, string, string) { return "GET", login, "" }, 41002, "appid missing"},
+		{"login without secret", func(*wechat, string) (string, string, string) { return "GET", login + "&appid=" + id, "" }, 41004, "appsecret missing"},
+		{"login of another app", func(*wechat, string) (string, string, string) {
+			return "GET", login + "&appid=wx0&secret=" + secret + "&js_code=x", ""
+		}, 40013, "invalid appid"},
+		{"login with another secret", func(*wechat, string) (string, string, string) {
+			return "GET", login + "&appid=" + id + "&secret=x&js_code=x", ""
+		}, 40125, "invalid appsecret"},
+		{"login without code", func(*wechat, string) (string, string, string) { return "GET", loginURL(""), "" }, 41008, "missing code"},
+		{"login with another grant", func(w *wechat, _ string) (string, string, string) {
+			return "GET", strings.Replace(loginURL(w.Code("a")), "authorization_code", "code", 1), ""
+		}, 40002, "invalid grant_type"},
+		{"login with an unknown code", func(*wechat, string) (string, string, string) {
+			return "GET", loginURL("0123456789abcdef0123456789ABCDEF"), ""
+		}, 40029, "invalid code"},
+		{"login with the mock code of DevTools", func(*wechat, string) (string, string, string) {
+			return "GET", loginURL("the code is a mock one"), ""
+		}, 40029, "invalid code"},
+		{"login with an old code", func(w *wechat, _ string) (string, string, string) {
+			code := w.Code("a")
+			w.advance(5 * time.Minute)
+			return "GET", loginURL(code), ""
+		}, 40029, "invalid code"},
+		{"login with a used code", func(w *wechat, _ string) (string, string, string) {
+			code := w.Code("a")
+			w.do(t, "GET", loginURL(code), "")
+			return "GET", loginURL(code), ""
+		}, 40163, "code been used"},
+		{"login of a blocked user", func(w *wechat, _ string) (string, string, string) {
+			return "GET", loginURL(w.Code("a", simulator.Blocked())), ""
+		}, 40226, "code blocked"},
+		{"101st login of a user in a minute", func(w *wechat, _ string) (string, string, string) {
+			for range 100 {
+				w.mustLogin(t, "a")
+			}
+			w.mustLogin(t, "b")
+			return "GET", loginURL(w.Code("a")), ""
+		}, 45011, "api minute-quota reach limit, must slower, retry next minute"},
+		{"login by POST", func(w *wechat, _ string) (string, string, string) { return "POST", loginURL(w.Code("a")), "{}" }, 43001, "require GET method"},
+
+		{"stable token by GET", func(*wechat, string) (string, string, string) { return "GET", "/cgi-bin/stable_token", "" }, 43002, "require POST method"},
+		{"stable token with no body", func(*wechat, string) (string, string, string) { return "POST", "/cgi-bin/stable_token", "" }, 44002, "empty post data"},
+		{"stable token with half a body", func(*wechat, string) (string, string, string) { return "POST", "/cgi-bin/stable_token", `{"appid":` }, 47001, "data format error"},
+		{"stable token without appid", func(*wechat, string) (string, string, string) { return "POST", "/cgi-bin/stable_token", `{}` }, 41002, "appid missing"},
+		{"stable token without secret", func(*wechat, string) (string, string, string) {
+			return "POST", "/cgi-bin/stable_token", `{"appid":"` + id + `"}`
+		}, 41004, "appsecret missing"},
+		{"stable token of another app", func(*wechat, string) (string, string, string) {
+			return "POST", "/cgi-bin/stable_token", strings.Replace(tokenBody(false), id, "wx0", 1)
+		}, 40013, "invalid appid"},
+		{"stable token with another secret", func(*wechat, string) (string, string, string) {
+			return "POST", "/cgi-bin/stable_token", strings.Replace(tokenBody(false), secret, "x", 1)
+		}, 40125, "invalid appsecret"},
+		{"stable token with another grant", func(*wechat, string) (string, string, string) {
+			return "POST", "/cgi-bin/stable_token", strings.Replace(tokenBody(false), "client_credential", "x", 1)
+		}, 40002, "invalid grant_type"},
+		{"token with another grant", func(*wechat, string) (string, string, string) {
+			return "GET", strings.Replace(plainTokenURL, "client_credential", "x", 1), ""
+		}, 40002, "invalid grant_type"},
+		{"token with another secret", func(*wechat, string) (string, string, string) { return "GET", plainTokenURL + "x", "" }, 40125, "invalid appsecret"},
+
+		{"no access token", func(*wechat, string) (string, string, string) { return "POST", qrURL(""), `{"scene":"a"}` }, 41001, "access_token missing"},
+		{"misshapen access token", func(*wechat, string) (string, string, string) { return "POST", phoneURL("abc"), `{"code":"a"}` }, 40014, "invalid access_token"},
+		{"access token of someone else", func(*wechat, string) (string, string, string) {
+			return "POST", textURL("77_" + strings.Repeat("a", 133)), `{}`
+		}, 40001, "invalid credential, access_token is invalid or not latest"},
+		{"rotated access token", func(w *wechat, token string) (string, string, string) {
+			w.RotateToken()
+			return "POST", qrURL(token), `{"scene":"a"}`
+		}, 40001, "invalid credential, access_token is invalid or not latest"},
+		{"expired access token", func(w *wechat, token string) (string, string, string) {
+			w.advance(2 * time.Hour)
+			return "POST", qrURL(token), `{"scene":"a"}`
+		}, 42001, "access_token expired"},
+
+		{"code by GET", func(_ *wechat, token string) (string, string, string) { return "GET", qrURL(token), "" }, 43002, "require POST method"},
+		{"code with no body", func(_ *wechat, token string) (string, string, string) { return "POST", qrURL(token), "" }, 44002, "empty post data"},
+		{"code with no JSON", func(_ *wechat, token string) (string, string, string) { return "POST", qrURL(token), "scene=a" }, 47001, "data format error"},
+		{"code with a width in words", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","width":"wide"}`
+		}, 47001, "data format error"},
+		{"code without scene", func(_ *wechat, token string) (string, string, string) { return "POST", qrURL(token), `{"page":"a"}` }, 40169, "invalid length for scene, or the data is not json string"},
+		{"code with a number for scene", func(_ *wechat, token string) (string, string, string) { return "POST", qrURL(token), `{"scene":12}` }, 40169, "invalid length for scene, or the data is not json string"},
+		{"code with a scene of 33", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"` + strings.Repeat("a", 33) + `"}`
+		}, 40169, "invalid length for scene, or the data is not json string"},
+		{"code with % in the scene", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a%20b"}`
+		}, 40129, "invalid scene"},
+		{"code with Chinese in the scene", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"场景"}`
+		}, 40129, "invalid scene"},
+		{"code with a leading slash", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","page":"/pages/index/index"}`
+		}, 41030, "invalid page"},
+		{"code with a query in the page", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","page":"pages/index/index?a=1"}`
+		}, 41030, "invalid page"},
+		{"code with a page too long", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","page":"` + strings.Repeat("p", 1025) + `"}`
+		}, 41030, "invalid page"},
+		{"code of an unpublished page", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","page":"pages/other/other"}`
+		}, 41030, "invalid page"},
+		{"code too narrow", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","width":279}`
+		}, 40097, "invalid args"},
+		{"code too wide", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","width":1281}`
+		}, 40097, "invalid args"},
+		{"code for no known version", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","env_version":"beta"}`
+		}, 40097, "invalid args"},
+		{"code in a colour left empty", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","line_color":{"r":"","g":"","b":""}}`
+		}, 40097, "invalid args"},
+		{"code in a colour beyond 255", func(_ *wechat, token string) (string, string, string) {
+			return "POST", qrURL(token), `{"scene":"a","line_color":{"r":256,"g":0,"b":0}}`
+		}, 40097, "invalid args"},
+
+		{"phone with an unknown code", func(_ *wechat, token string) (string, string, string) { return "POST", phoneURL(token), `{"code":"x"}` }, 40029, "invalid code"},
+		{"phone with no JSON", func(_ *wechat, token string) (string, string, string) { return "POST", phoneURL(token), `code` }, 47001, "data format error"},
+		{"phone with a used code", func(w *wechat, token string) (string, string, string) {
+			body := `{"code":"` + w.PhoneCode("13800138000") + `"}`
+			w.do(t, "POST", phoneURL(token), body)
+			return "POST", phoneURL(token), body
+		}, 40029, "invalid code"},
+		{"phone with an old code", func(w *wechat, token string) (string, string, string) {
+			body := `{"code":"` + w.PhoneCode("13800138000") + `"}`
+			w.advance(5 * time.Minute)
+			return "POST", phoneURL(token), body
+		}, 40029, "invalid code"},
+		{"phone with a code of another app", func(w *wechat, token string) (string, string, string) {
+			return "POST", phoneURL(token), `{"code":"` + w.AppPhoneCode("wx0", "13800138000") + `"}`
+		}, 40013, "invalid appid"},
+
+		{"text with no JSON", func(_ *wechat, token string) (string, string, string) { return "POST", textURL(token), `[]` }, 47001, "data format error"},
+		{"text of no openid", func(_ *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("2", "alice", "1", "hello")
+		}, 40003, "invalid openid"},
+		{"text of someone who never came", func(w *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("2", w.OpenID("a"), "1", "hello")
+		}, 61010, "code is expired"},
+		{"text of someone who was here 2 hours ago", func(w *wechat, _ string) (string, string, string) {
+			openID := openIDOf(w, "a")
+			w.advance(2 * time.Hour)
+			token, _ := w.token(t, false)
+			return "POST", textURL(token), text("2", openID, "1", "hello")
+		}, 61010, "code is expired"},
+		{"text by version 1", func(w *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("1", openIDOf(w, "a"), "1", "hello")
+		}, 40097, "invalid args"},
+		{"text of no known scene", func(w *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("2", openIDOf(w, "a"), "5", "hello")
+		}, 40097, "invalid args"},
+		{"text of nothing", func(w *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("2", openIDOf(w, "a"), "1", "")
+		}, 44004, "empty content"},
+		{"text too long", func(w *wechat, token string) (string, string, string) {
+			return "POST", textURL(token), text("2", openIDOf(w, "a"), "1", strings.Repeat("字", 2501))
+		}, 45002, "content size out of limit"},
+
+		{"unknown call", func(*wechat, string) (string, string, string) { return "POST", "/wxa/getwxacode", "{}" }, 40066, "invalid url"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWeChat(simulator.Options{Pages: []string{"pages/index/index"}})
+			token, _ := w.token(t, false)
+			method, target, body := tt.call(w, token)
+			got := w.do(t, method, target, body)
+			wantType, wantSep := jsonType, " rid: "
+			if strings.HasPrefix(target, "/sns/") {
+				wantType, wantSep = "text/plain", ", rid: "
+			}
+			wantRID := fmt.Sprintf("%s%08x-", wantSep, w.now.Load()/int64(time.Second))
+			if got.status != 200 || got.errcode != tt.code || got.errmsg != tt.msg ||
+				got.contentType != wantType || !strings.HasPrefix(got.rid, wantRID) {
+				t.Errorf("%s %s: %d %s %s; want 200 %s %d %q and a request id after %q",
+					method, target, got.status, got.contentType, got.body, wantType, tt.code, tt.msg, wantRID)
+			}
+		})
+	}
+}
+
+func TestQuotas(t *testing.T) {
+	w := newWeChat(simulator.Options{Limits: simulator.Limits{
+		StableTokensPerMinute: 3, StableTokensPerDay: 6, TokensPerDay: 2,
+		QRCodesPerMinute: 2, PhonesPerMinute: 2, TextsPerMinute: 2,
+	}})
+	w.mustLogin(t, "a")
+	token, _ := w.token(t, false)
+	text := fmt.Sprintf(`{"version":2,"openid":%q,"scene":1,"content":"hello"}`, w.OpenID("a"))
+	tests := []struct {
+		name                 string
+		method, target, body string
+		spent                int // calls that succeed
+		code                 int
+		window               time.Duration
+	}{
+		{"codes", "POST", qrURL(token), `{"scene":"a"}`, 2, 45009, time.Minute},
+		{"phones", "POST", phoneURL(token), "", 2, 45011, time.Minute},
+		{"texts", "POST", textURL(token), text, 2, 45009, time.Minute},
+		{"stable tokens a minute", "POST", "/cgi-bin/stable_token", tokenBody(false), 3, 45009, time.Minute},
+		{"stable tokens a day", "POST", "/cgi-bin/stable_token", tokenBody(false), 1, 45009, 24 * time.Hour},
+		{"tokens a day", "GET", plainTokenURL, "", 2, 45009, 24 * time.Hour},
+	}
+	for _, tt := range tests { // in order: each leaves its window full, and the clock past the minute
+		do := func() int {
+			body := tt.body
+			if tt.name == "phones" {
+				body = `{"code":"` + w.PhoneCode("13800138000") + `"}`
+			}
+			return w.do(t, tt.method, tt.target, body).errcode
+		}
+		spent := 0
+		for spent < 10 && do() == 0 {
+			spent++
+		}
+		if got := do(); spent != tt.spent || got != tt.code {
+			t.Errorf("%s: %d calls, then %d; want %d, then %d", tt.name, spent, got, tt.spent, tt.code)
+		}
+		w.advance(tt.window)
+		if tt.window > time.Minute {
+			token, _ = w.token(t, false)
+		}
+		if got := do(); got != 0 {
+			t.Errorf("%s: %d after the window, want success", tt.name, got)
+		}
+		w.advance(time.Minute)
+	}
+}
+
+func TestNoQuota(t *testing.T) {
+	w := newWeChat(simulator.Options{Limits: simulator.Limits{LoginsPerUserMinute: -1}})
+	for range 300 {
+		w.mustLogin(t, "a")
+	}
+}
+
+func TestFrontRefusals(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	srv := httptest.NewServer(w)
+	defer srv.Close()
+	token, _ := w.token(t, false)
+	tests := []struct {
+		name, target string
+		body         io.Reader
+		status       int
+	}{
+		{"chunked", qrURL(token), io.MultiReader(strings.NewReader(`{"scene":"a"}`)), http.StatusPreconditionFailed},
+		{"chunked before the token is looked at", phoneURL(""), io.MultiReader(strings.NewReader(`{}`)), http.StatusPreconditionFailed},
+		{"too large", qrURL(token), strings.NewReader(strings.Repeat(" ", 64<<10+1)), http.StatusRequestEntityTooLarge},
+		{"too large and chunked", qrURL(token), io.MultiReader(strings.NewReader(strings.Repeat(" ", 64<<10+1))), http.StatusRequestEntityTooLarge},
+		{"as large as may be", qrURL(token), strings.NewReader(`{"scene":"a"}` + strings.Repeat(" ", 64<<10-13)), http.StatusOK},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			res, err := srv.Client().Post(srv.URL+tt.target, "application/json", tt.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != tt.status {
+				t.Errorf("status %d, want %d", res.StatusCode, tt.status)
+			}
+			if got := res.Header.Get("Content-Type"); tt.status != 200 && got != "text/html" {
+				t.Errorf("content type %q, want a page of the front", got)
+			}
+		})
+	}
+}
+
+func TestCalls(t *testing.T) {
+	w := newWeChat(simulator.Options{})
+	token, _ := w.token(t, false)
+	w.do(t, "GET", "/cgi-bin/stable_token", "")
+	w.SetFault(w.Endpoints()[0], simulator.Fault{Kind: simulator.FaultServerError, Times: 1})
+	w.do(t, "GET", "/cgi-bin/stable_token", "")
+	w.do(t, "POST", qrURL(token), `{"scene":"a"}`)
+	w.do(t, "GET", "/wxa/unknown", "")
+	w.do(t, "GET", "/simulator/stats", "")
+	want := map[string]int{"/cgi-bin/stable_token": 3, "/wxa/getwxacodeunlimit": 1}
+	if diff := cmp.Diff(want, w.Calls()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
