@@ -1,0 +1,114 @@
+package answer
+
+import (
+	"net/http"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"shares/internal/reason"
+)
+
+// form is what a reason looks like from outside.
+type form struct {
+	status     int
+	code       int           // clients in the field act on 1018 and 2
+	retryAfter time.Duration // of the Retry-After header, unless the error says another
+}
+
+var forms = map[reason.Reason]form{
+	reason.InvalidField:     {status: http.StatusBadRequest, code: 1001},
+	reason.MalformedBody:    {status: http.StatusBadRequest, code: 1001},
+	reason.UnsupportedMedia: {status: http.StatusUnsupportedMediaType, code: 1001},
+	reason.BodyTooLarge:     {status: http.StatusRequestEntityTooLarge, code: 1082},
+	reason.LoginCodeRefused: {status: http.StatusUnauthorized, code: 1008},
+	reason.SessionInvalid:   {status: http.StatusUnauthorized, code: 1018},
+	reason.UserBlocked:      {status: http.StatusForbidden, code: 1080},
+	reason.CrossOrigin:      {status: http.StatusForbidden, code: 1080},
+	reason.NotFound:         {status: http.StatusNotFound, code: 1006},
+	reason.MethodNotAllowed: {status: http.StatusMethodNotAllowed, code: 1006},
+	reason.RateLimited:      {status: http.StatusTooManyRequests, code: 1094, retryAfter: time.Second},
+	reason.WechatBadAnswer:  {status: http.StatusBadGateway, code: -1},
+	reason.Unavailable:      {status: http.StatusServiceUnavailable, code: -1, retryAfter: 2 * time.Second},
+	reason.Overloaded:       {status: http.StatusServiceUnavailable, code: -1, retryAfter: time.Second},
+	reason.DeadlineExceeded: {status: http.StatusGatewayTimeout, code: -1},
+	reason.Canceled:         {status: statusClientClosedRequest, code: -1},
+	reason.Internal:         {status: http.StatusInternalServerError, code: 2},
+}
+
+// statusClientClosedRequest is nginx's number for a client that hung up; it
+// only shows in the log.
+const statusClientClosedRequest = 499
+
+// text is one message in the two languages that the catalogue has. {names}
+// are filled from the error's metadata.
+type text struct{ zh, en string }
+
+var texts = map[reason.Reason]text{
+	reason.MalformedBody:    {"请求内容不是合法的 JSON 对象", "the body is not a valid JSON object"},
+	reason.UnsupportedMedia: {"请求内容必须是 JSON（Content-Type: application/json）", "the body must be JSON (Content-Type: application/json)"},
+	reason.BodyTooLarge:     {"请求内容过大，最多 {max} 字节", "the body is too large: at most {max} bytes"},
+	reason.LoginCodeRefused: {"登录凭证无效或已使用，请重新调用 wx.login", "the login code was refused: call wx.login again"},
+	reason.SessionInvalid:   {"登录状态已失效，请重新登录", "no valid session: log in again"},
+	reason.UserBlocked:      {"微信拒绝了该用户的请求", "WeChat refuses this user"},
+	reason.CrossOrigin:      {"不允许的跨站请求", "a request from another site is not allowed"},
+	reason.NotFound:         {"请求的地址不存在", "there is nothing at this address"},
+	reason.MethodNotAllowed: {"不支持的请求方法", "this method is not allowed here"},
+	reason.RateLimited:      {"请求过于频繁，请稍后再试", "too many requests: try again later"},
+	reason.WechatBadAnswer:  {"微信服务返回异常，请稍后再试", "WeChat gave an unusable answer: try again later"},
+	reason.Unavailable:      {"服务暂时不可用，请稍后再试", "the service is unavailable for the moment: try again later"},
+	reason.Overloaded:       {"服务繁忙，请稍后再试", "the service is busy: try again later"},
+	reason.DeadlineExceeded: {"处理超时，请稍后再试", "the request took too long: try again later"},
+	reason.Canceled:         {"请求已取消", "the request was canceled"},
+	reason.Internal:         {"服务内部错误", "internal error"},
+}
+
+// ruleTexts are the messages of INVALID_FIELD, by the rule that was broken.
+var ruleTexts = map[string]text{
+	"required":            {"缺少参数 {field}", "{field} is required"},
+	"type":                {"参数 {field} 的类型不正确", "{field} has the wrong type"},
+	"too_long":            {"参数 {field} 过长，最多 {max} 个字符", "{field} is too long: at most {max} characters"},
+	"text":                {"参数 {field} 含有不允许的字符", "{field} has characters that are not allowed"},
+	"one_of":              {"参数 {field} 只能是：{allowed}", "{field} must be one of: {allowed}"},
+	"url":                 {"参数 {field} 必须是 http 或 https 地址", "{field} must be an http or https URL"},
+	"temporary_path":      {"参数 {field} 是客户端的临时路径，请先上传图片再保存其地址", "{field} is a temporary path of the client: upload the picture first and store its URL"},
+	"phone":               {"参数 {field} 必须是 11 位手机号或 E.164 号码", "{field} must be an 11-digit mainland number or an E.164 number"},
+	"phone_verified_only": {"手机号只能通过微信验证（phoneCode）设置", "the phone can only be set by WeChat's proof (phoneCode)"},
+	"phone_code":          {"手机号凭证无效或已使用，请重新获取", "the phone code was refused: ask for it again"},
+	"boolean":             {"参数 {field} 只能是 true 或 false", "{field} must be true or false"},
+	"unknown_key":         {"不能设置 {field}，允许的有：{allowed}", "{field} cannot be set; allowed are: {allowed}"},
+	"scene":               {"参数 {field} 必须是 1 到 32 个微信允许的字符", "{field} must be 1 to 32 characters of those that WeChat allows"},
+	"page":                {"参数 {field} 必须是小程序页面路径，不以 / 开头，不带参数", "{field} must be a page of the mini program, without a leading / or a query"},
+	"page_unpublished":    {"参数 {field} 不是已发布的小程序页面", "{field} is not a published page of the mini program"},
+	"risky":               {"参数 {field} 含有违规内容", "{field} was refused by WeChat's content check"},
+	"unchecked":           {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
+}
+
+func message(why reason.Reason, metadata map[string]string, english bool) string {
+	t, ok := texts[why]
+	if why == reason.InvalidField {
+		t, ok = ruleTexts[metadata["rule"]]
+	}
+	if !ok {
+		t = text{"参数 {field} 不正确", "{field} is not valid"}
+	}
+	if english {
+		return fill(t.en, metadata)
+	}
+	return fill(t.zh, metadata)
+}
+
+// prefersEnglish reports whether a client asks for English before Chinese.
+func prefersEnglish(acceptLanguage string) bool {
+	if acceptLanguage == "" {
+		return false
+	}
+	tags, _, err := language.ParseAcceptLanguage(acceptLanguage)
+	if err != nil {
+		return false
+	}
+	_, i, _ := languages.Match(tags...)
+	return i == 1
+}
+
+var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English})

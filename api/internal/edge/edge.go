@@ -1,0 +1,256 @@
+// Package edge is what every request passes before it reaches a route and
+// every answer on its way out: request id, access log, panics, deadline, the
+// bound on work in flight, CORS, security headers, and the refusals that have
+// no handler. It is built here instead of from go-zero's middlewares because
+// those answer in forms of their own and log cookies and bodies.
+package edge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/session"
+	"shares/internal/reason"
+	"shares/internal/requestid"
+)
+
+// Options say how an Edge treats requests.
+type Options struct {
+	Timeout     time.Duration // of one request, all of it
+	MaxInFlight int           // requests worked on at once
+	Origins     *Origins
+	Answers     *answer.Writer
+	Routes      []string // the paths that metrics and the log name; all others are "other"
+	Log         *slog.Logger
+	AccessLog   bool
+	Metrics     prometheus.Registerer
+}
+
+// Edge is an http.Handler around the router.
+type Edge struct {
+	opts     Options
+	next     http.Handler
+	cors     http.Handler
+	inFlight chan struct{}
+	routes   map[string]*route
+	other    *route
+
+	requests *prometheus.CounterVec
+}
+
+// route is what is counted of one path.
+type route struct {
+	name    string
+	seconds prometheus.Observer
+	ok      prometheus.Counter
+}
+
+// New returns the edge around next.
+func New(opts Options, next http.Handler) *Edge {
+	auto := promauto.With(opts.Metrics)
+	e := &Edge{
+		opts:     opts,
+		next:     next,
+		inFlight: make(chan struct{}, opts.MaxInFlight),
+		routes:   make(map[string]*route),
+		requests: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "shares_http_requests_total", Help: "Requests answered, by route and status.",
+		}, []string{"route", "status"}),
+	}
+	seconds := auto.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "shares_http_request_seconds", Help: "Time from a request's header to its answer, by route.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+	}, []string{"route"})
+	newRoute := func(name string) *route {
+		return &route{
+			name:    name,
+			seconds: seconds.WithLabelValues(name),
+			ok:      e.requests.WithLabelValues(name, "200"),
+		}
+	}
+	for _, path := range opts.Routes {
+		e.routes[path] = newRoute(path)
+	}
+	e.other = newRoute("other")
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shares_http_in_flight", Help: "Requests being worked on.",
+	}, func() float64 { return float64(len(e.inFlight)) })
+	e.cors = opts.Origins.cors(http.HandlerFunc(e.admitted))
+	return e
+}
+
+// ServeHTTP implements http.Handler.
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	ro, known := e.routes[r.URL.Path]
+	if !known {
+		ro = e.other
+	}
+	id := r.Header.Get(requestid.Header)
+	if id == "" {
+		id = requestid.New()
+	} else {
+		id = requestid.Clean(id)
+	}
+
+	var note answer.Note
+	ctx, cancel := context.WithTimeout(r.Context(), e.opts.Timeout)
+	defer cancel()
+	ctx = requestid.NewContext(ctx, id)
+	ctx = answer.NewContext(ctx, e.opts.Answers, &note)
+	ctx = session.NewContext(ctx, &session.Call{})
+	r = r.WithContext(ctx)
+
+	rec := &recorder{ResponseWriter: w}
+	h := w.Header()
+	h[requestid.Header] = []string{id}
+	h["X-Content-Type-Options"] = nosniff
+	h["Cache-Control"] = noStore
+	if e.opts.Answers.Secure {
+		h["Strict-Transport-Security"] = oneYear
+	}
+
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			note.Err = fmt.Errorf("panic: %T", p)
+			e.opts.Log.Error("panic", "request_id", id, "route", ro.name, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			if rec.status == 0 {
+				answer.Error(rec, r, reason.Error(reason.Internal))
+			}
+		}
+		e.done(r, rec, ro, id, &note, time.Since(start))
+	}()
+	if r.Header["Origin"] != nil {
+		e.cors.ServeHTTP(rec, r)
+		return
+	}
+	e.admitted(rec, r)
+}
+
+var (
+	nosniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+	oneYear = []string{"max-age=31536000"}
+)
+
+// admitted bounds the work in flight: what comes on top is refused at once,
+// so that memory stays flat and those who are in get their answer in time.
+func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
+	select {
+	case e.inFlight <- struct{}{}:
+	default:
+		answer.Error(w, r, reason.Error(reason.Overloaded))
+		return
+	}
+	defer func() { <-e.inFlight }()
+	e.next.ServeHTTP(w, r)
+}
+
+// done counts and logs one answer: method, route, status, duration, id and, of
+// a refusal, its reason. No body, cookie or query is ever logged.
+func (e *Edge) done(r *http.Request, rec *recorder, ro *route, id string, note *answer.Note, took time.Duration) {
+	status := rec.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	ro.seconds.Observe(took.Seconds())
+	if status == http.StatusOK {
+		ro.ok.Inc()
+	} else {
+		e.requests.WithLabelValues(ro.name, strconv.Itoa(status)).Inc()
+	}
+	level := slog.LevelInfo
+	if status >= 500 || note.Reason == reason.Internal {
+		level = slog.LevelError
+	}
+	if !e.opts.AccessLog && level < slog.LevelError {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 7)
+	attrs = append(attrs,
+		slog.String("method", method(r.Method)),
+		slog.String("route", ro.name),
+		slog.Int("status", status),
+		slog.Duration("took", took),
+		slog.String("request_id", id))
+	if note.Reason != "" {
+		attrs = append(attrs, slog.String("reason", string(note.Reason)))
+	}
+	if note.Err != nil && level == slog.LevelError {
+		attrs = append(attrs, slog.String("error", note.Err.Error()))
+	}
+	e.opts.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// method bounds what a client can write into the log.
+func method(m string) string {
+	switch m {
+	case http.MethodPost, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return m
+	}
+	return "other"
+}
+
+// NotFound answers what no route takes.
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	answer.Error(w, r, reason.Error(reason.NotFound))
+}
+
+// MethodNotAllowed answers a method that the path's route does not take.
+func MethodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	if w.Header().Get("Allow") == "" {
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
+}
+
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader keeps the first status; what comes after it is dropped.
+func (r *recorder) WriteHeader(status int) {
+	if r.status != 0 {
+		return
+	}
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController and http.MaxBytesReader reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// ErrorLog is for http.Server.ErrorLog: it holds the lines that net/http
+// writes about broken connections at debug level and without their text,
+// which may quote what a client sent.
+func ErrorLog(log *slog.Logger) *lineWriter { return &lineWriter{log} }
+
+type lineWriter struct{ log *slog.Logger }
+
+// Write implements io.Writer.
+func (l *lineWriter) Write(b []byte) (int, error) {
+	l.log.Debug("http server: a connection failed")
+	return len(b), nil
+}

@@ -1,0 +1,43 @@
+package weixin
+
+import (
+	"context"
+
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/rpc/pb"
+)
+
+// GetUserInfoLogic answers weixin.get_user_info.
+type GetUserInfoLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewGetUserInfoLogic returns the logic of one request.
+func NewGetUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *GetUserInfoLogic {
+	return &GetUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// GetUserInfo answers the profile and settings of who is calling.
+func (l *GetUserInfoLogic) GetUserInfo(*types.GetUserInfoReq) (*types.GetUserInfoResp, error) {
+	user, err := l.svcCtx.Users.GetUser(l.ctx, &pb.GetUserReq{Caller: session.Caller(l.ctx)})
+	if err != nil {
+		return nil, err
+	}
+	return &types.GetUserInfoResp{
+		Openid:    user.GetOpenid(),
+		NickName:  user.GetNickName(),
+		AvatarURL: user.GetAvatarUrl(),
+		Gender:    user.GetGender(),
+		City:      user.GetCity(),
+		Province:  user.GetProvince(),
+		Country:   user.GetCountry(),
+		Phone:     user.GetPhone(),
+		Group:     user.GetGroup(),
+		Rg:        user.GetRg(),
+		Only20:    user.GetOnly20(),
+		Capacity:  user.GetCapacity(),
+	}, nil
+}

@@ -1,0 +1,36 @@
+package weixin
+
+import (
+	"context"
+
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/internal/reason"
+	"shares/rpc/pb"
+)
+
+// OauthLogic answers weixin.oauth.
+type OauthLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewOauthLogic returns the logic of one request.
+func NewOauthLogic(ctx context.Context, svcCtx *svc.ServiceContext) *OauthLogic {
+	return &OauthLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// Oauth exchanges the login code for a session.
+func (l *OauthLogic) Oauth(req *types.OauthReq) (*types.OauthResp, error) {
+	if req.Jscode == "" {
+		return nil, reason.Field("jscode", "required")
+	}
+	user, err := l.svcCtx.Users.Login(l.ctx, &pb.LoginReq{Code: req.Jscode, Refresh: req.IsUpdateUser})
+	if err != nil {
+		return nil, err
+	}
+	id, s := l.svcCtx.Sessions.Issue(user.GetCaller().GetUserId(), user.GetCaller().GetEpoch())
+	session.HandOut(l.ctx, id, s)
+	return &types.OauthResp{SessionId: id, OpenId: user.GetOpenid(), OverdueTime: s.Expires.Unix()}, nil
+}

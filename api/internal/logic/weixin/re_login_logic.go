@@ -1,0 +1,46 @@
+package weixin
+
+import (
+	"context"
+
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/internal/reason"
+	"shares/rpc/pb"
+)
+
+// ReLoginLogic answers weixin.re_login.
+type ReLoginLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewReLoginLogic returns the logic of one request.
+func NewReLoginLogic(ctx context.Context, svcCtx *svc.ServiceContext) *ReLoginLogic {
+	return &ReLoginLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// ReLogin renews the session. Where there is none that counts it says so; that
+// it cannot be told is an error, for a wrong yes would send everybody to log in.
+func (l *ReLoginLogic) ReLogin(*types.ReLoginReq) (*types.ReLoginResp, error) {
+	old, err := session.Get(l.ctx)
+	if err != nil {
+		return l.logInAgain()
+	}
+	user, err := l.svcCtx.Users.GetUser(l.ctx, &pb.GetUserReq{Caller: session.Caller(l.ctx)})
+	if err != nil {
+		if why, _ := reason.Of(err); why == reason.SessionInvalid {
+			return l.logInAgain()
+		}
+		return nil, err
+	}
+	id, s := l.svcCtx.Sessions.Renew(old)
+	session.HandOut(l.ctx, id, s)
+	return &types.ReLoginResp{SessionId: id, OpenId: user.GetOpenid(), OverdueTime: s.Expires.Unix()}, nil
+}
+
+func (l *ReLoginLogic) logInAgain() (*types.ReLoginResp, error) {
+	session.Clear(l.ctx)
+	return &types.ReLoginResp{Relogin: true}, nil
+}

@@ -1,0 +1,36 @@
+package weixin
+
+import (
+	"context"
+
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/rpc/pb"
+)
+
+// UpdateUserInfoLogic answers weixin.update_user_info.
+type UpdateUserInfoLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewUpdateUserInfoLogic returns the logic of one request.
+func NewUpdateUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *UpdateUserInfoLogic {
+	return &UpdateUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// UpdateUserInfo writes the fields that were sent.
+func (l *UpdateUserInfoLogic) UpdateUserInfo(req *types.WxUserinfo) (*types.UpdateUserInfoResp, error) {
+	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, &pb.UpdateProfileReq{
+		Caller:    session.Caller(l.ctx),
+		NickName:  req.NickName,
+		AvatarUrl: req.AvatarURL,
+		Gender:    req.Gender,
+		City:      req.City,
+		Province:  req.Province,
+		Country:   req.Country,
+		Language:  req.Language,
+	})
+	return &types.UpdateUserInfoResp{}, err
+}

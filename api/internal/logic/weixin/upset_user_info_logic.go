@@ -1,0 +1,33 @@
+package weixin
+
+import (
+	"context"
+
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/internal/reason"
+	"shares/rpc/pb"
+)
+
+// UpsetUserInfoLogic answers weixin.upset_user_info.
+type UpsetUserInfoLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewUpsetUserInfoLogic returns the logic of one request.
+func NewUpsetUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *UpsetUserInfoLogic {
+	return &UpsetUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// UpsetUserInfo writes one setting.
+func (l *UpsetUserInfoLogic) UpsetUserInfo(req *types.UpsetUserInfoReq) (*types.UpsetUserInfoResp, error) {
+	if req.Key == "" {
+		return nil, reason.Field("key", "required")
+	}
+	_, err := l.svcCtx.Users.UpdateSetting(l.ctx, &pb.UpdateSettingReq{
+		Caller: session.Caller(l.ctx), Key: req.Key, Value: req.Value,
+	})
+	return &types.UpsetUserInfoResp{}, err
+}

@@ -1,0 +1,40 @@
+package middleware
+
+import (
+	"net/http"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/decode"
+	"shares/api/internal/session"
+)
+
+// BodySessionMiddleware makes the body's sessionID a credential, after header
+// and cookie. It stands before Session.
+type BodySessionMiddleware struct{}
+
+// NewBodySessionMiddleware returns the middleware that `middleware:
+// BodySession` in shares.api names.
+func NewBodySessionMiddleware() *BodySessionMiddleware { return &BodySessionMiddleware{} }
+
+// Handle reads the body only where no other credential is present.
+func (m *BodySessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if session.FromHeader(r) == "" && session.FromCookie(r) == "" {
+			body, err := decode.Body(w, r)
+			var credential struct {
+				SessionID string `json:"sessionID"`
+			}
+			if err == nil && len(body) > 0 {
+				err = decode.Object(body, &credential)
+			}
+			if err != nil {
+				answer.Error(w, r, err)
+				return
+			}
+			if call := session.FromContext(r.Context()); call != nil {
+				call.FromBody = credential.SessionID
+			}
+		}
+		next(w, r)
+	}
+}

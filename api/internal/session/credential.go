@@ -1,0 +1,33 @@
+package session
+
+import (
+	"net/http"
+	"strings"
+)
+
+// CookieName is the name of the session cookie.
+const CookieName = "session_token"
+
+// FromHeader returns the sessionId of `Authorization: Bearer <sessionId>`,
+// empty when there is none.
+func FromHeader(r *http.Request) string {
+	const scheme = "Bearer "
+	h := r.Header.Get("Authorization")
+	if len(h) > len(scheme) && strings.EqualFold(h[:len(scheme)], scheme) {
+		return strings.TrimSpace(h[len(scheme):])
+	}
+	return ""
+}
+
+// FromCookie returns the sessionId of the session cookie, empty when there is
+// none.
+func FromCookie(r *http.Request) string {
+	if len(r.Header["Cookie"]) == 0 {
+		return ""
+	}
+	c, err := r.Cookie(CookieName)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}

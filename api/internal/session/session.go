@@ -1,0 +1,79 @@
+// Package session is who is calling: the signed sessionId, where a request
+// may carry it, and what logic may ask about it. The middlewares of the edge
+// read credentials into a request's Call; logic asks UserID or Caller and
+// hands out sessions, and sees no HTTP.
+package session
+
+import (
+	"context"
+
+	"shares/internal/reason"
+	"shares/rpc/pb"
+)
+
+// Call is what one request knows of sessions. The edge makes it, middlewares
+// fill it, logic reads it; the answer writer turns what was handed out into a
+// cookie.
+type Call struct {
+	FromBody string  // the body's sessionID, where the endpoint takes one there
+	Session  Session // of the credential that counts, once verified
+	Valid    bool    // Session is set
+
+	HandedOut *HandedOut // set by HandOut or Clear
+}
+
+// HandedOut is the sessionId that an answer's cookie shall hold; an empty
+// token clears the cookie.
+type HandedOut struct {
+	Token   string
+	Session Session
+}
+
+type contextKey struct{}
+
+// NewContext returns ctx with call in it.
+func NewContext(ctx context.Context, call *Call) context.Context {
+	return context.WithValue(ctx, contextKey{}, call)
+}
+
+// FromContext returns the request's Call, nil outside of one.
+func FromContext(ctx context.Context) *Call {
+	call, _ := ctx.Value(contextKey{}).(*Call)
+	return call
+}
+
+// UserID returns the id of the user who is calling. Its error has the reason
+// SESSION_INVALID; behind the Session middleware there is none.
+func UserID(ctx context.Context) (int64, error) {
+	s, err := Get(ctx)
+	return s.UserID, err
+}
+
+// Get returns the verified session of the request, or an error with the
+// reason SESSION_INVALID.
+func Get(ctx context.Context) (Session, error) {
+	if call := FromContext(ctx); call != nil && call.Valid {
+		return call.Session, nil
+	}
+	return Session{}, reason.Error(reason.SessionInvalid)
+}
+
+// Caller returns who is calling in the form that every rpc takes; nil without
+// a session, which the rpc refuses.
+func Caller(ctx context.Context) *pb.Caller {
+	s, err := Get(ctx)
+	if err != nil {
+		return nil
+	}
+	return &pb.Caller{UserId: s.UserID, Epoch: s.Epoch}
+}
+
+// HandOut has the answer set the cookie to token.
+func HandOut(ctx context.Context, token string, s Session) {
+	if call := FromContext(ctx); call != nil {
+		call.HandedOut = &HandedOut{Token: token, Session: s}
+	}
+}
+
+// Clear has the answer clear the cookie.
+func Clear(ctx context.Context) { HandOut(ctx, "", Session{}) }

@@ -1,0 +1,159 @@
+package session
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash"
+	"sync"
+	"time"
+)
+
+// Session is what a sessionId says once its signature has been checked.
+type Session struct {
+	UserID  int64
+	Epoch   uint64    // must equal the session_epoch of the user's row
+	LoginAt time.Time // of wx.login; renewals keep it
+	Expires time.Time
+}
+
+// ErrInvalid is the one answer to a sessionId that is malformed, forged,
+// signed with a retired key, expired, or past its absolute lifetime.
+var ErrInvalid = errors.New("session: invalid")
+
+// A sessionId is, in base64url without padding:
+//
+//	version 1 | key id 4 | user id 8 | epoch 8 | login 5 | expiry 5 | HMAC-SHA256 32
+//
+// in bytes, big endian; times are unix seconds. The HMAC covers all before it.
+const (
+	version    = 1
+	keyIDSize  = 4
+	signedSize = 1 + keyIDSize + 8 + 8 + 5 + 5
+	tokenSize  = signedSize + sha256.Size
+)
+
+var encoding = base64.RawURLEncoding.Strict()
+
+// MaxLength is the length of every sessionId, in characters.
+var MaxLength = encoding.EncodedLen(tokenSize)
+
+// Tokens signs and verifies sessionIds. It is safe for concurrent use.
+type Tokens struct {
+	keys     []*key // the first signs, all verify
+	lifetime time.Duration
+	maxAge   time.Duration
+	now      func() time.Time
+}
+
+type key struct {
+	id     [keyIDSize]byte
+	hashes sync.Pool // of hash.Hash: setting up an HMAC costs more than running it
+}
+
+// NewTokens returns Tokens for secrets (the first signs, all verify). One
+// sessionId lives for lifetime; renewals end at maxAge after the login.
+func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time.Time) (*Tokens, error) {
+	if len(secrets) == 0 {
+		return nil, errors.New("session: no secret to sign with")
+	}
+	t := &Tokens{lifetime: lifetime, maxAge: maxAge, now: now}
+	for _, secret := range secrets {
+		k := &key{}
+		k.hashes.New = func() any { return hmac.New(sha256.New, []byte(secret)) }
+		h := k.hashes.Get().(hash.Hash)
+		h.Write([]byte("shares session key id"))
+		copy(k.id[:], h.Sum(nil))
+		t.keys = append(t.keys, k)
+	}
+	return t, nil
+}
+
+// Issue returns a new sessionId for a user who logged in just now.
+func (t *Tokens) Issue(userID int64, epoch uint64) (string, Session) {
+	return t.sign(Session{UserID: userID, Epoch: epoch, LoginAt: t.now()})
+}
+
+// Renew returns a fresh sessionId for the same login. Its expiry is cut at the
+// login's absolute lifetime.
+func (t *Tokens) Renew(s Session) (string, Session) { return t.sign(s) }
+
+func (t *Tokens) sign(s Session) (string, Session) {
+	s.Expires = t.now().Add(t.lifetime)
+	if last := s.LoginAt.Add(t.maxAge); s.Expires.After(last) {
+		s.Expires = last
+	}
+	k := t.keys[0]
+	var raw [tokenSize]byte
+	raw[0] = version
+	copy(raw[1:], k.id[:])
+	binary.BigEndian.PutUint64(raw[5:], uint64(s.UserID))
+	binary.BigEndian.PutUint64(raw[13:], s.Epoch)
+	putUint40(raw[21:], s.LoginAt.Unix())
+	putUint40(raw[26:], s.Expires.Unix())
+	k.sum(raw[:signedSize:signedSize], raw[signedSize:])
+	s.LoginAt, s.Expires = time.Unix(s.LoginAt.Unix(), 0), time.Unix(s.Expires.Unix(), 0)
+	return encoding.EncodeToString(raw[:]), s
+}
+
+// Verify returns the session of a sessionId, or ErrInvalid. It checks the
+// signature first and does no I/O: whether the epoch still stands only the
+// user's row can say.
+func (t *Tokens) Verify(token string) (Session, error) {
+	if len(token) != MaxLength {
+		return Session{}, ErrInvalid
+	}
+	var raw [tokenSize]byte
+	if n, err := encoding.Decode(raw[:], []byte(token)); err != nil || n != tokenSize || raw[0] != version {
+		return Session{}, ErrInvalid
+	}
+	if !t.signed(&raw) {
+		return Session{}, ErrInvalid
+	}
+	s := Session{
+		UserID:  int64(binary.BigEndian.Uint64(raw[5:])),
+		Epoch:   binary.BigEndian.Uint64(raw[13:]),
+		LoginAt: time.Unix(uint40(raw[21:]), 0),
+		Expires: time.Unix(uint40(raw[26:]), 0),
+	}
+	now := t.now()
+	if !now.Before(s.Expires) || !now.Before(s.LoginAt.Add(t.maxAge)) {
+		return Session{}, ErrInvalid
+	}
+	return s, nil
+}
+
+func (t *Tokens) signed(raw *[tokenSize]byte) bool {
+	for _, k := range t.keys {
+		if [keyIDSize]byte(raw[1:5]) != k.id {
+			continue
+		}
+		var want [sha256.Size]byte
+		k.sum(raw[:signedSize], want[:])
+		if subtle.ConstantTimeCompare(want[:], raw[signedSize:]) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// sum writes the HMAC of data to out, which is sha256.Size long.
+func (k *key) sum(data, out []byte) {
+	h := k.hashes.Get().(hash.Hash)
+	h.Reset()
+	h.Write(data)
+	h.Sum(out[:0])
+	k.hashes.Put(h)
+}
+
+func putUint40(b []byte, v int64) {
+	b[0] = byte(v >> 32)
+	binary.BigEndian.PutUint32(b[1:], uint32(v))
+}
+
+func uint40(b []byte) int64 {
+	return int64(b[0])<<32 | int64(binary.BigEndian.Uint32(b[1:]))
+}

@@ -1,0 +1,54 @@
+// Package svc is what handlers and logic work with.
+package svc
+
+import (
+	"github.com/zeromicro/go-zero/rest"
+
+	"shares/api/internal/config"
+	"shares/api/internal/middleware"
+	"shares/api/internal/pictures"
+	"shares/api/internal/session"
+	"shares/rpc/pb"
+)
+
+// ServiceContext is made once per process. The middlewares are those that
+// shares.api names.
+type ServiceContext struct {
+	Config   config.Config
+	Users    pb.WeixinClient // in this process or behind zRPC
+	Sessions *session.Tokens
+	Pictures pictures.Addresses
+
+	SameOrigin      rest.Middleware
+	OauthLimit      rest.Middleware
+	OptionalSession rest.Middleware
+	BodySession     rest.Middleware
+	Session         rest.Middleware
+}
+
+// Parts is what a ServiceContext is made of.
+type Parts struct {
+	Users    pb.WeixinClient
+	Sessions *session.Tokens
+	Pictures pictures.Addresses
+	Origins  middleware.Origins
+	Logins   middleware.LoginLimit
+	Callers  middleware.UserLimit
+	Address  middleware.ClientAddress
+}
+
+// NewServiceContext wires the parts together.
+func NewServiceContext(c config.Config, p Parts) *ServiceContext {
+	credentials := middleware.NewCredentials(p.Sessions, p.Origins)
+	return &ServiceContext{
+		Config:          c,
+		Users:           p.Users,
+		Sessions:        p.Sessions,
+		Pictures:        p.Pictures,
+		SameOrigin:      middleware.NewSameOriginMiddleware(p.Origins).Handle,
+		OauthLimit:      middleware.NewOauthLimitMiddleware(p.Logins, p.Address).Handle,
+		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials, p.Callers).Handle,
+		BodySession:     middleware.NewBodySessionMiddleware().Handle,
+		Session:         middleware.NewSessionMiddleware(credentials, p.Callers).Handle,
+	}
+}

@@ -1,0 +1,141 @@
+// Package api is the HTTP edge of shares: the endpoints of shares.api, their
+// sessions, limits and answers. It knows users only through the generated rpc
+// client. main makes its handler and serves it.
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/rest"
+	"github.com/zeromicro/go-zero/rest/chain"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/edge"
+	"shares/api/internal/handler"
+	"shares/api/internal/limit"
+	"shares/api/internal/middleware"
+	"shares/api/internal/pictures"
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/internal/config"
+	"shares/rpc/pb"
+)
+
+// Parts is what the edge needs from the outside.
+type Parts struct {
+	Users    pb.WeixinClient       // the user service: in this process or behind zRPC
+	Pictures pictures.Store        // what QR codes are served from
+	Redis    redis.UniversalClient // counts logins per address
+	Secrets  []string              // session secrets: the first signs, all verify
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
+}
+
+// Handler returns the whole edge as one http.Handler. Its errors are mistakes
+// in the configuration.
+func Handler(c config.Config, p Parts) (http.Handler, error) {
+	tokens, err := session.NewTokens(p.Secrets, c.SessionLifetime, c.SessionMaxAge, p.Now)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := c.Proxies()
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := edge.NewAddresses(proxies, p.Log, p.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	logins, callers, err := limits(c, p)
+	if err != nil {
+		return nil, err
+	}
+	origins := edge.NewOrigins(c.Origins(), !c.Pro())
+	svcCtx := svc.NewServiceContext(c, svc.Parts{
+		Users:    p.Users,
+		Sessions: tokens,
+		Pictures: pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL},
+		Origins:  origins,
+		Logins:   logins,
+		Callers:  callers,
+		Address:  addresses.Of,
+	})
+
+	// go-zero routes; its middlewares are replaced by the edge around it.
+	server, err := rest.NewServer(restConf(), rest.WithChain(chain.New()),
+		rest.WithNotFoundHandler(http.HandlerFunc(edge.NotFound)),
+		rest.WithNotAllowedHandler(http.HandlerFunc(edge.MethodNotAllowed)))
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	handler.RegisterHandlers(server, svcCtx)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		server.AddRoute(rest.Route{Method: method, Path: pictures.Path, Handler: pictures.Handler(p.Pictures)})
+	}
+	routes, err := rest.NewServerless(server)
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	var next http.Handler = http.HandlerFunc(routes.Serve)
+	if c.PublicURL == "" && !c.Pro() {
+		next = rememberAddress(next)
+	}
+	return edge.New(edge.Options{
+		Timeout:     c.Timeout,
+		MaxInFlight: c.MaxInFlight,
+		Origins:     origins,
+		Answers:     &answer.Writer{Envelope: c.Envelope, Secure: strings.HasPrefix(c.PublicURL, "https://")},
+		Routes:      paths(server),
+		Log:         p.Log,
+		AccessLog:   c.AccessLog == "on",
+		Metrics:     p.Metrics,
+	}, next), nil
+}
+
+func limits(c config.Config, p Parts) (middleware.LoginLimit, middleware.UserLimit, error) {
+	if c.RateLimit == "off" {
+		return limit.OffLogins{}, limit.OffUsers{}, nil
+	}
+	metrics := limit.NewMetrics(p.Metrics)
+	users, err := limit.NewUsers(c.UserPerSecond, c.UserBurst, metrics)
+	if err != nil {
+		return nil, nil, fmt.Errorf("rate limits: %w", err)
+	}
+	return limit.NewLogins(p.Redis, c.LoginPerMinute, p.Log, metrics), users, nil
+}
+
+// restConf is go-zero's configuration of a server that never listens: main
+// owns the listener, so that it can turn unready before it closes.
+func restConf() rest.RestConf {
+	var rc rest.RestConf
+	rc.Name = "shares"
+	rc.Log.Stat = false
+	rc.Log.Mode = "console"
+	return rc
+}
+
+func paths(server *rest.Server) []string {
+	var paths []string
+	for _, route := range server.Routes() {
+		if !slices.Contains(paths, route.Path) {
+			paths = append(paths, route.Path)
+		}
+	}
+	return paths
+}
+
+// rememberAddress lets picture addresses hold the host that the request came
+// to, so that a phone on the same network can open them (dev mode only).
+func rememberAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(pictures.Remember(r.Context(), r)))
+	})
+}
