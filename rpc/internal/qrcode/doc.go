@@ -18,8 +18,8 @@
 // is spent by then and the next request is glad of the picture.
 //
 // A picture is written only after it was decoded to its end. A failed
-// generation stores nothing, and is remembered for some seconds so that a
-// stampede does not reach WeChat.
+// generation stores nothing, and is remembered for some seconds, among replicas
+// too where WeChat was away, so that a stampede does not reach WeChat.
 //
 // # Bucket lifecycle
 //

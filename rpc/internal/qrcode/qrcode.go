@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -17,8 +18,14 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ErrStore says that the bucket of pictures is away; the text holds its error.
-var ErrStore = errors.New("picture bucket failed")
+var (
+	// ErrStore says that the bucket of pictures is away; the text holds its
+	// error.
+	ErrStore = errors.New("picture bucket failed")
+	// ErrJustFailed says that another replica has failed to make this code a
+	// moment ago, through no fault of the user: WeChat is not asked again yet.
+	ErrJustFailed = errors.New("making the code has just failed on another replica")
+)
 
 // Maker makes one code at WeChat. It is called from one goroutine per code.
 type Maker interface {
@@ -48,9 +55,11 @@ type Options struct {
 	// may have made in any hour and any day; 0 is no limit. Codes that exist
 	// cost nothing.
 	NewPerUserPerHour, NewPerUserPerDay int
-	// Blameless reports whether a failed generation was not the user's doing
-	// (WeChat was away, as against: WeChat knows no such page) and is therefore
-	// not held against their cap; nil holds every failure against it.
+	// Blameless reports whether a Maker's error is not the user's doing: WeChat
+	// was away, as against: WeChat knows no such page. Such a failure is not
+	// held against the user's cap, and holds for all replicas (ErrJustFailed).
+	// Timeouts, bad images and a failing Store are always blameless; nil adds
+	// nothing to them.
 	Blameless func(error) bool
 
 	// Timeout bounds a generation from the first look to the written picture,
@@ -144,7 +153,7 @@ func New(opts Options) (*Service, error) {
 		}, []string{"result"}),
 		redisErrors: promauto.With(opts.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_qrcode_redis_errors_total",
-			Help: "Failed calls to Redis that a QR code was made without, by call (lock, limit).",
+			Help: "Failed calls to Redis that a QR code was made without, by call (lock, limit, failure).",
 		}, []string{"call"}),
 	}
 	if opts.Redis != nil {
@@ -164,7 +173,7 @@ func New(opts Options) (*Service, error) {
 // yet. A user's cap is charged for new codes only.
 //
 // Its error is a *FieldError, a *LimitError (ErrQuota, ErrUserCap), ErrStore,
-// ErrBadImage, ctx's own, context.DeadlineExceeded when Options.Timeout has
+// ErrBadImage, ErrJustFailed, ctx's own, context.DeadlineExceeded when Options.Timeout has
 // passed, or whatever the Maker returned, wrapped.
 func (s *Service) URLName(ctx context.Context, userID int64, page, scene string) (string, error) {
 	if err := CheckPage(page); err != nil {
@@ -202,7 +211,9 @@ func (s *Service) join(ctx context.Context, userID int64, name string, params Pa
 		// singleflight would end the process on a panic.
 		defer func() {
 			if r := recover(); r != nil {
-				err = fmt.Errorf("panic: %v", r)
+				// The value may hold anything, a secret too; the stack cannot.
+				s.opts.Logger.ErrorContext(ctx, "panic while making a qr code", "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic while making: %T", r)
 			}
 		}()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
@@ -225,34 +236,46 @@ func (s *Service) ensure(ctx context.Context, userID int64, name string, params 
 	if err := s.recentFailure(name); err != nil {
 		return err
 	}
-	unlock, found, err := s.lock(ctx, name)
-	if err != nil || found {
+	lock, found, err := s.lock(ctx, name)
+	if found || err != nil {
 		return err
 	}
-	defer unlock()
-	// While this replica was on its way, another one may have made it.
+	if lock == nil {
+		// Redis is away: what it would say about limits and failures is not
+		// waited for again.
+		return s.generate(ctx, name, params)
+	}
+	defer s.hold(ctx, lock)()
+	// While this replica was on its way, another one may have made it, or have
+	// failed to.
 	if found, err := s.find(ctx, name); found || err != nil {
 		return err
 	}
-	return s.generate(ctx, userID, name, params)
-}
-
-// generate makes the picture and puts it into the bucket.
-func (s *Service) generate(ctx context.Context, userID int64, name string, params Params) error {
+	if s.othersFailed(ctx, name) {
+		return ErrJustFailed
+	}
 	refund, err := s.charge(ctx, userID)
 	if err != nil {
 		return err
 	}
+	err = s.generate(ctx, name, params)
+	if err != nil && s.blameless(err) {
+		refund()
+		s.tellOthers(ctx, name)
+	}
+	return err
+}
+
+// generate makes the picture and puts it into the bucket.
+func (s *Service) generate(ctx context.Context, name string, params Params) error {
 	result, err := s.makeAndPut(ctx, name, params)
 	s.generations.WithLabelValues(result).Inc()
 	if err != nil {
-		s.failed.Add(name, failure{err, s.opts.Now().Add(s.opts.FailureMemory)})
-		if s.opts.Blameless(err) {
-			refund()
+		if s.opts.FailureMemory > 0 {
+			s.failed.Add(name, failure{err, s.opts.Now().Add(s.opts.FailureMemory)})
 		}
 		return err
 	}
-	s.failed.Remove(name)
 	s.setKnown(name)
 	return nil
 }
@@ -273,15 +296,17 @@ func (s *Service) makeAndPut(ctx context.Context, name string, params Params) (r
 	return "ok", nil
 }
 
+func (s *Service) blameless(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBadImage) || errors.Is(err, ErrStore) ||
+		s.opts.Blameless(err)
+}
+
 // charge takes a place under the user's cap and under the quota, in this order,
 // so that a capped user does not burn the quota of all. refund gives the user's
-// place back. Without Redis everyone passes.
+// place back. If Redis fails, everyone passes.
 func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err error) {
 	refund = func() {}
-	if s.opts.Redis == nil {
-		return refund, nil
-	}
-	wait, undo, err := s.take(ctx, userKey(userID),
+	wait, undo, err := s.take(ctx, s.key("user", strconv.FormatInt(userID, 10)),
 		window{time.Hour, s.opts.NewPerUserPerHour}, window{24 * time.Hour, s.opts.NewPerUserPerDay})
 	if err != nil {
 		s.redisFailed(ctx, "limit", err)
@@ -298,7 +323,7 @@ func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err 
 			s.redisFailed(ctx, "limit", err)
 		}
 	}
-	wait, _, err = s.take(ctx, "shares:qrcode:quota:"+s.opts.AppID, window{time.Minute, s.opts.QuotaPerMinute})
+	wait, _, err = s.take(ctx, s.key("quota", "minute"), window{time.Minute, s.opts.QuotaPerMinute})
 	if err != nil {
 		s.redisFailed(ctx, "limit", err)
 		return refund, nil
@@ -317,24 +342,22 @@ func (s *Service) take(ctx context.Context, key string, windows ...window) (time
 	return take(ctx, s.opts.Redis, key, windows...)
 }
 
-// lock waits until this replica may make the picture, and then returns the
-// function that lets the next one in; or until the picture is found. Without
-// Redis it returns at once.
-func (s *Service) lock(ctx context.Context, name string) (unlock func(), found bool, err error) {
-	if s.locks == nil {
-		return func() {}, false, nil
+// lock waits until this replica may make the picture, and returns the lock, or
+// nil where there is no Redis to hold one; or until the picture is found.
+func (s *Service) lock(ctx context.Context, name string) (lock *redislock.Lock, found bool, err error) {
+	if s.opts.Redis == nil {
+		return nil, false, nil
 	}
-	key := "shares:qrcode:lock:" + name
 	for {
-		lock, err := s.obtain(ctx, key)
+		lock, err := s.obtain(ctx, s.key("lock", name))
 		switch {
 		case err == nil:
-			return s.hold(ctx, lock), false, nil
+			return lock, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
 		case !errors.Is(err, redislock.ErrNotObtained):
 			s.redisFailed(ctx, "lock", err)
-			return func() {}, false, nil
+			return nil, false, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -420,6 +443,8 @@ func (s *Service) setKnown(name string) {
 	s.known.Add(name, s.opts.Now().Add(s.opts.KnownFor))
 }
 
+// recentFailure returns the error of a generation that failed in this process
+// not long ago.
 func (s *Service) recentFailure(name string) error {
 	if f, ok := s.failed.Get(name); ok && s.opts.Now().Before(f.until) {
 		return f.err
@@ -427,6 +452,32 @@ func (s *Service) recentFailure(name string) error {
 	return nil
 }
 
-func userKey(userID int64) string {
-	return "shares:qrcode:user:" + strconv.FormatInt(userID, 10)
+// tellOthers lets the other replicas know of a blameless failure, though not of
+// which: a refusal such as WeChat not knowing the page they are to hear from
+// WeChat, in its own words.
+func (s *Service) tellOthers(ctx context.Context, name string) {
+	if s.opts.FailureMemory <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+	defer cancel()
+	if err := s.opts.Redis.Set(ctx, s.key("failed", name), 1, s.opts.FailureMemory).Err(); err != nil {
+		s.redisFailed(ctx, "failure", err)
+	}
+}
+
+// othersFailed reports whether some replica has told of a failure not long ago.
+func (s *Service) othersFailed(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	n, err := s.opts.Redis.Exists(ctx, s.key("failed", name)).Result()
+	if err != nil {
+		s.redisFailed(ctx, "failure", err)
+	}
+	return n > 0
+}
+
+// key is a key in Redis. Installations for several apps may share one.
+func (s *Service) key(kind, of string) string {
+	return "shares:qrcode:" + s.opts.AppID + ":" + kind + ":" + of
 }
