@@ -37,9 +37,10 @@ const (
 	FaultSlowBody FaultKind = "slow_body"
 	// FaultCutBody does the call, sends half of the announced bytes and closes the connection.
 	FaultCutBody FaultKind = "cut_body"
-	// FaultHuge answers 200 with 32 MiB of the right content type.
+	// FaultHuge answers 200 with 8 MiB of the right content type.
 	FaultHuge FaultKind = "huge"
-	// FaultReset closes the connection with no answer.
+	// FaultReset closes the connection with no answer. A client may repeat a call then: Go's http.Transport does so by itself
+	// for a GET on a connection that it used before, which Calls shows and which uses up Times.
 	FaultReset FaultKind = "reset"
 )
 
@@ -66,7 +67,7 @@ type Fault struct {
 }
 
 const (
-	hugeBody = 32 << 20
+	hugeBody = 8 << 20
 	maxDelay = 10 * time.Minute
 )
 

@@ -106,7 +106,7 @@ func TestFaults(t *testing.T) {
 			return errors.Is(r.err, io.ErrUnexpectedEOF) && r.status == 200 && bytes.Equal(r.body, half)
 		}},
 		{"huge", simulator.Fault{Kind: simulator.FaultHuge}, func(r netReply) bool {
-			return r.err == nil && r.contentType == "image/jpeg" && len(r.body) >= 32<<20
+			return r.err == nil && r.contentType == "image/jpeg" && len(r.body) >= 8<<20
 		}},
 		{"reset", simulator.Fault{Kind: simulator.FaultReset}, func(r netReply) bool {
 			return errors.Is(r.err, syscall.ECONNRESET) || errors.Is(r.err, io.EOF)

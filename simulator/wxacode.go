@@ -147,6 +147,7 @@ func drawCode(req *codeRequest) (answer, error) {
 	if req.AutoColor {
 		ink = color.RGBA{0x1a, 0x6d, 0x3b, 255} // a dark green, for the colour that WeChat would choose
 	}
+	pen := image.NewUniform(ink)
 	img := image.NewRGBA(image.Rect(0, 0, width, width))
 	if !req.IsHyaline {
 		draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
@@ -156,7 +157,7 @@ func drawCode(req *codeRequest) (answer, error) {
 		for x, dark := range row {
 			if dark {
 				at := image.Rect(0, 0, scale, scale).Add(image.Pt(margin+x*scale, margin+y*scale))
-				draw.Draw(img, at, image.NewUniform(ink), image.Point{}, draw.Src)
+				draw.Draw(img, at, pen, image.Point{}, draw.Src)
 			}
 		}
 	}
