@@ -192,6 +192,8 @@ var meanings = map[answerCode]meaning{
 	{phoneEndpoint, 40013}: {kind: CodeRefused},
 
 	{textEndpoint, 40003}: {kind: InvalidArgument, field: "openid"},
+	{textEndpoint, 44004}: {kind: InvalidArgument, field: "content"},
+	{textEndpoint, 45002}: {kind: InvalidArgument, field: "content"},
 }
 
 func meaningOf(endpoint string, errcode int) (meaning, bool) {

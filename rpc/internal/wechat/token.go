@@ -29,7 +29,7 @@ const (
 	// grace is how long after its refresh time a token surely works still: it is needed when WeChat cannot give a new one.
 	grace      = minMargin - 40*time.Second
 	graceRetry = 10 * time.Second
-	// distrust is how long a rejected token is not taken from anyone again.
+	// distrust is how long a rejected token is not kept again, whoever offers it.
 	distrust = 30 * time.Second
 	// WeChat takes force_refresh 20 times a day, 30 s apart. Its day is Beijing's.
 	forceApart  = 31 * time.Second
@@ -99,9 +99,11 @@ func newTokenSource(o Options, fetches *prometheus.CounterVec, fetch func(contex
 	return s
 }
 
-// get returns a token other than not, the one that the caller has just seen rejected.
+// get returns a token other than not, the one that the caller has just seen rejected, unless WeChat insists on that one.
 func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
-	// A flight that began before the rejection may still land with the rejected token; the next one does not.
+	// A flight that began before the rejection may still land with the rejected token, and one that began long ago may run out of its
+	// own time as soon as it is joined. The next one does not.
+	e := &Error{Kind: Unavailable, Endpoint: tokenEndpoint, Reason: "no access token but the rejected one"}
 	for range 3 {
 		if token, ok := s.local(); ok && token != not {
 			return token, nil
@@ -119,18 +121,16 @@ func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
 			return "", e
 		case landed := <-flight:
 			switch r := landed.Val.(loaded); {
+			case r.err == nil && (r.token != not || r.insisted):
+				return r.token, nil
+			case r.err != nil && r.err.Kind == Deadline:
+				e = r.err
 			case r.err != nil:
 				return "", r.err
-			case r.token != not:
-				return r.token, nil
 			}
 		}
 	}
-	return "", rejectedAgain()
-}
-
-func rejectedAgain() *Error {
-	return &Error{Kind: Unavailable, Endpoint: tokenEndpoint, Reason: "no access token but the rejected one"}
+	return "", e
 }
 
 // local returns this process's copy while it may be used without a look into Redis.
@@ -141,8 +141,9 @@ func (s *tokenSource) local() (string, bool) {
 }
 
 type loaded struct {
-	token string
-	err   *Error
+	token    string
+	insisted bool // the rejected token, which WeChat gives all the same
+	err      *Error
 }
 
 // load is the flight: Redis, lock, Redis again, WeChat.
@@ -217,13 +218,9 @@ func (s *tokenSource) renew(ctx context.Context, store bool) loaded {
 	s.fetches.WithLabelValues(reason).Inc()
 	token, lifetime, e := s.fetch(fetchCtx, false)
 	if e == nil && token == rejected {
-		if !s.mayForce(ctx) {
-			return loaded{err: rejectedAgain()}
-		}
-		s.logger.WarnContext(ctx, "WeChat gave the access token again that it had rejected: forcing a new one")
-		s.fetches.WithLabelValues("forced").Inc()
-		if token, lifetime, e = s.fetch(ctx, true); e == nil && token == rejected {
-			e = rejectedAgain()
+		if token, lifetime = s.force(ctx, rejected); token == rejected {
+			// WeChat may be right this time. The token is tried, and not kept while it is distrusted.
+			return loaded{token: token, insisted: true}
 		}
 	}
 	if e != nil {
@@ -241,6 +238,21 @@ func (s *tokenSource) renew(ctx context.Context, store bool) loaded {
 		}
 	}
 	return loaded{token: token}
+}
+
+// force has WeChat make a new token, when that is allowed now. Else it returns the rejected one.
+func (s *tokenSource) force(ctx context.Context, rejected string) (string, time.Duration) {
+	if !s.mayForce(ctx) {
+		return rejected, 0
+	}
+	s.logger.WarnContext(ctx, "WeChat gave the access token again that it had rejected: forcing a new one")
+	s.fetches.WithLabelValues("forced").Inc()
+	token, lifetime, e := s.fetch(ctx, true)
+	if e != nil {
+		s.logger.WarnContext(ctx, "no forced access token", "error", e.Error())
+		return rejected, 0
+	}
+	return token, lifetime
 }
 
 // keep makes a token this process's copy, to be refreshed after use.
