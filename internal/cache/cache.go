@@ -1,0 +1,382 @@
+package cache
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/core/jsonx"
+	gozero "github.com/zeromicro/go-zero/core/stores/cache"
+)
+
+const (
+	// beatEvery is the time between two proofs that Redis answers; retryEvery the same while it does not, or while invalidations
+	// are waiting for it.
+	beatEvery  = 200 * time.Millisecond
+	retryEvery = 100 * time.Millisecond
+
+	// window is how long one proof is believed. It is the longest that a process goes on using what it has when Redis has
+	// stopped answering it, and an interruption longer than this is an outage.
+	window = 600 * time.Millisecond
+
+	// blind is the age, from the start of its read, up to which a row needs no proof at all: what a reader may get from this
+	// process's memory, or from somebody else's read under way, while the stream of invalidations is silent.
+	blind = 500 * time.Millisecond
+
+	// leaseLife is how long a reader may take between its miss and its fill. A reader that dies keeps others from filling for so
+	// long.
+	leaseLife = 3 * time.Second
+
+	// batch bounds the invalidations that are delivered in one round trip after an outage.
+	batch = 256
+)
+
+// Options of a Cache. Redis is required; the zero value of anything else means its default.
+type Options struct {
+	// Redis holds the shared level. It should be made with options that went through Bound. A *redis.ClusterClient must not have
+	// been used before. The Cache does not close it.
+	Redis redis.UniversalClient
+
+	// Namespace separates the keys and channels of installations that share one Redis. Default "shares".
+	Namespace string
+
+	// Schema names the shape of the cached rows. A program with another shape does not read this one's values, so that a column
+	// added by a rolling update is not read as empty; both void each other's values all the same.
+	Schema string
+
+	// Unordered says that messages published through one connection may arrive out of order at another's, as with a proxy in
+	// front of several nodes; a *redis.ClusterClient implies it. The in-process level then trusts no row older than 500 ms.
+	Unordered bool
+
+	// TTL is the longest life of a value in the shared level. Lives are spread over its last fifth. Default 5 minutes.
+	TTL time.Duration
+
+	// NotFoundTTL is the same for "no such row". Default 5 s.
+	NotFoundTTL time.Duration
+
+	// Timeout bounds each Redis call, besides the caller's context. Default 100 ms.
+	Timeout time.Duration
+
+	// Queries bounds the reads that are in the database at once, so that losing Redis does not mean losing the database too.
+	// More of them wait, as long as their contexts let them. Default 64.
+	Queries int
+
+	// Pending bounds the keys of invalidations waiting for Redis. One more, and everything cached before is void. Default 100,000.
+	Pending int
+
+	Logger  *slog.Logger          // default: no log
+	Metrics prometheus.Registerer // default: not registered
+}
+
+func (o Options) withDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = "shares"
+	}
+	if o.TTL <= 0 {
+		o.TTL = 5 * time.Minute
+	}
+	if o.NotFoundTTL <= 0 {
+		o.NotFoundTTL = 5 * time.Second
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 100 * time.Millisecond
+	}
+	if o.Queries <= 0 {
+		o.Queries = 64
+	}
+	if o.Pending <= 0 {
+		o.Pending = 100_000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if _, ok := o.Redis.(*redis.ClusterClient); ok {
+		o.Unordered = true
+	}
+	return o
+}
+
+// Cache is the shared level: rows in Redis, kept right by leases. It is the cache.Cache of goctl's models, and the owner of what
+// the in-process levels (Local) need to know. Its methods are safe for concurrent use. No method returns an error because of
+// Redis, except Flush.
+type Cache struct {
+	opts  Options
+	redis redis.UniversalClient
+	log   *slog.Logger
+	count metrics
+	born  time.Time // the zero of clock
+
+	link    link
+	stream  stream
+	pending pending
+	flights flights
+	queries chan struct{}
+
+	locals atomic.Pointer[[]voider] // copied on write under mu
+	mu     sync.Mutex
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+var _ gozero.Cache = (*Cache)(nil)
+
+// New returns a Cache and starts its two goroutines: the heartbeat, which also delivers late invalidations, and the subscriber. It
+// does not wait for Redis; until the first heartbeat came back, reads go to the database. Close it before the client.
+func New(o Options) (*Cache, error) {
+	if o.Redis == nil {
+		return nil, errors.New("cache: Options.Redis is missing")
+	}
+	if client, ok := o.Redis.(*redis.Client); ok && client.Options().MinIdleConns > 0 {
+		// See dialHook: such connections would be kept for later, dead.
+		return nil, errors.New("cache: Options.Redis must not have MinIdleConns")
+	}
+	o = o.withDefaults()
+	c := &Cache{
+		opts:    o,
+		redis:   o.Redis,
+		log:     o.Logger,
+		born:    time.Now(),
+		queries: make(chan struct{}, o.Queries),
+	}
+	c.locals.Store(&[]voider{})
+	c.link.kick = make(chan struct{}, 1)
+	c.pending.limit = o.Pending
+	c.flights.now = c.clock
+	c.stream.void = o.Namespace + ":row:void"
+	c.stream.beat = o.Namespace + ":row:beat:" + strconv.FormatUint(rand.Uint64(), 36)
+	c.count = newMetrics(o.Metrics, c)
+	c.link.watch(o.Redis)
+
+	ctx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.done.Go(func() { c.beats(ctx) })
+	c.done.Go(func() { c.listen(ctx) })
+	return c, nil
+}
+
+// Close stops the goroutines after one last attempt to deliver the invalidations that wait. It returns an error when some could not
+// be: other processes may then read the old rows until TTL.
+func (c *Cache) Close() error {
+	c.stop()
+	c.done.Wait()
+	c.link.view.Store(nil)
+	for c.pending.size() > 0 {
+		if err := c.deliver(context.Background()); err != nil {
+			return fmt.Errorf("cache: close with invalidations undelivered: %w", err)
+		}
+	}
+	return nil
+}
+
+// clock returns the time since New. It only moves forward.
+func (c *Cache) clock() time.Duration { return time.Since(c.born) }
+
+// Del is DelCtx without a context.
+func (c *Cache) Del(keys ...string) error { return c.DelCtx(context.Background(), keys...) }
+
+// DelCtx voids the values of keys in Redis, in every process's memory and in the hands of the readers that are about to store
+// them. Call it after the write is committed and before it is acknowledged. It always returns nil: what Redis does not take now is
+// delivered by a goroutine as soon as it can be (Flush waits for that), whatever becomes of ctx.
+func (c *Cache) DelCtx(ctx context.Context, keys ...string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	// The commit is done; a caller who has left must not keep others from learning of it.
+	ctx = context.WithoutCancel(ctx)
+	if c.link.down.Load() {
+		c.pending.add(keys)
+		c.link.wake()
+	} else if err := c.void(ctx, keys); err != nil {
+		c.pending.add(keys)
+		c.failed(ctx, err)
+		c.link.wake()
+	}
+	// Last, so that whatever a reader of this process took from Redis before it was voided there is voided with it.
+	c.forget(keys)
+	c.count.voidsOwn.Add(float64(len(keys)))
+	return nil
+}
+
+// Flush returns nil when every invalidation that this process has acknowledged so far is in effect in Redis: from then on, every
+// process that reaches Redis stops using the old values within a second. It returns an error when ctx ends first: then this cannot
+// be said.
+func (c *Cache) Flush(ctx context.Context) error {
+	drained := c.pending.drained()
+	c.link.wake()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cache: invalidations undelivered: %w", context.Cause(ctx))
+	}
+}
+
+// forget voids keys in this process: the in-process rows and the reads under way.
+func (c *Cache) forget(keys []string) {
+	c.flights.forget(keys)
+	for _, l := range *c.locals.Load() {
+		l.void(keys)
+	}
+}
+
+// Get is GetCtx without a context.
+func (c *Cache) Get(key string, val any) error { return c.GetCtx(context.Background(), key, val) }
+
+// GetCtx decodes the shared value of key into val. It returns sql.ErrNoRows when there is none that can be trusted.
+func (c *Cache) GetCtx(ctx context.Context, key string, val any) error {
+	found := c.lookup(ctx, key, false)
+	if found.state != hit {
+		return sql.ErrNoRows
+	}
+	return found.decode(val)
+}
+
+// IsNotFound reports whether err says that there is no such row.
+func (c *Cache) IsNotFound(err error) bool { return errors.Is(err, sql.ErrNoRows) }
+
+// Set does nothing, as SetCtx.
+func (c *Cache) Set(string, any) error { return nil }
+
+// SetCtx does nothing: a value whose reader held no lease may be older than the last invalidation, and would stay. The next Take of
+// the key stores it.
+func (c *Cache) SetCtx(context.Context, string, any) error { return nil }
+
+// SetWithExpire does nothing, as SetCtx.
+func (c *Cache) SetWithExpire(string, any, time.Duration) error { return nil }
+
+// SetWithExpireCtx does nothing, as SetCtx. goctl's FindOneBy… calls it for the row's primary key.
+func (c *Cache) SetWithExpireCtx(context.Context, string, any, time.Duration) error { return nil }
+
+// Take is TakeCtx without a context.
+func (c *Cache) Take(val any, key string, query func(val any) error) error {
+	return c.TakeCtx(context.Background(), val, key, query)
+}
+
+// TakeCtx fills val, a pointer, from the shared level or by query, and then stores what query found unless the key was voided in
+// between. Calls for one key share one query; a caller leaves when its ctx ends. It returns sql.ErrNoRows when query did, within
+// NotFoundTTL, and else query's error or ctx's.
+func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val any) error) error {
+	return c.take(ctx, val, key, c.life(), query)
+}
+
+// TakeWithExpire is TakeWithExpireCtx without a context.
+func (c *Cache) TakeWithExpire(val any, key string, query func(val any, expire time.Duration) error) error {
+	return c.TakeWithExpireCtx(context.Background(), val, key, query)
+}
+
+// TakeWithExpireCtx is TakeCtx, telling query the life that the value will have.
+func (c *Cache) TakeWithExpireCtx(ctx context.Context, val any, key string, query func(val any, expire time.Duration) error) error {
+	life := c.life()
+	return c.take(ctx, val, key, life, func(val any) error { return query(val, life) })
+}
+
+// life returns a time to live within the last fifth of TTL, so that rows cached together do not go together, and none lives longer
+// than promised.
+func (c *Cache) life() time.Duration { return c.opts.TTL - rand.N(c.opts.TTL/5+1) }
+
+func (c *Cache) take(ctx context.Context, val any, key string, life time.Duration, query func(any) error) error {
+	for {
+		f, first := c.flights.join(key)
+		if first {
+			return c.lead(ctx, f, val, key, life, query)
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if f.answered {
+			return f.deliver(val)
+		}
+		// Whoever led the flight left it; that was its own context, not ours.
+	}
+}
+
+// lead reads for all that joined f, in the caller's goroutine: goctl's queries write to the caller's variables and carry its
+// context, so they cannot outlive it.
+func (c *Cache) lead(ctx context.Context, f *flight, val any, key string, life time.Duration, query func(any) error) error {
+	defer c.flights.land(key, f)
+
+	found := c.lookup(ctx, key, true)
+	if found.state == hit {
+		if err := found.decode(val); err == nil || errors.Is(err, sql.ErrNoRows) {
+			c.count.shared.Inc()
+			f.answer(found.entry, nil)
+			return err
+		}
+		// Not what this program stores. A void is all that helps: whoever reads next may fill.
+		c.log.WarnContext(ctx, "cached row cannot be decoded")
+		c.expunge(ctx, key)
+	}
+
+	if err := c.enter(ctx); err != nil {
+		c.release(ctx, key, found)
+		return err
+	}
+	c.count.database.Inc()
+	err := func() error {
+		defer func() { <-c.queries }()
+		return query(val)
+	}()
+	var row entry
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		row, life = entry{kind: kindNone}, min(life, c.opts.NotFoundTTL)
+	case err != nil:
+		c.release(ctx, key, found)
+		if ctx.Err() == nil {
+			f.answer(entry{}, err)
+		}
+		return err
+	default:
+		data, encErr := jsonx.Marshal(val)
+		if encErr != nil {
+			// The caller has its row; only nobody else gets it from here.
+			c.log.ErrorContext(ctx, "row cannot be cached", "type", fmt.Sprintf("%T", val))
+			c.release(ctx, key, found)
+			return nil
+		}
+		row = entry{kind: kindValue, data: data}
+	}
+	// The waiters need not wait for the store; if the key is voided meanwhile, no one joins any more.
+	f.answer(row, nil)
+	c.fill(ctx, key, found, row, life)
+	return err
+}
+
+// enter waits for a place among the queries in the database; the caller gives it back.
+func (c *Cache) enter(ctx context.Context) error {
+	select {
+	case c.queries <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// entry is what the shared level knows of a key: a row, or that there is none.
+type entry struct {
+	kind byte
+	data []byte
+}
+
+func (e entry) decode(val any) error {
+	if e.kind == kindNone {
+		return sql.ErrNoRows
+	}
+	if err := jsonx.Unmarshal(e.data, val); err != nil {
+		// jsonx puts the input into its error; that is somebody's row.
+		return errors.New("cache: value is not a row of this program")
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package cache
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"shares/internal/testenv"
+)
+
+// user is a row as goctl would cache it.
+type user struct {
+	ID      int64
+	Version int64
+	Phone   sql.NullString
+}
+
+func keyOf(id int64) string { return "cache:user:id:" + strconv.FormatInt(id, 10) }
+
+// database stands for MySQL: a row is its version. A query may be held up between its read and its return.
+type database struct {
+	mu      sync.Mutex
+	rows    map[int64]int64
+	queries int
+	// read, if set, is called with the row in hand, before the query returns it.
+	read func()
+}
+
+func newDatabase() *database { return &database{rows: make(map[int64]int64)} }
+
+// commit makes v the version of id.
+func (d *database) commit(id, v int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rows[id] = v
+}
+
+func (d *database) find(ctx context.Context, id int64) (*user, error) {
+	d.mu.Lock()
+	v, ok := d.rows[id]
+	d.queries++
+	read := d.read
+	d.mu.Unlock()
+	if read != nil {
+		read()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, sql.ErrNoRows
+	}
+	return &user{ID: id, Version: v}, nil
+}
+
+// count returns the queries so far.
+func (d *database) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queries
+}
+
+func (d *database) onRead(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.read = f
+}
+
+// replica is one process's cache, in front of a database.
+type replica struct {
+	*Cache
+	db    *database
+	local *Local[int64, *user]
+	load  func(context.Context, int64) (*user, error)
+}
+
+func client(t testing.TB, addr string) redis.UniversalClient {
+	t.Helper()
+	o := &redis.UniversalOptions{Addrs: []string{addr}, PoolSize: 8}
+	Bound(o)
+	c := redis.NewUniversalClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func newReplica(t testing.TB, addr string, db *database, change ...func(*Options)) *replica {
+	t.Helper()
+	o := Options{Redis: client(t, addr), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, f := range change {
+		f(&o)
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	l, err := NewLocal[int64, *user](c, LocalOptions[int64]{Key: IDKey("cache:user:id:")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{Cache: c, db: db, local: l}
+	r.load = r.shared
+	return r
+}
+
+// shared reads through Redis only, as goctl's FindOne does.
+func (r *replica) shared(ctx context.Context, id int64) (*user, error) {
+	var row user
+	err := r.TakeCtx(ctx, &row, keyOf(id), func(v any) error {
+		found, err := r.db.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		*v.(*user) = *found
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &row, nil
+}
+
+// memory reads through both levels.
+func (r *replica) memory(ctx context.Context, id int64) (*user, error) {
+	return r.local.Take(ctx, id, r.load)
+}
+
+// write commits and invalidates, as goctl's ExecCtx does.
+func (r *replica) write(ctx context.Context, id, v int64) error {
+	r.db.commit(id, v)
+	return r.DelCtx(ctx, keyOf(id))
+}
+
+// up waits until the replica uses Redis and its stream is proven.
+func (r *replica) up(t testing.TB) {
+	t.Helper()
+	eventually(t, "the shared level is used", func() bool { return r.link.current(r.clock()) != nil })
+	if !r.opts.Unordered {
+		eventually(t, "the stream is proven", func() bool { return int64(r.clock()) < r.stream.proven.Load() })
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// version reads and fails the test on an error.
+func version(t testing.TB, read func(context.Context, int64) (*user, error), id int64) int64 {
+	t.Helper()
+	row, err := read(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row.Version
+}
+
+// server starts a Redis that is killed with the test.
+func server(t testing.TB, args ...string) *testenv.RedisServer {
+	t.Helper()
+	return testenv.Redis(t, args...)
+}
