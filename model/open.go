@@ -28,7 +28,7 @@ type MySQLOptions struct {
 // server that has become read-only. The error for a bad DSN does not quote it, because passwords are in it.
 func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg, err := mysql.ParseDSN(dsn)
-	if err != nil || cfg.DBName == "" {
+	if err != nil || cfg.DBName == "" || (cfg.Net != "tcp" && cfg.Net != "unix") { // a network of another name is a piece of a password
 		return nil, errors.New("model: not a MySQL DSN: want user:password@tcp(host:3306)/database")
 	}
 	logger := o.Logger

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -250,11 +249,11 @@ func (s *MariaDBServer) Pause() error {
 	if s.shared {
 		return errShared
 	}
-	return s.proc.signal(syscall.SIGSTOP)
+	return s.proc.pause()
 }
 
 // Resume lets a paused server run on (SIGCONT).
-func (s *MariaDBServer) Resume() error { return s.proc.signal(syscall.SIGCONT) }
+func (s *MariaDBServer) Resume() error { return s.proc.resume() }
 
 // Log returns the end of what the server printed since its last start, at least the last 64 KiB of it.
 func (s *MariaDBServer) Log() string { return s.proc.log() }

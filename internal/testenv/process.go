@@ -103,7 +103,7 @@ func (p *process) stop() error {
 	if !p.running() {
 		return nil
 	}
-	if err := p.signalLocked(syscall.SIGCONT); err != nil { // a paused program would never see the SIGTERM
+	if err := p.signal(syscall.SIGCONT); err != nil { // a paused program would never see the SIGTERM
 		return err
 	}
 	return p.end(syscall.SIGTERM)
@@ -113,7 +113,7 @@ func (p *process) end(sig syscall.Signal) error {
 	if !p.running() {
 		return nil
 	}
-	if err := p.signalLocked(sig); err != nil {
+	if err := p.signal(sig); err != nil {
 		return err
 	}
 	timeout := time.NewTimer(stopTimeout)
@@ -123,37 +123,42 @@ func (p *process) end(sig syscall.Signal) error {
 		return nil
 	case <-timeout.C:
 	}
-	if err := p.signalLocked(syscall.SIGKILL); err != nil {
+	if err := p.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-p.done
 	return fmt.Errorf("testenv: %s did not end within %s of %s and was killed", p.name(), stopTimeout, sig)
 }
 
-func (p *process) signal(sig syscall.Signal) error {
+// pause freezes the program, and returns when it stands still.
+func (p *process) pause() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.signalRunning(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return waitStopped(p.cmd.Process.Pid)
+}
+
+// resume lets a paused program run on.
+func (p *process) resume() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signalRunning(syscall.SIGCONT)
+}
+
+func (p *process) signalRunning(sig syscall.Signal) error {
 	if !p.running() {
 		return fmt.Errorf("testenv: %s does not run", p.name())
 	}
-	return p.signalLocked(sig)
+	return p.signal(sig)
 }
 
-func (p *process) signalLocked(sig syscall.Signal) error {
+func (p *process) signal(sig syscall.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("testenv: send %s to %s: %w", sig, p.name(), err)
 	}
 	return nil
-}
-
-// pid returns the process id of the last start, 0 before the first.
-func (p *process) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return 0
-	}
-	return p.cmd.Process.Pid
 }
 
 func (p *process) log() string {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -88,10 +87,10 @@ func (s *RedisServer) Kill() error { return s.proc.kill() }
 func (s *RedisServer) Stop() error { return s.proc.stop() }
 
 // Pause freezes the server (SIGSTOP): connections are still accepted by the kernel, and nothing is answered.
-func (s *RedisServer) Pause() error { return s.proc.signal(syscall.SIGSTOP) }
+func (s *RedisServer) Pause() error { return s.proc.pause() }
 
 // Resume lets a paused server run on (SIGCONT).
-func (s *RedisServer) Resume() error { return s.proc.signal(syscall.SIGCONT) }
+func (s *RedisServer) Resume() error { return s.proc.resume() }
 
 // Log returns the end of what the server printed since its last start, at least the last 64 KiB of it.
 func (s *RedisServer) Log() string { return s.proc.log() }

@@ -1,0 +1,37 @@
+package model
+
+import (
+	"database/sql/driver"
+	"errors"
+	"net"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/zeromicro/go-zero/core/breaker"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// IsUnavailable reports whether an error of this package says that the
+// database cannot be reached or cannot work now, and not that the statement
+// was wrong: the same call may succeed later.
+func IsUnavailable(err error) bool {
+	if errors.Is(err, breaker.ErrServiceUnavailable) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+		return true
+	}
+	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		switch string(m.SQLState[:2]) {
+		case "22", "23", "42": // data, constraints, syntax and names
+			return false
+		}
+		return true
+	}
+	if s, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch s.Code() & 0xff {
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+			return true
+		}
+		return false
+	}
+	_, ok := errors.AsType[net.Error](err)
+	return ok
+}

@@ -1,0 +1,318 @@
+package model
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/internal/testenv"
+	"shares/model/migrations"
+)
+
+func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
+	dsn := testenv.MariaDB(t).Database(t)
+	for name, params := range map[string]string{
+		"plain":    "",
+		"contrary": "?parseTime=false&loc=Asia%2FShanghai&charset=latin1&collation=latin1_bin&clientFoundRows=false&interpolateParams=false&rejectReadOnly=false&multiStatements=true&time_zone=%27%2B08%3A00%27&sql_mode=%27%27&timeout=1h",
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := openMySQL(t, dsn+params)
+			got := map[string]string{}
+			rows, err := db.QueryContext(t.Context(), "SHOW VARIABLES WHERE Variable_name IN ('time_zone', 'sql_mode', 'character_set_client', 'character_set_results', 'character_set_connection')")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var k, v string
+				if err := rows.Scan(&k, &v); err != nil {
+					t.Fatal(err)
+				}
+				got[k] = v
+			}
+			want := map[string]string{
+				"time_zone": "+00:00", "sql_mode": "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
+				"character_set_client": "utf8mb4", "character_set_results": "utf8mb4", "character_set_connection": "utf8mb4",
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if _, err := db.ExecContext(t.Context(), "SELECT 1; SELECT 2"); err == nil {
+				t.Error("several statements in one were taken")
+			}
+			var at time.Time
+			if err := db.QueryRowContext(t.Context(), "SELECT CAST(? AS datetime(3))", time.Unix(1, 0)).Scan(&at); err != nil || !at.Equal(time.Unix(1, 0)) {
+				t.Errorf("a time came back as %v, %v", at, err)
+			}
+		})
+	}
+}
+
+func TestOpenMySQLErrorsKeepThePassword(t *testing.T) {
+	for _, dsn := range []string{
+		"", "hunter2", "root:hunter2@tcp(db:3306)", "root:hunter2@tcp(db:3306)/", "root:hunter2@hunter2(db)/users",
+		"root:hunter2@tcp(db:3306)/users?parseTime=hunter2", "root:hunter2@tcp(db:3306)/users?tls=hunter2", "root:p@tcp(db)/u?loc=hunter2",
+		"root:p@tcp(db)/u?serverPubKey=hunter2",
+	} {
+		_, err := OpenMySQL(dsn, MySQLOptions{})
+		if err == nil {
+			t.Errorf("%q: taken", dsn)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error holds the password: %v", err)
+		}
+	}
+}
+
+func TestMySQLTimeouts(t *testing.T) {
+	server := testenv.NewMariaDB(t)
+	db, err := OpenMySQL(server.Database(t), MySQLOptions{Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.PingContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if _, err := db.ExecContext(t.Context(), "SELECT 1"); err == nil {
+		t.Error("a paused server answered")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("gave up only after %s", took)
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() error { return db.PingContext(t.Context()) })
+}
+
+func TestAcknowledgedWritesSurviveKillOfMariaDB(t *testing.T) {
+	server := testenv.NewMariaDB(t)
+	db := openMySQL(t, server.Database(t))
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+
+	var mu sync.Mutex
+	acknowledged := map[string]int64{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				openid := fmt.Sprintf("o-%d-%d", worker, i)
+				row, _, err := m.Register(ctx, NewUser{Openid: openid})
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				acknowledged[openid] = row.Id
+				mu.Unlock()
+			}
+		})
+	}
+	waitFor(t, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(acknowledged) < 50 {
+			return fmt.Errorf("%d users so far", len(acknowledged))
+		}
+		return nil
+	})
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	wg.Wait()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(acknowledged, stored(t, db, acknowledged)); diff != "" {
+		t.Errorf("acknowledged users (-want +got):\n%s", diff)
+	}
+	// The same pool goes on.
+	if _, created, err := NewWxUserinfoModel(NewConn(db), &memoryCache{}).Register(t.Context(), NewUser{Openid: "after"}); err != nil || !created {
+		t.Errorf("a first login after the restart: created %v, %v", created, err)
+	}
+}
+
+// registerForever names the SQLite file that this test binary, started again by the test below, registers users in until it is killed.
+const registerForever = "SHARES_TEST_REGISTER_FOREVER"
+
+func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a b?c%d#e.db")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), registerForever+"="+file)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := map[string]int64{}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var openid string
+		var id int64
+		if _, err := fmt.Sscan(lines.Text(), &openid, &id); err != nil {
+			break // the last line, cut off by the kill
+		}
+		acknowledged[openid] = id
+		if len(acknowledged) == 50 {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the process was not killed")
+	}
+	if len(acknowledged) < 50 {
+		t.Fatalf("only %d users", len(acknowledged))
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(acknowledged, stored(t, openSQLite(t, file), acknowledged)); diff != "" {
+		t.Errorf("acknowledged users (-want +got):\n%s", diff)
+	}
+}
+
+func registerUntilKilled(file string) int {
+	err := func() error {
+		db, err := OpenSQLite(file)
+		if err != nil {
+			return err
+		}
+		ctx := context.Background()
+		if err := migrations.Migrate(ctx, db, migrations.SQLite); err != nil {
+			return err
+		}
+		m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+		for i := 0; ; i++ {
+			row, _, err := m.Register(ctx, NewUser{Openid: fmt.Sprintf("o-%d", i)})
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Println(row.Openid, row.Id); err != nil {
+				return err
+			}
+		}
+	}()
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// Two pools on one file are what `shares user` beside `shares serve` is.
+func TestTwoPoolsOnOneSQLiteFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.db")
+	one := newEnv(t, migrations.SQLite, openSQLite(t, file))
+	two := newEnv(t, migrations.SQLite, openSQLite(t, file))
+	row := one.register(t, "oalice")
+	var wg sync.WaitGroup
+	for _, e := range []env{one, two} {
+		wg.Go(func() {
+			for range 50 {
+				if err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{City: ptr("x")}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestOpenSQLiteSettings(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "users.db"))
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000"} {
+		var got string
+		if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", pragma, got, err, want)
+		}
+	}
+}
+
+// stored returns those of users that the database has with their ids.
+func stored(t *testing.T, db *sql.DB, users map[string]int64) map[string]int64 {
+	t.Helper()
+	got := maps.Clone(users)
+	m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+	for openid := range users {
+		row, err := m.FindByOpenid(t.Context(), openid)
+		if err != nil {
+			delete(got, openid)
+			continue
+		}
+		got[openid] = row.Id
+	}
+	return got
+}
+
+// explain fills got with the columns of the plan for a lookup by openid.
+func explain(t *testing.T, e env, got map[string]string) error {
+	t.Helper()
+	verb := "EXPLAIN "
+	if e.dialect == migrations.SQLite {
+		verb = "EXPLAIN QUERY PLAN "
+	}
+	rows, err := e.db.QueryContext(t.Context(), verb+"SELECT `id` FROM `wx_userinfo` WHERE `openid` = ?", "oalice")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		for i, c := range columns {
+			got[c] = values[i].String
+		}
+	}
+	return rows.Err()
+}
+
+// waitFor tries until there is no error, for ten seconds.
+func waitFor(t *testing.T, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited for too long: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -1,0 +1,454 @@
+package model
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sync/errgroup"
+)
+
+func TestRegister(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		const openid = "oAbCdEfGhIjKlMnOpQrStUvWxYz1"
+		if _, err := e.model.FindByOpenid(ctx, openid); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("before: %v, want ErrNotFound", err)
+		}
+		if _, err := e.model.FindOne(ctx, 1); !errors.Is(err, ErrNotFound) { // and the cache remembers it
+			t.Fatalf("before: %v, want ErrNotFound", err)
+		}
+
+		row, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u1", Capacity: 7})
+		if err != nil || !created {
+			t.Fatalf("created %v, %v", created, err)
+		}
+		at := time.Date(2026, 1, 1, 19, 4, 5, 678_000_000, time.UTC)
+		want := &WxUserinfo{
+			Id: 1, Openid: openid, Unionid: "u1", Rg: 1, Capacity: 7, SessionEpoch: row.SessionEpoch,
+			LastLoginAt: at, CreatedAt: at, UpdatedAt: at,
+		}
+		if diff := cmp.Diff(want, row); diff != "" {
+			t.Errorf("new row (-want +got):\n%s", diff)
+		}
+		if row.SessionEpoch == 0 {
+			t.Error("the new row has no session epoch")
+		}
+		if diff := cmp.Diff(want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("through the cache (-want +got):\n%s", diff)
+		}
+
+		e.clock.advance(time.Hour)
+		again, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u2", Capacity: 9})
+		if err != nil || created {
+			t.Fatalf("second login: created %v, %v", created, err)
+		}
+		if diff := cmp.Diff(want, again); diff != "" {
+			t.Errorf("second login (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRegisterTakesOpenidsByteByByte(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		lower, upper := e.register(t, "oabc"), e.register(t, "oABC")
+		if lower.Id == upper.Id || lower.SessionEpoch == upper.SessionEpoch {
+			t.Errorf("two users share a row: %d and %d", lower.Id, upper.Id)
+		}
+		for _, want := range []*WxUserinfo{lower, upper} {
+			got, err := e.model.FindByOpenid(t.Context(), want.Openid)
+			if err != nil || got.Id != want.Id {
+				t.Errorf("%s: %+v, %v", want.Openid, got, err)
+			}
+		}
+	})
+}
+
+func TestRegisterRefusesBadOpenids(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		for name, openid := range map[string]string{
+			"empty": "", "too long": strings.Repeat("o", 65), "space": "o b", "trailing space": "ob ", "not ASCII": "oé", "control": "o\x00",
+		} {
+			_, _, err := e.model.Register(t.Context(), NewUser{Openid: openid})
+			if err == nil {
+				t.Errorf("%s: taken", name)
+			} else if len(openid) > 1 && strings.Contains(err.Error(), openid) {
+				t.Errorf("%s: the error holds the openid: %v", name, err)
+			}
+		}
+		e.register(t, strings.Repeat("o", 64))
+	})
+}
+
+func TestRegisterRace(t *testing.T) {
+	eachRealDatabase(t, func(t *testing.T, e env) {
+		const logins = 1000
+		before := e.register(t, "before").Id
+		var mu sync.Mutex
+		ids, creations := map[int64]int{}, 0
+		var g errgroup.Group
+		for range logins {
+			g.Go(func() error {
+				row, created, err := e.model.Register(t.Context(), NewUser{Openid: "oracer", Capacity: 5})
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[row.Id]++
+				if created {
+					creations++
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if len(ids) != 1 || creations != 1 {
+			t.Errorf("%d logins gave rows %v, %d of them made, want one row made once", logins, ids, creations)
+		}
+		if after := e.register(t, "after").Id; after != before+2 {
+			t.Errorf("ids went from %d to %d: the race burnt some", before, after)
+		}
+	})
+}
+
+// Two processes do not know of each other's first logins: the unique index must decide, and the loser must find the winner's row.
+func TestRegisterRaceBetweenProcesses(t *testing.T) {
+	eachRealDatabase(t, func(t *testing.T, e env) {
+		for round := range 20 {
+			openid := "oracer-" + string(rune('a'+round))
+			rows := make([]*WxUserinfo, 8)
+			created := make([]bool, len(rows))
+			var g errgroup.Group
+			for i := range rows {
+				other := NewWxUserinfoModel(NewConn(e.db), &memoryCache{})
+				g.Go(func() (err error) {
+					rows[i], created[i], err = other.Register(t.Context(), NewUser{Openid: openid})
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			makers := 0
+			for i := range rows {
+				if diff := cmp.Diff(rows[0], rows[i]); diff != "" {
+					t.Fatalf("processes see different rows:\n%s", diff)
+				}
+				if created[i] {
+					makers++
+				}
+			}
+			if makers != 1 {
+				t.Fatalf("%d processes made the row", makers)
+			}
+		}
+	})
+}
+
+func TestRegisterWaitsNoLongerThanItsContext(t *testing.T) {
+	e := onSQLite(t)
+	m := e.model.(*customWxUserinfoModel)
+	unlock, err := m.registering.lock(t.Context(), "oslow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := m.Register(ctx, NewUser{Openid: "oslow"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v, want a deadline", err)
+	}
+}
+
+func TestUpdateProfile(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		row := e.register(t, "oalice")
+		other := e.register(t, "obob")
+		e.find(t, row.Id) // now cached
+		want := *row
+
+		e.clock.advance(time.Minute)
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{
+			NickName: ptr("小明 👩‍👩‍👧 \\ ' \""), AvatarUrl: ptr("https://a/b"), Gender: ptr("2"), City: ptr("广州"), Province: ptr("广东"),
+			Country: ptr("中国"), Language: ptr("zh_CN"), Phone: ptr("13800000000"), Rg: ptr(false), Only20: ptr(true),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		want.NickName, want.AvatarUrl, want.Gender, want.City, want.Province = "小明 👩‍👩‍👧 \\ ' \"", "https://a/b", "2", "广州", "广东"
+		want.Country, want.Language, want.Phone, want.Rg, want.Only20 = "中国", "zh_CN", "13800000000", 0, 1
+		want.UpdatedAt = want.UpdatedAt.Add(time.Minute)
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("all fields (-want +got):\n%s", diff)
+		}
+
+		e.clock.advance(time.Minute)
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{Phone: ptr(""), Rg: ptr(true)}); err != nil {
+			t.Fatal(err)
+		}
+		want.Phone, want.Rg, want.UpdatedAt = "", 1, want.UpdatedAt.Add(time.Minute)
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("two fields (-want +got):\n%s", diff)
+		}
+
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{Phone: ptr(""), Rg: ptr(true)}); err != nil {
+			t.Errorf("the same values again: %v", err)
+		}
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{}); err != nil {
+			t.Errorf("no field: %v", err)
+		}
+		if diff := cmp.Diff(other, e.find(t, other.Id)); diff != "" {
+			t.Errorf("another user's row changed (-want +got):\n%s", diff)
+		}
+		for name, key := range map[string][2]int64{
+			"no such user":  {row.Id + 100, row.SessionEpoch},
+			"another epoch": {row.Id, row.SessionEpoch + 1},
+			"no epoch":      {row.Id, 0},
+		} {
+			if err := e.model.UpdateProfile(ctx, key[0], key[1], Profile{City: ptr("x")}); !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s: %v, want ErrNotFound", name, err)
+			}
+		}
+		if got := e.find(t, row.Id).City; got != "广州" {
+			t.Errorf("a refused update wrote %q", got)
+		}
+	})
+}
+
+func TestConcurrentUpdatesAllSurvive(t *testing.T) {
+	eachRealDatabase(t, func(t *testing.T, e env) {
+		row := e.register(t, "oalice")
+		e.find(t, row.Id)
+		var g errgroup.Group
+		for _, p := range []Profile{
+			{NickName: ptr("n")}, {AvatarUrl: ptr("a")}, {Gender: ptr("1")}, {City: ptr("c")}, {Province: ptr("p")},
+			{Country: ptr("k")}, {Language: ptr("l")}, {Phone: ptr("1")}, {Rg: ptr(false)}, {Only20: ptr(true)},
+		} {
+			for range 10 {
+				g.Go(func() error { return e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, p) })
+			}
+		}
+		g.Go(func() error { return e.model.SetAdmin(t.Context(), row.Id, Admin{Capacity: ptr(int64(50))}) })
+		g.Go(func() error { return e.model.Touch(t.Context(), row.Id, ptr("u")) })
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		want := *row
+		want.NickName, want.AvatarUrl, want.Gender, want.City, want.Province, want.Country = "n", "a", "1", "c", "p", "k"
+		want.Language, want.Phone, want.Rg, want.Only20, want.Capacity, want.Unionid = "l", "1", 0, 1, 50, "u"
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTouch(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		row := e.register(t, "oalice")
+		e.find(t, row.Id)
+		want := *row
+
+		e.clock.advance(time.Hour)
+		if err := e.model.Touch(ctx, row.Id, nil); err != nil {
+			t.Fatal(err)
+		}
+		want.LastLoginAt = want.LastLoginAt.Add(time.Hour)
+		got, err := e.model.FindByOpenid(ctx, row.Openid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&want, got); diff != "" {
+			t.Errorf("login (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(row, e.find(t, row.Id)); diff != "" {
+			t.Errorf("a login voided the cached row (-want +got):\n%s", diff)
+		}
+
+		e.clock.advance(time.Hour)
+		if err := e.model.Touch(ctx, row.Id, ptr("u1")); err != nil {
+			t.Fatal(err)
+		}
+		want.Unionid, want.LastLoginAt, want.UpdatedAt = "u1", want.LastLoginAt.Add(time.Hour), want.UpdatedAt.Add(2*time.Hour)
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("login with a unionid (-want +got):\n%s", diff)
+		}
+		for _, unionid := range []*string{nil, ptr("u2")} {
+			if err := e.model.Touch(ctx, row.Id+100, unionid); !errors.Is(err, ErrNotFound) {
+				t.Errorf("no such user: %v, want ErrNotFound", err)
+			}
+		}
+	})
+}
+
+func TestSetEpochEndsSessions(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		row := e.register(t, "oalice")
+		e.find(t, row.Id)
+		epoch, err := e.model.NewEpoch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.model.SetEpoch(ctx, row.Id, epoch); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.find(t, row.Id).SessionEpoch; got != epoch || got == row.SessionEpoch {
+			t.Errorf("epoch %d, was %d, want %d", got, row.SessionEpoch, epoch)
+		}
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{City: ptr("x")}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a revoked session wrote: %v", err)
+		}
+		if err := e.model.UpdateProfile(ctx, row.Id, epoch, Profile{City: ptr("x")}); err != nil {
+			t.Errorf("the new session: %v", err)
+		}
+		if err := e.model.SetEpoch(ctx, row.Id, 0); err == nil {
+			t.Error("epoch 0 was taken")
+		}
+		if err := e.model.SetEpoch(ctx, row.Id+100, epoch); !errors.Is(err, ErrNotFound) {
+			t.Errorf("no such user: %v, want ErrNotFound", err)
+		}
+		for _, extreme := range []int64{-1 << 63, 1<<63 - 1} {
+			if err := e.model.SetEpoch(ctx, row.Id, extreme); err != nil || e.find(t, row.Id).SessionEpoch != extreme {
+				t.Errorf("epoch %d: %v", extreme, err)
+			}
+		}
+	})
+}
+
+func TestSetAdmin(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		row := e.register(t, "oalice")
+		e.find(t, row.Id)
+		want := *row
+		if err := e.model.SetAdmin(ctx, row.Id, Admin{Vip: ptr(true), Group: ptr("甲,乙"), Capacity: ptr(int64(100))}); err != nil {
+			t.Fatal(err)
+		}
+		want.Vip, want.Group, want.Capacity = 1, "甲,乙", 100
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("all (-want +got):\n%s", diff)
+		}
+		if err := e.model.SetAdmin(ctx, row.Id, Admin{Group: ptr("")}); err != nil {
+			t.Fatal(err)
+		}
+		want.Group = ""
+		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
+			t.Errorf("one (-want +got):\n%s", diff)
+		}
+		if err := e.model.SetAdmin(ctx, row.Id+100, Admin{Group: ptr("")}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("no such user: %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestDelete(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		row := e.register(t, "oalice")
+		e.find(t, row.Id)
+		if err := e.model.Delete(ctx, row.Id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.model.FindOne(ctx, row.Id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("deleted: %v, want ErrNotFound", err)
+		}
+		if err := e.model.Delete(ctx, row.Id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("deleted twice: %v, want ErrNotFound", err)
+		}
+		again := e.register(t, "oalice")
+		if again.Id == row.Id {
+			t.Error("the id of a deleted user was given again")
+		}
+		if again.SessionEpoch == row.SessionEpoch {
+			t.Error("sessions of the deleted user open the new one")
+		}
+	})
+}
+
+func TestNewEpochIsNeverZero(t *testing.T) {
+	m := NewWxUserinfoModel(nil, nil, WithRandom(bytes.NewReader(append(make([]byte, 8), 0, 0, 0, 0, 0, 0, 1, 2))))
+	if epoch, err := m.NewEpoch(); err != nil || epoch != 0x102 {
+		t.Errorf("got %d, %v, want the next one after 0", epoch, err)
+	}
+	if _, err := m.NewEpoch(); err == nil {
+		t.Error("randomness ran out unnoticed")
+	}
+}
+
+func TestErrorsHoldNoValues(t *testing.T) {
+	e := onMariaDB(t)
+	row := e.register(t, "oalice")
+	secret := strings.Repeat("1380000000", 30)
+	err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{Phone: &secret})
+	var server *mysql.MySQLError
+	if !errors.As(err, &server) || server.Number != 1406 {
+		t.Fatalf("a value too long: %v, want MySQL's error 1406", err)
+	}
+	if got, want := err.Error(), "model: update profile 1: MySQL error 1406"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	m := e.model.(*customWxUserinfoModel)
+	err = m.insert(t.Context(), NewUser{Openid: "oalice"})
+	if !isDuplicate(err) {
+		t.Fatalf("a second row for an openid: %v", err)
+	}
+	if err := wrap("insert user", err); strings.Contains(err.Error(), "oalice") {
+		t.Errorf("the error holds the openid: %v", err)
+	}
+}
+
+// Refused data must not open the breaker, or one client's bad input would lock out everyone.
+func TestRefusedDataOpensNoBreaker(t *testing.T) {
+	eachRealDatabase(t, func(t *testing.T, e env) {
+		m := e.model.(*customWxUserinfoModel)
+		e.register(t, "oalice")
+		for range 500 {
+			if err := m.insert(t.Context(), NewUser{Openid: "oalice"}); !isDuplicate(err) {
+				t.Fatalf("got %v, want a duplicate", err)
+			}
+		}
+		if _, err := e.model.FindByOpenid(t.Context(), "oalice"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOpenidLookupUsesTheIndex(t *testing.T) {
+	t.Run("mariadb", func(t *testing.T) {
+		e := onMariaDB(t)
+		e.register(t, "oalice")
+		e.register(t, "obob")
+		got := map[string]string{}
+		if err := explain(t, e, got); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"type": "const", "key": "uk_wx_userinfo_openid"}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreMapEntries(func(k, _ string) bool { return k != "type" && k != "key" })); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		e := onSQLite(t)
+		got := map[string]string{}
+		if err := explain(t, e, got); err != nil {
+			t.Fatal(err)
+		}
+		if want := "SEARCH wx_userinfo USING COVERING INDEX uk_wx_userinfo_openid (openid=?)"; got["detail"] != want {
+			t.Errorf("got %q, want %q", got["detail"], want)
+		}
+	})
+}
+
+func ptr[T any](v T) *T { return &v }
