@@ -433,6 +433,15 @@ func TestWaiterTakesTheTokenOfTheLockHolder(t *testing.T) {
 	rc := redisClient(t, server.Addr())
 	f := &fakeWeChat{answer: gives("own", 7200*time.Second)}
 	s := newSource(f, newClock(), rc)
+	waiting := make(chan struct{})
+	var looks atomic.Int64
+	now := s.now
+	s.now = func() time.Time { // asked at the start, and again once the lock is not to be had
+		if looks.Add(1) == 2 {
+			close(waiting)
+		}
+		return now()
+	}
 	if _, err := redislock.Obtain(t.Context(), rc, s.lockKey, time.Minute, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +450,8 @@ func TestWaiterTakesTheTokenOfTheLockHolder(t *testing.T) {
 		token, _ := s.get(context.Background(), "")
 		got <- token
 	}()
-	if err := rc.Set(t.Context(), s.key, "of the holder", time.Hour).Err(); err != nil { // has a space: not a token
+	<-waiting
+	if err := rc.Set(t.Context(), s.key, "not a token", time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := rc.Set(t.Context(), s.key, "holders", time.Hour).Err(); err != nil {

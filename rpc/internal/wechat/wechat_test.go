@@ -73,7 +73,7 @@ func TestUnlimitedCode(t *testing.T) {
 		"least":     {CodeParams{Scene: scene}, "image/jpeg", 430},
 		"published": {CodeParams{Scene: scene, Page: "pages/index/index", CheckPath: true, EnvVersion: "trial", Width: 280}, "image/jpeg", 280},
 		"unchecked": {CodeParams{Scene: scene, Page: "pages/new/new", LineColor: Color{R: 255, B: 7}}, "image/jpeg", 430},
-		"hyaline":   {CodeParams{Scene: scene, IsHyaline: true, Width: 1280}, "image/png", 1280},
+		"hyaline":   {CodeParams{Scene: scene, IsHyaline: true, Width: 300}, "image/png", 300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.UnlimitedCode(t.Context(), tc.params)
