@@ -1,0 +1,122 @@
+// Package faults turns what went wrong in the parts that rpc works with into
+// the reasons that its callers know, in one place, and logs there what an
+// operator should see. Logic returns errors as they come.
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"shares/internal/reason"
+	"shares/internal/requestid"
+	"shares/model"
+	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/wechat"
+)
+
+// Interceptor returns the interceptor that stands before every method: it
+// converts errors and turns a panic into INTERNAL.
+func Interceptor(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("panic", "method", info.FullMethod, "request_id", requestid.FromContext(ctx),
+					"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+				resp, err = nil, reason.Error(reason.Internal)
+			}
+		}()
+		resp, err = next(ctx, req)
+		if err == nil {
+			return resp, nil
+		}
+		converted := Convert(err)
+		switch why, _ := reason.Of(converted); why {
+		case reason.Internal, reason.Unavailable, reason.WechatBadAnswer:
+			if converted != err { // a reason that logic itself gave needs no line
+				log.Error("call failed", "method", info.FullMethod, "request_id", requestid.FromContext(ctx), "reason", string(why), "error", err)
+			}
+		}
+		return nil, converted
+	}
+}
+
+// Convert returns err as an error with a reason; one that carries a reason
+// stays what it is.
+func Convert(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	if fe, ok := errors.AsType[*qrcode.FieldError](err); ok {
+		return fieldError(fe)
+	}
+	if we, ok := errors.AsType[*wechat.Error](err); ok {
+		return fromWechat(we)
+	}
+	if busy, ok := errors.AsType[*qrcode.LimitError](err); ok {
+		return reason.Error(reason.RateLimited, "retry_after", seconds(busy.RetryAfter))
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return reason.Error(reason.Canceled)
+	case errors.Is(err, context.DeadlineExceeded):
+		return reason.Error(reason.DeadlineExceeded)
+	case errors.Is(err, qrcode.ErrStore), errors.Is(err, qrcode.ErrJustFailed), model.IsUnavailable(err):
+		return reason.Error(reason.Unavailable)
+	case errors.Is(err, qrcode.ErrBadImage):
+		return reason.Error(reason.WechatBadAnswer)
+	}
+	return reason.Error(reason.Internal)
+}
+
+func fromWechat(err *wechat.Error) error {
+	switch err.Kind {
+	case wechat.CodeRefused:
+		return reason.Error(reason.LoginCodeRefused)
+	case wechat.Busy:
+		return reason.Error(reason.RateLimited, "retry_after", "60") // WeChat counts by the minute
+	case wechat.Blocked:
+		return reason.Error(reason.UserBlocked)
+	case wechat.InvalidArgument:
+		switch err.Field {
+		case "scene":
+			return reason.Field("scene", "scene")
+		case "page":
+			return reason.Field("page", "page_unpublished")
+		}
+		return reason.Error(reason.Internal)
+	case wechat.BadAnswer:
+		return reason.Error(reason.WechatBadAnswer)
+	case wechat.Misconfigured, wechat.Unavailable:
+		return reason.Error(reason.Unavailable)
+	case wechat.Deadline:
+		return reason.Error(reason.DeadlineExceeded)
+	case wechat.Canceled:
+		return reason.Error(reason.Canceled)
+	}
+	return reason.Error(reason.Internal)
+}
+
+func fieldError(err *qrcode.FieldError) error {
+	switch {
+	case err.Rule == qrcode.RuleRequired:
+		return reason.Field(err.Field, "required")
+	case err.Field == "scene":
+		return reason.Field("scene", "scene")
+	case err.Rule == qrcode.RuleTooLong:
+		return reason.Field(err.Field, "too_long", "max", strconv.Itoa(err.Max))
+	}
+	return reason.Field(err.Field, "page")
+}
+
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int(max(1, math.Ceil(d.Seconds()))))
+}

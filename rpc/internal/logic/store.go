@@ -1,0 +1,50 @@
+package logic
+
+import (
+	"context"
+
+	"shares/internal/reason"
+	"shares/model"
+	"shares/rpc/internal/profile"
+	"shares/rpc/internal/svc"
+	"shares/rpc/internal/wechat"
+	"shares/rpc/pb"
+)
+
+// store writes a checked change to the caller's row. The write itself compares
+// the epoch with the row, so a session that was revoked a moment ago, and is
+// still in some cache, writes nothing.
+func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change model.Profile) error {
+	row, err := s.Caller(ctx, caller)
+	if err != nil {
+		return err
+	}
+	if err := checkContent(ctx, s, row.Openid, change.NickName); err != nil {
+		return err
+	}
+	return svc.CallerGone(s.Users.UpdateProfile(ctx, row.Id, row.SessionEpoch, change))
+}
+
+// checkContent asks WeChat whether others may be shown a nickname. Where it
+// cannot say (it is away, or the user was not active for two hours), the
+// configured choice decides.
+func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, nickName *string) error {
+	if s.Config.ContentCheck != "on" || nickName == nil || *nickName == "" {
+		return nil
+	}
+	verdict, err := s.Wechat.CheckText(ctx, openid, *nickName)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.Log.Warn("content check failed", "error", err, "choice", s.Config.ContentCheckAway)
+		if s.Config.ContentCheckAway == "refuse" {
+			return reason.Field(profile.NickName, "unchecked")
+		}
+		return nil
+	}
+	if verdict == wechat.Risky {
+		return reason.Field(profile.NickName, "risky")
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package logic
+
+import (
+	"context"
+
+	"shares/model"
+	"shares/rpc/internal/profile"
+	"shares/rpc/internal/svc"
+	"shares/rpc/pb"
+)
+
+// UpdateProfileLogic answers the rpc UpdateProfile.
+type UpdateProfileLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewUpdateProfileLogic returns the logic of one call.
+func NewUpdateProfileLogic(ctx context.Context, svcCtx *svc.ServiceContext) *UpdateProfileLogic {
+	return &UpdateProfileLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// UpdateProfile writes the fields that are present, after checking all of them.
+func (l *UpdateProfileLogic) UpdateProfile(in *pb.UpdateProfileReq) (*pb.UpdateProfileResp, error) {
+	change := model.Profile{
+		NickName:  in.NickName,
+		AvatarUrl: in.AvatarUrl,
+		Gender:    in.Gender,
+		City:      in.City,
+		Province:  in.Province,
+		Country:   in.Country,
+		Language:  in.Language,
+	}
+	if err := profile.Check(change); err != nil {
+		return nil, err
+	}
+	return &pb.UpdateProfileResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)
+}

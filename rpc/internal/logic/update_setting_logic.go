@@ -1,0 +1,59 @@
+package logic
+
+import (
+	"context"
+
+	"shares/internal/reason"
+	"shares/model"
+	"shares/rpc/internal/profile"
+	"shares/rpc/internal/svc"
+	"shares/rpc/internal/wechat"
+	"shares/rpc/pb"
+)
+
+// UpdateSettingLogic answers the rpc UpdateSetting.
+type UpdateSettingLogic struct {
+	ctx    context.Context
+	svcCtx *svc.ServiceContext
+}
+
+// NewUpdateSettingLogic returns the logic of one call.
+func NewUpdateSettingLogic(ctx context.Context, svcCtx *svc.ServiceContext) *UpdateSettingLogic {
+	return &UpdateSettingLogic{ctx: ctx, svcCtx: svcCtx}
+}
+
+// UpdateSetting writes one field.
+func (l *UpdateSettingLogic) UpdateSetting(in *pb.UpdateSettingReq) (*pb.UpdateSettingResp, error) {
+	if in.GetKey() == profile.PhoneCode {
+		return l.verifiedPhone(in)
+	}
+	change, err := profile.Setting(in.GetKey(), in.GetValue())
+	if err != nil {
+		return nil, err
+	}
+	// Clearing one's number needs no proof.
+	if change.Phone != nil && *change.Phone != "" && l.svcCtx.Config.Phone == "verified" {
+		return nil, reason.Field(profile.Phone, "phone_verified_only")
+	}
+	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)
+}
+
+// verifiedPhone stores the number that WeChat gives for the code. The caller
+// is looked at first: a code serves once and is not to be lost on a session
+// that does not count.
+func (l *UpdateSettingLogic) verifiedPhone(in *pb.UpdateSettingReq) (*pb.UpdateSettingResp, error) {
+	if err := profile.CheckPhoneCode(in.GetValue()); err != nil {
+		return nil, err
+	}
+	if _, err := l.svcCtx.Caller(l.ctx, in.GetCaller()); err != nil {
+		return nil, err
+	}
+	number, err := l.svcCtx.Wechat.PhoneNumber(l.ctx, in.GetValue())
+	if wechat.KindOf(err) == wechat.CodeRefused {
+		return nil, reason.Field(profile.PhoneCode, "phone_code")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), model.Profile{Phone: &number})
+}

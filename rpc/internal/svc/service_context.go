@@ -1,0 +1,63 @@
+// Package svc is what the logic of rpc works with.
+package svc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"shares/internal/reason"
+	"shares/model"
+	"shares/rpc/internal/config"
+	"shares/rpc/internal/wechat"
+	"shares/rpc/pb"
+)
+
+// Wechat is what logic asks WeChat for; *wechat.Client is one.
+type Wechat interface {
+	Code2Session(ctx context.Context, code string) (wechat.Identity, error)
+	PhoneNumber(ctx context.Context, code string) (string, error)
+	CheckText(ctx context.Context, openid, content string) (wechat.Verdict, error)
+}
+
+// Codes makes QR codes; *qrcode.Service is one.
+type Codes interface {
+	// URLName returns the name in the bucket of the code for page and scene,
+	// which userID is asking for.
+	URLName(ctx context.Context, userID int64, page, scene string) (string, error)
+}
+
+// ServiceContext is made once per process.
+type ServiceContext struct {
+	Config config.Config
+	Users  model.WxUserinfoModel
+	Wechat Wechat
+	Codes  Codes
+	Log    *slog.Logger
+}
+
+// Caller returns the row of who is calling, through the cache. Its error has
+// the reason SESSION_INVALID when there is no such user, or when the epoch is
+// not the row's: the session was revoked, or belongs to a deleted user.
+func (s *ServiceContext) Caller(ctx context.Context, c *pb.Caller) (*model.WxUserinfo, error) {
+	if c.GetUserId() == 0 {
+		return nil, reason.Error(reason.SessionInvalid)
+	}
+	row, err := s.Users.FindOne(ctx, c.GetUserId())
+	if err != nil {
+		return nil, CallerGone(err)
+	}
+	if uint64(row.SessionEpoch) != c.GetEpoch() {
+		return nil, reason.Error(reason.SessionInvalid)
+	}
+	return row, nil
+}
+
+// CallerGone turns "no such row" of a call for the caller's own row into
+// SESSION_INVALID and leaves every other error as it is.
+func CallerGone(err error) error {
+	if errors.Is(err, model.ErrNotFound) {
+		return reason.Error(reason.SessionInvalid)
+	}
+	return err
+}

@@ -1,0 +1,144 @@
+// Package rpc is the user service behind the HTTP edge: login, profile,
+// settings and QR codes, and all that WeChat is asked. It deals in user ids
+// and knows nothing of HTTP, cookies or session tokens. main makes one and
+// runs it behind zRPC or in one process with api.
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/zrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"shares/internal/config"
+	"shares/internal/inproc"
+	"shares/model"
+	"shares/rpc/internal/faults"
+	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/server"
+	"shares/rpc/internal/svc"
+	"shares/rpc/internal/wechat"
+	"shares/rpc/pb"
+)
+
+// Parts is what the service needs from the outside.
+type Parts struct {
+	Users     model.WxUserinfoModel
+	Redis     redis.UniversalClient
+	Pictures  qrcode.Store
+	Transport http.RoundTripper // to WeChat; nil: the default, through HTTPS_PROXY
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	Now       func() time.Time
+}
+
+// Service is the user service.
+type Service struct {
+	config config.Config
+	server pb.WeixinServer
+	wechat *wechat.Client
+	log    *slog.Logger
+}
+
+// New returns the service. Its errors are mistakes in the configuration.
+func New(c config.Config, p Parts) (*Service, error) {
+	client, err := wechat.New(wechat.Options{
+		AppID:     c.WechatAppID,
+		Secret:    string(c.WechatSecret),
+		BaseURL:   c.WechatBaseURL,
+		Redis:     p.Redis,
+		Timeout:   c.WechatTimeout,
+		Transport: p.Transport,
+		Logger:    p.Log,
+		Metrics:   p.Metrics,
+		Now:       p.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wechat: %w", err)
+	}
+	color, err := c.LineColor()
+	if err != nil {
+		return nil, err
+	}
+	codes, err := qrcode.New(qrcode.Options{
+		Maker: maker{client},
+		Store: p.Pictures,
+		Redis: p.Redis,
+		AppID: c.WechatAppID,
+		Style: qrcode.Style{
+			EnvVersion: c.QRCodeEnvVersion,
+			Width:      c.QRCodeWidth,
+			CheckPath:  c.QRCodeCheckPath,
+			IsHyaline:  c.QRCodeHyaline,
+			AutoColor:  c.QRCodeAutoColor,
+			LineColor:  qrcode.Color{R: color[0], G: color[1], B: color[2]},
+		},
+		QuotaPerMinute:   c.QRCodePerMinute,
+		NewPerUserPerDay: c.QRCodePerUserDay,
+		Blameless:        blameless,
+		Timeout:          c.RPCTimeout - 200*time.Millisecond,
+		Logger:           p.Log,
+		Metrics:          p.Metrics,
+		Now:              p.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("qr codes: %w", err)
+	}
+	return &Service{
+		config: c,
+		server: server.NewWeixinServer(&svc.ServiceContext{
+			Config: c,
+			Users:  p.Users,
+			Wechat: client,
+			Codes:  codes,
+			Log:    p.Log,
+		}),
+		wechat: client,
+		log:    p.Log,
+	}, nil
+}
+
+// Client returns a client whose calls are function calls within this process.
+func (s *Service) Client() pb.WeixinClient {
+	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, faults.Interceptor(s.log)))
+}
+
+// CheckWechat reports whether WeChat gives an access token, and what to do
+// where it does not.
+func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
+
+// Server returns the service behind zRPC; its Start blocks. It drains and
+// stops through go-zero's proc listeners.
+//
+// Of zRPC's interceptors only tracing stays: stat logs every message, the
+// breaker counts what users do wrong as faults, recovery and deadlines are
+// ours (faults.Interceptor) or the client's.
+func (s *Service) Server() (*zrpc.RpcServer, error) {
+	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen, Health: true}
+	conf.Name = "shares-rpc"
+	conf.Log.Mode = "console"
+	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
+	srv, err := zrpc.NewServer(conf, func(g *grpc.Server) { pb.RegisterWeixinServer(g, s.server) })
+	if err != nil {
+		return nil, fmt.Errorf("zrpc: %w", err)
+	}
+	srv.AddUnaryInterceptors(faults.Interceptor(s.log))
+	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
+		// Connections end now and then, so that new replicas get their share.
+		MaxConnectionAge:      30 * time.Second,
+		MaxConnectionAgeGrace: 10 * time.Second,
+		Time:                  20 * time.Second,
+		Timeout:               5 * time.Second,
+	}), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
+	return srv, nil
+}
+
+// Close ends what runs in the background.
+func (s *Service) Close() { s.wechat.Close() }
