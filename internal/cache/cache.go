@@ -150,6 +150,8 @@ func New(o Options) (*Cache, error) {
 	}
 	c.locals.Store(&[]voider{})
 	c.link.kick = make(chan struct{}, 1)
+	changed := make(chan struct{})
+	c.link.changed.Store(&changed)
 	c.pending.limit = o.Pending
 	c.flights.now = c.clock
 	c.stream.void = o.Namespace + ":row:void"
@@ -169,7 +171,7 @@ func New(o Options) (*Cache, error) {
 func (c *Cache) Close() error {
 	c.stop()
 	c.done.Wait()
-	c.link.view.Store(nil)
+	c.link.show(nil)
 	for c.pending.size() > 0 {
 		if err := c.deliver(context.Background()); err != nil {
 			return fmt.Errorf("cache: close with invalidations undelivered: %w", err)
@@ -219,6 +221,12 @@ func (c *Cache) Flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("cache: invalidations undelivered: %w", context.Cause(ctx))
 	}
+}
+
+// used reports whether the shared level is in use.
+func (c *Cache) used() bool {
+	v := c.link.view.Load()
+	return v != nil && c.clock() < v.until
 }
 
 // forget voids keys in this process: the in-process rows and the reads under way.

@@ -131,6 +131,12 @@ func (r *replica) memory(ctx context.Context, id int64) (*user, error) {
 	return r.local.Take(ctx, id, r.load)
 }
 
+// levels are the two ways to read.
+var levels = map[string]func(*replica) func(context.Context, int64) (*user, error){
+	"redis":  func(r *replica) func(context.Context, int64) (*user, error) { return r.shared },
+	"memory": func(r *replica) func(context.Context, int64) (*user, error) { return r.memory },
+}
+
 // write commits and invalidates, as goctl's ExecCtx does.
 func (r *replica) write(ctx context.Context, id, v int64) error {
 	r.db.commit(id, v)
@@ -140,7 +146,7 @@ func (r *replica) write(ctx context.Context, id, v int64) error {
 // up waits until the replica uses Redis and its stream is proven.
 func (r *replica) up(t testing.TB) {
 	t.Helper()
-	eventually(t, "the shared level is used", func() bool { return r.link.current(r.clock()) != nil })
+	eventually(t, "the shared level is used", r.used)
 	if !r.opts.Unordered {
 		eventually(t, "the stream is proven", func() bool { return int64(r.clock()) < r.stream.proven.Load() })
 	}
@@ -169,4 +175,19 @@ func version(t testing.TB, read func(context.Context, int64) (*user, error), id 
 func server(t testing.TB, args ...string) *testenv.RedisServer {
 	t.Helper()
 	return testenv.Redis(t, args...)
+}
+
+// holdNext makes the next query of db wait, the row in hand, until release is called; arrived is closed when it waits.
+func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
+	in, out := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	d.onRead(func() {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			close(in)
+			<-out
+		}
+	})
+	return in, sync.OnceFunc(func() { close(out) })
 }

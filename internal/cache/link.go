@@ -19,7 +19,8 @@ import (
 // link is what this process knows of Redis by its heartbeats.
 type link struct {
 	// view is nil while Redis must not be believed.
-	view atomic.Pointer[view]
+	view    atomic.Pointer[view]
+	changed atomic.Pointer[chan struct{}] // closed when view was replaced
 	// down says that Redis did not answer the last time it was asked: nothing but the heartbeat asks it then.
 	down atomic.Bool
 	// dials counts connections. Every new one may lead to another server, with another past.
@@ -41,22 +42,33 @@ type view struct {
 	until time.Duration // end of the belief, by Cache.clock
 }
 
-// current returns the view at time now, or nil. A view that a new connection has put in doubt is renewed soon.
-func (l *link) current(now time.Duration) *view {
-	v := l.view.Load()
-	if v == nil {
-		return nil
-	}
-	if !l.holds(v, now) {
+// believe returns the view that covers every connection made so far, or nil. It must be asked before a call, to know whether to
+// make it, and after, because the connection that brought the reply may be new. When there is one in doubt, it waits for the
+// heartbeat that is sent at once, as long as ctx lets it.
+func (l *link) believe(ctx context.Context, clock func() time.Duration) *view {
+	for {
+		changed := *l.changed.Load()
+		v := l.view.Load()
+		if v == nil || clock() >= v.until {
+			return nil
+		}
+		if v.dials == l.dials.Load() {
+			return v
+		}
 		l.wake()
-		return nil
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	return v
 }
 
-// holds reports whether v can be believed. It must be asked again after a reply: the connection that brought it may be new.
-func (l *link) holds(v *view, now time.Duration) bool {
-	return now < v.until && v.dials == l.dials.Load()
+// show makes v, or nil, the view.
+func (l *link) show(v *view) {
+	l.view.Store(v)
+	next := make(chan struct{})
+	close(*l.changed.Swap(&next))
 }
 
 // wake makes the heartbeat come early.
@@ -118,7 +130,7 @@ func (c *Cache) failed(ctx context.Context, err error) {
 		return
 	}
 	c.link.down.Store(true)
-	c.link.view.Store(nil)
+	c.link.show(nil)
 	c.link.wake()
 }
 
@@ -168,7 +180,7 @@ func (c *Cache) beat(ctx context.Context) error {
 		who, err := c.identify(ctx, sent)
 		if err != nil {
 			l.down.Store(true)
-			l.view.Store(nil)
+			l.show(nil)
 			return fmt.Errorf("heartbeat: %w", err)
 		}
 		if who.mark != l.mark {
@@ -181,7 +193,7 @@ func (c *Cache) beat(ctx context.Context) error {
 		}
 		l.after = max(l.after, who.floor)
 		l.last = sent
-		l.view.Store(&view{mark: who.mark, after: l.after, dials: dials, until: sent + window})
+		l.show(&view{mark: who.mark, after: l.after, dials: dials, until: sent + window})
 		l.down.Store(false)
 		if dials == l.dials.Load() {
 			break

@@ -29,7 +29,7 @@ func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_cache_redis_used",
 		Help: "1 while the shared level is used, 0 while rows come from the database.",
-	}, func() float64 { return oneIf(c.link.current(c.clock()) != nil) })
+	}, func() float64 { return oneIf(c.used()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_cache_stream_proven",
 		Help: "1 while the stream of invalidations is known to be complete, 0 while rows in memory live half a second at most.",

@@ -139,7 +139,7 @@ func (c *Cache) voidAll(ctx context.Context) error {
 	}
 	// This process must not believe its old view for the moment in which nothing is pending any more.
 	c.link.after = max(c.link.after, who.now)
-	c.link.view.Store(nil)
+	c.link.show(nil)
 	c.link.wake()
 	c.log.WarnContext(ctx, "too many invalidations waited for redis: everything cached is void")
 	return c.redis.Publish(ctx, c.stream.void, everything).Err()

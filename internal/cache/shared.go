@@ -77,18 +77,18 @@ func (c *Cache) key(key string) string { return c.opts.Namespace + ":row:" + key
 
 // lookup reads the shared level, in one round trip when it has the value, and takes the lease if it is free and wanted.
 func (c *Cache) lookup(ctx context.Context, key string, wantLease bool) found {
-	v := c.link.current(c.clock())
+	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	v := c.link.believe(call, c.clock)
 	if v == nil || c.pending.has(key) {
 		return found{state: away}
 	}
-	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
 
 	// A plain GET costs Redis half of what the script does, and is what a hit needs.
 	text, err := c.redis.Get(call, c.key(key)).Result()
 	switch {
 	case err == nil:
-		if !c.link.holds(v, c.clock()) {
+		if v = c.link.believe(call, c.clock); v == nil {
 			return found{state: away}
 		}
 		if f, ok := v.read(text); ok {
@@ -108,14 +108,14 @@ func (c *Cache) lookup(ctx context.Context, key string, wantLease bool) found {
 		c.failed(ctx, err)
 		return found{state: away}
 	}
-	if !c.link.holds(v, c.clock()) {
-		return found{state: away}
-	}
 	if strings.HasSuffix(text, token) {
+		// Whichever server gave it: the mark in it says what a value stored by it is worth.
 		return found{state: leased, lease: text}
 	}
-	if f, ok := v.read(text); ok {
-		return f
+	if v = c.link.believe(call, c.clock); v != nil {
+		if f, ok := v.read(text); ok {
+			return f
+		}
 	}
 	return found{state: away}
 }
