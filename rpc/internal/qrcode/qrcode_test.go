@@ -53,20 +53,24 @@ func (m *fakeMaker) wantCalls(t *testing.T, want int64) {
 // fakeStore counts calls in front of a Store, and fails where told to.
 type fakeStore struct {
 	Store
-	exists, puts       atomic.Int64
+	exists             atomic.Int64
 	existsErr, putsErr error
+	looked             func() // runs after the first Exists
 }
 
 func (s *fakeStore) Exists(ctx context.Context, name string) (bool, error) {
-	s.exists.Add(1)
+	n := s.exists.Add(1)
 	if s.existsErr != nil {
 		return false, s.existsErr
 	}
-	return s.Store.Exists(ctx, name)
+	found, err := s.Store.Exists(ctx, name)
+	if s.looked != nil && n == 1 {
+		s.looked()
+	}
+	return found, err
 }
 
 func (s *fakeStore) Put(ctx context.Context, name, contentType string, data []byte) error {
-	s.puts.Add(1)
 	if s.putsErr != nil {
 		return s.putsErr
 	}
@@ -292,6 +296,46 @@ func TestLockOfDeadReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	maker.wantCalls(t, 1)
+}
+
+// A replica looked into the bucket before another one's picture was there, and
+// gets the lock after the other one has released it.
+func TestMadeBetweenLookAndLock(t *testing.T) {
+	addr := testenv.Redis(t).Addr()
+	_, open := bucket(t)
+	maker := newMaker(t, nil)
+	one := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr)})
+	two := service(t, Options{Maker: maker, Redis: client(t, addr), Store: &fakeStore{Store: open(), looked: func() {
+		if _, err := one.URLName(t.Context(), 1, "", "a"); err != nil {
+			t.Error(err)
+		}
+	}}})
+	if _, err := two.URLName(t.Context(), 2, "", "a"); err != nil {
+		t.Fatal(err)
+	}
+	maker.wantCalls(t, 1)
+}
+
+// A replica that waits for the lock sees the picture as soon as it is there.
+func TestFoundWhileWaiting(t *testing.T) {
+	redis := client(t, testenv.Redis(t).Addr())
+	store := memory(t)
+	maker := newMaker(t, nil)
+	fake := &fakeStore{Store: store}
+	s := service(t, Options{Maker: maker, Store: fake, Redis: redis})
+	name := objectName(s.opts.AppID, Params{Scene: "a", Style: s.opts.Style})
+	fake.looked = func() {
+		if err := store.Put(t.Context(), name, "image/jpeg", maker.image); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := redis.Set(t.Context(), s.key("lock", name), "held for ever", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+		t.Fatal(err)
+	}
+	maker.wantCalls(t, 0)
 }
 
 func TestSlowGenerationKeepsItsLock(t *testing.T) {
