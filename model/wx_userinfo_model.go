@@ -75,8 +75,23 @@ type (
 		now         func() time.Time
 		random      io.Reader
 		registering *turns
+		local       Local
+	}
+
+	// Local is rows in this process before the cache; *cache.Local is one.
+	Local interface {
+		// Take returns the row with the id from memory, or reads it. The row is shared.
+		Take(ctx context.Context, id int64, read func(context.Context, int64) (*WxUserinfo, error)) (*WxUserinfo, error)
 	}
 )
+
+// IDKeyPrefix returns what, before a user's id, makes the cache key that every write to the user voids.
+func IDKeyPrefix() string { return cacheWxUserinfoIdPrefix }
+
+// WithLocal has FindOne look in l first.
+func WithLocal(l Local) Option {
+	return func(m *customWxUserinfoModel) { m.local = l }
+}
 
 // WithClock sets the clock that rows are stamped with, time.Now by default.
 func WithClock(now func() time.Time) Option {
@@ -103,6 +118,20 @@ func NewWxUserinfoModel(conn sqlx.SqlConn, c cache.Cache, opts ...Option) WxUser
 		opt(m)
 	}
 	return m
+}
+
+func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUserinfo, error) {
+	var row *WxUserinfo
+	var err error
+	if m.local == nil {
+		row, err = m.defaultWxUserinfoModel.FindOne(ctx, id)
+	} else {
+		row, err = m.local.Take(ctx, id, m.defaultWxUserinfoModel.FindOne)
+	}
+	if err != nil {
+		return nil, wrap("find user", err)
+	}
+	return row, nil
 }
 
 func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error) {

@@ -241,16 +241,3 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Unwrap lets http.ResponseController and http.MaxBytesReader reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// ErrorLog is for http.Server.ErrorLog: it holds the lines that net/http
-// writes about broken connections at debug level and without their text,
-// which may quote what a client sent.
-func ErrorLog(log *slog.Logger) *lineWriter { return &lineWriter{log} }
-
-type lineWriter struct{ log *slog.Logger }
-
-// Write implements io.Writer.
-func (l *lineWriter) Write(b []byte) (int, error) {
-	l.log.Debug("http server: a connection failed")
-	return len(b), nil
-}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"shares/internal/cache"
+	"shares/internal/config"
+	"shares/internal/devredis"
+	"shares/internal/images"
+	"shares/internal/process"
+	"shares/model"
+	"shares/model/migrations"
+	"shares/simulator"
+)
+
+// parts is what a process is built from: real parts where they are configured,
+// and in dev mode embedded ones where they are not. Nothing but this file
+// knows which is which.
+type parts struct {
+	config   config.Config
+	log      *slog.Logger
+	metrics  *prometheus.Registry
+	redis    redis.UniversalClient
+	db       *sql.DB
+	cache    *cache.Cache
+	users    model.WxUserinfoModel
+	pictures *images.Store
+	secrets  []string
+	wechat   *simulator.Simulator // nil: WeChat itself
+
+	notes []string // which parts are real and which embedded, for people
+	close []func() error
+}
+
+// load reads the settings and starts the log.
+func load(file string, role config.Role) (*parts, error) {
+	c, err := config.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Validate(role); err != nil {
+		return nil, err
+	}
+	log, err := process.Logger(os.Stderr, c.Pro(), c.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{config: c, log: log, metrics: prometheus.NewRegistry()}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return p, nil
+}
+
+// Close closes what was opened, the last first.
+func (p *parts) Close() error {
+	var errs []error
+	for i := len(p.close) - 1; i >= 0; i-- {
+		errs = append(errs, p.close[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (p *parts) onClose(f func() error) { p.close = append(p.close, f) }
+
+func (p *parts) note(part, what string) {
+	p.notes = append(p.notes, fmt.Sprintf("%-9s %s", part, what))
+}
+
+func (p *parts) openRedis() error {
+	o := &redis.UniversalOptions{
+		Addrs:         p.config.RedisAddrs(),
+		Username:      p.config.RedisUsername,
+		Password:      string(p.config.RedisPassword),
+		IsClusterMode: p.config.RedisType == "cluster",
+	}
+	if p.config.RedisTLS {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if len(o.Addrs) == 0 {
+		server, err := devredis.Start()
+		if err != nil {
+			return err
+		}
+		p.onClose(func() error { server.Close(); return nil })
+		o.Addrs = []string{server.Addr()}
+		p.note("Redis", "embedded, in memory (set REDIS_ADDR for a real one)")
+	} else {
+		p.note("Redis", p.config.RedisAddr)
+	}
+	cache.Bound(o)
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout
+	p.redis = redis.NewUniversalClient(o)
+	p.onClose(p.redis.Close)
+	return nil
+}
+
+// openDatabase connects to nothing yet; a SQLite file is migrated, since there
+// is nobody else to do it.
+func (p *parts) openDatabase(ctx context.Context) error {
+	var err error
+	if dsn := string(p.config.MySQLDSN); dsn != "" {
+		p.db, err = model.OpenMySQL(dsn, model.MySQLOptions{MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log})
+		if err != nil {
+			return fmt.Errorf("MYSQL_DSN: %w", err)
+		}
+		p.onClose(p.db.Close)
+		p.note("Database", "MySQL")
+		return nil
+	}
+	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	}
+	file := filepath.Join(p.config.DataDir, "shares.db")
+	if p.db, err = model.OpenSQLite(file); err != nil {
+		return err
+	}
+	p.onClose(p.db.Close)
+	if err := migrations.Migrate(ctx, p.db, migrations.SQLite); err != nil {
+		return err
+	}
+	p.note("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
+	return nil
+}
+
+// openUsers puts the cache, and the rows in this process, before the database.
+func (p *parts) openUsers() error {
+	var err error
+	p.cache, err = cache.New(cache.Options{
+		Redis:   p.redis,
+		TTL:     p.config.CacheTTL,
+		Timeout: p.config.RedisTimeout,
+		Logger:  p.log,
+		Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(p.cache.Close)
+	var options []model.Option
+	if p.config.LocalUsers > 0 {
+		local, err := cache.NewLocal[int64, *model.WxUserinfo](p.cache, cache.LocalOptions[int64]{
+			Key:  cache.IDKey(model.IDKeyPrefix()),
+			Size: p.config.LocalUsers,
+		})
+		if err != nil {
+			return err
+		}
+		options = append(options, model.WithLocal(local))
+	}
+	p.users = model.NewWxUserinfoModel(model.NewConn(p.db), p.cache, options...)
+	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
+	return nil
+}
+
+func (p *parts) openPictures(ctx context.Context) error {
+	bucket := p.config.QRCodeBucket
+	if bucket == "" {
+		dir := filepath.Join(p.config.DataDir, "pictures")
+		var err error
+		if bucket, err = images.FileURL(dir); err != nil {
+			return err
+		}
+		p.note("Pictures", "embedded, in "+dir+" (set QRCODE_BUCKET for a shared bucket)")
+	} else {
+		scheme, _, _ := strings.Cut(bucket, ":")
+		p.note("Pictures", "a "+scheme+" bucket")
+	}
+	store, err := images.Open(ctx, bucket, images.Options{RecentImages: 64, Metrics: p.metrics})
+	if err != nil {
+		return fmt.Errorf("QRCODE_BUCKET: %w", err)
+	}
+	p.pictures = store
+	p.onClose(store.Close)
+	return nil
+}
+
+// openSecrets makes a session secret once and keeps it, when none is configured.
+func (p *parts) openSecrets() error {
+	if p.secrets = p.config.SessionSecrets(); len(p.secrets) > 0 {
+		return nil
+	}
+	file := filepath.Join(p.config.DataDir, "session.secret")
+	secret, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
+			return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+		}
+		random := make([]byte, 32)
+		if _, err := rand.Read(random); err != nil {
+			return fmt.Errorf("session secret: %w", err)
+		}
+		secret = []byte(base64.RawURLEncoding.EncodeToString(random))
+		if err := writeOnce(file, secret); err != nil {
+			return fmt.Errorf("session secret: %w", err)
+		}
+		secret, err = os.ReadFile(file) // another process may have been first
+		if err != nil {
+			return fmt.Errorf("session secret: %w", err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("session secret: %w", err)
+	}
+	if len(secret) < config.MinSecret {
+		return fmt.Errorf("session secret: %s is damaged; delete it to have a new one made", file)
+	}
+	p.secrets = []string{string(secret)}
+	p.note("Sessions", "signed with a secret made for this folder, "+file+" (set SESSION_SECRET)")
+	return nil
+}
+
+// writeOnce writes a file that only its owner may read, whole or not at all,
+// and leaves one that is there as it is.
+func writeOnce(file string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".secret-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// openWechat starts the simulator where no AppID is configured.
+func (p *parts) openWechat() error {
+	if p.config.WechatAppID != "" {
+		p.note("WeChat", p.config.WechatBaseURL)
+		return nil
+	}
+	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log})
+	p.config.WechatAppID, p.config.WechatSecret = simulator.DefaultAppID, config.Secret(simulator.DefaultSecret)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	srv := &http.Server{Handler: p.wechat, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = srv.Serve(listener) }() // ends with Close
+	p.onClose(srv.Close)
+	p.config.WechatBaseURL = "http://" + listener.Addr().String()
+	p.note("WeChat", "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)")
+	return nil
+}
+
+// host is the address to listen on: the simulator logs anyone in, so beside
+// it only loopback unless SHARES_HOST opens it.
+func (p *parts) host() string {
+	if p.wechat != nil {
+		if h := p.config.Host; h != "" && h != "127.0.0.1" && h != "localhost" && h != "::1" {
+			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: anyone who reaches it can log in as anyone")
+		}
+		return cmp.Or(p.config.Host, "127.0.0.1")
+	}
+	return p.config.Host
+}
+
+// ready reports whether the own dependencies answer. WeChat is none of them:
+// without it everything but login and new codes works.
+func (p *parts) ready(ctx context.Context) error {
+	if p.db != nil {
+		if err := p.db.PingContext(ctx); err != nil {
+			return errors.New("the database does not answer")
+		}
+	}
+	return nil
+}
