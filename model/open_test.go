@@ -180,7 +180,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 			break // the last line, cut off by the kill
 		}
 		acknowledged[openid] = id
-		if len(acknowledged) == 50 {
+		if len(acknowledged) == 20 {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +189,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Fatal("the process was not killed")
 	}
-	if len(acknowledged) < 50 {
+	if len(acknowledged) < 20 {
 		t.Fatalf("only %d users", len(acknowledged))
 	}
 	if _, err := os.Stat(file); err != nil {

@@ -1,7 +1,7 @@
 // Package migrations holds the schema of the service's database, one folder of goose migrations per dialect, and applies it. Both folders
 // carry the same versions and lead to the same columns; a test holds them against each other. The `shares migrate` command calls it, and
-// `shares serve` for its own SQLite file; a replica at start only asks what is Pending. It imports nothing of the model package, because
-// goctl generates that package from what is made here.
+// `shares serve` for its own SQLite file; a replica at start only asks what is Pending. Its databases are those that model.OpenMySQL and
+// model.OpenSQLite open, but it imports nothing of the model package, because goctl generates that package from what is made here.
 package migrations
 
 import (
@@ -14,6 +14,7 @@ import (
 	"path"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 )
 
 //go:embed mysql/*.sql sqlite/*.sql
@@ -42,6 +43,11 @@ func Migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 	}
 	if err := checkOwnTable(ctx, db, d); err != nil {
 		return err
+	}
+	if d == MySQL {
+		if err := makeVersionTable(ctx, db); err != nil {
+			return err
+		}
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrations: apply: %w", err)
@@ -124,6 +130,43 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 	return p, nil
 }
 
+// makeVersionTable does on MySQL what goose would do without the lock and in two commits: of two migrators one would find the table
+// without its first row, and after a kill between the two every later one would.
+func makeVersionTable(ctx context.Context, db *sql.DB) (err error) {
+	store, err := database.NewStore(goose.DialectMySQL, versionTable)
+	if err != nil {
+		return fmt.Errorf("migrations: make the version table: %w", err)
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := (mysqlLock{}).SessionLock(ctx, conn); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mysqlLock{}.SessionUnlock(context.WithoutCancel(ctx), conn)) }()
+
+	columns, err := columnNames(ctx, conn, MySQL, versionTable)
+	if err != nil {
+		return err
+	}
+	if len(columns) == 0 {
+		if err := store.CreateVersionTable(ctx, conn); err != nil {
+			return fmt.Errorf("migrations: make the version table: %w", err)
+		}
+	}
+	if _, err := store.GetMigration(ctx, conn, 0); err == nil {
+		return nil
+	} else if !errors.Is(err, database.ErrVersionNotFound) {
+		return fmt.Errorf("migrations: read the version table: %w", err)
+	}
+	if err := store.Insert(ctx, conn, database.InsertRequest{Version: 0}); err != nil {
+		return fmt.Errorf("migrations: begin the version table: %w", err)
+	}
+	return nil
+}
+
 // isFresh tells whether the database was never migrated.
 func isFresh(ctx context.Context, db *sql.DB, d Dialect) (bool, error) {
 	columns, err := columnNames(ctx, db, d, versionTable)
@@ -149,7 +192,7 @@ func checkOwnTable(ctx context.Context, db *sql.DB, d Dialect) error {
 }
 
 // columnNames returns the names of a table's columns in their order, none when there is no such table.
-func columnNames(ctx context.Context, db *sql.DB, d Dialect, table string) (names []string, err error) {
+func columnNames(ctx context.Context, db database.DBTxConn, d Dialect, table string) (names []string, err error) {
 	query := "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position"
 	if d == SQLite {
 		query = "SELECT name FROM pragma_table_info(?) ORDER BY cid"
