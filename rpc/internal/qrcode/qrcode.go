@@ -2,6 +2,7 @@ package qrcode
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,6 +67,9 @@ type Options struct {
 	// waiting for other replicas included; 0 is 4.3 s, a little less than the
 	// rpc's own deadline.
 	Timeout time.Duration
+	// RedisTimeout bounds each call to Redis; 0 is 250 ms. The lock gets three
+	// times as long before a code is made without it.
+	RedisTimeout time.Duration
 	// FailureMemory is for how long a failed generation is answered from
 	// memory; 0 is 3 s, negative is not at all.
 	FailureMemory time.Duration
@@ -85,7 +89,6 @@ const (
 	knownNames  = 100_000 // about 25 MB when full
 	failedNames = 10_000
 
-	redisTimeout = 250 * time.Millisecond
 	// A dead replica's lock holds the others up for lockLife at most; a living
 	// one extends it every lockRefresh.
 	lockLife    = 2 * time.Second
@@ -132,6 +135,9 @@ func New(opts Options) (*Service, error) {
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = 4300 * time.Millisecond
+	}
+	if opts.RedisTimeout <= 0 {
+		opts.RedisTimeout = 250 * time.Millisecond
 	}
 	if opts.FailureMemory == 0 {
 		opts.FailureMemory = 3 * time.Second
@@ -317,7 +323,7 @@ func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err 
 		return nil, &LimitError{Limit: ErrUserCap, RetryAfter: wait, userID: userID}
 	}
 	refund = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
 		defer cancel()
 		if err := undo(ctx); err != nil {
 			s.redisFailed(ctx, "limit", err)
@@ -337,7 +343,7 @@ func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err 
 }
 
 func (s *Service) take(ctx context.Context, key string, windows ...window) (time.Duration, func(context.Context) error, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
 	defer cancel()
 	return take(ctx, s.opts.Redis, key, windows...)
 }
@@ -348,14 +354,23 @@ func (s *Service) lock(ctx context.Context, name string) (lock *redislock.Lock, 
 	if s.opts.Redis == nil {
 		return nil, false, nil
 	}
+	// With one token for all attempts, one that Redis took and answered too
+	// late does not stand in the way of the next.
+	token := crand.Text()
+	var failing time.Time // since when Redis is
 	for {
-		lock, err := s.obtain(ctx, s.key("lock", name))
+		lock, err := s.obtain(ctx, s.key("lock", name), token)
 		switch {
 		case err == nil:
 			return lock, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
-		case !errors.Is(err, redislock.ErrNotObtained):
+		case errors.Is(err, redislock.ErrNotObtained):
+			failing = time.Time{}
+		case failing.IsZero():
+			// One slow answer is no reason to make a code twice.
+			failing = time.Now()
+		case time.Since(failing) > 2*s.opts.RedisTimeout:
 			s.redisFailed(ctx, "lock", err)
 			return nil, false, nil
 		}
@@ -370,10 +385,10 @@ func (s *Service) lock(ctx context.Context, name string) (lock *redislock.Lock, 
 	}
 }
 
-func (s *Service) obtain(ctx context.Context, key string) (*redislock.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+func (s *Service) obtain(ctx context.Context, key, token string) (*redislock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
 	defer cancel()
-	return s.locks.Obtain(ctx, key, lockLife, nil)
+	return s.locks.Obtain(ctx, key, lockLife, &redislock.Options{Token: token})
 }
 
 // hold extends the lock until the returned function releases it.
@@ -389,7 +404,7 @@ func (s *Service) hold(ctx context.Context, lock *redislock.Lock) (release func(
 			case <-held.Done():
 				return
 			case <-ticker.C:
-				ctx, cancel := context.WithTimeout(held, redisTimeout)
+				ctx, cancel := context.WithTimeout(held, s.opts.RedisTimeout)
 				err := lock.Refresh(ctx, lockLife, nil)
 				cancel()
 				if err != nil && held.Err() == nil {
@@ -401,7 +416,7 @@ func (s *Service) hold(ctx context.Context, lock *redislock.Lock) (release func(
 	return func() {
 		stop()
 		<-stopped
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
 		defer cancel()
 		if err := lock.Release(ctx); err != nil {
 			s.redisFailed(ctx, "lock", err)
@@ -459,7 +474,7 @@ func (s *Service) tellOthers(ctx context.Context, name string) {
 	if s.opts.FailureMemory <= 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
 	defer cancel()
 	if err := s.opts.Redis.Set(ctx, s.key("failed", name), 1, s.opts.FailureMemory).Err(); err != nil {
 		s.redisFailed(ctx, "failure", err)
@@ -468,7 +483,7 @@ func (s *Service) tellOthers(ctx context.Context, name string) {
 
 // othersFailed reports whether some replica has told of a failure not long ago.
 func (s *Service) othersFailed(ctx context.Context, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
 	defer cancel()
 	n, err := s.opts.Redis.Exists(ctx, s.key("failed", name)).Result()
 	if err != nil {
