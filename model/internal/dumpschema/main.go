@@ -3,6 +3,10 @@
 // migrations.
 //
 //	go run ./model/internal/dumpschema model/schema.sql
+//	goctl model mysql ddl --src model/schema.sql --dir model --cache --style go_zero --ignore-columns ''
+//
+// By default goctl leaves created_at and updated_at out of what it inserts, for the server to fill; an empty --ignore-columns ends that,
+// since here the service's own clock fills them.
 package main
 
 import (
