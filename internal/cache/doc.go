@@ -42,11 +42,12 @@
 //     it at its last moment. The writer itself reads the new row. Flush tells when this is over, or that it cannot be said. The same
 //     bound holds if such a writer is killed, or if Redis hangs for less than 600 ms and a writer is killed in that time.
 //   - Two servers taken for one (a partitioned primary that is still written to, a failover that the client has not followed): until
-//     TTL. A replica is noticed, and not used.
+//     TTL. A Redis that refuses writes (a replica, a full disk) is noticed, and not used.
 //   - Redis's clock set back, at the time of an outage, by more than its length: the shared level may stay unused for so long; or
 //     set forward and back around it: values of that time may be believed.
 //   - Redis that answers heartbeats, but drops published messages without closing the connection, or forbids INFO: the proof or the
 //     mark is then no proof. No Redis known does the first; the second needs an ACL.
 //   - A cluster orders published messages only per node. There, and with Options.Unordered, rows in memory are never used beyond
-//     500 ms, and a cluster with one failing primary is treated as away.
+//     500 ms. A cluster with one failing primary is treated as away; one that refuses writes is not noticed there, and until it
+//     takes them again, or TTL, others may read old rows.
 package cache

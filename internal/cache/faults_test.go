@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"shares/internal/testenv"
 )
 
@@ -320,17 +322,119 @@ func TestWriterAloneLosesRedis(t *testing.T) {
 	}
 }
 
-// A replica is read-only: it would be read, and never voided.
-func TestReplicaOfRedisIsNotUsed(t *testing.T) {
+// A Redis that takes no writes would be read, and never voided.
+func TestReadOnlyRedisIsNotUsed(t *testing.T) {
+	type change func(*redis.Client) error
+	for name, test := range map[string]struct{ refuse, mend change }{
+		"a replica": {
+			func(c *redis.Client) error { return c.SlaveOf(context.Background(), "127.0.0.1", "1").Err() },
+			func(c *redis.Client) error { return c.SlaveOf(context.Background(), "NO", "ONE").Err() },
+		},
+		"writes refused": {
+			func(c *redis.Client) error {
+				return c.ConfigSet(context.Background(), "min-replicas-to-write", "1").Err()
+			},
+			func(c *redis.Client) error {
+				return c.ConfigSet(context.Background(), "min-replicas-to-write", "0").Err()
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, db := server(t), newDatabase()
+			r := newReplica(t, s.Addr(), db)
+			r.up(t)
+			db.commit(1, 1)
+			version(t, r.shared, 1)
+			if err := test.refuse(s.Client(t)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.write(t.Context(), 1, 2); err != nil {
+				t.Error(err)
+			}
+			if got := version(t, r.shared, 1); got != 2 {
+				t.Errorf("version %d", got)
+			}
+			eventually(t, "it is noticed", func() bool { return !r.used() })
+			if err := test.mend(s.Client(t)); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if err := r.Flush(ctx); err != nil {
+				t.Error(err)
+			}
+			r.up(t)
+			if got := version(t, r.shared, 1); got != 2 {
+				t.Errorf("version %d after it takes writes again", got)
+			}
+		})
+	}
+}
+
+// What this process could not tell Redis, it must not hear from it.
+func TestPendingKeysAreNotReadFromRedis(t *testing.T) {
 	s, db := server(t), newDatabase()
 	r := newReplica(t, s.Addr(), db)
 	r.up(t)
-	if err := s.Client(t).SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the replica is noticed", func() bool { return !r.used() })
 	db.commit(1, 1)
-	if got := version(t, r.shared, 1); got != 1 {
+	version(t, r.shared, 1)
+	db.commit(1, 2)
+	r.pending.add([]string{keyOf(1)})
+	if got := version(t, r.shared, 1); got != 2 {
 		t.Errorf("version %d", got)
+	}
+	eventually(t, "the heartbeat delivers", func() bool { return r.pending.size() == 0 })
+	if got := version(t, r.shared, 1); got != 2 {
+		t.Errorf("version %d after the delivery", got)
+	}
+}
+
+func TestPendingIsKept(t *testing.T) {
+	p := pending{limit: 2}
+	p.add([]string{"a"})
+	keys, all, receipt := p.some(10)
+	p.add([]string{"a"}) // written again, while the first is delivered
+	p.done(keys, all, receipt)
+	if !p.has("a") {
+		t.Error("the second invalidation is lost")
+	}
+	p.add([]string{"b", "c"})
+	if !p.has("anything") || p.size() != 1 {
+		t.Error("an overflow does not stand for every key")
+	}
+	keys, all, receipt = p.some(10)
+	p.add([]string{"d"})
+	p.done(keys, all, receipt)
+	if !p.has("anything") {
+		t.Error("what came during the delivery of all is lost")
+	}
+	drained := p.drained()
+	keys, all, receipt = p.some(10)
+	p.done(keys, all, receipt)
+	select {
+	case <-drained:
+	default:
+		t.Error("not drained")
+	}
+}
+
+// go-redis would dial only once a second after some failures, and the return of Redis would be seen late.
+func TestDialingGoesOn(t *testing.T) {
+	var dials atomic.Int64
+	o := &redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}, PoolSize: 1}
+	Bound(o)
+	o.Dialer = func(context.Context, string, string) (net.Conn, error) {
+		dials.Add(1)
+		return nil, errors.New("refused")
+	}
+	newReplica(t, "", newDatabase(), func(opts *Options) {
+		opts.Redis = redis.NewUniversalClient(o)
+		t.Cleanup(func() { _ = opts.Redis.Close() })
+	})
+	from := time.Now()
+	// The subscriber dials as often as the heartbeat; one dial a second of either would not do.
+	eventually(t, "20 dials", func() bool { return dials.Load() >= 20 })
+	if took := time.Since(from); took > 3*time.Second {
+		t.Errorf("20 dials took %v", took)
 	}
 }

@@ -202,17 +202,17 @@ func (c *Cache) beat(ctx context.Context) error {
 	return nil
 }
 
-// beatScript answers with the server's time in ms and the id it got when it was started, and publishes the heartbeat. A replica is
-// no Redis for us: it would be read, but not voided. ARGV: channel, message; or none.
+// beatScript answers with the server's time in ms and the id it got when it was started. On a single Redis it also publishes the
+// heartbeat and writes something: one that only reads (a replica, a full disk) would go on answering with what nobody can void.
+// KEYS: a key to write; or none. ARGV: channel, message.
 var beatScript = redis.NewScript(`
 local info = redis.pcall('INFO', 'server')
 local id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local role = redis.pcall('INFO', 'replication')
-if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
-  return redis.error_reply('READONLY this is a replica')
-end
-if ARGV[1] then redis.call('PUBLISH', ARGV[1], ARGV[2]) end
 local now = redis.call('TIME')
+if KEYS[1] then
+  redis.call('SET', KEYS[1], now[1], 'PX', 1000)
+  redis.call('PUBLISH', ARGV[1], ARGV[2])
+end
 return {id, tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)}`)
 
 // identity is Redis's answer to a heartbeat.
@@ -230,8 +230,8 @@ func (c *Cache) identify(ctx context.Context, sent time.Duration) (identity, err
 		who identity
 		ids []string
 	)
-	ask := func(node redis.Scripter, args ...any) error {
-		reply, err := beatScript.Run(ctx, node, nil, args...).Slice()
+	ask := func(node redis.Scripter, keys []string, args ...any) error {
+		reply, err := beatScript.Run(ctx, node, keys, args...).Slice()
 		if err != nil {
 			return err
 		}
@@ -248,9 +248,9 @@ func (c *Cache) identify(ctx context.Context, sent time.Duration) (identity, err
 	}
 	var err error
 	if cluster, ok := c.redis.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return ask(node) })
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return ask(node, nil) })
 	} else {
-		err = ask(c.redis, c.stream.beat, strconv.FormatInt(int64(sent), 10))
+		err = ask(c.redis, []string{c.opts.Namespace + ":row-beat"}, c.stream.beat, strconv.FormatInt(int64(sent), 10))
 	}
 	if err != nil {
 		return identity{}, err
