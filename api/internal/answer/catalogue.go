@@ -1,7 +1,9 @@
 package answer
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/text/language"
@@ -82,6 +84,33 @@ var ruleTexts = map[string]text{
 	"page_unpublished":    {"参数 {field} 不是已发布的小程序页面", "{field} is not a published page of the mini program"},
 	"risky":               {"参数 {field} 含有违规内容", "{field} was refused by WeChat's content check"},
 	"unchecked":           {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
+}
+
+// Row is one line of the error table that clients see.
+type Row struct {
+	Status, Code     int
+	Reason           reason.Reason
+	Chinese, English string
+}
+
+// Table is the error table, by status, code and reason. Of INVALID_FIELD it
+// has one example of the many texts.
+func Table() []Row {
+	rows := make([]Row, 0, len(forms))
+	for why, f := range forms {
+		if f.status == statusClientClosedRequest {
+			continue // nobody is there to see it
+		}
+		t := texts[why]
+		if why == reason.InvalidField {
+			t = ruleTexts["required"]
+		}
+		rows = append(rows, Row{Status: f.status, Code: f.code, Reason: why, Chinese: t.zh, English: t.en})
+	}
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Reason, b.Reason))
+	})
+	return rows
 }
 
 func message(why reason.Reason, metadata map[string]string, english bool) string {

@@ -1,0 +1,52 @@
+# Everything a person or CI does with shares. `make run` and `make test` need
+# nothing but Go, git and make on Debian or macOS: they install the rest.
+
+export GOFLAGS := -tags=no_k8s
+export PATH    := $(CURDIR)/.bin:$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+
+.PHONY: help run build test test-go test-client gen check-gen lint bench image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## run the service; whatever is not configured is embedded
+	.bin/shares serve
+
+build: ## build the one static binary, .bin/shares
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
+
+test: lint check-gen test-go ## everything CI runs
+	@echo "make test: all passed"
+
+test-go:
+	tools/install.sh cc mariadbd redis-server
+	go test -race -shuffle=on -count=1 ./...
+
+gen: .bin/.built ## generate code from shares.api, rpc/weixin.proto and model/migrations
+	tools/install.sh protoc mariadbd
+	tools/gen.sh
+
+check-gen: .bin/.built ## fail when `make gen` would change something
+	tools/install.sh protoc mariadbd
+	tools/check-gen.sh
+
+lint: .bin/.built ## vet and staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w is needed: $$unformatted"; exit 1; fi
+	go vet ./...
+	staticcheck ./...
+
+clean: ## remove what was built; data stays
+	rm -rf .bin dist
+
+# The generators and linters, pinned in tools/go.mod. The first time takes minutes.
+.bin/.built: tools/go.mod tools/go.sum
+	@echo "building goctl and the other tools of tools/go.mod into .bin (minutes, once)"
+	@mkdir -p .bin
+	cd tools && go build -o ../.bin/ tool
+	@touch $@

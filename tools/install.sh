@@ -1,0 +1,59 @@
+#!/bin/sh
+# Installs the named commands where they are missing, and says so. The versions
+# are the system's: nothing here is part of what is shipped.
+set -eu
+
+debian() {
+	case $1 in
+	cc) echo gcc libc6-dev ;;
+	mariadbd) echo mariadb-server ;;
+	redis-server) echo redis-server ;;
+	protoc) echo protobuf-compiler ;;
+	wrk) echo wrk ;;
+	node) echo nodejs npm ;;
+	chromium) echo chromium ;;
+	*) echo "$1" ;;
+	esac
+}
+
+brewed() {
+	case $1 in
+	cc) echo gcc ;;
+	mariadbd) echo mariadb ;;
+	redis-server) echo redis ;;
+	protoc) echo protobuf ;;
+	*) echo "$1" ;;
+	esac
+}
+
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+
+missing=
+for name in "$@"; do
+	have "$name" || missing="$missing $name"
+done
+[ -n "$missing" ] || exit 0
+
+if command -v apt-get >/dev/null 2>&1; then
+	packages=
+	for name in $missing; do packages="$packages $(debian "$name")"; done
+	echo "installing:$packages (apt-get)"
+	sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	# A database that a package starts by itself is none of ours.
+	$sudo apt-get update -qq
+	# shellcheck disable=SC2086
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+elif command -v brew >/dev/null 2>&1; then
+	packages=
+	for name in $missing; do packages="$packages $(brewed "$name")"; done
+	echo "installing:$packages (brew)"
+	# shellcheck disable=SC2086
+	brew install --quiet $packages
+else
+	echo "missing, and neither apt-get nor brew is here to install it:$missing" >&2
+	exit 1
+fi
+for name in $missing; do
+	have "$name" || { echo "still missing after the installation: $name" >&2; exit 1; }
+done
