@@ -1,0 +1,128 @@
+package testprocess
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestServeStartsAndEnds(t *testing.T) {
+	t.Parallel()
+	p := Run(t, Options{Args: []string{"serve"}})
+	resp, err := http.Get(p.URL() + "/shares/api/v1/nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("status %d, want 404", resp.StatusCode)
+	}
+	if code, err := p.Term(); code != 0 || err != nil {
+		t.Errorf("SIGTERM gave code %d, %v, want 0", code, err)
+	}
+	if _, err := net.Dial("tcp", p.Address()); err == nil {
+		t.Error("something still listens after the end")
+	}
+}
+
+func TestKill(t *testing.T) {
+	t.Parallel()
+	p := Run(t, Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.Done():
+	default:
+		t.Error("still there after Kill")
+	}
+	if got := p.ExitCode(); got != -1 {
+		t.Errorf("exit code %d, want -1 of a signal", got)
+	}
+	if err := p.Kill(); err != nil {
+		t.Errorf("killing twice: %v", err)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	t.Parallel()
+	_, err := Start(Options{Args: []string{"serve"}, Env: map[string]string{"SHARES_MODE": "pro"}, Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "MYSQL_DSN is required") || !strings.Contains(err.Error(), "code 1") {
+		t.Errorf("got %v, want the code and what was printed", err)
+	}
+}
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	printed, code, err := Once(t.Context(), Options{Args: []string{"version"}})
+	if err != nil || code != 0 || !strings.HasPrefix(printed, "shares ") {
+		t.Errorf("got %q, %d, %v", printed, code, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Once(ctx, Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}}); err == nil {
+		t.Error("no error for a program that does not end")
+	}
+}
+
+func TestEnvironmentIsClean(t *testing.T) {
+	t.Setenv("SHARES_MODE", "pro")
+	if _, code, err := Once(t.Context(), Options{Args: []string{"migrate"}, Dir: t.TempDir()}); code != 0 || err != nil {
+		t.Errorf("got %d, %v: the caller's settings got through", code, err)
+	}
+}
+
+// TestProgramDiesWithItsStarter kills a copy of this test binary that has started a program.
+func TestProgramDiesWithItsStarter(t *testing.T) {
+	t.Parallel()
+	if dieWithParent() == nil {
+		return // only Linux can
+	}
+	starter := exec.Command(os.Args[0], "-test.run=^TestHelperStarter$")
+	starter.Env = append(os.Environ(), "TESTPROCESS_STARTER=1")
+	out := &output{announced: make(chan string, 1)}
+	starter.Stdout, starter.Stderr = out, out
+	if err := starter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	address := <-out.announced
+	if err := starter.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	starter.Wait() //nolint:errcheck // it was killed
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the program still serves")
+		}
+	}
+}
+
+// TestHelperStarter is what TestProgramDiesWithItsStarter runs in a process of its own; in any other it does nothing.
+func TestHelperStarter(t *testing.T) {
+	if os.Getenv("TESTPROCESS_STARTER") == "" {
+		return
+	}
+	p, err := Start(Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stdout.WriteString("a simulated WeChat on http://" + p.Address() + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+}
