@@ -1,0 +1,362 @@
+package session
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	secretA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	secretB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+	lifetime = 2 * time.Hour
+	maxAge   = 30 * 24 * time.Hour
+)
+
+var start = time.Unix(1_760_000_000, 0)
+
+// newTokens returns Tokens at the time *now, which the test may change between calls.
+func newTokens(t testing.TB, now *time.Time, secrets ...string) *Tokens {
+	t.Helper()
+	tokens, err := NewTokens(secrets, lifetime, maxAge, func() time.Time { return *now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func sign(secret string, parts ...[]byte) []byte {
+	h := hmac.New(sha256.New, []byte(secret))
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return h.Sum(nil)
+}
+
+func fromHex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A sessionId is what its comment says, byte by byte: replicas of two versions must understand each other.
+func TestTokenForm(t *testing.T) {
+	now := start
+	got, _ := newTokens(t, &now, secretA).Issue(0x0102030405060708, 0x1112131415161718)
+	raw := append([]byte{1}, sign(secretA, []byte("shares session key id"))[:4]...)
+	raw = append(raw, fromHex(t, "0102030405060708 1112131415161718 0068e77800 0068e79420")...)
+	raw = append(raw, sign(secretA, raw)...)
+	if diff := cmp.Diff(base64.RawURLEncoding.EncodeToString(raw), got); diff != "" {
+		t.Errorf("token (-want +got):\n%s", diff)
+	}
+	if len(got) != MaxLength {
+		t.Errorf("length %d, want MaxLength %d", len(got), MaxLength)
+	}
+}
+
+func TestIssueAndVerify(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		userID int64
+		epoch  uint64
+	}{
+		{"small", 1, 1},
+		{"large", math.MaxInt64, math.MaxUint64},
+		{"epoch zero", 7, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := start.Add(345 * time.Millisecond)
+			tokens := newTokens(t, &now, secretA)
+			want := Session{UserID: tt.userID, Epoch: tt.epoch, LoginAt: start, Expires: start.Add(lifetime)}
+			token, issued := tokens.Issue(tt.userID, tt.epoch)
+			if diff := cmp.Diff(want, issued); diff != "" {
+				t.Errorf("issued (-want +got):\n%s", diff)
+			}
+			verified, err := tokens.Verify(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, verified); diff != "" {
+				t.Errorf("verified (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVerifyRefusesEveryChangedBit(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA, secretB)
+	token, _ := tokens.Issue(42, 99)
+	raw, err := encoding.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		for bit := range 8 {
+			changed := []byte(string(raw))
+			changed[i] ^= 1 << bit
+			if _, err := tokens.Verify(encoding.EncodeToString(changed)); !errors.Is(err, ErrInvalid) {
+				t.Errorf("bit %d of byte %d changed: %v, want ErrInvalid", bit, i, err)
+			}
+		}
+	}
+	for i := range token {
+		for _, c := range []byte{token[i] ^ 1, '=', '\n', '+', '/', ' ', 0, 0x80} {
+			changed := token[:i] + string([]byte{c}) + token[i+1:]
+			if _, err := tokens.Verify(changed); !errors.Is(err, ErrInvalid) {
+				t.Errorf("character %d is %q: %v, want ErrInvalid", i, c, err)
+			}
+		}
+	}
+}
+
+func TestVerifyRefuses(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA)
+	token, _ := tokens.Issue(42, 99)
+	raw, err := encoding.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(secret string, change func([]byte) []byte) string {
+		b := change([]byte(string(raw[:signedSize])))
+		return encoding.EncodeToString(append(b, sign(secret, b)...))
+	}
+	for name, bad := range map[string]string{
+		"empty":                         "",
+		"a character short":             token[:len(token)-1],
+		"a character long":              token + "A",
+		"padded":                        token + "==",
+		"padded to its length":          token[:len(token)-2] + "==",
+		"a line break behind":           token + "\n",
+		"a line break inside":           token[:10] + "\n" + token[10:len(token)-1],
+		"spaces around":                 " " + token + " ",
+		"trailing bits":                 token[:len(token)-1] + "_",
+		"another version, well signed":  signed(secretA, func(b []byte) []byte { b[0] = 2; return b }),
+		"no signature":                  encoding.EncodeToString(append(raw[:signedSize:signedSize], make([]byte, sha256.Size)...)),
+		"the key id of A, signed by B":  signed(secretB, func(b []byte) []byte { return b }),
+		"signed fields longer":          signed(secretA, func(b []byte) []byte { return append(b, 0) }),
+		"a hundred thousand characters": strings.Repeat("A", 100_000),
+		"a JWT that asks for no check":  "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.",
+	} {
+		if got, err := tokens.Verify(bad); !errors.Is(err, ErrInvalid) || got != (Session{}) {
+			t.Errorf("%s: %v, %v, want no session and ErrInvalid", name, got, err)
+		}
+	}
+	if _, err := tokens.Verify(signed(secretA, func(b []byte) []byte { return b })); err != nil {
+		t.Errorf("the token itself, signed by the test: %v", err)
+	}
+}
+
+// A new key is known everywhere first, then signs, then the old one retires.
+func TestRotation(t *testing.T) {
+	now := start
+	byA, _ := newTokens(t, &now, secretA).Issue(1, 1)
+	byB, _ := newTokens(t, &now, secretB).Issue(1, 1)
+	for _, step := range []struct {
+		name       string
+		secrets    []string
+		validA     bool
+		validB     bool
+		signsLikeA bool
+	}{
+		{"before", []string{secretA}, true, false, true},
+		{"the new key is known", []string{secretA, secretB}, true, true, true},
+		{"the new key signs", []string{secretB, secretA}, true, true, false},
+		{"the old key is retired", []string{secretB}, false, true, false},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			tokens := newTokens(t, &now, step.secrets...)
+			_, errA := tokens.Verify(byA)
+			_, errB := tokens.Verify(byB)
+			issued, _ := tokens.Issue(1, 1)
+			got := []bool{errA == nil, errB == nil, issued == byA, issued == byB}
+			if diff := cmp.Diff([]bool{step.validA, step.validB, step.signsLikeA, !step.signsLikeA}, got); diff != "" {
+				t.Errorf("A valid, B valid, A signs, B signs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestKeysWithOneIDBothCount(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA, secretB)
+	byA, _ := tokens.Issue(1, 1)
+	tokens.keys[1].id = tokens.keys[0].id
+	tokens.keys[0], tokens.keys[1] = tokens.keys[1], tokens.keys[0]
+	byB, _ := tokens.Issue(1, 1)
+	for _, token := range []string{byA, byB} {
+		if _, err := tokens.Verify(token); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA)
+	token, _ := tokens.Issue(1, 1)
+	for _, tt := range []struct {
+		after time.Duration
+		valid bool
+	}{
+		{0, true},
+		{lifetime - time.Nanosecond, true},
+		{lifetime, false},
+		{lifetime + time.Second, false},
+		{maxAge, false},
+	} {
+		now = start.Add(tt.after)
+		if _, err := tokens.Verify(token); (err == nil) != tt.valid {
+			t.Errorf("after %v: %v, want valid %v", tt.after, err, tt.valid)
+		}
+	}
+}
+
+func TestRenewalsEndWithTheLogin(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA)
+	_, s := tokens.Issue(7, 8)
+	var last Session
+	for i := 1; now.Before(start.Add(maxAge)); i++ {
+		token, renewed := tokens.Renew(s)
+		got, err := tokens.Verify(token)
+		if err != nil {
+			t.Fatalf("renewal %d, %v after the login: %v", i, now.Sub(start), err)
+		}
+		want := Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: now.Add(lifetime)}
+		if want.Expires.After(start.Add(maxAge)) {
+			want.Expires = start.Add(maxAge)
+		}
+		if diff := cmp.Diff([]Session{want, want}, []Session{got, renewed}); diff != "" {
+			t.Fatalf("renewal %d (-want +got):\n%s", i, diff)
+		}
+		s, last = got, got
+		now = now.Add(lifetime * 3 / 4)
+	}
+	if !last.Expires.Equal(start.Add(maxAge)) {
+		t.Errorf("the last renewal ends %v after the login, want %v", last.Expires.Sub(start), maxAge)
+	}
+	token, _ := tokens.Renew(last)
+	if _, err := tokens.Verify(token); !errors.Is(err, ErrInvalid) {
+		t.Errorf("renewed past the absolute lifetime: %v, want ErrInvalid", err)
+	}
+}
+
+// SESSION_MAX_AGE made shorter ends what was signed under a longer one.
+func TestAbsoluteLifetimeIsCheckedToo(t *testing.T) {
+	now := start
+	token, _ := newTokens(t, &now, secretA).Issue(1, 1)
+	short, err := NewTokens([]string{secretA}, lifetime, time.Hour, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after, valid := range map[time.Duration]bool{time.Hour - time.Nanosecond: true, time.Hour: false} {
+		now = start.Add(after)
+		if _, err := short.Verify(token); (err == nil) != valid {
+			t.Errorf("after %v: %v, want valid %v", after, err, valid)
+		}
+	}
+}
+
+func TestNoSecretSignsNothing(t *testing.T) {
+	if _, err := NewTokens(nil, lifetime, maxAge, time.Now); err == nil {
+		t.Error("Tokens without a secret")
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	tokens, err := NewTokens([]string{secretA, secretB}, lifetime, maxAge, func() time.Time { return start })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for user := range int64(8) {
+		wg.Go(func() {
+			for i := range uint64(50) {
+				token, want := tokens.Issue(user, i)
+				got, err := tokens.Verify(token)
+				if err != nil || got != want {
+					t.Errorf("%v, %v, want %v", got, err, want)
+				}
+				if _, err := tokens.Verify(token[:83] + string(rune(token[83]^1))); err == nil {
+					t.Error("a changed token is valid")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// What strangers send must cost little: a fixed few allocations, and none for what has not even the right length.
+func TestVerifyAllocations(t *testing.T) {
+	now := start
+	tokens := newTokens(t, &now, secretA, secretB)
+	token, _ := tokens.Issue(42, 99)
+	for _, tt := range []struct {
+		name  string
+		token string
+		most  float64
+	}{
+		{"valid", token, 8}, // 2, and under the race detector, which empties pools at random, some more
+		{"too long", strings.Repeat("A", 1<<20), 0},
+		{"of no key", strings.Repeat("A", MaxLength), 1},
+	} {
+		if got := testing.AllocsPerRun(200, func() { _, _ = tokens.Verify(tt.token) }); got > tt.most {
+			t.Errorf("%s: %v allocations, at most %v", tt.name, got, tt.most)
+		}
+	}
+}
+
+// Whatever is accepted was issued.
+func FuzzVerify(f *testing.F) {
+	now := start
+	tokens := newTokens(f, &now, secretA, secretB)
+	issued := make(map[string]Session)
+	for i := range int64(3) {
+		token, s := tokens.Issue(i, uint64(i))
+		issued[token] = s
+		f.Add(token)
+		f.Add(token[:len(token)-1])
+		f.Add("A" + token[1:])
+	}
+	f.Add("")
+	f.Add(strings.Repeat("A", MaxLength))
+	f.Add(strings.Repeat("=", MaxLength))
+	f.Add(strings.Repeat("é", MaxLength/2))
+	f.Fuzz(func(t *testing.T, token string) {
+		got, err := tokens.Verify(token)
+		want, ok := issued[token]
+		if ok != (err == nil) || got != want {
+			t.Errorf("%q: %v, %v, want %v (issued: %v)", token, got, err, want, ok)
+		}
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v, want ErrInvalid", token, err)
+		}
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	now := start
+	tokens := newTokens(b, &now, secretA)
+	token, _ := tokens.Issue(42, 99)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tokens.Verify(token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
