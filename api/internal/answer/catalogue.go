@@ -140,4 +140,5 @@ func prefersEnglish(acceptLanguage string) bool {
 	return i == 1
 }
 
-var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English})
+// Whoever asks for neither gets Chinese, whatever script they write.
+var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English}, language.PreferSameScript(false))
