@@ -1,0 +1,214 @@
+package answer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/api/internal/session"
+	"shares/api/internal/types"
+	"shares/internal/reason"
+)
+
+// answered is what a client gets.
+type answered struct {
+	Status     int
+	RetryAfter string
+	Body       string
+}
+
+type request struct {
+	writer   Writer
+	language string
+	note     *Note
+	call     *session.Call
+}
+
+func (q request) do(answer func(http.ResponseWriter, *http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	if q.language != "" {
+		r.Header.Set("Accept-Language", q.language)
+	}
+	if q.note == nil {
+		q.note = &Note{}
+	}
+	ctx := NewContext(r.Context(), &q.writer, q.note)
+	if q.call != nil {
+		ctx = session.NewContext(ctx, q.call)
+	}
+	rec := httptest.NewRecorder()
+	answer(rec, r.WithContext(ctx))
+	return rec
+}
+
+func (q request) err(err error) answered {
+	rec := q.do(func(w http.ResponseWriter, r *http.Request) { Error(w, r, err) })
+	return answered{rec.Code, rec.Header().Get("Retry-After"), rec.Body.String()}
+}
+
+// Issue by issue, what a refusal looks like.
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want answered
+	}{
+		{reason.Field("nickName", "too_long", "max", "64"), answered{400, "", `{"code":1001,"msg":"参数 nickName 过长，最多 64 个字符"}`}},
+		{reason.Field("jscode", "required"), answered{400, "", `{"code":1001,"msg":"缺少参数 jscode"}`}},
+		{reason.Error(reason.MalformedBody), answered{400, "", `{"code":1001,"msg":"请求内容不是合法的 JSON 对象"}`}},
+		{reason.Error(reason.LoginCodeRefused), answered{401, "", `{"code":1008,"msg":"登录凭证无效或已使用，请重新调用 wx.login"}`}},
+		{reason.Error(reason.SessionInvalid), answered{401, "", `{"code":1018,"msg":"登录状态已失效，请重新登录"}`}},
+		{reason.Error(reason.UserBlocked), answered{403, "", `{"code":1080,"msg":"微信拒绝了该用户的请求"}`}},
+		{reason.Error(reason.CrossOrigin), answered{403, "", `{"code":1080,"msg":"不允许的跨站请求"}`}},
+		{reason.Error(reason.NotFound), answered{404, "", `{"code":1006,"msg":"请求的地址不存在"}`}},
+		{reason.Error(reason.MethodNotAllowed), answered{405, "", `{"code":1006,"msg":"不支持的请求方法"}`}},
+		{reason.Error(reason.BodyTooLarge, "max", "65536"), answered{413, "", `{"code":1082,"msg":"请求内容过大，最多 65536 字节"}`}},
+		{reason.Error(reason.UnsupportedMedia), answered{415, "", `{"code":1001,"msg":"请求内容必须是 JSON（Content-Type: application/json）"}`}},
+		{reason.Error(reason.RateLimited, "retry_after", "17"), answered{429, "17", `{"code":1094,"msg":"请求过于频繁，请稍后再试"}`}},
+		{reason.Error(reason.RateLimited), answered{429, "1", `{"code":1094,"msg":"请求过于频繁，请稍后再试"}`}},
+		{reason.Error(reason.WechatBadAnswer), answered{502, "", `{"code":-1,"msg":"微信服务返回异常，请稍后再试"}`}},
+		{reason.Error(reason.Unavailable), answered{503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`}},
+		{reason.Error(reason.Overloaded), answered{503, "1", `{"code":-1,"msg":"服务繁忙，请稍后再试"}`}},
+		{reason.Error(reason.DeadlineExceeded), answered{504, "", `{"code":-1,"msg":"处理超时，请稍后再试"}`}},
+		{context.DeadlineExceeded, answered{504, "", `{"code":-1,"msg":"处理超时，请稍后再试"}`}},
+		{reason.Error(reason.Internal), answered{500, "", `{"code":2,"msg":"服务内部错误"}`}},
+		{errors.New("anything"), answered{500, "", `{"code":2,"msg":"服务内部错误"}`}},
+		{reason.Error("NEVER_HEARD_OF"), answered{500, "", `{"code":2,"msg":"服务内部错误"}`}},
+		{reason.Field("city", "a rule of a newer rpc"), answered{400, "", `{"code":1001,"msg":"参数 city 不正确"}`}},
+		{fmt.Errorf("store: %w", reason.Error(reason.SessionInvalid)), answered{401, "", `{"code":1018,"msg":"登录状态已失效，请重新登录"}`}},
+		{errors.Join(reason.Error(reason.Unavailable), errors.New("bucket")), answered{503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`}},
+	} {
+		if diff := cmp.Diff(tt.want, request{}.err(tt.err)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
+		}
+	}
+}
+
+func TestErrorsInEnglish(t *testing.T) {
+	want := answered{400, "", `{"code":1001,"msg":"nickName is too long: at most 64 characters"}`}
+	got := request{language: "en-US,en;q=0.9"}.err(reason.Field("nickName", "too_long", "max", "64"))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The first system answered everything with 200.
+func TestEnvelope(t *testing.T) {
+	q := request{writer: Writer{Envelope: true}}
+	want := answered{200, "", `{"state":false,"code":1018,"error":"登录状态已失效，请重新登录"}`}
+	if diff := cmp.Diff(want, q.err(reason.Error(reason.SessionInvalid))); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+	want = answered{200, "2", `{"state":false,"code":-1,"error":"服务暂时不可用，请稍后再试"}`}
+	if diff := cmp.Diff(want, q.err(reason.Error(reason.Unavailable))); diff != "" {
+		t.Errorf("unavailable (-want +got):\n%s", diff)
+	}
+	rec := q.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, &types.GetQrcodeResp{Url: "https://a/b?c&d"}) })
+	if got, want := rec.Body.String(), `{"state":true,"code":0,"error":"normal","data":{"url":"https://a/b?c&d"}}`; got != want || rec.Code != 200 {
+		t.Errorf("%d %s, want %s", rec.Code, got, want)
+	}
+}
+
+// Whatever an error says, its text stays inside; the log gets it.
+func TestErrorsDoNotLeak(t *testing.T) {
+	const secret = "appsecret-0123456789"
+	for _, err := range []error{
+		errors.New("dial tcp: " + secret),
+		fmt.Errorf("%s: %w", secret, reason.Error(reason.Unavailable)),
+		fmt.Errorf("%s: %w", secret, context.DeadlineExceeded),
+		errors.Join(reason.Error(reason.Internal), errors.New(secret)),
+		reason.Error(reason.Reason(secret)),
+	} {
+		for _, envelope := range []bool{false, true} {
+			var note Note
+			got := request{writer: Writer{Envelope: envelope}, note: &note}.err(err)
+			if strings.Contains(fmt.Sprint(got), secret) {
+				t.Errorf("%v: %v", err, got)
+			}
+			if note.Err != err || note.Reason == "" {
+				t.Errorf("%v: noted %v, %v", err, note.Reason, note.Err)
+			}
+		}
+	}
+}
+
+// Every documented field is there, also when empty, and a text means what it meant.
+func TestOK(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		resp any
+		want string
+	}{
+		{"nothing to say", &types.UpdateUserInfoResp{}, `{}`},
+		{"all empty", &types.ReLoginResp{}, `{"relogin":false,"sessionId":"","openId":"","overdueTime":0}`},
+		{"filled", &types.OauthResp{SessionId: "s", OpenId: "o", OverdueTime: 1760007200}, `{"sessionId":"s","openId":"o","overdueTime":1760007200}`},
+		{"markup", &types.GetQrcodeResp{Url: "<a>&\u2028"}, "{\"url\":\"<a>&\u2028\"}"},
+		{"no UTF-8", &types.GetQrcodeResp{Url: "a\xffb"}, "{\"url\":\"a\ufffdb\"}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rec := request{}.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, tt.resp) })
+			if rec.Code != http.StatusOK {
+				t.Errorf("status %d", rec.Code)
+			}
+			if diff := cmp.Diff(tt.want, rec.Body.String()); diff != "" {
+				t.Errorf("body (-want +got):\n%s", diff)
+			}
+			want := http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Content-Length": {fmt.Sprint(len(tt.want))}}
+			if diff := cmp.Diff(want, rec.Header()); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUnwritableIsInternal(t *testing.T) {
+	rec := request{}.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, make(chan int)) })
+	if rec.Code != 500 || rec.Body.String() != `{"code":2,"msg":"服务内部错误"}` {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+func TestCookie(t *testing.T) {
+	in := func(d time.Duration) *session.HandedOut {
+		return &session.HandedOut{Token: "abc", Session: session.Session{Expires: time.Now().Add(d)}}
+	}
+	for _, tt := range []struct {
+		name   string
+		secure bool
+		handed *session.HandedOut
+		want   []string
+	}{
+		{"none handed out", true, nil, nil},
+		{"over https", true, in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; Secure; SameSite=Lax"}},
+		{"over http", false, in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; SameSite=Lax"}},
+		{"about to end", true, in(time.Millisecond), []string{"session_token=abc; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"}},
+		{"cleared", true, &session.HandedOut{}, []string{"session_token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := request{writer: Writer{Secure: tt.secure}, call: &session.Call{HandedOut: tt.handed}}
+			rec := q.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, &types.ReLoginResp{}) })
+			if diff := cmp.Diff(tt.want, rec.Header()["Set-Cookie"]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			rec = q.do(func(w http.ResponseWriter, r *http.Request) { Error(w, r, reason.Error(reason.Unavailable)) })
+			if got := rec.Header()["Set-Cookie"]; got != nil {
+				t.Errorf("a refusal sets %v", got)
+			}
+		})
+	}
+}
+
+// Outside of the edge, as in a test of a handler alone, answers still have their form.
+func TestWithoutEdge(t *testing.T) {
+	rec := httptest.NewRecorder()
+	Error(rec, httptest.NewRequest(http.MethodPost, "/", nil), reason.Error(reason.NotFound))
+	if rec.Code != 404 || rec.Body.String() != `{"code":1006,"msg":"请求的地址不存在"}` {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
