@@ -136,7 +136,7 @@ func New(o Options) (*Cache, error) {
 	if o.Redis == nil {
 		return nil, errors.New("cache: Options.Redis is missing")
 	}
-	if client, ok := o.Redis.(*redis.Client); ok && client.Options().MinIdleConns > 0 {
+	if idleInAdvance(o.Redis) {
 		// See dialHook: such connections would be kept for later, dead.
 		return nil, errors.New("cache: Options.Redis must not have MinIdleConns")
 	}
@@ -164,6 +164,16 @@ func New(o Options) (*Cache, error) {
 	c.done.Go(func() { c.beats(ctx) })
 	c.done.Go(func() { c.listen(ctx) })
 	return c, nil
+}
+
+func idleInAdvance(client redis.UniversalClient) bool {
+	switch client := client.(type) {
+	case *redis.Client:
+		return client.Options().MinIdleConns > 0
+	case *redis.ClusterClient:
+		return client.Options().MinIdleConns > 0
+	}
+	return false
 }
 
 // Close stops the goroutines after one last attempt to deliver the invalidations that wait. It returns an error when some could not

@@ -164,7 +164,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // version reads and fails the test on an error.
 func version(t testing.TB, read func(context.Context, int64) (*user, error), id int64) int64 {
 	t.Helper()
-	row, err := read(t.Context(), id)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	row, err := read(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}

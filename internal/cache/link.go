@@ -124,9 +124,12 @@ func (c deadConn) SetWriteDeadline(time.Time) error { return nil }
 // failed notes that a call to Redis returned err. A refusal by Redis itself or the caller's own leaving says nothing about it;
 // anything else makes this process ask no more until a heartbeat has come back.
 func (c *Cache) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
 	c.count.errors.Inc()
 	var refusal redis.Error
-	if ctx.Err() != nil || errors.As(err, &refusal) {
+	if errors.As(err, &refusal) {
 		return
 	}
 	c.link.down.Store(true)
