@@ -1,0 +1,354 @@
+package contract_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const prefix = "/shares/api/v1/"
+
+// The endpoints.
+const (
+	oauth          = "weixin.oauth"
+	reLogin        = "weixin.re_login"
+	updateUserInfo = "weixin.update_user_info"
+	upsetUserInfo  = "weixin.upset_user_info"
+	getQrcode      = "weixin.get_qrcode"
+	getUserInfo    = "weixin.get_user_info"
+)
+
+// reply is an answer of the edge, whichever form it has.
+type reply struct {
+	*http.Response
+	envelope bool
+	raw      []byte // the whole body
+}
+
+// option changes a request before it is sent.
+type option func(*http.Request)
+
+func header(name, value string) option { return func(r *http.Request) { r.Header.Set(name, value) } }
+
+// bearer sends a session as the mini program does.
+func bearer(session string) option { return header("Authorization", "Bearer "+session) }
+
+// cookie sends a session as the H5 client does.
+func cookie(session string) option {
+	return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "session_token", Value: session}) }
+}
+
+// post sends body as JSON to an endpoint.
+func (s *setting) post(t testing.TB, endpoint, body string, options ...option) reply {
+	t.Helper()
+	return s.do(t, http.MethodPost, prefix+endpoint, strings.NewReader(body),
+		append([]option{header("Content-Type", "application/json")}, options...)...)
+}
+
+func (s *setting) do(t testing.TB, method, path string, body io.Reader, options ...option) reply {
+	t.Helper()
+	r, err := s.try(t, method, path, body, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// try is do for requests that may get no answer, and for goroutines.
+func (s *setting) try(t testing.TB, method, path string, body io.Reader, options ...option) (reply, error) {
+	req, err := http.NewRequestWithContext(t.Context(), method, s.base+path, body)
+	if err != nil {
+		return reply{}, err
+	}
+	for _, o := range options {
+		o(req)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err := resp.Body.Close(); err != nil {
+		return reply{}, err
+	}
+	return reply{Response: resp, envelope: s.envelope, raw: raw}, err
+}
+
+// data returns the answer of a call that went well, out of its envelope if there is one.
+func (r reply) data() (json.RawMessage, error) {
+	if r.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d: %s", r.StatusCode, r.raw)
+	}
+	if got := r.Header.Get("Content-Type"); got != "application/json; charset=utf-8" {
+		return nil, fmt.Errorf("Content-Type %q", got)
+	}
+	if !r.envelope {
+		return r.raw, nil
+	}
+	var v struct {
+		State bool            `json:"state"`
+		Code  *int            `json:"code"`
+		Error string          `json:"error"`
+		Data  json.RawMessage `json:"data"`
+	}
+	if err := strictly(r.raw, &v); err != nil {
+		return nil, err
+	}
+	if !v.State || v.Code == nil || *v.Code != 0 || v.Error != "normal" || v.Data == nil {
+		return nil, fmt.Errorf("not an answer in its envelope: %s", r.raw)
+	}
+	return v.Data, nil
+}
+
+// ok fails the test unless the call went well, and puts the answer into each of into.
+func (r reply) ok(t testing.TB, into ...any) {
+	t.Helper()
+	data, err := r.data()
+	if err != nil {
+		t.Fatalf("the call was refused: %v", err)
+	}
+	for _, v := range into {
+		if err := strictly(data, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// refusal returns the error that a call got: its code and its text for users. The error is that of an answer which has not the form
+// of one.
+func (r reply) refusal() (code int, text string, err error) {
+	if got := r.Header.Get("Content-Type"); got != "application/json; charset=utf-8" {
+		return 0, "", fmt.Errorf("Content-Type %q of %s", got, r.raw)
+	}
+	if r.Header.Get("X-Request-Id") == "" {
+		return 0, "", fmt.Errorf("no X-Request-Id")
+	}
+	if r.envelope {
+		var v struct {
+			State *bool   `json:"state"`
+			Code  *int    `json:"code"`
+			Error *string `json:"error"`
+		}
+		if err := strictly(r.raw, &v); err != nil {
+			return 0, "", err
+		}
+		if v.State == nil || *v.State || v.Code == nil || v.Error == nil {
+			return 0, "", fmt.Errorf("not an error in its envelope: %s", r.raw)
+		}
+		return *v.Code, *v.Error, nil
+	}
+	var v struct {
+		Code *int    `json:"code"`
+		Msg  *string `json:"msg"`
+	}
+	if err := strictly(r.raw, &v); err != nil {
+		return 0, "", err
+	}
+	if v.Code == nil || v.Msg == nil {
+		return 0, "", fmt.Errorf("not an error's form: %s", r.raw)
+	}
+	return *v.Code, *v.Msg, nil
+}
+
+// refused fails the test unless the call was refused with that status (200 in an envelope) and code, and with a text that holds all
+// of words. It returns the text.
+func (r reply) refused(t testing.TB, status, code int, words ...string) string {
+	t.Helper()
+	gotCode, text, err := r.refusal()
+	if err != nil {
+		t.Fatalf("status %d: %v", r.StatusCode, err)
+	}
+	if r.envelope {
+		status = http.StatusOK
+	}
+	if r.StatusCode != status || gotCode != code {
+		t.Errorf("got %d/%d (%s), want %d/%d", r.StatusCode, gotCode, text, status, code)
+	}
+	if text == "" {
+		t.Error("no text for the user")
+	}
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			t.Errorf("%q does not hold %q", text, word)
+		}
+	}
+	return text
+}
+
+// retryAfter fails the test unless the answer says after how many seconds to try again.
+func (r reply) retryAfter(t testing.TB) {
+	t.Helper()
+	var seconds int
+	if _, err := fmt.Sscan(r.Header.Get("Retry-After"), &seconds); err != nil || seconds < 1 || seconds > 120 {
+		t.Errorf("Retry-After is %q, want a few seconds", r.Header.Get("Retry-After"))
+	}
+}
+
+// sessionCookie returns the session cookie that the answer sets, nil when it sets none.
+func (r reply) sessionCookie() *http.Cookie {
+	for _, c := range r.Cookies() {
+		if c.Name == "session_token" {
+			return c
+		}
+	}
+	return nil
+}
+
+// strictly decodes JSON that has no names but those of v.
+func strictly(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("%w in %s", err, data)
+	}
+	return nil
+}
+
+// The answers. Every documented field is always present: none is optional, which names compares.
+type (
+	loginAnswer struct {
+		SessionID   string `json:"sessionId"`
+		OpenID      string `json:"openId"`
+		OverdueTime int64  `json:"overdueTime"`
+	}
+	reLoginAnswer struct {
+		Relogin bool `json:"relogin"`
+		loginAnswer
+	}
+	qrcodeAnswer struct {
+		URL string `json:"url"`
+	}
+	profile struct {
+		OpenID    string `json:"openid"`
+		NickName  string `json:"nickName"`
+		AvatarURL string `json:"avatarURL"`
+		Gender    string `json:"gender"`
+		City      string `json:"city"`
+		Province  string `json:"province"`
+		Country   string `json:"country"`
+		Phone     string `json:"phone"`
+		Group     string `json:"group"`
+		Rg        bool   `json:"rg"`
+		Only20    bool   `json:"only20"`
+		Capacity  int32  `json:"capacity"`
+	}
+)
+
+// user is someone who is logged in.
+type user struct {
+	s    *setting
+	name string // as the simulator knows it
+	loginAnswer
+}
+
+// control calls one of the simulator's control paths.
+func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.control+"/simulator/"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("simulator %s: status %d, %v: %s", path, resp.StatusCode, err, raw)
+	}
+	if into != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// code returns a login code of the user of that name, as wx.login does. More fields of the control path may follow.
+func (s *setting) code(t testing.TB, name string, fields ...string) string {
+	t.Helper()
+	var answer struct{ Code string }
+	body := `{"user":` + quote(name)
+	for _, f := range fields {
+		body += "," + f
+	}
+	s.simulator(t, http.MethodPost, "code", body+"}", &answer)
+	s.hide(answer.Code)
+	return answer.Code
+}
+
+// calls returns how many calls WeChat has had of the endpoint that path ends in.
+func (s *setting) calls(t testing.TB, path string) int {
+	t.Helper()
+	var stats struct{ Calls map[string]int }
+	s.simulator(t, http.MethodGet, "stats", "", &stats)
+	return stats.Calls[path]
+}
+
+// fault has WeChat fail until it is cleared.
+func (s *setting) fault(t testing.TB, fault string) {
+	t.Helper()
+	s.simulator(t, http.MethodPost, "faults", fault, nil)
+}
+
+func (s *setting) clearFaults(t testing.TB) {
+	t.Helper()
+	s.simulator(t, http.MethodDelete, "faults", "", nil)
+}
+
+func loginBody(code string) string { return `{"jscode":` + quote(code) + `}` }
+
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a string cannot fail
+	}
+	return string(b)
+}
+
+// login logs the user of that name in.
+func (s *setting) login(t testing.TB, name string) user {
+	t.Helper()
+	u := user{s: s, name: name}
+	s.post(t, oauth, loginBody(s.code(t, name))).ok(t, &u.loginAnswer)
+	s.hide(u.SessionID, u.OpenID)
+	return u
+}
+
+// newUser logs in somebody who is the test's own.
+func (s *setting) newUser(t testing.TB) user {
+	t.Helper()
+	return s.login(t, t.Name())
+}
+
+// post calls an endpoint as the user, the session in the header.
+func (u user) post(t testing.TB, endpoint, body string, options ...option) reply {
+	t.Helper()
+	return u.s.post(t, endpoint, body, append([]option{bearer(u.SessionID)}, options...)...)
+}
+
+// profile returns what get_user_info tells.
+func (u user) profile(t testing.TB) profile {
+	t.Helper()
+	var p profile
+	u.post(t, getUserInfo, `{}`).ok(t, &p)
+	return p
+}
+
+// has fails the test unless get_user_info tells want.
+func (u user) has(t testing.TB, want profile) {
+	t.Helper()
+	want.OpenID = u.OpenID
+	if diff := cmp.Diff(want, u.profile(t)); diff != "" {
+		t.Errorf("get_user_info (-want +got):\n%s", diff)
+	}
+}
+
+// fresh is what get_user_info tells of somebody who just came; has fills in the openid.
+func fresh() profile { return profile{Rg: true, Capacity: 5} }

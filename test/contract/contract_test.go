@@ -1,0 +1,59 @@
+package contract_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"shares/internal/testenv"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+
+// TestContract holds every installation, in both forms of answers, to the same table. Inside one installation the tests take turns,
+// since all of them share its simulated WeChat and its faults.
+func TestContract(t *testing.T) {
+	for _, i := range installations {
+		for _, form := range []string{"plain", "envelope"} {
+			t.Run(i.name+"/"+form, func(t *testing.T) {
+				t.Parallel()
+				env := map[string]string{}
+				if form == "envelope" {
+					env["SHARES_ENVELOPE"] = "true"
+				}
+				s := i.install(t, env)
+				for _, part := range parts {
+					t.Run(part.name, func(t *testing.T) { part.test(t, s) })
+				}
+			})
+		}
+	}
+}
+
+var parts = []struct {
+	name string
+	test func(*testing.T, *setting)
+}{
+	{"login", testLogin},
+	{"secrets stay out of the log", testLogs}, // the last
+}
+
+// testLogs looks at all that the processes printed so far.
+func testLogs(t *testing.T, s *setting) {
+	printed := s.edge.Output()
+	if s.users != s.edge {
+		printed += s.users.Output()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(printed) {
+		for secret := range s.secrets {
+			if strings.Contains(line, secret) {
+				t.Errorf("a log line holds a secret, code, session, openid or phone:\n%s", line)
+			}
+		}
+		if strings.Contains(line, "panic") {
+			t.Errorf("the program panicked:\n%s", line)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package contract_test
+
+import (
+	"database/sql"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv"
+	"shares/simulator"
+	"shares/test/testprocess"
+)
+
+// lifetime is the default of SESSION_LIFETIME, in seconds.
+const lifetime = 2 * 60 * 60
+
+// sessionSecret signs sessions wherever the setting does not make its own.
+const sessionSecret = "contract-suite-session-secret-0123456789"
+
+// setting is one running installation.
+type setting struct {
+	base     string // URL of the edge
+	public   string // what the addresses of pictures start with; empty: base
+	control  string // URL of the simulator's control paths
+	envelope bool
+	secret   string  // signs sessions
+	db       *sql.DB // nil where the database is embedded
+
+	edge, users *testprocess.Process // the same one where they are not apart
+	client      *http.Client
+
+	mu      sync.Mutex
+	secrets map[string]bool // what no log line may hold
+}
+
+// installation is a way to run the service; env are settings on top of its own.
+type installation struct {
+	name    string
+	install func(t *testing.T, env map[string]string) *setting
+}
+
+var installations = []installation{
+	{"embedded", embedded},
+	{"serve", serve},
+	{"api+rpc", apart},
+}
+
+// embedded is `shares serve` with nothing configured.
+func embedded(t *testing.T, env map[string]string) *setting {
+	t.Helper()
+	dir := t.TempDir()
+	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir})
+	s := newSetting(t, p, p, env)
+	s.control = p.URL()
+	if s.secret == "" {
+		secret, err := os.ReadFile(filepath.Join(dir, "data", "session.secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.secret = string(secret)
+	}
+	return s
+}
+
+// serve is `shares serve` on MariaDB, Redis and a WeChat elsewhere, behind https.
+func serve(t *testing.T, env map[string]string) *setting {
+	t.Helper()
+	all := storage(t)
+	wechat := all.wechat(t)
+	all["SHARES_PUBLIC_URL"] = "https://shares.example.test"
+	maps.Copy(all, env)
+	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: all})
+	s := newSetting(t, p, p, all)
+	s.control = wechat
+	return s
+}
+
+// apart is `shares api` and `shares rpc` on MariaDB, Redis and a WeChat elsewhere.
+func apart(t *testing.T, env map[string]string) *setting {
+	t.Helper()
+	all := storage(t)
+	wechat := all.wechat(t)
+	all["SHARES_PUBLIC_URL"] = "http://shares.example.test/behind/a/path"
+	maps.Copy(all, env)
+	users := runUsers(t, all)
+	all["WEIXIN_RPC_TARGET"] = "dns:///" + users.Address()
+	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all})
+	s := newSetting(t, edge, users, all)
+	s.control = wechat
+	return s
+}
+
+// runUsers runs `shares rpc`, which must be told its port, on one that was free a moment ago.
+func runUsers(t *testing.T, env map[string]string) *testprocess.Process {
+	t.Helper()
+	address, err := testprocess.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env = maps.Clone(env)
+	env["SHARES_RPC_LISTEN"] = address
+	return testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: env})
+}
+
+// pro is the settings of an installation on real parts.
+type pro map[string]string
+
+// storage makes an empty database and a Redis.
+func storage(t *testing.T) pro {
+	t.Helper()
+	env := pro{
+		"SHARES_MODE":    "pro",
+		"MYSQL_DSN":      testenv.MariaDB(t).Database(t),
+		"REDIS_ADDR":     testenv.Redis(t).Addr(),
+		"SESSION_SECRET": sessionSecret,
+		"QRCODE_BUCKET":  "file://" + t.TempDir(),
+	}
+	env.migrate(t)
+	return env
+}
+
+func (env pro) migrate(t *testing.T) {
+	t.Helper()
+	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"migrate"}, Env: env})
+	if err != nil || code != 0 {
+		t.Fatalf("shares migrate: code %d, %v\n%s", code, err, printed)
+	}
+}
+
+// wechat starts a simulator for the service to call, and returns its URL.
+func (env pro) wechat(t *testing.T) string {
+	t.Helper()
+	p := testprocess.Run(t, testprocess.Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
+	env["WECHAT_BASE_URL"] = p.URL()
+	env["WECHAT_APPID"], env["WECHAT_SECRET"] = simulator.DefaultAppID, simulator.DefaultSecret
+	return p.URL()
+}
+
+func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]string) *setting {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections) // before the program is asked to end, which waits for connections
+	s := &setting{
+		base:     edge.URL(),
+		public:   env["SHARES_PUBLIC_URL"],
+		envelope: env["SHARES_ENVELOPE"] == "true",
+		secret:   env["SESSION_SECRET"],
+		edge:     edge,
+		users:    users,
+		client: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		secrets: map[string]bool{},
+	}
+	s.hide(env["SESSION_SECRET"], env["WECHAT_SECRET"], env["MYSQL_DSN"])
+	if dsn := env["MYSQL_DSN"]; dsn != "" {
+		db, err := sql.Open("mysql", dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		s.db = db
+	}
+	return s
+}
+
+// https reports whether phones reach the service by https.
+func (s *setting) https() bool { return strings.HasPrefix(s.public, "https://") }
+
+// hide notes what no log line may hold.
+func (s *setting) hide(secrets ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, secret := range secrets {
+		if secret != "" {
+			s.secrets[secret] = true
+		}
+	}
+}
