@@ -39,6 +39,8 @@ func root() *cobra.Command {
 		command("api", "run the HTTP edge alone", &file, runAPI),
 		command("rpc", "run the user service alone", &file, runRPC),
 		command("migrate", "bring the schema of the database up to date", &file, migrate),
+		userCommand(&file),
+		checkCommand(&file),
 		simulatorCommand(),
 		&cobra.Command{
 			Use:   "version",

@@ -101,6 +101,12 @@ func (p *parts) openRedis() error {
 		}
 		p.onClose(func() error { server.Close(); return nil })
 		o.Addrs = []string{server.Addr()}
+		if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
+			return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+		}
+		if err := os.WriteFile(p.devRedisFile(), []byte(server.Addr()), 0o600); err != nil {
+			return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+		}
 		p.note("Redis", "embedded, in memory (set REDIS_ADDR for a real one)")
 	} else {
 		p.note("Redis", p.config.RedisAddr)
@@ -109,6 +115,23 @@ func (p *parts) openRedis() error {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
+	return nil
+}
+
+// devRedisFile tells `shares user` where the Redis inside a running serve is.
+func (p *parts) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
+
+// findDevRedis has openRedis use the Redis inside a running serve, where none
+// is configured.
+func (p *parts) findDevRedis() error {
+	if p.config.RedisAddr != "" {
+		return nil
+	}
+	addr, err := os.ReadFile(p.devRedisFile())
+	if err != nil {
+		return fmt.Errorf("REDIS_ADDR is not set, and no serve has run on SHARES_DATA_DIR: %w", err)
+	}
+	p.config.RedisAddr = string(addr)
 	return nil
 }
 

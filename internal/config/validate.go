@@ -45,7 +45,7 @@ func (c Config) Validate(role Role) error {
 
 	// Only serve in dev mode embeds; everything else needs real parts.
 	if c.Pro() || role != RoleServe {
-		if rpc || role == RoleUser {
+		if rpc || role == RoleUser && c.Pro() {
 			required("REDIS_ADDR", c.RedisAddr)
 		}
 		if rpc {
@@ -57,6 +57,8 @@ func (c Config) Validate(role Role) error {
 		}
 		if api {
 			required("SESSION_SECRET", string(c.SessionSecret))
+		}
+		if api && !rpc {
 			required("REDIS_ADDR", c.RedisAddr)
 		}
 		if api || rpc {
