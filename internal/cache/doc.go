@@ -27,7 +27,8 @@
 //     on others as soon as the published message has arrived.
 //   - Redis refused, hanging, flushed or restarted with old data: no read and no write fails or waits for more than the limit of a
 //     call because of it; as soon as that is noticed, they wait no more at all. Reads go to the database, at most Options.Queries at
-//     once, one per key. Writes are acknowledged, and their invalidations wait in memory. Rows in memory are at most 500 ms old.
+//     once, one per key. Writes are acknowledged, and their invalidations wait in memory. Once the last proof is 600 ms old, no row in
+//     memory is used that is older than 500 ms; so a write is seen everywhere within a second even then.
 //   - On its return: each process delivers what waits within about 200 ms, and uses the shared level again, reading nothing that was
 //     leased before, so that it does not depend on what other processes still have to deliver, or died with.
 //   - A process killed at any time: its leases end after 3 s. A write whose process is killed between commit and DelCtx's return
