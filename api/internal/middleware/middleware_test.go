@@ -1,0 +1,301 @@
+package middleware
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/api/internal/session"
+	"shares/internal/reason"
+)
+
+type origins func(*http.Request) error
+
+func (f origins) Check(r *http.Request) error { return f(r) }
+
+type users func(int64) bool
+
+func (f users) Allow(id int64) bool { return f(id) }
+
+type logins func(ctx context.Context, address string) (bool, time.Duration)
+
+func (f logins) Allow(ctx context.Context, address string) (bool, time.Duration) {
+	return f(ctx, address)
+}
+
+var (
+	sameSite  = origins(func(*http.Request) error { return nil })
+	crossSite = origins(func(*http.Request) error { return reason.Error(reason.CrossOrigin) })
+	allUsers  = users(func(int64) bool { return true })
+)
+
+const (
+	invalidSession = `401 {"code":1018,"msg":"登录状态已失效，请重新登录"}`
+	wrongSite      = `403 {"code":1080,"msg":"不允许的跨站请求"}`
+	tooMany        = `429 {"code":1094,"msg":"请求过于频繁，请稍后再试"}`
+)
+
+func newTokens(t *testing.T, now func() time.Time) *session.Tokens {
+	t.Helper()
+	tokens, err := session.NewTokens([]string{strings.Repeat("a", 32)}, time.Hour, 24*time.Hour, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+// request carries credentials; empty ones are left out.
+type request struct{ header, cookie, body string }
+
+func (q request) make() *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(q.body))
+	if q.header != "" {
+		r.Header.Set("Authorization", q.header)
+	}
+	if q.cookie != "" {
+		r.Header.Set("Cookie", "session_token="+q.cookie)
+	}
+	return r
+}
+
+// through sends q through the middlewares, the first outermost, and returns who reached the route, or the refusal.
+func through(q request, middlewares ...func(http.HandlerFunc) http.HandlerFunc) (userID int64, refusal string, h http.Header) {
+	reached := false
+	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		reached = true
+		if s, err := session.Get(r.Context()); err == nil {
+			userID = s.UserID
+		}
+	})
+	for i := len(middlewares) - 1; i >= 0; i-- {
+		next = middlewares[i](next)
+	}
+	r := q.make()
+	rec := httptest.NewRecorder()
+	next(rec, r.WithContext(session.NewContext(r.Context(), &session.Call{})))
+	if !reached {
+		refusal = strconv.Itoa(rec.Code) + " " + rec.Body.String()
+	}
+	return userID, refusal, rec.Header()
+}
+
+func TestSession(t *testing.T) {
+	now := time.Now()
+	tokens := newTokens(t, func() time.Time { return now })
+	one, _ := tokens.Issue(1, 1)
+	two, _ := tokens.Issue(2, 2)
+	three, _ := tokens.Issue(3, 3)
+	inBody := func(token string) string { return `{"sessionID":"` + token + `"}` }
+	const bad = "forged"
+
+	for _, tt := range []struct {
+		name     string
+		q        request
+		session  string // behind Session
+		optional string // behind OptionalSession
+		body     string // behind BodySession and Session
+	}{
+		// each: the user's id as a text, "0" for nobody, or the refusal
+		{"none", request{}, invalidSession, "0", invalidSession},
+		{"header", request{header: "Bearer " + one}, "1", "1", "1"},
+		{"cookie", request{cookie: one}, "1", "1", "1"},
+		{"body", request{body: inBody(one)}, invalidSession, "0", "1"},
+		{"header before cookie", request{header: "Bearer " + one, cookie: two}, "1", "1", "1"},
+		{"header before body", request{header: "Bearer " + one, body: inBody(three)}, "1", "1", "1"},
+		{"cookie before body", request{cookie: two, body: inBody(three)}, "2", "2", "2"},
+		{"all three", request{"Bearer " + one, two, inBody(three)}, "1", "1", "1"},
+		{"an invalid header is not replaced", request{"Bearer " + bad, two, inBody(three)}, invalidSession, "0", invalidSession},
+		{"an invalid cookie is not replaced", request{"", bad, inBody(three)}, invalidSession, "0", invalidSession},
+		{"an invalid body", request{body: inBody(bad)}, invalidSession, "0", invalidSession},
+		{"another scheme is no credential", request{"Basic " + one, two, ""}, "2", "2", "2"},
+		{"an empty sessionID", request{body: `{"sessionID":""}`}, invalidSession, "0", invalidSession},
+		{"a sessionID that is null", request{body: `{"sessionID":null}`}, invalidSession, "0", invalidSession},
+		{"an openid is no credential", request{"Bearer oABC", "", ""}, invalidSession, "0", invalidSession},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			credentials := NewCredentials(tokens, sameSite)
+			s := NewSessionMiddleware(credentials, allUsers)
+			got := []string{
+				result(through(tt.q, s.Handle)),
+				result(through(tt.q, NewOptionalSessionMiddleware(credentials, allUsers).Handle)),
+				result(through(tt.q, NewBodySessionMiddleware().Handle, s.Handle)),
+			}
+			if diff := cmp.Diff([]string{tt.session, tt.optional, tt.body}, got); diff != "" {
+				t.Errorf("Session, OptionalSession, BodySession+Session (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func result(userID int64, refusal string, _ http.Header) string {
+	if refusal != "" {
+		return refusal
+	}
+	return strconv.Itoa(int(userID))
+}
+
+func TestExpiredSession(t *testing.T) {
+	now := time.Now()
+	tokens := newTokens(t, func() time.Time { return now })
+	token, _ := tokens.Issue(1, 1)
+	now = now.Add(time.Hour)
+	credentials := NewCredentials(tokens, sameSite)
+	q := request{header: "Bearer " + token}
+	if got := result(through(q, NewSessionMiddleware(credentials, allUsers).Handle)); got != invalidSession {
+		t.Errorf("Session: %s", got)
+	}
+	if got := result(through(q, NewOptionalSessionMiddleware(credentials, allUsers).Handle)); got != "0" {
+		t.Errorf("OptionalSession: %s", got)
+	}
+}
+
+// A browser sends the cookie along from anywhere; header and body only our own pages and clients can write.
+func TestCookieFromAnotherSite(t *testing.T) {
+	tokens := newTokens(t, time.Now)
+	token, _ := tokens.Issue(1, 1)
+	credentials := NewCredentials(tokens, crossSite)
+	for _, tt := range []struct {
+		name string
+		q    request
+		want string
+	}{
+		{"cookie", request{cookie: token}, wrongSite},
+		{"an invalid cookie too", request{cookie: "forged"}, wrongSite},
+		{"header", request{header: "Bearer " + token}, "1"},
+		{"header and cookie", request{header: "Bearer " + token, cookie: token}, "1"},
+		{"body", request{body: `{"sessionID":"` + token + `"}`}, "1"},
+	} {
+		for name, m := range map[string]func(http.HandlerFunc) http.HandlerFunc{
+			"Session":         NewSessionMiddleware(credentials, allUsers).Handle,
+			"OptionalSession": NewOptionalSessionMiddleware(credentials, allUsers).Handle,
+		} {
+			if got := result(through(tt.q, NewBodySessionMiddleware().Handle, m)); got != tt.want {
+				t.Errorf("%s behind %s: %s, want %s", tt.name, name, got, tt.want)
+			}
+		}
+	}
+}
+
+func TestSameOrigin(t *testing.T) {
+	if got := result(through(request{}, NewSameOriginMiddleware(crossSite).Handle)); got != wrongSite {
+		t.Errorf("another site: %s", got)
+	}
+	if got := result(through(request{}, NewSameOriginMiddleware(sameSite).Handle)); got != "0" {
+		t.Errorf("our own: %s", got)
+	}
+}
+
+func TestUserLimit(t *testing.T) {
+	tokens := newTokens(t, time.Now)
+	quiet, _ := tokens.Issue(1, 1)
+	wild, _ := tokens.Issue(2, 1)
+	var asked []int64
+	limit := users(func(id int64) bool {
+		asked = append(asked, id)
+		return id != 2
+	})
+	credentials := NewCredentials(tokens, sameSite)
+	for name, m := range map[string]func(http.HandlerFunc) http.HandlerFunc{
+		"Session":         NewSessionMiddleware(credentials, limit).Handle,
+		"OptionalSession": NewOptionalSessionMiddleware(credentials, limit).Handle,
+	} {
+		asked = nil
+		if got := result(through(request{header: "Bearer " + quiet}, m)); got != "1" {
+			t.Errorf("%s: %s", name, got)
+		}
+		_, got, h := through(request{header: "Bearer " + wild}, m)
+		if got != tooMany || h.Get("Retry-After") != "1" {
+			t.Errorf("%s: %s, Retry-After %q", name, got, h.Get("Retry-After"))
+		}
+		through(request{header: "Bearer forged"}, m) // nobody's: no user to count
+		if diff := cmp.Diff([]int64{1, 2}, asked); diff != "" {
+			t.Errorf("%s: users counted (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestOauthLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		ok         bool
+		after      time.Duration
+		want       string
+		retryAfter string
+	}{
+		{"let in", true, 0, "0", ""},
+		{"refused", false, 3 * time.Second, tooMany, "3"},
+		{"refused: whole seconds, rounded up", false, 2001 * time.Millisecond, tooMany, "3"},
+		{"refused for a moment", false, time.Microsecond, tooMany, "1"},
+		{"refused without a time", false, -1, tooMany, "1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked string
+			limit := logins(func(_ context.Context, address string) (bool, time.Duration) {
+				asked = address
+				return tt.ok, tt.after
+			})
+			m := NewOauthLimitMiddleware(limit, func(*http.Request) string { return "203.0.113.7" })
+			id, refusal, h := through(request{body: `{"jscode":"x"}`}, m.Handle)
+			if got := result(id, refusal, h); got != tt.want || h.Get("Retry-After") != tt.retryAfter {
+				t.Errorf("%s, Retry-After %q, want %s, %q", got, h.Get("Retry-After"), tt.want, tt.retryAfter)
+			}
+			if asked != "203.0.113.7" {
+				t.Errorf("counted for %q", asked)
+			}
+		})
+	}
+}
+
+// The body is read by the middleware first; the route still gets all of it.
+func TestBodySessionLeavesTheBody(t *testing.T) {
+	for _, q := range []request{
+		{body: ` {"sessionID":"a","city":"b"} `},
+		{header: "Bearer a", body: ` {"sessionID":"a","city":"b"} `},
+	} {
+		var got string
+		NewBodySessionMiddleware().Handle(func(_ http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			got = string(b)
+		})(httptest.NewRecorder(), q.make())
+		if got != q.body {
+			t.Errorf("%q, want %q", got, q.body)
+		}
+	}
+}
+
+func TestBodySessionRefusesBadBodies(t *testing.T) {
+	for body, want := range map[string]string{
+		``:                               "0",
+		`{}`:                             "0",
+		`{`:                              `400 {"code":1001,"msg":"请求内容不是合法的 JSON 对象"}`,
+		`{"sessionID":1}`:                `400 {"code":1001,"msg":"参数 sessionID 的类型不正确"}`,
+		`"` + strings.Repeat("a", 1<<17): `413 {"code":1082,"msg":"请求内容过大，最多 65536 字节"}`,
+	} {
+		if got := result(through(request{body: body}, NewBodySessionMiddleware().Handle)); got != want {
+			t.Errorf("%.20q: %s, want %s", body, got, want)
+		}
+	}
+}
+
+// Without the edge, which makes a Call for every request, nobody is logged in.
+func TestWithoutACall(t *testing.T) {
+	tokens := newTokens(t, time.Now)
+	token, _ := tokens.Issue(1, 1)
+	rec := httptest.NewRecorder()
+	NewSessionMiddleware(NewCredentials(tokens, sameSite), allUsers).Handle(func(http.ResponseWriter, *http.Request) {
+		t.Error("let in")
+	})(rec, request{header: "Bearer " + token}.make())
+	if rec.Code != http.StatusUnauthorized {
+		t.Errorf("status %d", rec.Code)
+	}
+}
