@@ -16,11 +16,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
+	_ "time/tzdata" // nor a time zone
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no other CA roots
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"shares/internal/cache"
 	"shares/internal/config"
@@ -46,6 +51,8 @@ type parts struct {
 	pictures *images.Store
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
+	rpc      *grpc.ClientConn     // nil: the user service is in this process
+	started  atomic.Bool          // ready said yes once
 
 	notes []string // which parts are real and which embedded, for people
 	close []func() error
@@ -113,6 +120,7 @@ func (p *parts) openRedis() error {
 	}
 	cache.Bound(o)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout
+	redis.SetLogger(quietRedis{p.log})
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
 	return nil
@@ -168,6 +176,7 @@ func (p *parts) openUsers() error {
 	var err error
 	p.cache, err = cache.New(cache.Options{
 		Redis:   p.redis,
+		Schema:  model.Shape(),
 		TTL:     p.config.CacheTTL,
 		Timeout: p.config.RedisTimeout,
 		Logger:  p.log,
@@ -299,13 +308,49 @@ func (p *parts) host() string {
 	return p.config.Host
 }
 
-// ready reports whether the own dependencies answer. WeChat is none of them:
-// without it everything but login and new codes works.
+// ready reports whether requests can be served. The first time it wants all of
+// the own dependencies: the schema that this program needs, or the user
+// service. After that it wants one of the two places that users are read from:
+// an outage meets all replicas at once, and taking all of them away would turn
+// a part of the answers into none. WeChat is no dependency of readiness.
 func (p *parts) ready(ctx context.Context) error {
-	if p.db != nil {
-		if err := p.db.PingContext(ctx); err != nil {
-			return errors.New("the database does not answer")
+	if !p.started.Load() {
+		if p.rpc != nil && p.rpc.GetState() != connectivity.Ready {
+			return errors.New("the user service has not been reached yet")
 		}
+		if p.db != nil {
+			dialect := migrations.SQLite
+			if p.config.MySQLDSN != "" {
+				dialect = migrations.MySQL
+			}
+			current, latest, err := migrations.Version(ctx, p.db, dialect)
+			if err != nil {
+				return errors.New("the database has not answered yet")
+			}
+			if current < latest {
+				return errors.New("the schema is not up to date: run `shares migrate`")
+			}
+		}
+		p.started.Store(true)
+		return nil
 	}
-	return nil
+	if p.db == nil {
+		return nil
+	}
+	answers := make(chan bool, 2)
+	go func() { answers <- p.redis.Ping(ctx).Err() == nil }()
+	go func() { answers <- p.db.PingContext(ctx) == nil }()
+	if <-answers || <-answers {
+		return nil
+	}
+	return errors.New("neither the database nor Redis answers")
+}
+
+// quietRedis takes what go-redis has to say about connections; what matters of
+// it the callers report themselves.
+type quietRedis struct{ log *slog.Logger }
+
+// Printf implements go-redis's logger.
+func (q quietRedis) Printf(_ context.Context, format string, v ...any) {
+	q.log.Debug("redis client", "message", fmt.Sprintf(format, v...))
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver/dns"
 
 	"shares/api"
@@ -71,13 +74,33 @@ func runAPI(ctx context.Context, file string) (err error) {
 	conf.Middlewares.Timeout = true
 	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
 	client, err := zrpc.NewClient(conf, zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
-		zrpc.WithDialOption(grpc.WithDefaultCallOptions(grpc.WaitForReady(false))))
+		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
+		// A node that dies says nothing: without pings its calls hang to their deadline.
+		zrpc.WithDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 10 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true,
+		})))
 	if err != nil {
 		return fmt.Errorf("WEIXIN_RPC_TARGET: %w", err)
 	}
-	p.onClose(client.Conn().Close)
-	return p.serveHTTP(ctx, pb.NewWeixinClient(client.Conn()))
+	p.rpc = client.Conn()
+	p.rpc.Connect()
+	p.onClose(p.rpc.Close)
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
 }
+
+// rpcServiceConfig has replicas that wind down get no more calls (they say
+// NOT_SERVING to health checks), and repeats a read once that met one going.
+const rpcServiceConfig = `{
+	"loadBalancingConfig": [{"round_robin": {}}],
+	"healthCheckConfig": {"serviceName": ""},
+	"methodConfig": [{
+		"name": [{"service": "weixin.Weixin", "method": "GetUser"}],
+		"retryPolicy": {
+			"maxAttempts": 2, "initialBackoff": "0.02s", "maxBackoff": "0.1s", "backoffMultiplier": 2,
+			"retryableStatusCodes": ["UNAVAILABLE"]
+		}
+	}]
+}`
 
 // runRPC runs the user service alone.
 func runRPC(ctx context.Context, file string) (err error) {
@@ -112,6 +135,10 @@ func runRPC(ctx context.Context, file string) (err error) {
 	// go-zero's own listeners stop the server: WrapUpTime after the signal, and
 	// by force WaitTime after it.
 	proc.Setup(proc.ShutdownConf{WrapUpTime: max(p.config.Drain, time.Millisecond), WaitTime: p.config.Shutdown})
+	// go-zero reads these without a lock when a signal comes; os/signal's own
+	// lock orders this registration, and so Setup, before that.
+	_, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	proc.AddWrapUpListener(func() { ready.Store(false) })
 	server.Start()
 	return nil
@@ -169,7 +196,7 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	p.sayHello(listener.Addr())
 
 	// go-zero kills the process WaitTime after a signal; by then we are done.
-	proc.Setup(proc.ShutdownConf{WrapUpTime: p.config.Drain, WaitTime: p.config.Shutdown + 5*time.Second})
+	proc.SetTimeToForceQuit(p.config.Shutdown + 5*time.Second)
 	go func() {
 		<-ctx.Done()
 		ready.Store(false)

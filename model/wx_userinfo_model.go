@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +89,9 @@ type (
 
 // IDKeyPrefix returns what, before a user's id, makes the cache key that every write to the user voids.
 func IDKeyPrefix() string { return cacheWxUserinfoIdPrefix }
+
+// Shape returns a name for the columns of a row, as cached by this version of the program.
+func Shape() string { return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(wxUserinfoRows))), 36) }
 
 // WithLocal has FindOne look in l first.
 func WithLocal(l Local) Option {

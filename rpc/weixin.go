@@ -13,8 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"shares/internal/config"
@@ -45,6 +48,8 @@ type Service struct {
 	server pb.WeixinServer
 	wechat *wechat.Client
 	log    *slog.Logger
+
+	metrics prometheus.Registerer
 }
 
 // New returns the service. Its errors are mistakes in the configuration.
@@ -102,6 +107,8 @@ func New(c config.Config, p Parts) (*Service, error) {
 		}),
 		wechat: client,
 		log:    p.Log,
+
+		metrics: p.Metrics,
 	}, nil
 }
 
@@ -115,24 +122,30 @@ func (s *Service) Client() pb.WeixinClient {
 func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
 
 // Server returns the service behind zRPC; its Start blocks. It drains and
-// stops through go-zero's proc listeners.
+// stops through go-zero's proc listeners: NOT_SERVING to health checks from
+// the signal on, so that no new call comes, and the end of what runs later.
 //
 // Of zRPC's interceptors only tracing stays: stat logs every message, the
 // breaker counts what users do wrong as faults, recovery and deadlines are
 // ours (faults.Interceptor) or the client's.
 func (s *Service) Server() (*zrpc.RpcServer, error) {
-	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen, Health: true}
+	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen} // its own Health says NOT_SERVING too late
 	conf.Name = "shares-rpc"
 	conf.Log.Mode = "console"
 	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
-	srv, err := zrpc.NewServer(conf, func(g *grpc.Server) { pb.RegisterWeixinServer(g, s.server) })
+	healthy := health.NewServer()
+	srv, err := zrpc.NewServer(conf, func(g *grpc.Server) {
+		pb.RegisterWeixinServer(g, s.server)
+		healthpb.RegisterHealthServer(g, healthy)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("zrpc: %w", err)
 	}
-	srv.AddUnaryInterceptors(faults.Interceptor(s.log))
+	proc.AddWrapUpListener(healthy.Shutdown)
+	srv.AddUnaryInterceptors(faults.Counter(s.metrics), faults.Interceptor(s.log))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
-		// Connections end now and then, so that new replicas get their share.
-		MaxConnectionAge:      30 * time.Second,
+		// The end of a connection is when api looks for new replicas.
+		MaxConnectionAge:      10 * time.Second,
 		MaxConnectionAgeGrace: 10 * time.Second,
 		Time:                  20 * time.Second,
 		Timeout:               5 * time.Second,

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,7 @@ type Edge struct {
 	cors     http.Handler
 	inFlight chan struct{}
 	routes   map[string]*route
+	prefixes []prefix // of routes with parameters
 	other    *route
 
 	requests *prometheus.CounterVec
@@ -52,6 +54,24 @@ type route struct {
 	name    string
 	seconds prometheus.Observer
 	ok      prometheus.Counter
+}
+
+type prefix struct {
+	fixed string
+	*route
+}
+
+// route returns what is counted of a path.
+func (e *Edge) route(path string) *route {
+	if ro, ok := e.routes[path]; ok {
+		return ro
+	}
+	for _, p := range e.prefixes {
+		if strings.HasPrefix(path, p.fixed) {
+			return p.route
+		}
+	}
+	return e.other
 }
 
 // New returns the edge around next.
@@ -78,7 +98,12 @@ func New(opts Options, next http.Handler) *Edge {
 		}
 	}
 	for _, path := range opts.Routes {
-		e.routes[path] = newRoute(path)
+		ro := newRoute(path)
+		if fixed, _, ok := strings.Cut(path, ":"); ok {
+			e.prefixes = append(e.prefixes, prefix{fixed, ro})
+		} else {
+			e.routes[path] = ro
+		}
 	}
 	e.other = newRoute("other")
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
@@ -91,10 +116,7 @@ func New(opts Options, next http.Handler) *Edge {
 // ServeHTTP implements http.Handler.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	ro, known := e.routes[r.URL.Path]
-	if !known {
-		ro = e.other
-	}
+	ro := e.route(r.URL.Path)
 	id := r.Header.Get(requestid.Header)
 	if id == "" {
 		id = requestid.New()
