@@ -1,0 +1,17 @@
+// Builds both forms of the package, and puts the mini program's where the
+// example has it after DevTools' "build npm".
+import { execFileSync } from "node:child_process";
+import { cpSync, rmSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+process.chdir(fileURLToPath(new URL("..", import.meta.url)));
+const tsc = "node_modules/typescript/bin/tsc";
+const example = "example/miniprogram_npm/shares-client";
+for (const folder of ["dist", "miniprogram_dist", example]) {
+  rmSync(folder, { recursive: true, force: true });
+}
+execFileSync(process.execPath, [tsc, "-p", "tsconfig.json"], { stdio: "inherit" });
+execFileSync(process.execPath, [tsc, "-p", "tsconfig.miniprogram.json"], { stdio: "inherit" });
+// Only dist holds ES modules; the rest of the package is CommonJS.
+writeFileSync("dist/package.json", '{ "type": "module" }\n');
+cpSync("miniprogram_dist", example, { recursive: true });

@@ -1,0 +1,472 @@
+import assert from "node:assert/strict";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { after, describe, test } from "node:test";
+import {
+  Client,
+  codes,
+  fetchTransport,
+  forUni,
+  forWeixin,
+  requestTransport,
+  sceneOf,
+  SharesError,
+  type PlatformOptions,
+  type Transport,
+} from "shares-client";
+import { Phone } from "./platform.mjs";
+import { startServer } from "./server.mjs";
+
+const server = await startServer();
+
+const hours = 3_600_000;
+let users = 0;
+const newUser = () => `user${++users}`;
+
+/** A phone of a new user, the client on it, and the clock that it believes. */
+function newPhone(options: Partial<PlatformOptions> = {}) {
+  const phone = new Phone(server, newUser());
+  const clock = { offset: 0 };
+  const open = () =>
+    forWeixin(phone, { baseURL: server.url, now: () => Date.now() + clock.offset, ...options });
+  return { phone, clock, open, client: open() };
+}
+
+/** What a promise is rejected with. */
+async function rejection(promise: Promise<unknown>): Promise<SharesError> {
+  const error = await promise.then(
+    (value) => assert.fail(`resolved with ${JSON.stringify(value)}`),
+    (error: unknown) => error,
+  );
+  assert.ok(error instanceof SharesError, `${error} is no SharesError`);
+  return error;
+}
+
+/** Resolves once check holds. */
+async function eventually(check: () => boolean): Promise<void> {
+  for (const end = Date.now() + 5000; !check(); ) {
+    assert.ok(Date.now() < end, "it did not happen within 5 s");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Runs a server of the test's own and returns its URL. */
+async function listen(listener: RequestListener): Promise<string> {
+  const own = createServer(listener);
+  await new Promise<void>((resolve) => own.listen(0, "127.0.0.1", resolve));
+  after(() => {
+    own.closeAllConnections();
+    own.close();
+  });
+  return `http://127.0.0.1:${(own.address() as AddressInfo).port}`;
+}
+
+/** A session in the form that clients store, which no server knows. */
+function forged(): string {
+  const now = Date.now();
+  const session = { sessionId: "A".repeat(84), openId: "", overdueTime: now / 1000 + 7200 };
+  return JSON.stringify({ ...session, receivedAt: now, lifetime: 2 * hours, login: 1 });
+}
+
+describe("every endpoint", () => {
+  const clients: Record<string, () => Client> = {
+    wx: () => forWeixin(new Phone(server, newUser()), { baseURL: server.url + "/" }),
+    uni: () => forUni(new Phone(server, newUser(), "uni"), { baseURL: server.url }),
+    fetch: () => {
+      const user = newUser();
+      return new Client({ baseURL: server.url, transport: fetchTransport(fetch), login: () => server.code(user) });
+    },
+  };
+  for (const [name, make] of Object.entries(clients)) {
+    test(`over ${name}`, async () => {
+      const client = make();
+      const { openId, overdueTime } = await client.login();
+      assert.ok(Math.abs(overdueTime - Date.now() / 1000 - 7200) < 60, `ends at ${overdueTime}`);
+
+      const first = await client.getUserInfo();
+      assert.deepEqual(first, {
+        openid: openId,
+        nickName: "",
+        avatarURL: "",
+        gender: "",
+        city: "",
+        province: "",
+        country: "",
+        phone: "",
+        group: "",
+        rg: true,
+        only20: false,
+        capacity: 5,
+      });
+      await client.updateUserInfo({ nickName: "小明 😀", city: "深圳", gender: "1" });
+      await client.updateUserInfo({ city: "", gender: null });
+      await client.upsetUserInfo({ key: "only20", value: "true" });
+      assert.deepEqual(await client.getUserInfo(), { ...first, nickName: "小明 😀", gender: "1", only20: true });
+
+      const { url } = await client.getQrcode({ page: "pages/index/index", scene: "from=test" });
+      const picture = await fetch(url);
+      assert.equal(picture.status, 200);
+      assert.match(picture.headers.get("content-type") || "", /^image\//);
+    });
+  }
+});
+
+describe("the session", () => {
+  test("is made once for all who call at the same time", async () => {
+    const { phone, client } = newPhone();
+    await Promise.all(Array.from({ length: 50 }, () => client.getUserInfo()));
+    assert.equal(phone.logins, 1);
+    assert.deepEqual(phone.takeRequests(), ["oauth", ...Array<string>(50).fill("get_user_info")]);
+  });
+
+  test("outlives the app", async () => {
+    const { phone, client, open } = newPhone();
+    const { openId } = await client.login();
+    const again = open();
+    assert.equal((await again.login()).openId, openId);
+    await again.getUserInfo();
+    assert.equal(phone.logins, 1);
+  });
+
+  test("is forgotten on request", async () => {
+    const { phone, client, open } = newPhone();
+    await client.login();
+    client.forget();
+    assert.equal(phone.stored.size, 0);
+    await open().login();
+    assert.equal(phone.logins, 2);
+  });
+
+  test("lives in memory where storage fails", async () => {
+    const { phone, client } = newPhone();
+    phone.getStorageSync = phone.setStorageSync = phone.removeStorageSync = () => {
+      throw new Error("storage is full");
+    };
+    await client.getUserInfo();
+    await client.getUserInfo();
+    client.forget();
+    await client.getUserInfo();
+    assert.equal(phone.logins, 2);
+  });
+
+  for (const stored of ["", "{", "null", "{}", `{"sessionId":1}`]) {
+    test(`is made anew where storage holds ${JSON.stringify(stored)}`, async () => {
+      const { phone, client } = newPhone();
+      phone.stored.set("shares.session", stored);
+      await client.getUserInfo();
+      assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
+    });
+  }
+
+  test("that the service refuses is replaced once for all, and calls repeated", async () => {
+    const { phone, client } = newPhone();
+    phone.stored.set("shares.session", forged());
+    const answers = await Promise.all(Array.from({ length: 10 }, () => client.getUserInfo()));
+    assert.equal(new Set(answers.map((a) => a.openid)).size, 1);
+    assert.equal(phone.logins, 1);
+    assert.equal(phone.takeRequests().filter((path) => path === "get_user_info").length, 20);
+  });
+
+  test("that is refused even when fresh is given up", async () => {
+    const phone = new Phone(server, newUser());
+    const inner = requestTransport(phone);
+    const withoutSession: Transport = {
+      send: ({ headers: { Authorization: _, ...headers }, ...request }) => inner.send({ ...request, headers }),
+    };
+    const client = forWeixin(phone, { baseURL: server.url, transport: withoutSession });
+    for (let round = 1; round <= 2; round++) {
+      const error = await rejection(client.getUserInfo());
+      assert.deepEqual([error.code, error.status], [codes.sessionInvalid, 401]);
+      assert.equal(phone.stored.size, 0);
+    }
+    assert.deepEqual(phone.takeRequests(), [
+      ...["oauth", "get_user_info", "oauth", "get_user_info"],
+      ...["oauth", "get_user_info", "oauth", "get_user_info"],
+    ]);
+  });
+
+  test("is renewed before it ends, once for all, while calls go on", async () => {
+    const { phone, clock, client } = newPhone();
+    await client.login();
+    const before = phone.stored.get("shares.session");
+    clock.offset = 1.6 * hours;
+    phone.takeRequests();
+    await Promise.all(Array.from({ length: 10 }, () => client.getUserInfo()));
+    await eventually(() => phone.stored.get("shares.session") !== before);
+    await client.getUserInfo();
+    const requests = phone.takeRequests();
+    assert.equal(requests.filter((path) => path === "re_login").length, 1);
+    assert.equal(requests.filter((path) => path === "get_user_info").length, 11);
+    assert.equal(phone.logins, 1);
+  });
+
+  test("past its end is replaced by a login at once", async () => {
+    const { phone, clock, client } = newPhone();
+    await client.login();
+    clock.offset = 2.1 * hours;
+    phone.takeRequests();
+    await client.getUserInfo();
+    assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
+  });
+
+  test("serves on while it cannot be renewed, and nobody insists", async () => {
+    const phone = new Phone(server, newUser());
+    const inner = requestTransport(phone);
+    let tries = 0;
+    let offset = 0;
+    const client = forWeixin(phone, {
+      baseURL: server.url,
+      now: () => Date.now() + offset,
+      transport: {
+        send: (request) => {
+          if (request.url.endsWith("re_login")) {
+            tries++;
+            return Promise.reject(new Error("no network"));
+          }
+          return inner.send(request);
+        },
+      },
+    });
+    await client.login();
+    offset = 1.6 * hours;
+    for (let i = 0; i < 5; i++) {
+      await client.getUserInfo();
+    }
+    assert.equal(tries, 1);
+    await client.onShow(); // still too early
+    assert.equal(tries, 1);
+    offset += 60_000;
+    await client.onShow();
+    assert.equal(tries, 2);
+    assert.equal(phone.logins, 1);
+  });
+
+  test("is renewed when the app comes to the front", async () => {
+    const { phone, clock, open, client } = newPhone();
+    phone.show(); // nobody is logged in yet
+    await client.login();
+    phone.show(); // it is fresh
+    clock.offset = 60_000;
+    phone.takeRequests();
+    const before = phone.stored.get("shares.session");
+    phone.show();
+    phone.show();
+    await eventually(() => phone.stored.get("shares.session") !== before);
+    assert.deepEqual(phone.takeRequests(), ["re_login"]);
+
+    await open().onShow(); // the app's next start
+    assert.deepEqual(phone.takeRequests(), ["re_login"]);
+    assert.equal(phone.logins, 1);
+  });
+
+  test("that the service no longer knows is forgotten when the app comes to the front", async () => {
+    const { phone, client } = newPhone();
+    phone.stored.set("shares.session", forged());
+    await client.onShow();
+    assert.equal(phone.stored.size, 0);
+    await client.getUserInfo();
+    assert.deepEqual(phone.takeRequests(), ["re_login", "oauth", "get_user_info"]);
+  });
+
+  test("of a login that overtook a renewal stays", async () => {
+    const phone = new Phone(server, newUser());
+    phone.stored.set("shares.session", forged());
+    const inner = requestTransport(phone);
+    let release = () => {};
+    const client = forWeixin(phone, {
+      baseURL: server.url,
+      transport: {
+        send: async (request) => {
+          const answer = await inner.send(request);
+          if (request.url.endsWith("re_login")) {
+            await new Promise<void>((resolve) => (release = resolve));
+          }
+          return answer;
+        },
+      },
+    });
+    const renewal = client.onShow();
+    await client.getUserInfo(); // refused, logged in, repeated
+    await eventually(() => phone.requests.includes("re_login"));
+    release();
+    await renewal;
+    await client.getUserInfo();
+    assert.equal(phone.logins, 1);
+  });
+
+  for (const offset of [-30 * hours, 30 * hours]) {
+    test(`stands a clock that is ${offset / hours} hours off`, async () => {
+      for (const known of [true, false]) {
+        const { phone, clock, client } = newPhone(known ? {} : { transport: withoutDate(() => phone) });
+        clock.offset = offset;
+        for (let i = 0; i < 5; i++) {
+          await client.getUserInfo();
+        }
+        assert.equal(phone.logins, 1, known ? "the service's clock is known" : "the service's clock is not known");
+        assert.ok(!phone.requests.includes("re_login"));
+      }
+    });
+  }
+});
+
+/** A transport that, as fetch across origins, does not show the answer's Date. */
+function withoutDate(phone: () => Phone): Transport {
+  return {
+    send: async (request) => {
+      const answer = await requestTransport(phone()).send(request);
+      return { ...answer, header: (name) => (name === "Date" ? "" : answer.header(name)) };
+    },
+  };
+}
+
+describe("a login that fails", () => {
+  test("in WeChat rejects all who wait, and the next call tries again", async () => {
+    const { phone, client } = newPhone();
+    phone.login_ = (options) => options.fail({ errMsg: "login:fail timeout" });
+    const errors = await Promise.all(Array.from({ length: 10 }, () => rejection(client.getUserInfo())));
+    assert.equal(phone.logins, 1);
+    for (const error of errors) {
+      assert.deepEqual([error.code, error.status, error.msg], [codes.unavailable, 0, "微信登录失败，请稍后再试"]);
+      assert.deepEqual(error.cause, { errMsg: "login:fail timeout" });
+    }
+    phone.login_ = undefined;
+    await client.getUserInfo();
+    assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
+  });
+
+  test("because WeChat never answers is given up in time", async () => {
+    const { phone, client } = newPhone({ timeout: 20, language: "en" });
+    phone.login_ = () => {};
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.msg], [codes.unavailable, "WeChat's login failed: try again later"]);
+  });
+
+  test("because of a spent code is tried with a second one", async () => {
+    const { phone, client } = newPhone();
+    const spent = await server.code(phone.user);
+    await new Client({ baseURL: server.url, transport: fetchTransport(fetch), login: async () => spent }).login();
+    phone.login_ = (options) => {
+      phone.login_ = undefined;
+      options.success({ code: spent });
+    };
+    await client.getUserInfo();
+    assert.deepEqual(phone.takeRequests(), ["oauth", "oauth", "get_user_info"]);
+  });
+
+  test("because of one bad code after the other is given up", async () => {
+    const { phone, client } = newPhone();
+    phone.login_ = (options) => options.success({ code: "not a code" });
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.status], [codes.loginCodeRefused, 401]);
+    assert.deepEqual(phone.takeRequests(), ["oauth", "oauth"]);
+  });
+
+  test("because the user is blocked is not repeated", async () => {
+    const { phone, client } = newPhone();
+    phone.login_ = (options) =>
+      void server.code(phone.user, { blocked: true }).then((code) => options.success({ code }), options.fail);
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.status], [codes.refused, 403]);
+    assert.deepEqual(phone.takeRequests(), ["oauth"]);
+  });
+
+  test("because of too many is not tried again before the service allows", async () => {
+    const { phone, clock, client } = newPhone();
+    await server.simulator("faults", { endpoint: "/sns/jscode2session", kind: "errcode", errcode: 45011, times: 1 });
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.status], [codes.rateLimited, 429]);
+    assert.ok(error.retryAfter > 0);
+    assert.equal(await rejection(client.getUserInfo()), error);
+    assert.deepEqual(phone.takeRequests(), ["oauth"]);
+    clock.offset = error.retryAfter * 1000;
+    await client.getUserInfo();
+    assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
+  });
+});
+
+describe("an error", () => {
+  test("has the service's code, text and request id", async () => {
+    const { client } = newPhone();
+    const error = await rejection(client.updateUserInfo({ gender: "3" }));
+    assert.deepEqual([error.code, error.status, error.name], [codes.invalid, 400, "SharesError"]);
+    assert.match(error.msg, /gender/);
+    assert.equal(error.message, error.msg);
+    assert.match(error.requestId, /^[0-9a-f]{1,16}$/);
+    await eventually(() => server.log().includes(`request_id=${error.requestId}`));
+  });
+
+  test("comes in the language asked for", async () => {
+    const zh = newPhone({ language: "zh" });
+    const en = newPhone({ language: "en" });
+    const body = { key: "capacity", value: "9" };
+    assert.match((await rejection(zh.client.upsetUserInfo(body))).msg, /^不能设置 capacity/);
+    assert.match((await rejection(en.client.upsetUserInfo(body))).msg, /^capacity cannot be set/);
+  });
+
+  test("tells of an address without the service", async () => {
+    const { client } = newPhone({ baseURL: server.url + "/nowhere" });
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.status], [codes.notFound, 404]);
+  });
+
+  test("tells of a dead network", async () => {
+    const { client } = newPhone({ baseURL: "http://127.0.0.1:1" });
+    const error = await rejection(client.getUserInfo());
+    assert.deepEqual([error.code, error.status, error.requestId], [codes.unavailable, 0, ""]);
+    assert.equal(error.msg, "网络异常，请稍后再试");
+    assert.match(JSON.stringify(error.cause), /request:fail/);
+  });
+
+  test("tells of what is no answer of the service", async () => {
+    const pages: [number, string][] = [
+      [502, "<html>Bad Gateway</html>"],
+      [200, "<html>Welcome to the hotel</html>"],
+      [200, ""],
+      [500, `{"error":"of something else"}`],
+    ];
+    for (const [status, body] of pages) {
+      const url = await listen((_, response) => response.writeHead(status, { "Retry-After": "7" }).end(body));
+      const error = await rejection(newPhone({ baseURL: url }).client.getUserInfo());
+      assert.deepEqual([error.code, error.status, error.retryAfter], [codes.unavailable, status, 7]);
+      assert.equal(error.msg, "服务返回异常，请稍后再试");
+    }
+  });
+
+  for (const kind of ["wx", "fetch"]) {
+    test(`tells of a service that never answers, over ${kind}`, async () => {
+      const url = await listen(() => {});
+      const transport = kind === "fetch" ? { transport: fetchTransport(fetch) } : {};
+      const { client } = newPhone({ baseURL: url, timeout: 50, ...transport });
+      const error = await rejection(client.getUserInfo());
+      assert.deepEqual([error.code, error.status], [codes.unavailable, 0]);
+    });
+  }
+});
+
+test("a service in the first system's form is understood too", async () => {
+  const old = await startServer({ SHARES_ENVELOPE: "true" });
+  const phone = new Phone(old, "alice");
+  phone.stored.set("shares.session", forged());
+  const client = forWeixin(phone, { baseURL: old.url });
+  assert.equal((await client.getUserInfo()).capacity, 5);
+  assert.deepEqual(phone.takeRequests(), ["get_user_info", "oauth", "get_user_info"]);
+  const error = await rejection(client.updateUserInfo({ gender: "3" }));
+  assert.deepEqual([error.code, error.status], [codes.invalid, 200]);
+  assert.match(error.msg, /gender/);
+});
+
+test("the scene of a code is decoded, of a page and of the app", () => {
+  const cases: [Parameters<typeof sceneOf>[0], string][] = [
+    [{ scene: "id%3D1%26from%3Dqr" }, "id=1&from=qr"],
+    [{ scene: "plain" }, "plain"],
+    [{ scene: 1047, query: { scene: "id%3D1" } }, "id=1"],
+    [{ scene: 1001, query: {} }, ""],
+    [{ scene: 1001 }, ""],
+    [{ scene: "100%" }, "100%"],
+    [{}, ""],
+    [undefined, ""],
+  ];
+  for (const [options, want] of cases) {
+    assert.equal(sceneOf(options), want, JSON.stringify(options));
+  }
+});

@@ -1,0 +1,80 @@
+// The parts of wx and uni that a client uses, doing real HTTP.
+import { request } from "node:http";
+import type { Weixin } from "shares-client";
+import type { Server } from "./server.mjs";
+
+type RequestOptions = Parameters<Weixin["request"]>[0];
+type LoginOptions = Parameters<Weixin["login"]>[0];
+
+/** One phone with one user. */
+export class Phone implements Weixin {
+  /** Paths of the requests that went out, without what all have in common. */
+  requests: string[] = [];
+  logins = 0;
+  stored = new Map<string, unknown>();
+  /** Instead of the user's fresh code, if set. */
+  login_: ((options: LoginOptions) => void) | undefined;
+  private readonly shown: (() => void)[] = [];
+
+  constructor(
+    private readonly server: Server,
+    readonly user: string,
+    /** uni has no onAppShow and lower-case headers. */
+    private readonly kind: "wx" | "uni" = "wx",
+  ) {}
+
+  request = (options: RequestOptions): unknown => {
+    const path = new URL(options.url).pathname;
+    this.requests.push(path.replace("/shares/api/v1/weixin.", ""));
+    const outgoing = request(options.url, { method: options.method, headers: options.header, timeout: options.timeout });
+    outgoing.on("timeout", () => outgoing.destroy(new Error("request:fail timeout")));
+    outgoing.on("error", (error) => options.fail({ errMsg: `request:fail ${error.message}` }));
+    outgoing.on("response", (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () => {
+        const text = Buffer.concat(chunks).toString();
+        let data: unknown = text;
+        try {
+          data = JSON.parse(text); // as both platforms do by default
+        } catch {}
+        options.success({ statusCode: response.statusCode || 0, data, header: this.headers(response.rawHeaders) });
+      });
+    });
+    outgoing.end(options.data);
+    return {};
+  };
+
+  login = (options: LoginOptions): unknown => {
+    this.logins++;
+    if (this.login_) {
+      this.login_(options);
+    } else {
+      this.server.code(this.user).then((code) => options.success({ code }), options.fail);
+    }
+    return undefined;
+  };
+
+  getStorageSync = (key: string): unknown => this.stored.get(key) ?? "";
+  setStorageSync = (key: string, value: string): void => void this.stored.set(key, value);
+  removeStorageSync = (key: string): void => void this.stored.delete(key);
+  onAppShow = (listener: () => void): void => void this.shown.push(listener);
+
+  /** Brings the app to the front. */
+  show(): void {
+    this.shown.forEach((listener) => listener());
+  }
+
+  /** What went out since the last call. */
+  takeRequests(): string[] {
+    return this.requests.splice(0);
+  }
+
+  private headers(raw: string[]): object {
+    const headers: Record<string, string> = {};
+    for (let i = 0; i < raw.length; i += 2) {
+      headers[this.kind === "uni" ? raw[i]!.toLowerCase() : raw[i]!] = raw[i + 1]!;
+    }
+    return headers;
+  }
+}

@@ -1,0 +1,35 @@
+// Compiled, never run: a mini program in TypeScript, with WeChat's own typings.
+import { codes, forWeixin, sceneOf, SharesError, type GetUserInfoResp } from "shares-client";
+
+const shares = forWeixin(wx, { baseURL: "https://shares.example.com", language: "zh" });
+
+App({
+  onShow(options) {
+    console.log(sceneOf(options));
+  },
+});
+
+Page({
+  data: { me: {} as GetUserInfoResp },
+  async onLoad(options) {
+    console.log(sceneOf(options));
+    try {
+      await shares.updateUserInfo({ nickName: "小明", city: null });
+      await shares.upsetUserInfo({ key: "rg", value: "true" });
+      const { url } = await shares.getQrcode({ page: "pages/index/index", scene: "a=1" });
+      wx.previewImage({ urls: [url] });
+      this.setData({ me: await shares.getUserInfo() });
+    } catch (error) {
+      if (error instanceof SharesError && error.code === codes.invalid) {
+        wx.showToast({ title: error.msg, icon: "none" });
+      }
+    }
+  },
+});
+
+// @ts-expect-error a field of another type
+void shares.updateUserInfo({ nickName: 1 });
+// @ts-expect-error no such field
+void shares.updateUserInfo({ nickname: "" });
+// @ts-expect-error a stranger's transport
+forWeixin({}, { baseURL: "" });
