@@ -1,0 +1,121 @@
+package pictures
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeromicro/go-zero/rest/pathvar"
+
+	"shares/internal/images"
+)
+
+type store func(ctx context.Context, name string) (images.Image, error)
+
+func (f store) Get(ctx context.Context, name string) (images.Image, error) { return f(ctx, name) }
+
+func TestURL(t *testing.T) {
+	const name = "ab/cdef.jpg"
+	plain := httptest.NewRequest(http.MethodPost, "http://192.168.1.20:8082/x", nil)
+	secure := httptest.NewRequest(http.MethodPost, "https://h5.example.com/x", nil)
+	secure.TLS = &tls.ConnectionState{}
+	for _, tt := range []struct {
+		name      string
+		addresses Addresses
+		ctx       context.Context
+		want      string
+	}{
+		{"public bucket", Addresses{Public: "https://cdn.example.com/codes", Base: "https://api.example.com"}, context.Background(),
+			"https://cdn.example.com/codes/ab/cdef.jpg"},
+		{"public URL", Addresses{Base: "https://api.example.com"}, context.Background(), "https://api.example.com/shares/images/ab/cdef.jpg"},
+		{"public URL before the request's host", Addresses{Base: "https://api.example.com"}, Remember(context.Background(), plain),
+			"https://api.example.com/shares/images/ab/cdef.jpg"},
+		{"the request's host", Addresses{}, Remember(context.Background(), plain), "http://192.168.1.20:8082/shares/images/ab/cdef.jpg"},
+		{"the request's host, https", Addresses{}, Remember(context.Background(), secure), "https://h5.example.com/shares/images/ab/cdef.jpg"},
+		{"nothing known: the path", Addresses{}, context.Background(), "/shares/images/ab/cdef.jpg"},
+	} {
+		if got := tt.addresses.URL(tt.ctx, name); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestHandler(t *testing.T) {
+	picture := images.Image{Data: []byte("jpeg bytes"), ContentType: "image/jpeg", ETag: `"0123"`}
+	found := store(func(_ context.Context, name string) (images.Image, error) {
+		if name != "ab/cdef.jpg" {
+			return images.Image{}, fmt.Errorf("asked for %s", name)
+		}
+		return picture, nil
+	})
+	fails := func(err error) store {
+		return func(context.Context, string) (images.Image, error) { return images.Image{}, err }
+	}
+	kept := http.Header{
+		"Content-Type": {"image/jpeg"}, "Cache-Control": {"public, max-age=31536000, immutable"},
+		"Cross-Origin-Resource-Policy": {"cross-origin"}, "Etag": {`"0123"`},
+	}
+	type got struct {
+		Status int
+		Header http.Header
+		Body   string
+	}
+	refused := func(status int, retryAfter, body string) got {
+		h := http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(body))}}
+		if retryAfter != "" {
+			h.Set("Retry-After", retryAfter)
+		}
+		return got{status, h, body}
+	}
+	for _, tt := range []struct {
+		name, method, ifNoneMatch string
+		store                     store
+		want                      got
+	}{
+		{"get", "GET", "", found, got{200, kept, "jpeg bytes"}},
+		{"head", "HEAD", "", found, got{200, kept, ""}},
+		{"still the same", "GET", `"0123"`, found, got{304, kept, ""}},
+		{"still one of them", "GET", `"other", W/"0123"`, found, got{304, kept, ""}},
+		{"another", "GET", `"other"`, found, got{200, kept, "jpeg bytes"}},
+		{"no such picture", "GET", "", fails(fmt.Errorf("get: %w", images.ErrNotFound)),
+			refused(404, "", `{"code":1006,"msg":"请求的地址不存在"}`)},
+		{"no name of a picture", "GET", "", fails(fmt.Errorf("get: %w", images.ErrName)),
+			refused(404, "", `{"code":1006,"msg":"请求的地址不存在"}`)},
+		{"no bucket", "GET", "", fails(fmt.Errorf("%w: s3: key AKIA", images.ErrUnavailable)),
+			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
+		{"a bucket that fails in a way of its own", "GET", "", fails(errors.New("who knows")),
+			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(tt.method, "/shares/images/ab/cdef.jpg", nil)
+			r = pathvar.WithVars(r, map[string]string{"folder": "ab", "file": "cdef.jpg"})
+			if tt.ifNoneMatch != "" {
+				r.Header.Set("If-None-Match", tt.ifNoneMatch)
+			}
+			rec := httptest.NewRecorder()
+			Handler(tt.store)(rec, r)
+			if diff := cmp.Diff(tt.want, got{rec.Code, rec.Header(), rec.Body.String()}); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A reader who hung up is no fault of the bucket's.
+func TestReaderThatHangsUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	rec := httptest.NewRecorder()
+	Handler(store(func(ctx context.Context, _ string) (images.Image, error) {
+		return images.Image{}, fmt.Errorf("get: %w", ctx.Err())
+	}))(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
+	if rec.Code != 499 {
+		t.Errorf("status %d, want 499", rec.Code)
+	}
+}
