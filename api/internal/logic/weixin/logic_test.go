@@ -1,0 +1,312 @@
+package weixin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"shares/api/internal/pictures"
+	"shares/api/internal/session"
+	"shares/api/internal/svc"
+	"shares/api/internal/types"
+	"shares/internal/reason"
+	"shares/rpc/pb"
+)
+
+// users is a user service that notes what it was asked.
+type users struct {
+	login   func(*pb.LoginReq) (*pb.LoginResp, error)
+	get     func(*pb.GetUserReq) (*pb.User, error)
+	qrcode  func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error)
+	profile func(*pb.UpdateProfileReq) error
+	setting func(*pb.UpdateSettingReq) error
+
+	asked []proto.Message
+}
+
+func (u *users) Login(_ context.Context, in *pb.LoginReq, _ ...grpc.CallOption) (*pb.LoginResp, error) {
+	u.asked = append(u.asked, in)
+	return u.login(in)
+}
+
+func (u *users) GetUser(_ context.Context, in *pb.GetUserReq, _ ...grpc.CallOption) (*pb.User, error) {
+	u.asked = append(u.asked, in)
+	return u.get(in)
+}
+
+func (u *users) GetQrcode(_ context.Context, in *pb.GetQrcodeReq, _ ...grpc.CallOption) (*pb.GetQrcodeResp, error) {
+	u.asked = append(u.asked, in)
+	return u.qrcode(in)
+}
+
+func (u *users) UpdateProfile(_ context.Context, in *pb.UpdateProfileReq, _ ...grpc.CallOption) (*pb.UpdateProfileResp, error) {
+	u.asked = append(u.asked, in)
+	return &pb.UpdateProfileResp{}, u.profile(in)
+}
+
+func (u *users) UpdateSetting(_ context.Context, in *pb.UpdateSettingReq, _ ...grpc.CallOption) (*pb.UpdateSettingResp, error) {
+	u.asked = append(u.asked, in)
+	return &pb.UpdateSettingResp{}, u.setting(in)
+}
+
+var (
+	start  = time.Unix(1_760_000_000, 0)
+	caller = &pb.Caller{UserId: 7, Epoch: 8}
+
+	errRevoked = reason.Error(reason.SessionInvalid)
+	errAway    = reason.Error(reason.Unavailable)
+)
+
+// world is one request: the user service that it meets, the time, and what is known of its session.
+type world struct {
+	users users
+	now   time.Time
+	call  session.Call
+	ctx   context.Context
+	svc   *svc.ServiceContext
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{now: start}
+	tokens, err := session.NewTokens([]string{strings.Repeat("a", 32)}, 2*time.Hour, 5*time.Hour, func() time.Time { return w.now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.svc = &svc.ServiceContext{Users: &w.users, Sessions: tokens, Pictures: pictures.Addresses{Base: "https://api.example.com"}}
+	w.ctx = session.NewContext(context.Background(), &w.call)
+	return w
+}
+
+// logIn makes the request one of user 7, who logged in at start.
+func (w *world) logIn() {
+	w.call.Session = session.Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: start.Add(2 * time.Hour)}
+	w.call.Valid = true
+}
+
+func (w *world) checkAsked(t *testing.T, want ...proto.Message) {
+	t.Helper()
+	if diff := cmp.Diff(want, w.users.asked, protocmp.Transform()); diff != "" {
+		t.Errorf("the user service was asked (-want +got):\n%s", diff)
+	}
+}
+
+// checkSession holds the handed-out session, the answer's id and time against each other and the clock.
+func (w *world) checkSession(t *testing.T, id string, overdue int64, want session.Session) {
+	t.Helper()
+	got, err := w.svc.Sessions.Verify(id)
+	if err != nil {
+		t.Fatalf("the answer's session: %v", err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("session (-want +got):\n%s", diff)
+	}
+	if overdue != want.Expires.Unix() {
+		t.Errorf("overdueTime %d, want %d", overdue, want.Expires.Unix())
+	}
+	if diff := cmp.Diff(&session.HandedOut{Token: id, Session: want}, w.call.HandedOut); diff != "" {
+		t.Errorf("handed out for the cookie (-want +got):\n%s", diff)
+	}
+}
+
+func why(err error) reason.Reason {
+	if err == nil {
+		return ""
+	}
+	r, _ := reason.Of(err)
+	return r
+}
+
+func TestOauth(t *testing.T) {
+	w := newWorld(t)
+	w.users.login = func(*pb.LoginReq) (*pb.LoginResp, error) { return &pb.LoginResp{Caller: caller, Openid: "oA"}, nil }
+	resp, err := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{Jscode: "code", IsUpdateUser: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.checkAsked(t, &pb.LoginReq{Code: "code", Refresh: true})
+	if resp.OpenId != "oA" {
+		t.Errorf("openId %q", resp.OpenId)
+	}
+	w.checkSession(t, resp.SessionId, resp.OverdueTime, session.Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: start.Add(2 * time.Hour)})
+}
+
+func TestOauthRefuses(t *testing.T) {
+	w := newWorld(t)
+	_, err := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{})
+	if _, metadata := reason.Of(err); why(err) != reason.InvalidField || metadata["field"] != "jscode" || metadata["rule"] != "required" {
+		t.Errorf("without a code: %v", err)
+	}
+	w.checkAsked(t)
+
+	w.users.login = func(*pb.LoginReq) (*pb.LoginResp, error) { return nil, reason.Error(reason.LoginCodeRefused) }
+	if _, err := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{Jscode: "used"}); why(err) != reason.LoginCodeRefused {
+		t.Errorf("with a used code: %v", err)
+	}
+	if w.call.HandedOut != nil {
+		t.Error("a session was handed out")
+	}
+}
+
+func TestReLogin(t *testing.T) {
+	user := func(*pb.GetUserReq) (*pb.User, error) { return &pb.User{Openid: "oA"}, nil }
+	fails := func(err error) func(*pb.GetUserReq) (*pb.User, error) {
+		return func(*pb.GetUserReq) (*pb.User, error) { return nil, err }
+	}
+	for _, tt := range []struct {
+		name    string
+		valid   bool
+		get     func(*pb.GetUserReq) (*pb.User, error)
+		after   time.Duration
+		expires time.Duration // of the new session, from the login on; 0: none
+		relogin bool
+		why     reason.Reason
+	}{
+		{"valid", true, user, time.Hour, 3 * time.Hour, false, ""},
+		{"near the absolute end", true, user, 4 * time.Hour, 5 * time.Hour, false, ""},
+		{"no session that counts", false, user, time.Hour, 0, true, ""},
+		{"revoked", true, fails(errRevoked), time.Hour, 0, true, ""},
+		{"storage cannot tell", true, fails(errAway), time.Hour, 0, false, reason.Unavailable},
+		{"too slow to tell", true, fails(context.DeadlineExceeded), time.Hour, 0, false, reason.DeadlineExceeded},
+		{"anything else", true, fails(errors.New("oh")), time.Hour, 0, false, reason.Internal},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.users.get = tt.get
+			if tt.valid {
+				w.logIn()
+			}
+			w.now = start.Add(tt.after)
+			resp, err := NewReLoginLogic(w.ctx, w.svc).ReLogin(&types.ReLoginReq{})
+			if why(err) != tt.why {
+				t.Fatalf("%v, want %q", err, tt.why)
+			}
+			if tt.valid {
+				w.checkAsked(t, &pb.GetUserReq{Caller: caller})
+			} else {
+				w.checkAsked(t)
+			}
+			switch {
+			case tt.why != "":
+				if w.call.HandedOut != nil {
+					t.Error("the cookie is touched, though nobody knows")
+				}
+			case tt.relogin:
+				if diff := cmp.Diff(&types.ReLoginResp{Relogin: true}, resp); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(&session.HandedOut{}, w.call.HandedOut); diff != "" {
+					t.Errorf("the cookie is not cleared (-want +got):\n%s", diff)
+				}
+			default:
+				if resp.Relogin || resp.OpenId != "oA" {
+					t.Errorf("%+v", resp)
+				}
+				w.checkSession(t, resp.SessionId, resp.OverdueTime,
+					session.Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: start.Add(tt.expires)})
+			}
+		})
+	}
+}
+
+func TestGetUserInfo(t *testing.T) {
+	w := newWorld(t)
+	w.logIn()
+	w.users.get = func(*pb.GetUserReq) (*pb.User, error) {
+		return &pb.User{Openid: "1", NickName: "2", AvatarUrl: "3", Gender: "4", City: "5", Province: "6", Country: "7", Phone: "8", Group: "9",
+			Rg: true, Only20: true, Capacity: 5}, nil
+	}
+	got, err := NewGetUserInfoLogic(w.ctx, w.svc).GetUserInfo(&types.GetUserInfoReq{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &types.GetUserInfoResp{Openid: "1", NickName: "2", AvatarURL: "3", Gender: "4", City: "5", Province: "6", Country: "7", Phone: "8",
+		Group: "9", Rg: true, Only20: true, Capacity: 5}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	w.checkAsked(t, &pb.GetUserReq{Caller: caller})
+}
+
+func TestGetQrcode(t *testing.T) {
+	w := newWorld(t)
+	w.logIn()
+	w.users.qrcode = func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) { return &pb.GetQrcodeResp{Name: "ab/cd.jpg"}, nil }
+	got, err := NewGetQrcodeLogic(w.ctx, w.svc).GetQrcode(&types.GetQrcodeReq{Page: "pages/index", Scene: "id=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&types.GetQrcodeResp{Url: "https://api.example.com/shares/images/ab/cd.jpg"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	w.checkAsked(t, &pb.GetQrcodeReq{Caller: caller, Page: "pages/index", Scene: "id=1"})
+}
+
+func TestUpdateUserInfo(t *testing.T) {
+	s := func(v string) *string { return &v }
+	w := newWorld(t)
+	w.logIn()
+	w.users.profile = func(*pb.UpdateProfileReq) error { return nil }
+	for _, req := range []*types.WxUserinfo{
+		{},
+		{SessionID: s("not passed on"), NickName: s("1"), AvatarURL: s("2"), Gender: s("3"), City: s("4"), Province: s("5"), Country: s("6"), Language: s("7")},
+		{City: s("")},
+	} {
+		if _, err := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(req); err != nil {
+			t.Error(err)
+		}
+	}
+	w.checkAsked(t,
+		&pb.UpdateProfileReq{Caller: caller},
+		&pb.UpdateProfileReq{Caller: caller, NickName: s("1"), AvatarUrl: s("2"), Gender: s("3"), City: s("4"), Province: s("5"), Country: s("6"), Language: s("7")},
+		&pb.UpdateProfileReq{Caller: caller, City: s("")},
+	)
+}
+
+func TestUpsetUserInfo(t *testing.T) {
+	w := newWorld(t)
+	w.logIn()
+	w.users.setting = func(*pb.UpdateSettingReq) error { return nil }
+	logic := NewUpsetUserInfoLogic(w.ctx, w.svc)
+	if _, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Key: "rg", Value: "true"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Key: "phone"}); err != nil {
+		t.Error(err) // an empty value clears
+	}
+	_, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Value: "true"})
+	if _, metadata := reason.Of(err); why(err) != reason.InvalidField || metadata["field"] != "key" || metadata["rule"] != "required" {
+		t.Errorf("without a key: %v", err)
+	}
+	w.checkAsked(t, &pb.UpdateSettingReq{Caller: caller, Key: "rg", Value: "true"}, &pb.UpdateSettingReq{Caller: caller, Key: "phone"})
+}
+
+// What the user service refuses, every endpoint hands on as it is.
+func TestRefusalsArePassedOn(t *testing.T) {
+	w := newWorld(t)
+	w.logIn()
+	w.users = users{
+		login:   func(*pb.LoginReq) (*pb.LoginResp, error) { return nil, errAway },
+		get:     func(*pb.GetUserReq) (*pb.User, error) { return nil, errAway },
+		qrcode:  func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) { return nil, errAway },
+		profile: func(*pb.UpdateProfileReq) error { return errAway },
+		setting: func(*pb.UpdateSettingReq) error { return errAway },
+	}
+	_, oauth := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{Jscode: "x"})
+	_, get := NewGetUserInfoLogic(w.ctx, w.svc).GetUserInfo(&types.GetUserInfoReq{})
+	_, qrcode := NewGetQrcodeLogic(w.ctx, w.svc).GetQrcode(&types.GetQrcodeReq{})
+	_, update := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(&types.WxUserinfo{})
+	_, upset := NewUpsetUserInfoLogic(w.ctx, w.svc).UpsetUserInfo(&types.UpsetUserInfoReq{Key: "rg"})
+	for name, err := range map[string]error{"oauth": oauth, "get": get, "qrcode": qrcode, "update": update, "upset": upset} {
+		if !errors.Is(err, errAway) {
+			t.Errorf("%s: %v, want %v", name, err, errAway)
+		}
+	}
+}
