@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"shares/internal/testenv"
 )
@@ -35,7 +36,28 @@ var parts = []struct {
 	test func(*testing.T, *setting)
 }{
 	{"login", testLogin},
+	{"re_login", testReLogin},
+	{"credentials", testCredentials},
+	{"update_user_info", testUpdateUserInfo},
+	{"upset_user_info", testUpsetUserInfo},
+	{"get_qrcode", testGetQrcode},
+	{"refusals", testRefusals},
+	{"methods and paths", testMethodsAndPaths},
+	{"bodies", testBodies},
+	{"origins", testOrigins},
+	{"user limit", testUserLimit},
+	{"WeChat fails", testWechatFails},
 	{"secrets stay out of the log", testLogs}, // the last
+}
+
+// waitUntil fails the test unless what comes true within half a minute.
+func waitUntil(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after 30 s: %s", what)
+		}
+	}
 }
 
 // testLogs looks at all that the processes printed so far.

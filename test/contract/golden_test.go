@@ -1,0 +1,50 @@
+package contract_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write testdata anew, from what the embedded installation answers")
+
+// golden compares a call with testdata/<name>.json: the request, and the answer out of its envelope, byte for byte but for white
+// space. placeholders are pairs: what this run has there, and what the file says instead.
+func golden(t *testing.T, s *setting, name, request string, r reply, placeholders ...string) {
+	t.Helper()
+	data, err := r.data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(placeholders...).Replace(string(data))
+	compareGolden(t, s, name, json.RawMessage(`{"request":`+request+`,"answer":`+text+`}`))
+}
+
+func compareGolden(t *testing.T, s *setting, name string, got json.RawMessage) {
+	t.Helper()
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, got, "", "  "); err != nil {
+		t.Fatalf("%v in %s", err, got)
+	}
+	pretty.WriteByte('\n')
+	file := filepath.Join("testdata", name+".json")
+	if *update && s.db == nil && !s.envelope {
+		if err := os.WriteFile(file, pretty.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (go test ./test/contract -update makes it)", err)
+	}
+	if diff := cmp.Diff(string(want), pretty.String()); diff != "" {
+		t.Errorf("%s (-want +got; go test ./test/contract -update writes it anew):\n%s", file, diff)
+	}
+}

@@ -1,0 +1,197 @@
+package contract_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func testUpdateUserInfo(t *testing.T, s *setting) {
+	t.Run("all fields", func(t *testing.T) {
+		u := s.newUser(t)
+		const body = `{"nickName":"李雷 👨‍👩‍👧","avatarURL":"https://thirdwx.qlogo.cn/mmopen/1/132","gender":"1","city":"广州","province":"广东","country":"中国","language":"zh_CN"}`
+		r := u.post(t, updateUserInfo, body)
+		r.ok(t, &struct{}{})
+		want := fresh()
+		want.NickName, want.AvatarURL, want.Gender = "李雷 👨‍👩‍👧", "https://thirdwx.qlogo.cn/mmopen/1/132", "1"
+		want.City, want.Province, want.Country = "广州", "广东", "中国"
+		u.has(t, want)
+		golden(t, s, updateUserInfo, body, r)
+		golden(t, s, getUserInfo, `{}`, u.post(t, getUserInfo, `{}`), u.OpenID, "<openId>")
+	})
+
+	t.Run("partial", func(t *testing.T) {
+		u := s.newUser(t)
+		want := fresh()
+		for _, step := range []struct {
+			body string
+			then func(*profile)
+		}{
+			{`{"nickName":"a","city":"b","gender":"2"}`, func(p *profile) { p.NickName, p.City, p.Gender = "a", "b", "2" }},
+			{`{"city":"c"}`, func(p *profile) { p.City = "c" }},                   // not sent: stays
+			{`{"city":null,"country":"d"}`, func(p *profile) { p.Country = "d" }}, // null: stays
+			{`{"nickName":""}`, func(p *profile) { p.NickName = "" }},             // empty: cleared
+			{`{"gender":"","avatarURL":""}`, func(p *profile) { p.Gender = "" }},  // empty: cleared
+			{`{}`, func(*profile) {}}, // nothing at all
+			{`{"isDebug":true,"hexinv":"x","vip":true,"capacity":99,"openid":"me","rg":false,"phone":"13800138000","group":"g"}`, func(*profile) {}}, // not its fields
+			{`{"NickName":"x","nickname":"y","NICKNAME":"z"}`, func(*profile) {}},                                                                    // names count by their case
+			{`{"nickName":"` + strings.Repeat(`\ud83d\ude00`, 64) + `"}`, func(p *profile) { p.NickName = strings.Repeat("😀", 64) }},
+			{`{"nickName":"<b>&amp;'\"\\"}`, func(p *profile) { p.NickName = `<b>&amp;'"\` }},
+		} {
+			u.post(t, updateUserInfo, step.body).ok(t, &struct{}{})
+			step.then(&want)
+			u.has(t, want)
+		}
+	})
+
+	url512 := "https://e.org/" + strings.Repeat("a", 512-len("https://e.org/"))
+	t.Run("taken", func(t *testing.T) {
+		u := s.newUser(t)
+		for _, body := range []string{
+			`{"avatarURL":"http://e.org/a.png"}`,
+			`{"avatarURL":` + quote(url512) + `}`,
+			`{"gender":"0"}`, `{"gender":"1"}`, `{"gender":"2"}`, `{"gender":""}`,
+			`{"city":"` + strings.Repeat("广", 64) + `"}`,
+			`{"province":"` + strings.Repeat("东", 64) + `"}`,
+			`{"country":"` + strings.Repeat("中", 64) + `"}`,
+			`{"language":"` + strings.Repeat("z", 16) + `"}`,
+		} {
+			u.post(t, updateUserInfo, body).ok(t, &struct{}{})
+		}
+	})
+
+	// Each is refused with a text that names the field, and nothing of it is stored.
+	for name, tt := range map[string]struct{ field, value, word string }{
+		"nickName long":          {"nickName", quote(strings.Repeat("长", 65)), "64"},
+		"nickName with control":  {"nickName", `"a\u0000b"`, ""},
+		"nickName a number":      {"nickName", `1`, ""},
+		"nickName an object":     {"nickName", `{"a":1}`, ""},
+		"avatarURL long":         {"avatarURL", quote(url512 + "a"), "512"},
+		"avatarURL wxfile":       {"avatarURL", `"wxfile://tmp_1234.jpg"`, "临时"},
+		"avatarURL http://tmp":   {"avatarURL", `"http://tmp/ab12.jpg"`, "临时"},
+		"avatarURL ftp":          {"avatarURL", `"ftp://e.org/a.png"`, "http"},
+		"avatarURL javascript":   {"avatarURL", `"javascript:alert(1)"`, "http"},
+		"avatarURL relative":     {"avatarURL", `"/a.png"`, "http"},
+		"avatarURL without host": {"avatarURL", `"https:///a.png"`, "http"},
+		"gender 3":               {"gender", `"3"`, "0"},
+		"gender a number":        {"gender", `1`, ""},
+		"gender 男":               {"gender", `"男"`, ""},
+		"city long":              {"city", quote(strings.Repeat("a", 65)), "64"},
+		"province long":          {"province", quote(strings.Repeat("a", 65)), "64"},
+		"country long":           {"country", quote(strings.Repeat("a", 65)), "64"},
+		"language long":          {"language", quote(strings.Repeat("a", 17)), "16"},
+		"sessionID a number":     {"sessionID", `1`, ""},
+	} {
+		t.Run("refused: "+name, func(t *testing.T) {
+			other := "city"
+			if tt.field == other {
+				other = "country"
+			}
+			u := s.newUser(t)
+			body := `{` + quote(other) + `:"lost",` + quote(tt.field) + `:` + tt.value + `}`
+			u.post(t, updateUserInfo, body).refused(t, http.StatusBadRequest, 1001, tt.field, tt.word)
+			u.has(t, fresh())
+		})
+	}
+}
+
+func testUpsetUserInfo(t *testing.T, s *setting) {
+	t.Run("taken", func(t *testing.T) {
+		u := s.newUser(t)
+		want := fresh()
+		s.hide("13800138000", "13912345678")
+		for _, step := range []struct {
+			key, value string
+			then       func(*profile)
+		}{
+			{"rg", "false", func(p *profile) { p.Rg = false }},
+			{"rg", "true", func(p *profile) { p.Rg = true }},
+			{"only20", "true", func(p *profile) { p.Only20 = true }},
+			{"only20", "false", func(p *profile) { p.Only20 = false }},
+			{"phone", "13800138000", func(p *profile) { p.Phone = "13800138000" }},
+			{"phone", "+8613912345678", func(p *profile) { p.Phone = "+8613912345678" }},
+			{"phone", "", func(p *profile) { p.Phone = "" }},
+			{"nickName", "a", func(p *profile) { p.NickName = "a" }},
+			{"avatarURL", "https://e.org/a.png", func(p *profile) { p.AvatarURL = "https://e.org/a.png" }},
+			{"gender", "2", func(p *profile) { p.Gender = "2" }},
+			{"city", "b", func(p *profile) { p.City = "b" }},
+			{"province", "c", func(p *profile) { p.Province = "c" }},
+			{"country", "d", func(p *profile) { p.Country = "d" }},
+			{"language", "en", func(*profile) {}}, // stored, and told by no endpoint
+			{"nickName", "", func(p *profile) { p.NickName = "" }},
+		} {
+			r := u.post(t, upsetUserInfo, `{"key":`+quote(step.key)+`,"value":`+quote(step.value)+`}`)
+			r.ok(t, &struct{}{})
+			step.then(&want)
+			u.has(t, want)
+			if step.key == "rg" && step.value == "true" {
+				golden(t, s, upsetUserInfo, `{"key":"rg","value":"true"}`, r)
+			}
+		}
+	})
+
+	t.Run("a value that is not sent is empty", func(t *testing.T) {
+		u := s.newUser(t)
+		u.post(t, upsetUserInfo, `{"key":"city","value":"a"}`).ok(t)
+		u.post(t, upsetUserInfo, `{"key":"city"}`).ok(t)
+		u.has(t, fresh())
+	})
+
+	t.Run("phoneCode stores the number that WeChat tells", func(t *testing.T) {
+		u := s.newUser(t)
+		s.hide("13700137000")
+		var answer struct{ Code string }
+		s.simulator(t, http.MethodPost, "phone_code", `{"phone":"13700137000"}`, &answer)
+		s.hide(answer.Code)
+		body := `{"key":"phoneCode","value":` + quote(answer.Code) + `}`
+		u.post(t, upsetUserInfo, body).ok(t, &struct{}{})
+		want := fresh()
+		want.Phone = u.profile(t).Phone
+		if !strings.HasSuffix(want.Phone, "13700137000") {
+			t.Errorf("phone %q", want.Phone)
+		}
+		u.has(t, want)
+		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "手机号凭证") // serves once
+		u.has(t, want)
+	})
+
+	keys := []string{"phone", "rg", "only20", "nickName", "avatarURL", "gender", "city", "province", "country", "language"}
+	for _, key := range []string{"capacity", "group", "vip", "openid", "unionid", "id", "session_epoch", "sessionID", "Phone", "RG", "nickname", "rg ", "what"} {
+		t.Run("refused: key "+key, func(t *testing.T) {
+			u := s.newUser(t)
+			u.post(t, upsetUserInfo, `{"key":`+quote(key)+`,"value":"1"}`).
+				refused(t, http.StatusBadRequest, 1001, append(keys, key)...)
+			u.has(t, fresh())
+		})
+	}
+	for name, tt := range map[string]struct{ body, field string }{
+		"no key":             {`{"value":"1"}`, "key"},
+		"empty key":          {`{"key":"","value":"1"}`, "key"},
+		"key a number":       {`{"key":1,"value":"1"}`, "key"},
+		"value a boolean":    {`{"key":"rg","value":true}`, "value"},
+		"rg 1":               {`{"key":"rg","value":"1"}`, "rg"},
+		"rg empty":           {`{"key":"rg","value":""}`, "rg"},
+		"rg TRUE":            {`{"key":"rg","value":"TRUE"}`, "rg"},
+		"only20 yes":         {`{"key":"only20","value":"yes"}`, "only20"},
+		"phone short":        {`{"key":"phone","value":"1380013800"}`, "phone"},
+		"phone long":         {`{"key":"phone","value":"138001380001"}`, "phone"},
+		"phone a landline":   {`{"key":"phone","value":"02012345678"}`, "phone"},
+		"phone without +":    {`{"key":"phone","value":"8613800138000"}`, "phone"},
+		"phone with letters": {`{"key":"phone","value":"1380013800a"}`, "phone"},
+		"phone +0":           {`{"key":"phone","value":"+0123456789"}`, "phone"},
+		"phone too long":     {`{"key":"phone","value":"+1234567890123456"}`, "phone"},
+		"phone and newline":  {`{"key":"phone","value":"13800138000\n"}`, "phone"},
+		"gender 3":           {`{"key":"gender","value":"3"}`, "gender"},
+		"avatarURL wxfile":   {`{"key":"avatarURL","value":"wxfile://a"}`, "avatarURL"},
+		"nickName long":      {`{"key":"nickName","value":"` + strings.Repeat("a", 65) + `"}`, "nickName"},
+		"language long":      {`{"key":"language","value":"` + strings.Repeat("a", 17) + `"}`, "language"},
+		"phoneCode unknown":  {`{"key":"phoneCode","value":"made-up"}`, ""},
+		"phoneCode empty":    {`{"key":"phoneCode","value":""}`, "phoneCode"},
+	} {
+		t.Run("refused: "+name, func(t *testing.T) {
+			u := s.newUser(t)
+			u.post(t, upsetUserInfo, tt.body).refused(t, http.StatusBadRequest, 1001, tt.field)
+			u.has(t, fresh())
+		})
+	}
+}
