@@ -1,0 +1,101 @@
+package reason
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+var all = map[Reason]codes.Code{
+	InvalidField: codes.InvalidArgument, MalformedBody: codes.InvalidArgument, UnsupportedMedia: codes.InvalidArgument,
+	LoginCodeRefused: codes.Unauthenticated, SessionInvalid: codes.Unauthenticated,
+	UserBlocked: codes.PermissionDenied, CrossOrigin: codes.PermissionDenied,
+	NotFound: codes.NotFound, MethodNotAllowed: codes.Unimplemented, BodyTooLarge: codes.OutOfRange,
+	RateLimited: codes.ResourceExhausted, Unavailable: codes.Unavailable, Overloaded: codes.Unavailable,
+	DeadlineExceeded: codes.DeadlineExceeded, Canceled: codes.Canceled, WechatBadAnswer: codes.Aborted, Internal: codes.Internal,
+}
+
+type outcome struct {
+	Reason   Reason
+	Metadata map[string]string
+}
+
+func of(err error) outcome {
+	r, m := Of(err)
+	return outcome{r, m}
+}
+
+// A reason means the same before and after a wire, and travels under the code that gRPC's tools expect.
+func TestErrorSurvivesTheWire(t *testing.T) {
+	for r, code := range all {
+		err := Error(r, "field", "city", "max", "64")
+		want := outcome{r, map[string]string{"field": "city", "max": "64"}}
+		if diff := cmp.Diff(want, of(err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", r, diff)
+		}
+		crossed := status.FromProto(status.Convert(err).Proto()).Err()
+		if diff := cmp.Diff(want, of(crossed)); diff != "" {
+			t.Errorf("%s over a wire (-want +got):\n%s", r, diff)
+		}
+		if got := status.Code(err); got != code {
+			t.Errorf("%s: code %v, want %v", r, got, code)
+		}
+	}
+}
+
+func TestField(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want outcome
+	}{
+		{Field("city", "text"), outcome{InvalidField, map[string]string{"field": "city", "rule": "text"}}},
+		{Field("city", "too_long", "max", "64"), outcome{InvalidField, map[string]string{"field": "city", "rule": "too_long", "max": "64"}}},
+	} {
+		if diff := cmp.Diff(tt.want, of(tt.err)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
+		}
+	}
+}
+
+// Metadata that no message can carry is lost; the code still says whose fault it was.
+func TestMetadataThatIsNoText(t *testing.T) {
+	err := Field("\xff", "text")
+	if got := status.Code(err); got != codes.InvalidArgument {
+		t.Errorf("%v: code %v", err, got)
+	}
+}
+
+func TestOf(t *testing.T) {
+	foreign, err := status.New(codes.Unavailable, "x").WithDetails()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want outcome
+	}{
+		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", Error(RateLimited, "retry_after", "3"))),
+			outcome{RateLimited, map[string]string{"retry_after": "3"}}},
+		{"joined", errors.Join(errors.New("a"), Error(Unavailable)), outcome{Unavailable, nil}},
+		{"a deadline", fmt.Errorf("read: %w", context.DeadlineExceeded), outcome{DeadlineExceeded, nil}},
+		{"hung up", fmt.Errorf("read: %w", context.Canceled), outcome{Canceled, nil}},
+		{"gRPC's deadline", status.Error(codes.DeadlineExceeded, "x"), outcome{DeadlineExceeded, nil}},
+		{"gRPC's hung up", status.Error(codes.Canceled, "x"), outcome{Canceled, nil}},
+		{"gRPC has no connection", foreign.Err(), outcome{Unavailable, nil}},
+		{"gRPC has no room", status.Error(codes.ResourceExhausted, "x"), outcome{Unavailable, nil}},
+		{"gRPC's other codes", status.Error(codes.NotFound, "x"), outcome{Internal, nil}},
+		{"gRPC's unauthenticated is no session of ours", status.Error(codes.Unauthenticated, "x"), outcome{Internal, nil}},
+		{"anything", errors.New("x"), outcome{Internal, nil}},
+		{"nothing", nil, outcome{Internal, nil}},
+	} {
+		if diff := cmp.Diff(tt.want, of(tt.err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}

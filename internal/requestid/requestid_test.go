@@ -1,0 +1,95 @@
+package requestid
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+var fit = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
+
+func TestNew(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 1000 {
+		id := New()
+		if !fit.MatchString(id) || len(id) > 16 {
+			t.Fatalf("%q", id)
+		}
+		seen[id] = true
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d different of 1000", len(seen))
+	}
+}
+
+func TestClean(t *testing.T) {
+	for id, kept := range map[string]bool{
+		"a":                                    true,
+		"0af7651916cd43dd8448eb211c80319c":     true,
+		"7d5d747b-e160-e280-5049-099d984bcfe0": true,
+		"A_b.C-9":                              true,
+		strings.Repeat("a", 64):                true,
+		strings.Repeat("a", 65):                false,
+		"":                                     false,
+		"a b":                                  false,
+		"a\nlevel=ERROR":                       false,
+		"a\x00":                                false,
+		`a"`:                                   false,
+		"é":                                    false,
+		"\xff":                                 false,
+	} {
+		got := Clean(id)
+		if !fit.MatchString(got) || (got == id) != kept {
+			t.Errorf("%q: %q, want kept %v", id, got, kept)
+		}
+	}
+}
+
+func TestFromContext(t *testing.T) {
+	incoming := func(id string) context.Context {
+		return metadata.NewIncomingContext(context.Background(), metadata.Pairs("x-request-id", id))
+	}
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		want string
+	}{
+		{"outside of a request", context.Background(), ""},
+		{"api's own", NewContext(context.Background(), "abc"), "abc"},
+		{"what a call brought", incoming("abc"), "abc"},
+		{"one's own before what a call brought", NewContext(incoming("abc"), "def"), "def"},
+	} {
+		if got := FromContext(tt.ctx); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if got := FromContext(incoming("a b")); got == "" || got == "a b" {
+		t.Errorf("an unfit one: %q", got)
+	}
+}
+
+func TestUnaryClientInterceptor(t *testing.T) {
+	for id, want := range map[string][]string{"abc": {"abc"}, "": nil} {
+		ctx := context.Background()
+		if id != "" {
+			ctx = NewContext(ctx, id)
+		}
+		called := false
+		err := UnaryClientInterceptor(ctx, "/m", nil, nil, nil,
+			func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+				called = true
+				md, _ := metadata.FromOutgoingContext(ctx)
+				if got := md.Get("x-request-id"); strings.Join(got, ",") != strings.Join(want, ",") {
+					t.Errorf("%q sends %q, want %q", id, got, want)
+				}
+				return nil
+			})
+		if err != nil || !called {
+			t.Errorf("called %v, %v", called, err)
+		}
+	}
+}
