@@ -59,8 +59,8 @@ export class SessionKeeper {
    */
   async get(): Promise<Kept> {
     const kept = this.current();
-    if (!kept) {
-      return this.login();
+    if (!kept || this.loggingIn) {
+      return this.login(); // what there is has ended, or was refused
     }
     const age = this.http.now() - kept.receivedAt;
     if (age >= kept.lifetime) {
