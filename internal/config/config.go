@@ -5,9 +5,9 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"sort"
@@ -102,17 +102,20 @@ type Config struct {
 // Secret is a setting that must not be seen: it prints as [redacted].
 type Secret string
 
-// String hides the value; convert to string to use it.
-func (Secret) String() string { return "[redacted]" }
+const redacted = "[redacted]"
 
-// GoString hides the value from %#v.
-func (Secret) GoString() string { return "[redacted]" }
+// String hides the value; convert to string to use it.
+func (Secret) String() string { return redacted }
+
+// Format hides the value from every verb, those too that do not fit a text.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText hides the value from encoders, slog's among them.
-func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Load reads path (none when empty) and the environment. A key that is no
-// setting is an error, so that a misspelt one is not silently a default.
+// setting is an error, so that a misspelt one is not silently a default; so is
+// a value that a setting cannot have, and the error names the setting.
 func Load(path string) (Config, error) {
 	var c Config
 	content := []byte("{}")
@@ -121,23 +124,48 @@ func Load(path string) (Config, error) {
 		if content, err = os.ReadFile(path); err != nil {
 			return c, fmt.Errorf("configuration: %w", err)
 		}
-		if len(bytes.TrimSpace(content)) == 0 {
-			content = []byte("{}")
-		}
-		if err := knownKeys(content); err != nil {
-			return c, fmt.Errorf("configuration %s: %w", path, err)
-		}
+	}
+	file, err := parse(content)
+	if err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if len(file) == 0 {
+		content = []byte("{}") // comments alone, which go-zero does not take
 	}
 	if err := conf.LoadFromYamlBytes(content, &c); err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
+		return c, fmt.Errorf("configuration: %w", blame(file, err))
 	}
 	return c, nil
 }
 
-func knownKeys(content []byte) error {
+// blame returns the error of the first setting that does not load by itself,
+// with its names: go-zero's own errors often have none.
+func blame(file map[string]any, err error) error {
+	t := reflect.TypeFor[Config]()
+	for i, s := range Settings() {
+		alone := make(map[string]any)
+		for key, value := range file {
+			if strings.EqualFold(key, s.Key) {
+				alone[key] = value
+			}
+		}
+		content, marshalErr := yaml.Marshal(alone)
+		if marshalErr != nil {
+			continue
+		}
+		one := reflect.New(reflect.StructOf([]reflect.StructField{t.Field(i)}))
+		if err := conf.LoadFromYamlBytes(content, one.Interface()); err != nil {
+			return fmt.Errorf("%s (%s): %w", s.Key, s.Env, err)
+		}
+	}
+	return err
+}
+
+// parse returns the settings of a file, all of them known.
+func parse(content []byte) (map[string]any, error) {
 	var file map[string]any
 	if err := yaml.Unmarshal(content, &file); err != nil {
-		return errors.New("not a YAML mapping of settings")
+		return nil, errors.New("not a YAML mapping of settings")
 	}
 	known := make(map[string]bool)
 	for _, s := range Settings() {
@@ -151,9 +179,9 @@ func knownKeys(content []byte) error {
 	}
 	if len(unknown) > 0 {
 		sort.Strings(unknown)
-		return fmt.Errorf("unknown settings: %s", strings.Join(unknown, ", "))
+		return nil, fmt.Errorf("unknown settings: %s", strings.Join(unknown, ", "))
 	}
-	return nil
+	return file, nil
 }
 
 // Setting is one setting's names and default, as the documentation lists them.
