@@ -1,0 +1,236 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const thirtyTwo = "0123456789abcdef0123456789abcdef"
+
+// embedded is a valid configuration of `serve` in dev mode, as far as Validate looks.
+func embedded() Config {
+	return Config{
+		Mode: "dev", Timeout: 5 * time.Second, MaxInFlight: 1024, Shutdown: 15 * time.Second,
+		SessionLifetime: 2 * time.Hour, SessionMaxAge: 720 * time.Hour, LoginPerMinute: 3000, UserPerSecond: 20, UserBurst: 60,
+		RPCListen: "127.0.0.1:8083", RPCTimeout: 4500 * time.Millisecond, MySQLMaxOpen: 32, MySQLTimeout: 2 * time.Second,
+		RedisTimeout: 100 * time.Millisecond, WechatBaseURL: "https://api.weixin.qq.com", WechatTimeout: 3 * time.Second,
+		QRCodeLineColor: "#000000",
+	}
+}
+
+// real is a valid configuration of every role in pro mode.
+func real() Config {
+	c := embedded()
+	c.Mode = "pro"
+	c.PublicURL, c.SessionSecret = "https://api.example.com", thirtyTwo
+	c.MySQLDSN, c.RedisAddr = "u:p@tcp(db:3306)/shares", "redis:6379"
+	c.WechatAppID, c.WechatSecret, c.QRCodeBucket = "wx0123", "secret", "s3://codes"
+	return c
+}
+
+// named returns the variables that an error names as required.
+func named(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var variables []string
+	for line := range strings.Lines(err.Error()) {
+		if v, ok := strings.CutSuffix(strings.TrimSpace(line), " is required"); ok {
+			variables = append(variables, v)
+		}
+	}
+	slices.Sort(variables)
+	return slices.Compact(variables)
+}
+
+func TestRequired(t *testing.T) {
+	bare := map[string]Config{"dev": embedded(), "pro": embedded()}
+	pro := bare["pro"]
+	pro.Mode = "pro"
+	bare["pro"] = pro
+	for _, tt := range []struct {
+		mode string
+		role Role
+		want []string
+	}{
+		{"dev", RoleServe, nil},
+		{"dev", RoleAPI, []string{"QRCODE_BUCKET", "REDIS_ADDR", "SESSION_SECRET"}},
+		{"dev", RoleRPC, []string{"MYSQL_DSN", "QRCODE_BUCKET", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET"}},
+		{"dev", RoleMigrate, nil},
+		{"dev", RoleUser, nil},
+		{"pro", RoleServe, []string{"MYSQL_DSN", "QRCODE_BUCKET", "REDIS_ADDR", "SESSION_SECRET", "SHARES_PUBLIC_URL", "WECHAT_APPID", "WECHAT_SECRET"}},
+		{"pro", RoleAPI, []string{"QRCODE_BUCKET", "REDIS_ADDR", "SESSION_SECRET", "SHARES_PUBLIC_URL"}},
+		{"pro", RoleRPC, []string{"MYSQL_DSN", "QRCODE_BUCKET", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET"}},
+		{"pro", RoleMigrate, []string{"MYSQL_DSN"}},
+		{"pro", RoleUser, []string{"MYSQL_DSN", "REDIS_ADDR"}},
+	} {
+		err := bare[tt.mode].Validate(tt.role)
+		if diff := cmp.Diff(tt.want, named(err)); diff != "" {
+			t.Errorf("role %d in %s (-want +got):\n%s", tt.role, tt.mode, diff)
+		}
+		if tt.want == nil && err != nil {
+			t.Errorf("role %d in %s: %v", tt.role, tt.mode, err)
+		}
+		if err := real().Validate(tt.role); err != nil {
+			t.Errorf("role %d with everything: %v", tt.role, err)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	const secondSecret = ",fedcba9876543210fedcba9876543210"
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+		roles  []Role // that refuse; the others do not care
+		want   string // in the error
+	}{
+		{"a short secret", func(c *Config) { c.SessionSecret = "hunter2-hunter2" },
+			[]Role{RoleServe, RoleAPI}, "SESSION_SECRET: secret 1 of the list has 15 characters, at least 32"},
+		{"a short second secret", func(c *Config) { c.SessionSecret += ",hunter2" },
+			[]Role{RoleServe, RoleAPI}, "SESSION_SECRET: secret 2 of the list has 7"},
+		{"two secrets", func(c *Config) { c.SessionSecret += secondSecret }, nil, ""},
+		{"a list of nothing", func(c *Config) { c.SessionSecret = " , " }, []Role{RoleServe, RoleAPI}, "SESSION_SECRET is empty"},
+		{"a lifetime of seconds", func(c *Config) { c.SessionLifetime = 59 * time.Second }, []Role{RoleServe, RoleAPI}, "SESSION_LIFETIME"},
+		{"an absolute lifetime below one session's", func(c *Config) { c.SessionMaxAge = time.Hour }, []Role{RoleServe, RoleAPI}, "SESSION_MAX_AGE"},
+		{"a proxy by name", func(c *Config) { c.TrustedProxies = "10.0.0.0/8, ingress" }, []Role{RoleServe, RoleAPI}, `SHARES_TRUSTED_PROXIES: "ingress"`},
+		{"any origin", func(c *Config) { c.CORSOrigins = "*" }, []Role{RoleServe, RoleAPI}, `SHARES_CORS_ORIGINS: "*"`},
+		{"an origin with a path", func(c *Config) { c.CORSOrigins = "https://a.example.com/h5" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
+		{"an origin with a slash", func(c *Config) { c.CORSOrigins = "https://a.example.com/" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
+		{"two origins", func(c *Config) { c.CORSOrigins = "https://a.example.com, http://b.example.com:8080" }, nil, ""},
+		{"a public URL without scheme", func(c *Config) { c.PublicURL = "api.example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
+		{"a public URL with a slash", func(c *Config) { c.PublicURL += "/" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL: no trailing slash"},
+		{"a public URL with a user", func(c *Config) { c.PublicURL = "https://u:hunter2@example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
+		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
+		{"a public URL under a path", func(c *Config) { c.PublicURL += "/mini" }, nil, ""},
+		{"a CDN by ftp", func(c *Config) { c.QRCodePublicURL = "ftp://cdn.example.com" }, []Role{RoleServe, RoleAPI}, "QRCODE_PUBLIC_URL"},
+		{"nothing in flight", func(c *Config) { c.MaxInFlight = 0 }, []Role{RoleServe, RoleAPI}, "SHARES_MAX_IN_FLIGHT"},
+		{"no login", func(c *Config) { c.LoginPerMinute = 0 }, []Role{RoleServe, RoleAPI}, "SHARES_LOGIN_PER_MINUTE"},
+		{"no request", func(c *Config) { c.UserPerSecond = 0 }, []Role{RoleServe, RoleAPI}, "SHARES_USER_PER_SECOND"},
+		{"no burst", func(c *Config) { c.UserBurst = 0 }, []Role{RoleServe, RoleAPI}, "SHARES_USER_BURST"},
+		{"no time", func(c *Config) { c.Timeout = 0 }, []Role{RoleServe, RoleAPI}, "SHARES_TIMEOUT"},
+		{"the rpc has more time than the request", func(c *Config) { c.RPCTimeout = 5 * time.Second }, []Role{RoleAPI}, "SHARES_RPC_TIMEOUT"},
+		{"WeChat has more time than the rpc", func(c *Config) { c.WechatTimeout = 4500 * time.Millisecond }, []Role{RoleServe, RoleRPC}, "WECHAT_TIMEOUT"},
+		{"MySQL has more time than the rpc", func(c *Config) { c.MySQLTimeout = 5 * time.Second }, []Role{RoleServe, RoleRPC}, "MYSQL_TIMEOUT"},
+		{"Redis has no time", func(c *Config) { c.RedisTimeout = 0 }, []Role{RoleServe, RoleRPC}, "REDIS_TIMEOUT"},
+		{"WeChat by name", func(c *Config) { c.WechatBaseURL = "api.weixin.qq.com" }, []Role{RoleServe, RoleRPC}, "WECHAT_BASE_URL"},
+		{"an AppID without secret", func(c *Config) { c.Mode, c.WechatSecret = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
+		{"a secret without AppID", func(c *Config) { c.Mode, c.WechatAppID = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
+		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, []Role{RoleServe, RoleRPC}, "QRCODE_LINE_COLOR"},
+		{"no connection", func(c *Config) { c.MySQLMaxOpen = 0 }, []Role{RoleServe, RoleRPC}, "MYSQL_MAX_OPEN"},
+		{"less than no capacity", func(c *Config) { c.NewUserCapacity = -1 }, []Role{RoleServe, RoleRPC}, "SHARES_NEW_USER_CAPACITY"},
+		{"a quota below none", func(c *Config) { c.QRCodePerMinute = -1 }, []Role{RoleServe, RoleRPC}, "QRCODE_PER_MINUTE"},
+		{"rows below none", func(c *Config) { c.LocalUsers = -1 }, []Role{RoleServe, RoleRPC}, "SHARES_LOCAL_USERS"},
+		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, []Role{RoleRPC}, "SHARES_RPC_LISTEN"},
+		{"an admin listener without port", func(c *Config) { c.AdminListen = "9082x" }, all, "SHARES_ADMIN_LISTEN"},
+		{"no time after draining", func(c *Config) { c.Drain = c.Shutdown }, all, "SHARES_SHUTDOWN must be more than SHARES_DRAIN"},
+		{"draining before", func(c *Config) { c.Drain = -time.Second }, all, "SHARES_DRAIN"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := real()
+			tt.change(&c)
+			for _, role := range all {
+				err := c.Validate(role)
+				if refused := err != nil; refused != slices.Contains(tt.roles, role) {
+					t.Errorf("role %d: %v", role, err)
+				}
+				if err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("role %d: %v, want %q", role, err, tt.want)
+				}
+				if err != nil && strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("role %d: a secret is in the error: %v", role, err)
+				}
+			}
+		})
+	}
+}
+
+var all = []Role{RoleServe, RoleAPI, RoleRPC, RoleMigrate, RoleUser}
+
+// All that is wrong is said at once: nobody starts a process ten times to learn of ten mistakes.
+func TestValidateSaysEverything(t *testing.T) {
+	c := embedded()
+	c.Mode, c.Timeout, c.MySQLMaxOpen, c.PublicURL = "pro", 0, 0, "x"
+	err := c.Validate(RoleServe)
+	if err == nil {
+		t.Fatal("valid")
+	}
+	for _, want := range []string{"REDIS_ADDR", "MYSQL_DSN", "SHARES_TIMEOUT", "MYSQL_MAX_OPEN", "SHARES_PUBLIC_URL"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not in:\n%v", want, err)
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	c := Config{SessionSecret: " a, ,b ,", CORSOrigins: "https://a", RedisAddr: "a:1,b:2"}
+	if diff := cmp.Diff([]string{"a", "b"}, c.SessionSecrets()); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"https://a"}, c.Origins()); diff != "" {
+		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a:1", "b:2"}, c.RedisAddrs()); diff != "" {
+		t.Errorf("redis (-want +got):\n%s", diff)
+	}
+	if got := (Config{}).SessionSecrets(); got != nil {
+		t.Errorf("nothing: %q", got)
+	}
+}
+
+func TestProxies(t *testing.T) {
+	for in, want := range map[string][]string{
+		"":                                nil,
+		"10.0.0.0/8":                      {"10.0.0.0/8"},
+		"10.1.2.3/8":                      {"10.0.0.0/8"},
+		"10.1.2.3":                        {"10.1.2.3/32"},
+		"fd00::/8, 2001:db8::1,":          {"fd00::/8", "2001:db8::1/128"},
+		" 192.168.0.0/16 , 172.16.0.0/12": {"192.168.0.0/16", "172.16.0.0/12"},
+	} {
+		got, err := Config{TrustedProxies: in}.Proxies()
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+		var texts []string
+		for _, p := range got {
+			texts = append(texts, p.String())
+		}
+		if diff := cmp.Diff(want, texts); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", in, diff)
+		}
+	}
+	for _, in := range []string{"10.0.0.0/33", "ingress", "10.0.0.0/8 fd00::/8", "*"} {
+		if got, err := (Config{TrustedProxies: in}).Proxies(); err == nil {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
+
+func TestLineColor(t *testing.T) {
+	for in, want := range map[string][3]uint8{"#000000": {}, "#1a73e8": {0x1a, 0x73, 0xe8}, "FFfF00": {255, 255, 0}} {
+		if got, err := (Config{QRCodeLineColor: in}).LineColor(); err != nil || got != want {
+			t.Errorf("%q: %v, %v, want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "#fff", "red", "#1234567", "#-12345", "#+12345", "0x1234"} {
+		if got, err := (Config{QRCodeLineColor: in}).LineColor(); err == nil {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
+
+// What Load gives by default is valid for `serve` on its own.
+func TestDefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	r := load(t, nil, "")[0]
+	if r.Err != "" {
+		t.Fatal(r.Err)
+	}
+	if err := r.Config.Validate(RoleServe); err != nil {
+		t.Error(err)
+	}
+}
