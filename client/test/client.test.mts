@@ -271,27 +271,40 @@ describe("the session", () => {
   test("of a login that overtook a renewal stays", async () => {
     const phone = new Phone(server, newUser());
     phone.stored.set("shares.session", forged());
-    const inner = requestTransport(phone);
-    let release = () => {};
-    const client = forWeixin(phone, {
-      baseURL: server.url,
-      transport: {
-        send: async (request) => {
-          const answer = await inner.send(request);
-          if (request.url.endsWith("re_login")) {
-            await new Promise<void>((resolve) => (release = resolve));
-          }
-          return answer;
-        },
-      },
-    });
+    const { transport, release } = holdingFirst("re_login", phone);
+    const client = forWeixin(phone, { baseURL: server.url, transport });
     const renewal = client.onShow();
     await client.getUserInfo(); // refused, logged in, repeated
-    await eventually(() => phone.requests.includes("re_login"));
     release();
     await renewal;
     await client.getUserInfo();
     assert.equal(phone.logins, 1);
+  });
+
+  test("of a login serves those whose refusal comes late", async () => {
+    const phone = new Phone(server, newUser());
+    phone.stored.set("shares.session", forged());
+    const { transport, release } = holdingFirst("get_user_info", phone);
+    const client = forWeixin(phone, { baseURL: server.url, transport });
+    const late = client.getUserInfo();
+    await client.getUserInfo(); // refused, logged in, repeated
+    release();
+    await late;
+    assert.equal(phone.logins, 1);
+  });
+
+  test("that was refused is not replaced by its own renewal", async () => {
+    const phone = new Phone(server, newUser());
+    let offset = 0;
+    const { transport, release } = holdingFirst("get_user_info", phone, { Authorization: "Bearer refused" });
+    const client = forWeixin(phone, { baseURL: server.url, transport, now: () => Date.now() + offset });
+    await client.login();
+    const refused = client.getUserInfo();
+    offset = 60_000;
+    await client.onShow();
+    release();
+    await refused;
+    assert.equal(phone.logins, 2);
   });
 
   for (const offset of [-30 * hours, 30 * hours]) {
@@ -308,6 +321,29 @@ describe("the session", () => {
     });
   }
 });
+
+/**
+ * A transport that keeps the first answer of an endpoint until release, and
+ * may replace headers of its request.
+ */
+function holdingFirst(endpoint: string, phone: Phone, headers: Record<string, string> = {}) {
+  let release = () => {};
+  const released = new Promise<void>((resolve) => (release = resolve));
+  let held = false;
+  const transport: Transport = {
+    send: async (request) => {
+      const inner = requestTransport(phone);
+      if (held || !request.url.endsWith(endpoint)) {
+        return inner.send(request);
+      }
+      held = true;
+      const answer = await inner.send({ ...request, headers: { ...request.headers, ...headers } });
+      await released;
+      return answer;
+    },
+  };
+  return { transport, release };
+}
 
 /** A transport that, as fetch across origins, does not show the answer's Date. */
 function withoutDate(phone: () => Phone): Transport {
