@@ -22,7 +22,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/core/trace"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no other CA roots
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -123,7 +125,22 @@ func (p *parts) openRedis() error {
 	redis.SetLogger(quietRedis{p.log})
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
+	if p.config.OTLPEndpoint != "" {
+		// Statements stay out of spans: keys name users.
+		if err := redisotel.InstrumentTracing(p.redis, redisotel.WithDBStatement(false)); err != nil {
+			return fmt.Errorf("traces: %w", err)
+		}
+	}
 	return nil
+}
+
+// startTraces sends spans to a collector, if one is configured.
+func (p *parts) startTraces(name string) {
+	if p.config.OTLPEndpoint == "" {
+		return
+	}
+	trace.StartAgent(trace.Config{Name: name, Endpoint: p.config.OTLPEndpoint, Sampler: p.config.TraceSample, Batcher: "otlpgrpc"})
+	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
 // devRedisFile tells `shares user` where the Redis inside a running serve is.

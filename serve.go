@@ -42,6 +42,7 @@ func serve(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	p.startTraces("shares")
 	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openSecrets(), p.openWechat()); err != nil {
 		return err
 	}
@@ -59,6 +60,7 @@ func runAPI(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	p.startTraces("shares-api")
 	if err := errors.Join(p.openRedis(), p.openPictures(ctx), p.openSecrets()); err != nil {
 		return err
 	}
@@ -109,6 +111,7 @@ func runRPC(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	p.startTraces("shares-rpc")
 	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx)); err != nil {
 		return err
 	}

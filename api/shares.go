@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/rest"
 	"github.com/zeromicro/go-zero/rest/chain"
+	resthandler "github.com/zeromicro/go-zero/rest/handler"
 
 	"shares/api/internal/answer"
 	"shares/api/internal/edge"
@@ -70,9 +71,13 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 	})
 
 	// go-zero routes; its middlewares are replaced by the edge around it.
-	server, err := rest.NewServer(restConf(), rest.WithChain(chain.New()),
+	around := chain.New()
+	if c.OTLPEndpoint != "" {
+		around = around.Append(resthandler.TraceHandler("shares", ""))
+	}
+	server, err := rest.NewServer(restConf(), rest.WithChain(around),
 		rest.WithNotFoundHandler(http.HandlerFunc(edge.NotFound)),
-		rest.WithNotAllowedHandler(http.HandlerFunc(edge.MethodNotAllowed)))
+		rest.WithNotAllowedHandler(edge.MethodNotAllowed(allowed)))
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
@@ -130,6 +135,14 @@ func paths(server *rest.Server) []string {
 		}
 	}
 	return paths
+}
+
+// allowed tells the methods of a path: pictures are read, endpoints are called.
+func allowed(path string) string {
+	if strings.HasPrefix(path, pictures.Prefix) {
+		return http.MethodGet + ", " + http.MethodHead
+	}
+	return http.MethodPost
 }
 
 // rememberAddress lets picture addresses hold the host that the request came

@@ -91,7 +91,9 @@ type (
 func IDKeyPrefix() string { return cacheWxUserinfoIdPrefix }
 
 // Shape returns a name for the columns of a row, as cached by this version of the program.
-func Shape() string { return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(wxUserinfoRows))), 36) }
+func Shape() string {
+	return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(wxUserinfoRows))), 36)
+}
 
 // WithLocal has FindOne look in l first.
 func WithLocal(l Local) Option {

@@ -54,6 +54,12 @@ type Service struct {
 
 // New returns the service. Its errors are mistakes in the configuration.
 func New(c config.Config, p Parts) (*Service, error) {
+	if c.OTLPEndpoint != "" {
+		if p.Transport == nil {
+			p.Transport = wechat.NewTransport()
+		}
+		p.Transport = traced{p.Transport}
+	}
 	client, err := wechat.New(wechat.Options{
 		AppID:     c.WechatAppID,
 		Secret:    string(c.WechatSecret),

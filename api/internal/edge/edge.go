@@ -27,7 +27,7 @@ import (
 // Options say how an Edge treats requests.
 type Options struct {
 	Timeout     time.Duration // of one request, all of it
-	MaxInFlight int           // requests worked on at once
+	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
 	Origins     *Origins
 	Answers     *answer.Writer
 	Routes      []string // the paths that metrics and the log name; all others are "other"
@@ -41,7 +41,7 @@ type Edge struct {
 	opts     Options
 	next     http.Handler
 	cors     http.Handler
-	inFlight chan struct{}
+	bounds   bounds
 	routes   map[string]*route
 	prefixes []prefix // of routes with parameters
 	other    *route
@@ -78,10 +78,10 @@ func (e *Edge) route(path string) *route {
 func New(opts Options, next http.Handler) *Edge {
 	auto := promauto.With(opts.Metrics)
 	e := &Edge{
-		opts:     opts,
-		next:     next,
-		inFlight: make(chan struct{}, opts.MaxInFlight),
-		routes:   make(map[string]*route),
+		opts:   opts,
+		next:   next,
+		bounds: newBounds(opts.MaxInFlight),
+		routes: make(map[string]*route),
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_http_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
@@ -108,7 +108,7 @@ func New(opts Options, next http.Handler) *Edge {
 	e.other = newRoute("other")
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_http_in_flight", Help: "Requests being worked on.",
-	}, func() float64 { return float64(len(e.inFlight)) })
+	}, func() float64 { return float64(len(e.bounds.work) + len(e.bounds.pictures)) })
 	e.cors = opts.Origins.cors(http.HandlerFunc(e.admitted))
 	return e
 }
@@ -167,16 +167,18 @@ var (
 	oneYear = []string{"max-age=31536000"}
 )
 
-// admitted bounds the work in flight: what comes on top is refused at once,
-// so that memory stays flat and those who are in get their answer in time.
+// admitted lets a request through to the routes within the bounds.
 func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
-	select {
-	case e.inFlight <- struct{}{}:
-	default:
+	if e.route(r.URL.Path) != e.other && !e.bounds.receive(r) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return
 	}
-	defer func() { <-e.inFlight }()
+	places := e.bounds.of(r)
+	if !places.take() {
+		answer.Error(w, r, reason.Error(reason.Overloaded))
+		return
+	}
+	defer places.free()
 	e.next.ServeHTTP(w, r)
 }
 
@@ -230,12 +232,13 @@ func NotFound(w http.ResponseWriter, r *http.Request) {
 	answer.Error(w, r, reason.Error(reason.NotFound))
 }
 
-// MethodNotAllowed answers a method that the path's route does not take.
-func MethodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	if w.Header().Get("Allow") == "" {
-		w.Header().Set("Allow", http.MethodPost)
+// MethodNotAllowed returns what answers a method that the path's route does not
+// take; allowed tells those that it takes, as the Allow header lists them.
+func MethodNotAllowed(allowed func(path string) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed(r.URL.Path))
+		answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
 	}
-	answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
 }
 
 // recorder remembers the status of an answer.

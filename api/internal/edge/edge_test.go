@@ -157,7 +157,7 @@ func TestPanic(t *testing.T) {
 	if rec := w.do(post(oauth)); rec.Code != 500 {
 		t.Errorf("the second: %d", rec.Code)
 	}
-	if n := len(w.inFlight); n != 0 {
+	if n := len(w.bounds.work); n != 0 {
 		t.Errorf("%d still in flight", n)
 	}
 }
@@ -182,7 +182,7 @@ func TestAbort(t *testing.T) {
 		if p := recover(); p != http.ErrAbortHandler {
 			t.Errorf("recovered %v", p)
 		}
-		if n := len(w.inFlight); n != 0 {
+		if n := len(w.bounds.work); n != 0 {
 			t.Errorf("%d still in flight", n)
 		}
 	}()
@@ -283,7 +283,7 @@ func TestAccessLog(t *testing.T) {
 		{"refused", "POST", oauth, refuse(reason.Field(secret, "type")), false,
 			[]map[string]any{line("INFO", "POST", oauth, 400, "reason", "INVALID_FIELD")}},
 		{"no such path", "POST", "/" + secret, NotFound, false, []map[string]any{line("INFO", "POST", "other", 404, "reason", "NOT_FOUND")}},
-		{"no such method", "S3CR3T", oauth, MethodNotAllowed, false,
+		{"no such method", "S3CR3T", oauth, postOnly, false,
 			[]map[string]any{line("INFO", "other", oauth, 405, "reason", "METHOD_NOT_ALLOWED")}},
 		{"our fault", "POST", oauth, refuse(errors.New("bucket: no such host")), false,
 			[]map[string]any{line("ERROR", "POST", oauth, 500, "reason", "INTERNAL", "error", "bucket: no such host")}},
@@ -351,13 +351,13 @@ func TestRefusalsWithoutHandler(t *testing.T) {
 	if rec.Code != 404 || rec.Body.String() != `{"code":1006,"msg":"请求的地址不存在"}` {
 		t.Errorf("404: %d %s", rec.Code, rec.Body)
 	}
-	rec = newWorld(nil, MethodNotAllowed).do(httptest.NewRequest(http.MethodGet, oauth, nil))
+	rec = newWorld(nil, postOnly).do(httptest.NewRequest(http.MethodGet, oauth, nil))
 	if rec.Code != 405 || rec.Body.String() != `{"code":1006,"msg":"不支持的请求方法"}` || rec.Header().Get("Allow") != "POST" {
 		t.Errorf("405: %d %s %v", rec.Code, rec.Body, rec.Header())
 	}
 	rec = newWorld(nil, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD")
-		MethodNotAllowed(w, r)
+		postOnly(w, r)
 	}).do(post("/picture"))
 	if got := rec.Header().Get("Allow"); got != "GET, HEAD" {
 		t.Errorf("Allow %q, want what the route said", got)
@@ -390,3 +390,5 @@ func TestRecorder(t *testing.T) {
 		t.Errorf("what is under it cannot be reached: %v", err)
 	}
 }
+
+var postOnly = MethodNotAllowed(func(string) string { return http.MethodPost })

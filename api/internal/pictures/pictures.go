@@ -3,10 +3,11 @@
 package pictures
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/zeromicro/go-zero/rest/pathvar"
 
@@ -19,7 +20,8 @@ import (
 // picture's name in the bucket.
 const Path = "/shares/images/:folder/:file"
 
-const prefix = "/shares/images/"
+// Prefix is what the paths of all pictures begin with.
+const Prefix = "/shares/images/"
 
 // Store is where the pictures are.
 type Store interface {
@@ -52,7 +54,7 @@ func (a Addresses) URL(ctx context.Context, name string) string {
 	if base == "" {
 		base, _ = ctx.Value(contextKey{}).(string)
 	}
-	return base + prefix + name
+	return base + Prefix + name
 }
 
 // Handler serves pictures. A name stands for one content for ever, so caches
@@ -75,13 +77,6 @@ func Handler(store Store) http.HandlerFunc {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("ETag", picture.ETag)
-		if match := r.Header.Get("If-None-Match"); match != "" && strings.Contains(match, picture.ETag) {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		if r.Method == http.MethodHead {
-			return
-		}
-		_, _ = w.Write(picture.Data)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(picture.Data))
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// newTransport returns the transport of a Client that was given none. See the package comment for why HTTP/1.1.
-func newTransport() *http.Transport {
+// NewTransport returns the transport that a Client makes for itself when it is given none. See the package comment for why HTTP/1.1.
+func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{

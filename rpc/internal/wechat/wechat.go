@@ -93,7 +93,7 @@ func New(o Options) (*Client, error) {
 		o.RedisTimeout = DefaultRedisTimeout
 	}
 	if o.Transport == nil {
-		o.Transport = newTransport()
+		o.Transport = NewTransport()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

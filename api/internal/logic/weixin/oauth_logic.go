@@ -2,6 +2,7 @@ package weixin
 
 import (
 	"context"
+	"strconv"
 
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
@@ -21,10 +22,17 @@ func NewOauthLogic(ctx context.Context, svcCtx *svc.ServiceContext) *OauthLogic 
 	return &OauthLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
+// maxCode bounds a login code, in bytes; WeChat's have 32. A long one would
+// make an address that WeChat's front refuses, and count as its failure.
+const maxCode = 128
+
 // Oauth exchanges the login code for a session.
 func (l *OauthLogic) Oauth(req *types.OauthReq) (*types.OauthResp, error) {
-	if req.Jscode == "" {
+	switch {
+	case req.Jscode == "":
 		return nil, reason.Field("jscode", "required")
+	case len(req.Jscode) > maxCode:
+		return nil, reason.Field("jscode", "too_long", "max", strconv.Itoa(maxCode))
 	}
 	user, err := l.svcCtx.Users.Login(l.ctx, &pb.LoginReq{Code: req.Jscode, Refresh: req.IsUpdateUser})
 	if err != nil {
