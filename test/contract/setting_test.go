@@ -33,6 +33,7 @@ type setting struct {
 	db       *sql.DB // nil where the database is embedded
 
 	edge, users *testprocess.Process // the same one where they are not apart
+	env         map[string]string    // what they were started with
 	client      *http.Client
 
 	mu      sync.Mutex
@@ -71,58 +72,65 @@ func embedded(t *testing.T, env map[string]string) *setting {
 // serve is `shares serve` on MariaDB, Redis and a WeChat elsewhere, behind https.
 func serve(t *testing.T, env map[string]string) *setting {
 	t.Helper()
-	all := storage(t)
-	wechat := all.wechat(t)
+	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	all.migrate(t)
+	return serveOn(t, all, env)
+}
+
+func serveOn(t *testing.T, parts pro, env map[string]string) *setting {
+	t.Helper()
+	all := maps.Clone(parts)
 	all["SHARES_PUBLIC_URL"] = "https://shares.example.test"
 	maps.Copy(all, env)
 	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: all})
 	s := newSetting(t, p, p, all)
-	s.control = wechat
+	s.control = parts["WECHAT_BASE_URL"]
 	return s
 }
 
 // apart is `shares api` and `shares rpc` on MariaDB, Redis and a WeChat elsewhere.
 func apart(t *testing.T, env map[string]string) *setting {
 	t.Helper()
-	all := storage(t)
-	wechat := all.wechat(t)
-	all["SHARES_PUBLIC_URL"] = "http://shares.example.test/behind/a/path"
-	maps.Copy(all, env)
-	users := runUsers(t, all)
-	all["WEIXIN_RPC_TARGET"] = "dns:///" + users.Address()
-	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all})
-	s := newSetting(t, edge, users, all)
-	s.control = wechat
-	return s
+	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	all.migrate(t)
+	return apartOn(t, all, env)
 }
 
-// runUsers runs `shares rpc`, which must be told its port, on one that was free a moment ago.
-func runUsers(t *testing.T, env map[string]string) *testprocess.Process {
+func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 	t.Helper()
+	all := maps.Clone(parts)
+	all["SHARES_PUBLIC_URL"] = "http://shares.example.test/behind/a/path"
+	maps.Copy(all, env)
+	// The one program that must be told its port gets one that was free a moment ago.
 	address, err := testprocess.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	env = maps.Clone(env)
-	env["SHARES_RPC_LISTEN"] = address
-	return testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: env})
+	all["SHARES_RPC_LISTEN"], all["WEIXIN_RPC_TARGET"] = address, "dns:///"+address
+	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: all})
+	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all})
+	s := newSetting(t, edge, users, all)
+	s.control = parts["WECHAT_BASE_URL"]
+	return s
 }
 
 // pro is the settings of an installation on real parts.
 type pro map[string]string
 
-// storage makes an empty database and a Redis.
-func storage(t *testing.T) pro {
+// realParts is an empty database, a Redis, a folder for pictures, and a simulator that runs elsewhere.
+func realParts(t *testing.T, db *testenv.MariaDBServer, redis *testenv.RedisServer) pro {
 	t.Helper()
-	env := pro{
-		"SHARES_MODE":    "pro",
-		"MYSQL_DSN":      testenv.MariaDB(t).Database(t),
-		"REDIS_ADDR":     testenv.Redis(t).Addr(),
-		"SESSION_SECRET": sessionSecret,
-		"QRCODE_BUCKET":  "file://" + t.TempDir(),
+	wechat := testprocess.Run(t, testprocess.Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
+	return pro{
+		"SHARES_MODE":     "pro",
+		"MYSQL_DSN":       db.Database(t),
+		"REDIS_ADDR":      redis.Addr(),
+		"SESSION_SECRET":  sessionSecret,
+		"QRCODE_BUCKET":   "file://" + t.TempDir(),
+		"WECHAT_BASE_URL": wechat.URL(),
+		"WECHAT_APPID":    simulator.DefaultAppID,
+		"WECHAT_SECRET":   simulator.DefaultSecret,
 	}
-	env.migrate(t)
-	return env
 }
 
 func (env pro) migrate(t *testing.T) {
@@ -131,15 +139,6 @@ func (env pro) migrate(t *testing.T) {
 	if err != nil || code != 0 {
 		t.Fatalf("shares migrate: code %d, %v\n%s", code, err, printed)
 	}
-}
-
-// wechat starts a simulator for the service to call, and returns its URL.
-func (env pro) wechat(t *testing.T) string {
-	t.Helper()
-	p := testprocess.Run(t, testprocess.Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
-	env["WECHAT_BASE_URL"] = p.URL()
-	env["WECHAT_APPID"], env["WECHAT_SECRET"] = simulator.DefaultAppID, simulator.DefaultSecret
-	return p.URL()
 }
 
 func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]string) *setting {
@@ -153,6 +152,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 		secret:   env["SESSION_SECRET"],
 		edge:     edge,
 		users:    users,
+		env:      env,
 		client: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -1,0 +1,370 @@
+package contract_test
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shares/internal/testenv"
+	"shares/test/testprocess"
+)
+
+// TestDataSurvives ends the embedded service, politely and not, and starts it again on the same folder.
+func TestDataSurvives(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := func() *setting {
+		p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Dir: dir})
+		s := newSetting(t, p, p, nil)
+		s.control = p.URL()
+		return s
+	}
+	s := start()
+	u := s.newUser(t)
+	want := fresh()
+	for nickName, end := range map[string]func() error{
+		"before SIGTERM": func() error { _, err := s.edge.Term(); return err },
+		"before SIGKILL": func() error { return s.edge.Kill() },
+	} {
+		u.post(t, updateUserInfo, `{"nickName":`+quote(nickName)+`}`).ok(t)
+		want.NickName = nickName
+		address := u.qrcode(t, "pages/a", "survives")
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		s = start()
+		u.s = s
+		u.has(t, want) // the session too, since its secret is in the folder
+		if again := s.login(t, u.name); again.OpenID != u.OpenID {
+			t.Errorf("openid %q, then %q", u.OpenID, again.OpenID)
+		}
+		before := s.calls(t, unlimitedCode)
+		after := u.qrcode(t, "pages/a", "survives")
+		if _, path, _ := strings.Cut(address, "/shares/"); !strings.HasSuffix(after, path) || s.calls(t, unlimitedCode) != before {
+			t.Errorf("the picture was made again: %q, then %q", address, after)
+		}
+	}
+}
+
+// TestTermFinishesWhatRuns sends SIGTERM while a login waits for WeChat.
+func TestTermFinishesWhatRuns(t *testing.T) {
+	t.Parallel()
+	const code2session = "/sns/jscode2session"
+	type victim struct {
+		name string
+		of   func(*setting) *testprocess.Process
+	}
+	edge := victim{"edge", func(s *setting) *testprocess.Process { return s.edge }}
+	users := victim{"users", func(s *setting) *testprocess.Process { return s.users }}
+	for _, i := range installations {
+		victims := []victim{edge}
+		if i.name == "api+rpc" {
+			victims = append(victims, users)
+		}
+		for _, v := range victims {
+			t.Run(i.name+"/"+v.name, func(t *testing.T) {
+				t.Parallel()
+				s := i.install(t, nil)
+				s.newUser(t)
+				code, calls := s.code(t, t.Name()), s.calls(t, code2session)
+				s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":1500}`)
+				type result struct {
+					reply reply
+					err   error
+				}
+				answered := make(chan result, 1)
+				go func() {
+					r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))
+					answered <- result{r, err}
+				}()
+				waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
+
+				p := v.of(s)
+				sent := time.Now()
+				if err := p.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				got := <-answered
+				if got.err != nil {
+					t.Fatalf("the login that ran got no answer: %v", got.err)
+				}
+				var a loginAnswer
+				got.reply.ok(t, &a)
+				s.hide(a.SessionID, a.OpenID)
+				<-p.Done()
+				if code := p.ExitCode(); code != 0 {
+					t.Errorf("exit code %d, want 0", code)
+				}
+				if took := time.Since(sent); took > 15*time.Second {
+					t.Errorf("ended %s after SIGTERM, the configured time is 15 s", took)
+				}
+				if conn, err := net.Dial("tcp", p.Address()); err == nil {
+					t.Errorf("something still listens on the port: %v", conn.Close())
+				}
+			})
+		}
+	}
+}
+
+// TestStorageAway kills Redis, then the database, then brings both back.
+func TestStorageAway(t *testing.T) {
+	t.Parallel()
+	for name, installOn := range map[string]func(*testing.T, pro, map[string]string) *setting{"serve": serveOn, "api+rpc": apartOn} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
+			parts := realParts(t, db, redis)
+			parts.migrate(t)
+			s := installOn(t, parts, nil)
+			u := s.newUser(t)
+
+			if err := redis.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			// Without Redis everything works, if slower.
+			s.login(t, t.Name()+" during")
+			u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
+			want := fresh()
+			want.NickName = "without Redis"
+			u.has(t, want)
+			u.qrcode(t, "pages/a", "without-redis")
+			var renewed reLoginAnswer
+			u.post(t, reLogin, `{}`).ok(t, &renewed)
+			s.hide(renewed.SessionID)
+			if renewed.Relogin {
+				t.Error("relogin true without Redis")
+			}
+
+			if err := db.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			cold := installOn(t, parts, nil) // has no row in its memory
+			stranger := u
+			stranger.s = cold
+			for range 10 {
+				// One that knows the row may answer from it for a while; neither may send the user to log in.
+				var a reLoginAnswer
+				if r := u.post(t, reLogin, `{}`); r.StatusCode == http.StatusOK {
+					r.ok(t, &a)
+					s.hide(a.SessionID)
+					if a.Relogin {
+						t.Fatal("relogin true, although storage cannot tell")
+					}
+				} else {
+					unavailable(t, r)
+				}
+				unavailable(t, stranger.post(t, reLogin, `{}`))
+			}
+			unavailable(t, cold.post(t, reLogin, `{}`, cookie(u.SessionID)))
+			unavailable(t, stranger.post(t, getUserInfo, `{}`))
+			unavailable(t, stranger.post(t, updateUserInfo, `{"nickName":"lost"}`))
+			unavailable(t, stranger.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`))
+			unavailable(t, stranger.post(t, getQrcode, codeBody("pages/a", "away")))
+			unavailable(t, cold.post(t, oauth, loginBody(cold.code(t, t.Name()))))
+			// What needs no storage is told as ever.
+			var none reLoginAnswer
+			cold.post(t, reLogin, `{}`).ok(t, &none)
+			if !none.Relogin {
+				t.Error("relogin false without a session")
+			}
+			cold.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+
+			if err := db.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := redis.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for _, who := range []user{u, stranger} {
+				waitUntil(t, "the service works again by itself", func() bool {
+					return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
+				})
+				who.has(t, want)
+			}
+			testLogs(t, s)
+			testLogs(t, cold)
+		})
+	}
+}
+
+// unavailable fails the test unless the answer is 503 with a time to try again, and leaves the cookie alone.
+func unavailable(t *testing.T, r reply) {
+	t.Helper()
+	r.refused(t, http.StatusServiceUnavailable, -1)
+	r.retryAfter(t)
+	if r.sessionCookie() != nil {
+		t.Error("the answer touches the cookie")
+	}
+}
+
+// TestUsersAway ends the user service under a running edge, and starts it again.
+func TestUsersAway(t *testing.T) {
+	t.Parallel()
+	s := apart(t, nil)
+	u := s.newUser(t)
+	if err := s.users.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		unavailable(t, u.post(t, reLogin, `{}`))
+		unavailable(t, u.post(t, getUserInfo, `{}`))
+		unavailable(t, s.post(t, oauth, loginBody(s.code(t, u.name))))
+	}
+	s.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+	s.users = testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: s.env})
+	waitUntil(t, "the edge finds the user service again", func() bool {
+		return u.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
+	})
+	u.has(t, fresh())
+}
+
+// TestWithoutSchema is an error that nobody foresaw: users get a fixed text, and nothing of what is inside.
+func TestWithoutSchema(t *testing.T) {
+	t.Parallel()
+	parts := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	s := serveOn(t, parts, nil)
+	for language, want := range map[string]string{"zh": "服务内部错误", "en": "internal error"} {
+		r := s.post(t, oauth, loginBody(s.code(t, t.Name())), header("Accept-Language", language))
+		if text := r.refused(t, http.StatusInternalServerError, 2); text != want {
+			t.Errorf("text %q, want %q", text, want)
+		}
+	}
+	parts.migrate(t)
+	s.newUser(t).has(t, fresh())
+}
+
+// TestLoginLimit logs in more often than one address may.
+func TestLoginLimit(t *testing.T) {
+	t.Parallel()
+	for _, envelope := range []string{"false", "true"} {
+		t.Run("envelope "+envelope, func(t *testing.T) {
+			t.Parallel()
+			s := embedded(t, map[string]string{"SHARES_LOGIN_PER_MINUTE": "3", "SHARES_ENVELOPE": envelope})
+			var u user
+			for range 3 {
+				u = s.newUser(t)
+			}
+			calls := s.calls(t, "/sns/jscode2session")
+			// What the client says of its address does not help.
+			for _, options := range [][]option{nil, {header("X-Forwarded-For", "1.2.3.4")}, {header("X-Real-Ip", "1.2.3.4")}} {
+				r := s.post(t, oauth, loginBody(s.code(t, t.Name())), options...)
+				r.refused(t, http.StatusTooManyRequests, 1094)
+				r.retryAfter(t)
+			}
+			if n := s.calls(t, "/sns/jscode2session") - calls; n != 0 {
+				t.Errorf("WeChat was asked %d times", n)
+			}
+			u.has(t, fresh()) // those who are in stay in
+			var a reLoginAnswer
+			u.post(t, reLogin, `{}`).ok(t, &a)
+			s.hide(a.SessionID)
+		})
+	}
+}
+
+// TestAbsoluteLifetime renews a session whose login does not last much longer.
+func TestAbsoluteLifetime(t *testing.T) {
+	t.Parallel()
+	s := embedded(t, map[string]string{"SESSION_LIFETIME": "1m", "SESSION_MAX_AGE": "90s"})
+	before := time.Now().Unix()
+	u := s.newUser(t)
+	after := time.Now().Unix()
+	if u.OverdueTime < before+60 || u.OverdueTime > after+60 {
+		t.Errorf("overdueTime %d, want %d to %d", u.OverdueTime, before+60, after+60)
+	}
+	// A login of 40 seconds ago: its last session ends in 50, not in 60.
+	old := s.parse(t, u.SessionID)
+	old.login -= 40
+	var a reLoginAnswer
+	r := s.post(t, reLogin, `{}`, bearer(s.sign(old)))
+	r.ok(t, &a)
+	s.hide(a.SessionID)
+	if want := old.login + 90; a.OverdueTime != want {
+		t.Errorf("overdueTime %d, want %d, the login's absolute end", a.OverdueTime, want)
+	}
+	s.setsCookie(t, r, a.SessionID, int(a.OverdueTime-time.Now().Unix()))
+	// The renewed session keeps the time of its login, so renewing it gains nothing.
+	if got, want := s.parse(t, a.SessionID), (session{old.keyID, old.user, old.epoch, old.login, a.OverdueTime}); got != want {
+		t.Errorf("session %+v, want %+v", got, want)
+	}
+	old.login -= 51
+	var ended reLoginAnswer
+	r = s.post(t, reLogin, `{}`, bearer(s.sign(old)))
+	r.ok(t, &ended)
+	if diff := cmp.Diff(reLoginAnswer{Relogin: true}, ended, cmp.AllowUnexported(reLoginAnswer{})); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// TestSecretsRotate signs with a new secret while the old one still counts, and then no more.
+func TestSecretsRotate(t *testing.T) {
+	t.Parallel()
+	const next = "the-next-session-secret-0123456789-abcdefgh"
+	dir := t.TempDir()
+	start := func(secrets string) *setting {
+		p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: map[string]string{"SESSION_SECRET": secrets}, Dir: dir})
+		s := newSetting(t, p, p, nil)
+		s.control = p.URL()
+		s.hide(strings.Split(secrets, ",")...)
+		return s
+	}
+	s := start(sessionSecret)
+	u := s.newUser(t)
+	end := func() {
+		t.Helper()
+		if code, err := s.edge.Term(); code != 0 || err != nil {
+			t.Fatal(code, err)
+		}
+		testLogs(t, s)
+	}
+	end()
+	s = start(next + "," + sessionSecret)
+	u.s = s
+	u.has(t, fresh())
+	var a reLoginAnswer
+	u.post(t, reLogin, `{}`).ok(t, &a)
+	end()
+	s = start(next)
+	s.post(t, getUserInfo, `{}`, bearer(u.SessionID)).refused(t, http.StatusUnauthorized, 1018)
+	u.s, u.SessionID = s, a.SessionID
+	s.hide(a.SessionID)
+	u.has(t, fresh())
+	testLogs(t, s)
+}
+
+// TestProRefusesEmbeddedParts names every variable that is missing, all at once.
+func TestProRefusesEmbeddedParts(t *testing.T) {
+	t.Parallel()
+	for command, variables := range map[string][]string{
+		"serve":   {"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET", "SESSION_SECRET", "QRCODE_BUCKET", "SHARES_PUBLIC_URL"},
+		"api":     {"REDIS_ADDR", "SESSION_SECRET", "QRCODE_BUCKET", "SHARES_PUBLIC_URL"},
+		"rpc":     {"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET", "QRCODE_BUCKET"},
+		"migrate": {"MYSQL_DSN"},
+	} {
+		t.Run(command, func(t *testing.T) {
+			printed, code, err := testprocess.Once(t.Context(), testprocess.Options{
+				Args: []string{command}, Env: map[string]string{"SHARES_MODE": "pro"}, Dir: t.TempDir(),
+			})
+			if err != nil || code != 1 {
+				t.Errorf("code %d, %v, want 1", code, err)
+			}
+			for _, variable := range variables {
+				if !strings.Contains(printed, variable) {
+					t.Errorf("%s is not named in %q", variable, printed)
+				}
+			}
+		})
+	}
+	t.Run("a short secret", func(t *testing.T) {
+		env := map[string]string{"SESSION_SECRET": "tooshort"}
+		printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"serve"}, Env: env, Dir: t.TempDir()})
+		if err != nil || code != 1 || !strings.Contains(printed, "SESSION_SECRET") || strings.Contains(printed, "tooshort") {
+			t.Errorf("code %d, %v, %q, want SESSION_SECRET named, its value not", code, err, printed)
+		}
+	})
+}
