@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ type Options struct {
 	Env map[string]string
 	// Dir is the working folder, and so where ./data is made; empty is the caller's.
 	Dir string
+	// Secrets gets all that the program prints; nil is nobody.
+	Secrets *Secrets
 }
 
 // Process is one running or ended program. Its methods are safe for concurrent use.
@@ -99,7 +102,11 @@ func start(o Options) (*Process, error) {
 	}
 	p.cmd.Dir = o.Dir
 	p.cmd.Env = environment(o.Env)
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	var printed io.Writer = p.out
+	if o.Secrets != nil {
+		printed = io.MultiWriter(p.out, o.Secrets.printed("shares "+strings.Join(o.Args, " ")))
+	}
+	p.cmd.Stdout, p.cmd.Stderr = printed, printed
 	p.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error, 1)
 	go func() {

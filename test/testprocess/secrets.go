@@ -1,0 +1,201 @@
+package testprocess
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Secrets holds what a suite's programs printed and the errors that they answered, and what must be in none of it: the app's secret,
+// access tokens, login codes, session keys, sessions, phone numbers, openids. A suite makes one, gives it to its programs
+// (Options.Secrets) and to its HTTP client (Transport), tells it each secret (Hide), and ends its TestMain with Verify. The zero value
+// is ready; its methods are safe for concurrent use.
+type Secrets struct {
+	mu      sync.Mutex
+	kinds   map[string]string // by secret
+	seen    []*transcript
+	answers *transcript
+	short   []string // kinds of what was too short to look for
+}
+
+// transcript is what one source said, in its order.
+type transcript struct {
+	source string
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(b)
+}
+
+// minSecret is the length in bytes of the shortest text that can be told from one that is there by chance.
+const minSecret = 8
+
+// Hide notes values that must not be seen. kind says what they are, such as "session key", and is what a finding shows in their place.
+// Empty values are ignored; one of less than 8 bytes makes Verify fail, since it cannot be looked for.
+func (s *Secrets) Hide(kind string, values ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kinds == nil {
+		s.kinds = map[string]string{}
+	}
+	for _, value := range values {
+		switch {
+		case value == "":
+		case len(value) < minSecret:
+			s.short = append(s.short, kind)
+		default:
+			s.kinds[value] = kind
+			s.kinds[url.QueryEscape(value)] = kind
+		}
+	}
+}
+
+// printed returns where the output of one program goes.
+func (s *Secrets) printed(program string) io.Writer {
+	t := &transcript{source: program}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, t)
+	return t
+}
+
+// Transport returns next with a look at every answer: headers and body of those that are errors, be it by their status or, in the
+// envelope of the first system, by "state":false.
+func (s *Secrets) Transport(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			return nil, err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		if resp.StatusCode >= 400 || bytes.Contains(body, []byte(`"state":false`)) {
+			s.answered(req, resp, body)
+		}
+		return resp, nil
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func (s *Secrets) answered(req *http.Request, resp *http.Response, body []byte) {
+	s.mu.Lock()
+	if s.answers == nil {
+		s.answers = &transcript{source: "an error's answer"}
+		s.seen = append(s.seen, s.answers)
+	}
+	answers := s.answers
+	s.mu.Unlock()
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %d ", req.URL.Path, resp.StatusCode)
+	for name, values := range resp.Header {
+		fmt.Fprintf(&b, "%s: %s; ", name, strings.Join(values, ", "))
+	}
+	b.Write(bytes.ReplaceAll(body, []byte("\n"), []byte(" ")))
+	b.WriteByte('\n')
+	answers.Write(b.Bytes()) //nolint:errcheck // memory
+}
+
+// shapes are secrets that are known by their form, so that those which no suite can get hold of are found, too.
+var shapes = map[string]*regexp.Regexp{
+	"access token":            regexp.MustCompile(`\b[0-9]{1,3}_[0-9A-Za-z_-]{64,}`),
+	"access token in a query": regexp.MustCompile(`access_token=[^\s&"\[]`),
+	"session key in JSON":     regexp.MustCompile(`session_key\\?":`),
+	"secret in a query":       regexp.MustCompile(`[?&]secret=[^\s&"\[]`),
+	"login code in a query":   regexp.MustCompile(`js_code=[^\s&"\[]`),
+}
+
+// Leaks returns one line for each place where a secret is to be seen, without the secret, in order.
+func (s *Secrets) Leaks() []string {
+	s.mu.Lock()
+	seen := slices.Clone(s.seen)
+	// By their beginning, so that all of them are looked for in one pass over the text.
+	begin := map[string][]string{}
+	for value := range s.kinds {
+		begin[value[:minSecret]] = append(begin[value[:minSecret]], value)
+	}
+	kinds := s.kinds
+	s.mu.Unlock()
+
+	var leaks []string
+	for _, t := range seen {
+		t.mu.Lock()
+		text := t.text.String()
+		t.mu.Unlock()
+		for line := range strings.Lines(text) {
+			for kind, where := range find(line, begin, kinds) {
+				leaks = append(leaks, fmt.Sprintf("%s shows a secret (%s): %s", t.source, kind, strings.TrimSpace(where)))
+			}
+		}
+	}
+	slices.Sort(leaks)
+	return leaks
+}
+
+// find returns the line without its secrets, by the kind of each.
+func find(line string, begin map[string][]string, kinds map[string]string) map[string]string {
+	var found map[string]string
+	note := func(kind string) {
+		if found == nil {
+			found = map[string]string{}
+		}
+		found[kind] = ""
+	}
+	clean := line
+	for i := 0; i+minSecret <= len(line); i++ {
+		for _, value := range begin[line[i:i+minSecret]] {
+			if strings.HasPrefix(line[i:], value) {
+				note(kinds[value])
+				clean = strings.ReplaceAll(clean, value, "["+kinds[value]+"]")
+			}
+		}
+	}
+	for kind, shape := range shapes {
+		if shape.MatchString(line) {
+			note(kind)
+			clean = shape.ReplaceAllLiteralString(clean, "["+kind+"]")
+		}
+	}
+	for kind := range found {
+		found[kind] = clean
+	}
+	return found
+}
+
+// Verify ends a TestMain: it takes the exit code of the tests and returns the suite's. It says on stderr what is to be seen that must
+// not be.
+func (s *Secrets) Verify(code int) int {
+	leaks := s.Leaks()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, kind := range s.short {
+		leaks = append(leaks, fmt.Sprintf("cannot look for a secret of less than %d bytes (%s)", minSecret, kind))
+	}
+	if len(leaks) == 0 {
+		return code
+	}
+	const most = 20
+	for _, leak := range leaks[:min(most, len(leaks))] {
+		fmt.Fprintln(os.Stderr, "testprocess:", leak)
+	}
+	fmt.Fprintf(os.Stderr, "testprocess: %d findings in all\n", len(leaks))
+	return max(code, 1)
+}
