@@ -1,0 +1,259 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeromicro/go-zero/rest"
+
+	"shares/api/internal/handler"
+	"shares/api/internal/logic/weixin"
+	"shares/api/internal/svc"
+	"shares/internal/config"
+)
+
+// document is what clients were promised. It was there before this service and is not to be edited.
+const document = "../docs/weixin-api.md"
+
+// logic is the code behind each documented endpoint; its method's types are those that are generated from shares.api.
+var logic = map[string]any{
+	"Oauth":          (*weixin.OauthLogic).Oauth,
+	"ReLogin":        (*weixin.ReLoginLogic).ReLogin,
+	"UpdateUserInfo": (*weixin.UpdateUserInfoLogic).UpdateUserInfo,
+	"UpsetUserInfo":  (*weixin.UpsetUserInfoLogic).UpsetUserInfo,
+	"GetQrcode":      (*weixin.GetQrcodeLogic).GetQrcode,
+	"GetUserInfo":    (*weixin.GetUserInfoLogic).GetUserInfo,
+}
+
+// undocumented are the routes that came after the document.
+var undocumented = map[string]bool{"POST /shares/api/v1/weixin.upload_avatar": true}
+
+// TestDocument compares every path, field and type of the document with the generated routes and types.
+func TestDocument(t *testing.T) {
+	endpoints := readDocument(t)
+
+	documented, generated := map[string]bool{}, map[string]bool{}
+	for _, e := range endpoints {
+		documented[strings.ToUpper(e.method)+" "+e.path] = true
+	}
+	for _, route := range routes(t) {
+		if name := route.Method + " " + route.Path; !undocumented[name] {
+			generated[name] = true
+		}
+	}
+	if diff := cmp.Diff(documented, generated); diff != "" {
+		t.Errorf("routes (-document +code):\n%s", diff)
+	}
+
+	titles := map[string]bool{}
+	for _, e := range endpoints {
+		titles[e.title] = true
+		t.Run(e.title, func(t *testing.T) {
+			method := logic[e.title]
+			if method == nil {
+				t.Fatal("no logic is named for this endpoint")
+			}
+			f := reflect.TypeOf(method)
+			e.request.compare(t, "request", f.In(1).Elem())
+			e.response.compare(t, "response", f.Out(0).Elem())
+			for field := range fields(t, f.In(1).Elem()) {
+				if tag := tagOf(t, f.In(1).Elem(), field); !strings.HasSuffix(tag, ",optional") {
+					t.Errorf("request: `%s` has the tag %q, which refuses clients that do not send it", field, tag)
+				}
+			}
+			for field := range fields(t, f.Out(0).Elem()) {
+				if tag := tagOf(t, f.Out(0).Elem(), field); tag != field {
+					t.Errorf("response: `%s` has the tag %q: it must always be present", field, tag)
+				}
+			}
+		})
+	}
+	for title := range logic {
+		if !titles[title] {
+			t.Errorf("%s is not in the document", title)
+		}
+	}
+}
+
+// routes are the generated ones. Nothing is called, so they need no parts.
+func routes(t *testing.T) []rest.Route {
+	t.Helper()
+	server, err := rest.NewServer(rest.RestConf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler.RegisterHandlers(server, svc.NewServiceContext(config.Config{}, svc.Parts{}))
+	return server.Routes()
+}
+
+// endpoint is one section of the document.
+type endpoint struct {
+	title, method, path string
+	request, response   message
+}
+
+// message is the parameters of a request or the fields of an answer.
+type message struct {
+	name    string            // of the type; empty where the document names none
+	fields  map[string]string // type by name
+	example string            // JSON
+}
+
+func (m message) compare(t *testing.T, what string, code reflect.Type) {
+	t.Helper()
+	if m.name != "" && m.name != code.Name() {
+		t.Errorf("%s: the document has the type %s, the code %s", what, m.name, code.Name())
+	}
+	if diff := cmp.Diff(m.fields, fields(t, code)); diff != "" {
+		t.Errorf("%s (-document +code):\n%s", what, diff)
+	}
+	// The example has every field, with the zero value of its type.
+	var example map[string]any
+	if err := json.Unmarshal([]byte(m.example), &example); err != nil {
+		t.Fatalf("%s: example: %v", what, err)
+	}
+	zero := map[string]any{}
+	for name, typ := range m.fields {
+		switch typ {
+		case "string":
+			zero[name] = ""
+		case "bool":
+			zero[name] = false
+		case "int32", "int64":
+			zero[name] = 0.0
+		default:
+			t.Errorf("%s: `%s` has a type unheard of, %q", what, name, typ)
+		}
+	}
+	if diff := cmp.Diff(zero, example); diff != "" {
+		t.Errorf("%s: the example is not of the fields (-fields +example):\n%s", what, diff)
+	}
+}
+
+// fields returns a struct's types by JSON name. A pointer, which tells what was not sent, counts as what it points to.
+func fields(t *testing.T, code reflect.Type) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for i := range code.NumField() {
+		f := code.Field(i)
+		typ := f.Type
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || all[name] != "" {
+			t.Errorf("%s.%s has no JSON name of its own", code.Name(), f.Name)
+		}
+		all[name] = typ.String()
+	}
+	return all
+}
+
+func tagOf(t *testing.T, code reflect.Type, name string) string {
+	t.Helper()
+	for i := range code.NumField() {
+		if tag := code.Field(i).Tag.Get("json"); tag == name || strings.HasPrefix(tag, name+",") {
+			return tag
+		}
+	}
+	t.Fatalf("%s has no %s", code.Name(), name)
+	return ""
+}
+
+var (
+	section   = regexp.MustCompile(`(?m)^### (\w+)$`)
+	part      = regexp.MustCompile(`(?m)^#### (\S+?)[:：]\s*$`)
+	typeName  = regexp.MustCompile("(?m)^- ` (\\w+) `")
+	tableRow  = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
+	anyRow    = regexp.MustCompile("(?m)^\\|`")
+	listItem  = regexp.MustCompile(`(?m)^- (\S+)$`)
+	codeBlock = regexp.MustCompile("(?s)```\n(.*?)```")
+)
+
+// readDocument parses the document, and fails the test where it is not what it was: a row that is not understood would be a row that
+// is not compared.
+func readDocument(t *testing.T) []endpoint {
+	t.Helper()
+	content, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(content), "\r\n", "\n")
+	var endpoints []endpoint
+	rows := 0
+	starts := section.FindAllStringSubmatchIndex(text, -1)
+	for i, start := range starts {
+		end := len(text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		e, n, err := parseSection(text[start[2]:start[3]], text[start[1]:end])
+		if err != nil {
+			t.Fatalf("%s: %s: %v", document, text[start[2]:start[3]], err)
+		}
+		endpoints = append(endpoints, e)
+		rows += n
+	}
+	if all := len(anyRow.FindAllString(text, -1)); rows != all {
+		t.Fatalf("%s: %d of %d rows are understood", document, rows, all)
+	}
+	if len(endpoints) != 6 {
+		t.Fatalf("%s: %d endpoints, want 6", document, len(endpoints))
+	}
+	return endpoints
+}
+
+func parseSection(title, text string) (e endpoint, rows int, err error) {
+	parts := map[string]string{}
+	starts := part.FindAllStringSubmatchIndex(text, -1)
+	for i, start := range starts {
+		end := len(text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		parts[text[start[2]:start[3]]] = text[start[1]:end]
+	}
+	item := func(name string) string {
+		if m := listItem.FindStringSubmatch(parts[name]); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	address, err := url.Parse(item("请求URL"))
+	if err != nil || address.Path == "" {
+		return e, 0, fmt.Errorf("no address: %w", err)
+	}
+	e = endpoint{
+		title:    title,
+		method:   item("请求方式"),
+		path:     address.Path,
+		request:  parseMessage(parts["请求参数"], parts["请求示例"]),
+		response: parseMessage(parts["返回参数说明"], parts["返回示例"]),
+	}
+	if !strings.EqualFold(e.method, http.MethodPost) {
+		return e, 0, fmt.Errorf("method %q", e.method)
+	}
+	return e, len(e.request.fields) + len(e.response.fields), nil
+}
+
+func parseMessage(table, example string) message {
+	m := message{fields: map[string]string{}}
+	if name := typeName.FindStringSubmatch(table); name != nil {
+		m.name = name[1]
+	}
+	for _, row := range tableRow.FindAllStringSubmatch(table, -1) {
+		m.fields[row[1]] = row[2]
+	}
+	if block := codeBlock.FindStringSubmatch(example); block != nil {
+		m.example = block[1]
+	}
+	return m
+}
