@@ -45,8 +45,8 @@ arch=${GOARCH:-$(go env GOARCH)}
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-# no_k8s: go-zero would link the whole Kubernetes client otherwise.
-CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -tags no_k8s -trimpath \
+# The Makefile says why these tags.
+CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -tags no_k8s,grpcnotrace -trimpath \
   -ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.date=$date" \
   "$@" -o "$context/shares" "$package"
 

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the suite on a cluster of its own, made by ../shared/cluster (or the
+# folder that CLUSTER names) on this machine and removed afterwards.
+#   test/cluster/ci.sh [-keep] [-run REGEXP]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+CLUSTER=$(realpath "${CLUSTER:-../shared/cluster}")
+export KUBE_ROOT=${KUBE_ROOT:-${TMPDIR:-/tmp}/shares-cluster} NODES=2
+
+if [ "${1-}" = kill-node ]; then # a node's processes end with its pid 1
+  exec kill -9 "$(cat "$KUBE_ROOT/init${2#node}.pid")"
+fi
+
+missing=()
+for c in buildah:buildah mariadbd:mariadb-server redis-server:redis-server curl:curl; do
+  command -v "${c%%:*}" >/dev/null || missing+=("${c##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}"
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+trap '"$CLUSTER/down.sh" purge' EXIT
+"$CLUSTER/up.sh"
+# Names must outlive a node, as in any real cluster.
+"$CLUSTER/in.sh" 1 kubectl -n kube-system scale deploy/coredns --replicas=2 >/dev/null
+"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/coredns --timeout=60s >/dev/null
+"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/metrics-server --timeout=60s >/dev/null
+
+KUBECTL="$CLUSTER/in.sh 1 kubectl" LOAD_IMAGE="$CLUSTER/load.sh" KILL_NODE="test/cluster/ci.sh kill-node" \
+  BESIDE="$CLUSTER/in.sh 1" BESIDE_ADDR=10.250.0.1 \
+  go run -tags no_k8s,grpcnotrace ./test/cluster "$@"

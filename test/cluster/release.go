@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"shares/simulator"
+)
+
+// Releases of the service. The second has a migration more than the first.
+const (
+	imageName   = "localhost/shares"
+	loaderImage = "localhost/shares-loader:suite"
+	first       = "suite-1"
+	second      = "suite-2"
+	missing     = "suite-none" // is never built
+)
+
+// slowMigration makes the second release's Job take long enough to see who waits for it.
+const slowMigration = `-- +goose Up
+ALTER TABLE wx_userinfo ADD COLUMN suite_note VARCHAR(16) NOT NULL DEFAULT '';
+-- +goose StatementBegin
+DO SLEEP(8);
+-- +goose StatementEnd
+
+-- +goose Down
+ALTER TABLE wx_userinfo DROP COLUMN suite_note;
+`
+
+// prepare builds and loads the images, starts what is beside the cluster, and
+// chooses the nodes.
+func (s *suite) prepare(ctx context.Context) error {
+	if _, err := os.Stat("deploy/image.sh"); err != nil {
+		return errors.New("run it at the top of the repository")
+	}
+	if err := s.chooseNodes(ctx); err != nil {
+		return err
+	}
+	s.uninstall(ctx)
+	step := func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
+	}
+	step("nodes: %s stays, %s is drained and killed", s.keep, s.victim)
+	step("building and loading the images")
+	overlay, err := s.overlay()
+	if err != nil {
+		return err
+	}
+	for _, image := range [][]string{
+		{"-t", imageName + ":" + first},
+		{"-t", imageName + ":" + second, "--", "-overlay", overlay},
+		{"-t", loaderImage, "-p", "./test/cluster/loader"},
+	} {
+		archive := filepath.Join(s.dir, "image.tar")
+		if _, err := command(ctx, nil, "deploy/image.sh -o "+archive, image...); err != nil {
+			return err
+		}
+		if _, err := command(ctx, nil, s.loadImage, archive); err != nil {
+			return err
+		}
+	}
+	step("starting MariaDB, Redis, S3 and a simulated WeChat on %s", s.address)
+	if err := s.startBeside(ctx); err != nil {
+		return err
+	}
+	return s.startLoader(ctx)
+}
+
+// overlay returns a file for `go build -overlay` that adds a migration to both
+// dialects, whatever the last one's number is.
+func (s *suite) overlay() (string, error) {
+	replace := make(map[string]string)
+	for dialect, content := range map[string]string{
+		"mysql":  slowMigration,
+		"sqlite": "-- +goose Up\nALTER TABLE wx_userinfo ADD COLUMN suite_note TEXT NOT NULL DEFAULT '';\n",
+	} {
+		file, err := s.file(dialect+".sql", content)
+		if err != nil {
+			return "", err
+		}
+		target, err := filepath.Abs("model/migrations/" + dialect + "/99999_suite.sql")
+		if err != nil {
+			return "", err
+		}
+		replace[target] = file
+	}
+	content, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	return s.file("overlay.json", string(content))
+}
+
+// chooseNodes takes two nodes that take pods, the last to be drained and killed.
+func (s *suite) chooseNodes(ctx context.Context) error {
+	out, err := s.kube(ctx, "get", "nodes", "-o", "json")
+	if err != nil {
+		return err
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Spec     struct {
+				Unschedulable bool
+				Taints        []struct{ Effect string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return err
+	}
+	var names []string
+	for _, n := range list.Items {
+		if !n.Spec.Unschedulable && len(n.Spec.Taints) == 0 {
+			names = append(names, n.Metadata.Name)
+		}
+	}
+	if len(names) < 2 {
+		return fmt.Errorf("two nodes that take pods are needed, there are %d", len(names))
+	}
+	s.keep, s.victim = names[0], names[len(names)-1]
+	return nil
+}
+
+func (s *suite) startLoader(ctx context.Context) error {
+	manifest := fmt.Sprintf(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: %[1]s}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: loader, namespace: %[1]s}
+spec:
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: 1
+  nodeSelector: {kubernetes.io/hostname: %[2]s}
+  containers:
+  - name: loader
+    image: %[3]s
+    imagePullPolicy: Never
+    args: [""]
+    env:
+    - {name: SERVICE, value: "%[4]s"}
+    - {name: CODES, value: "http://%[5]s"}
+    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+`, loadNamespace, s.keep, loaderImage, serviceURL, s.at(simulatorPort))
+	if _, err := s.kubeIn(ctx, manifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	_, err := s.kube(ctx, "-n", loadNamespace, "wait", "--for=condition=Ready", "pod/loader", "--timeout=60s")
+	return err
+}
+
+// secrets makes the Secrets that overlays refer to, as examples/secrets.yaml does.
+func (s *suite) secrets(ctx context.Context) error {
+	secrets := map[string]map[string]string{
+		"shares-session": {"SESSION_SECRET": s.secret},
+		"shares-users": {
+			"MYSQL_DSN":     "shares:shares@tcp(mysql." + loadNamespace + ".svc.cluster.local:" + mysqlPort + ")/shares",
+			"WECHAT_APPID":  simulator.DefaultAppID,
+			"WECHAT_SECRET": simulator.DefaultSecret,
+		},
+		"shares-store": {
+			"REDIS_ADDR":            "redis." + loadNamespace + ".svc.cluster.local:" + redisPort,
+			"QRCODE_BUCKET":         "s3://" + bucket + "?region=us-east-1&s3ForcePathStyle=true&endpoint=http://" + s.at(s3Port),
+			"AWS_ACCESS_KEY_ID":     "suite",
+			"AWS_SECRET_ACCESS_KEY": "suite",
+		},
+	}
+	for name, data := range secrets {
+		manifest, err := json.Marshal(map[string]any{
+			"apiVersion": "v1", "kind": "Secret", "stringData": data,
+			"metadata": map[string]any{"name": name, "namespace": namespace},
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := s.kubeIn(ctx, string(manifest), "apply", "-f", "-"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// database gives MariaDB and Redis names in the cluster: Services without
+// selectors.
+func (s *suite) database(ctx context.Context) error {
+	var manifest strings.Builder
+	for name, port := range map[string]string{"mysql": mysqlPort, "redis": redisPort} {
+		fmt.Fprintf(&manifest, `---
+apiVersion: v1
+kind: Service
+metadata: {name: %[1]s, namespace: %[2]s}
+spec: {ports: [{name: tcp, port: %[3]s}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[1]s-1, namespace: %[2]s, labels: {kubernetes.io/service-name: %[1]s}}
+addressType: IPv4
+ports: [{name: tcp, port: %[3]s, protocol: TCP}]
+endpoints: [{addresses: ["%[4]s"]}]
+`, name, loadNamespace, port, s.address)
+	}
+	_, err := s.kubeIn(ctx, manifest.String(), "apply", "-f", "-")
+	return err
+}
+
+var (
+	newName = regexp.MustCompile(`(?m)^  newName: .*$`)
+	newTag  = regexp.MustCompile(`(?m)^  newTag: .*$`)
+)
+
+// release writes deploy/ with one overlay's image edited, as an operator would,
+// and an overlay over it with what only this suite needs. It returns the latter's folder.
+func (s *suite) release(overlay, tag string, patches ...patch) (string, error) {
+	s.releases++
+	root := filepath.Join(s.dir, fmt.Sprintf("release-%d", s.releases))
+	if err := os.CopyFS(root, os.DirFS("deploy")); err != nil {
+		return "", err
+	}
+	file := filepath.Join(root, "overlays", overlay, "kustomization.yaml")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	content = newName.ReplaceAll(content, []byte("  newName: "+imageName))
+	content = newTag.ReplaceAll(content, []byte("  newTag: "+tag))
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		return "", err
+	}
+	list, err := json.Marshal(append([]patch{}, patches...)) // YAML takes JSON
+	if err != nil {
+		return "", err
+	}
+	_, err = s.file(fmt.Sprintf("release-%d/overlays/suite/kustomization.yaml", s.releases), fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+- ../%s
+- policy.yaml
+configMapGenerator:
+- name: shares-settings
+  namespace: shares
+  behavior: merge
+  literals:
+  - WECHAT_BASE_URL=http://%s
+patches: %s
+`, overlay, s.at(simulatorPort), list))
+	if err != nil {
+		return "", err
+	}
+	// Where policies are enforced, these ways are needed: the loader and the API
+	// server's proxy in, the servers beside the cluster out.
+	_, err = s.file(fmt.Sprintf("release-%d/overlays/suite/policy.yaml", s.releases), fmt.Sprintf(`apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: suite, namespace: %s}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  ingress: [{ports: [{port: 8080}, {port: 8081}]}]
+  egress: [{to: [{ipBlock: {cidr: %s/32}}]}]
+`, namespace, s.address))
+	return filepath.Join(root, "overlays", "suite"), err
+}
+
+// patch is one of kustomize's.
+type patch struct {
+	Target map[string]string `json:"target"`
+	Patch  string            `json:"patch"`
+}
+
+// deploy applies a release and waits until it is rolled out.
+func (s *suite) deploy(ctx context.Context, tag string, patches ...patch) error {
+	dir, err := s.release("external", tag, patches...)
+	if err != nil {
+		return err
+	}
+	if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
+		return err
+	}
+	return s.rolledOut(ctx, "api", "rpc")
+}
+
+func (s *suite) rolledOut(ctx context.Context, components ...string) error {
+	for _, c := range components {
+		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-"+c, "--timeout=240s"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *suite) uninstall(ctx context.Context) {
+	for _, args := range [][]string{
+		{"delete", "namespace", namespace, loadNamespace, devNamespace, "--ignore-not-found", "--timeout=180s"},
+		{"delete", "priorityclass", "shares", "--ignore-not-found"},
+		{"uncordon", s.victim},
+	} {
+		if _, err := s.kube(ctx, args...); err != nil {
+			fmt.Fprintln(os.Stderr, "uninstall:", err)
+		}
+	}
+}

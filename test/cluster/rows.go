@@ -1,0 +1,561 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// rows are in an order in which each leaves the cluster fit for the next; the
+// loss of a node is the last.
+func (s *suite) rows() []row {
+	return []row{
+		{name: "the API server and Pod Security take every manifest", run: s.manifests},
+		{name: "dev overlay, from nothing to a login", run: s.installDev},
+		{name: "external overlay, from an empty namespace to a login", always: true, run: s.install},
+		{name: "nothing (the load alone)", run: s.quiet},
+		{name: "control: rolling update without drain", run: s.control},
+		{name: "rolling update of api", run: s.rollAPI},
+		{name: "rolling update of rpc", run: s.rollRPC},
+		{name: "release with a migration", run: s.upgrade},
+		{name: "rollback", run: s.rollback},
+		{name: "release whose image is missing", run: s.missingImage},
+		{name: "session secret rotated", run: s.rotate},
+		{name: "pods evicted, one after the other", run: s.evict},
+		{name: "the disruption budget refuses a second eviction", run: s.budget},
+		{name: "pod of api deleted by force", run: s.force("api")},
+		{name: "pod of rpc deleted by force", run: s.force("rpc")},
+		{name: "Redis killed and back after 5 s", run: s.restartRedis},
+		{name: "MySQL killed and back after 5 s", run: s.restartMySQL},
+		{name: "autoscaler up and down", run: s.scale},
+		{name: "node drained", run: s.drain},
+		{name: "node killed", run: s.loseNode},
+	}
+}
+
+// installDev tries what the README says first.
+func (s *suite) installDev(ctx context.Context, res *result) error {
+	dir, err := s.release("dev", first)
+	if err != nil {
+		return err
+	}
+	// The overlay alone, in a namespace of its own and open to the loader.
+	dir = strings.Replace(dir, "/overlays/suite", "/overlays/dev", 1)
+	file := filepath.Join(dir, "kustomization.yaml")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	content = []byte(strings.Replace(string(content), "namespace: "+namespace, "namespace: "+devNamespace, 1))
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		return err
+	}
+	allow := `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: suite, namespace: ` + devNamespace + `}
+spec: {podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: 8080}]}]}
+`
+	start := time.Now()
+	if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
+		return err
+	}
+	if _, err := s.kubeIn(ctx, allow, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	service := "http://shares." + devNamespace
+	if err := s.firstLogin(ctx, service, service); err != nil {
+		return err
+	}
+	res.note = fmt.Sprintf("%.0f s", time.Since(start).Seconds())
+	_, err = s.kube(ctx, "delete", "namespace", devNamespace, "--wait=false")
+	return err
+}
+
+func (s *suite) firstLogin(ctx context.Context, service, codes string) error {
+	return until(ctx, time.Minute, "a login", func() (bool, error) {
+		err := s.login(ctx, service, codes)
+		return err == nil, err
+	})
+}
+
+func (s *suite) install(ctx context.Context, res *result) error {
+	s.secret = "the-first-secret-of-the-cluster-suite-0001"
+	if _, err := s.kube(ctx, "apply", "-f", "deploy/base/namespace.yaml"); err != nil {
+		return err
+	}
+	if err := errors.Join(s.secrets(ctx), s.database(ctx)); err != nil {
+		return err
+	}
+	dir, err := s.release("external", first)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
+		return err
+	}
+	if err := s.firstLogin(ctx, serviceURL, "http://"+s.at(simulatorPort)); err != nil {
+		return err
+	}
+	res.note = fmt.Sprintf("%.0f s", time.Since(start).Seconds())
+	if err := s.settled(ctx); err != nil { // the autoscalers have set their minimum
+		return err
+	}
+	return s.startLoad(ctx, steadyUsers, steadyPace)
+}
+
+func (s *suite) quiet(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error { return wait(ctx, 15*time.Second) })
+}
+
+// control takes away what winds pods down gently, and must see failures.
+func (s *suite) control(ctx context.Context, res *result) error {
+	abrupt := func(component string) patch {
+		return patch{
+			Target: map[string]string{"kind": "Deployment", "name": "shares-" + component},
+			Patch: `[{"op":"remove","path":"/spec/template/spec/containers/0/lifecycle"},
+{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"SHARES_DRAIN","value":"0s"}},
+{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"SHARES_SHUTDOWN","value":"1ms"}}]`,
+		}
+	}
+	patches := []patch{abrupt("api"), abrupt("rpc")}
+	if err := s.deploy(ctx, first, patches...); err != nil { // the last gentle one
+		return err
+	}
+	err := s.underLoad(ctx, res, expect{failing: true, stale: true}, func() error {
+		for range 3 {
+			if err := s.restart(ctx, "api"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return errors.Join(err, s.deploy(ctx, first), s.settled(ctx))
+}
+
+func (s *suite) restart(ctx context.Context, component string) error {
+	if _, err := s.kube(ctx, "-n", namespace, "rollout", "restart", "deploy/shares-"+component); err != nil {
+		return err
+	}
+	return s.rolledOut(ctx, component)
+}
+
+func (s *suite) rollAPI(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		return errors.Join(s.restart(ctx, "api"), s.settled(ctx))
+	})
+}
+
+// rollRPC also looks how soon new pods are called, and that old ones are not
+// any more by the time their listener closes.
+func (s *suite) rollRPC(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		if err := s.restart(ctx, "rpc"); err != nil {
+			return err
+		}
+		fresh, err := s.running(ctx, "rpc")
+		if err != nil {
+			return err
+		}
+		var slowest time.Duration
+		for _, p := range fresh {
+			since := p.readySince() // in whole seconds
+			if err := until(ctx, 30*time.Second, "calls to "+p.Metadata.Name, func() (bool, error) {
+				calls, err := s.calls(ctx, p)
+				return calls > 0, err
+			}); err != nil {
+				return err
+			}
+			slowest = max(slowest, time.Since(since))
+		}
+		res.note = fmt.Sprintf("new pods called within %.0f s", slowest.Seconds())
+		if err := s.quietEnd(ctx); err != nil {
+			return err
+		}
+		return s.settled(ctx)
+	})
+}
+
+// quietEnd sees that pods which terminate are not called for the last seconds
+// before SIGTERM.
+func (s *suite) quietEnd(ctx context.Context) error {
+	pods, err := s.pods(ctx, "rpc")
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		if p.Metadata.DeletionTimestamp == nil {
+			continue
+		}
+		// deletionTimestamp is when the grace period (75 s) ends; SIGTERM comes 45 s after its begin.
+		term := p.Metadata.DeletionTimestamp.Add(-30 * time.Second)
+		if err := wait(ctx, time.Until(term)-8*time.Second); err != nil {
+			return err
+		}
+		before, err := s.calls(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := wait(ctx, 4*time.Second); err != nil {
+			return err
+		}
+		after, err := s.calls(ctx, p)
+		if err != nil {
+			return err
+		}
+		if before != after {
+			return fmt.Errorf("%s is still called %s before it closes: %v calls in 4 s", p.Metadata.Name, time.Until(term).Round(time.Second), after-before)
+		}
+		return nil // they were all deleted at once
+	}
+	return errors.New("no pod of rpc terminates: its wind-down is too short to see")
+}
+
+// calls is how many rows a pod of rpc was asked for.
+func (s *suite) calls(ctx context.Context, p pod) (float64, error) {
+	out, err := s.kube(ctx, "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+p.Metadata.Name+":8081/proxy/metrics")
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "shares_cache_reads_total{") {
+			var n float64
+			if _, err := fmt.Sscan(line[strings.LastIndex(line, " "):], &n); err != nil {
+				return 0, err
+			}
+			total += n
+		}
+	}
+	return total, nil
+}
+
+// upgrade applies everything of the next release at once: its pods must wait
+// for its migration, which takes its time.
+func (s *suite) upgrade(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		if err := s.deploy(ctx, second); err != nil {
+			return err
+		}
+		out, err := s.kube(ctx, "-n", namespace, "get", "job", "shares-migrate-"+second, "-o", "jsonpath={.status.completionTime}")
+		if err != nil {
+			return err
+		}
+		migrated, err := time.Parse(time.RFC3339, out)
+		if err != nil {
+			return fmt.Errorf("the migration is not complete: %w", err)
+		}
+		pods, err := s.running(ctx, "rpc")
+		if err != nil {
+			return err
+		}
+		for _, p := range pods {
+			// The Job is said to be complete a moment after its process ended.
+			if early := migrated.Sub(p.readySince()); early > 4*time.Second {
+				return fmt.Errorf("%s was ready %s before the migration was complete", p.Metadata.Name, early)
+			}
+			if image := p.Spec.Containers[0].Image; image != imageName+":"+second {
+				return fmt.Errorf("%s runs %s", p.Metadata.Name, image)
+			}
+		}
+		return s.settled(ctx)
+	})
+}
+
+func (s *suite) rollback(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		return errors.Join(s.deploy(ctx, first), s.settled(ctx))
+	})
+}
+
+func (s *suite) missingImage(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		dir, err := s.release("external", missing)
+		if err != nil {
+			return err
+		}
+		if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
+			return err
+		}
+		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-api", "--timeout=20s"); err == nil {
+			return errors.New("a release without an image was rolled out")
+		}
+		if _, err := s.kube(ctx, "-n", namespace, "delete", "job", "shares-migrate-"+missing); err != nil {
+			return err
+		}
+		return errors.Join(s.deploy(ctx, first), s.settled(ctx))
+	})
+}
+
+// rotate does as docs/operations.md says: known, used, retired.
+func (s *suite) rotate(ctx context.Context, res *result) error {
+	const next = "the-second-secret-of-the-cluster-suite-002"
+	old := s.secret
+	return s.underLoad(ctx, res, expect{}, func() error {
+		for _, secrets := range []string{old + "," + next, next + "," + old, next} {
+			s.secret = secrets
+			if err := s.secrets(ctx); err != nil {
+				return err
+			}
+			if err := s.restart(ctx, "api"); err != nil {
+				return err
+			}
+			if err := s.settled(ctx); err != nil {
+				return err
+			}
+			// In real life a session's lifetime: every user renews meanwhile.
+			if err := wait(ctx, 25*steadyPace); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// eviction asks for a pod's eviction, as a drain does.
+func (s *suite) eviction(ctx context.Context, p pod) error {
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction",
+		"metadata": map[string]any{"name": p.Metadata.Name, "namespace": namespace},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.kubeIn(ctx, string(body), "create", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+p.Metadata.Name+"/eviction", "-f", "-")
+	return err
+}
+
+func (s *suite) evict(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		for _, component := range []string{"api", "rpc"} {
+			pods, err := s.running(ctx, component)
+			if err != nil {
+				return err
+			}
+			for _, p := range pods {
+				// As a drain does: again and again, until the budget allows it.
+				if err := until(ctx, time.Minute, "the eviction of "+p.Metadata.Name, func() (bool, error) {
+					err := s.eviction(ctx, p)
+					return err == nil, err
+				}); err != nil {
+					return err
+				}
+			}
+		}
+		return s.settled(ctx)
+	})
+}
+
+func (s *suite) budget(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error {
+		for _, component := range []string{"api", "rpc"} {
+			pods, err := s.running(ctx, component)
+			if err != nil {
+				return err
+			}
+			if err := s.eviction(ctx, pods[0]); err != nil {
+				return err
+			}
+			if err := s.eviction(ctx, pods[1]); err == nil || !strings.Contains(err.Error(), "disruption budget") {
+				return fmt.Errorf("a second eviction of %s was not refused by the budget: %w", component, err)
+			}
+		}
+		return s.settled(ctx)
+	})
+}
+
+// force deletes a pod with all that is in flight in it: one request of each user at most.
+func (s *suite) force(component string) func(context.Context, *result) error {
+	return func(ctx context.Context, res *result) error {
+		return s.underLoad(ctx, res, expect{failures: s.atOnce}, func() error {
+			pods, err := s.running(ctx, component)
+			if err != nil {
+				return err
+			}
+			if _, err := s.kube(ctx, "-n", namespace, "delete", "pod", pods[0].Metadata.Name, "--grace-period=0", "--force"); err != nil {
+				return err
+			}
+			return s.settled(ctx)
+		})
+	}
+}
+
+func (s *suite) restartRedis(ctx context.Context, res *result) error {
+	return s.underLoad(ctx, res, expect{}, func() error { return s.outage(ctx, s.redis) })
+}
+
+// restartMySQL: what cannot be done is refused with 503, and nothing else.
+func (s *suite) restartMySQL(ctx context.Context, res *result) error {
+	err := s.underLoad(ctx, res, expect{failures: -1, kinds: map[string]bool{"503": true}}, func() error {
+		return s.outage(ctx, s.mysql)
+	})
+	if err != nil {
+		return err
+	}
+	// Half of the load only reads: not everything may have failed.
+	stats, err := s.stats(ctx)
+	if err != nil {
+		return err
+	}
+	if down := stats.Last.Sub(stats.First); down > 15*time.Second {
+		return fmt.Errorf("requests failed for %s", down)
+	}
+	res.note = fmt.Sprintf("503 for %.1f s", stats.Last.Sub(stats.First).Seconds())
+	return s.allReady(ctx)
+}
+
+// allReady sees that no pod was restarted for a fault that was not its own.
+func (s *suite) allReady(ctx context.Context) error {
+	out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
+	if err != nil {
+		return err
+	}
+	if strings.Trim(out, "0 ") != "" {
+		return fmt.Errorf("containers were restarted: %s", out)
+	}
+	return nil
+}
+
+func (s *suite) outage(ctx context.Context, v *server) error {
+	if err := wait(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	if err := v.kill(); err != nil {
+		return err
+	}
+	if err := wait(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	if err := v.start(ctx); err != nil {
+		return err
+	}
+	return wait(ctx, 5*time.Second)
+}
+
+// scale raises the load until api's autoscaler adds pods, and lowers it until
+// they are gone. The scaler waits 10 s, not 5 minutes, before it takes one away.
+func (s *suite) scale(ctx context.Context, res *result) error {
+	quick := patch{
+		Target: map[string]string{"kind": "HorizontalPodAutoscaler"},
+		Patch: `[{"op":"replace","path":"/spec/behavior/scaleDown","value":{"stabilizationWindowSeconds":10,"policies":[{"type":"Pods","value":2,"periodSeconds":10}]}},
+{"op":"replace","path":"/spec/maxReplicas","value":3}]`,
+	}
+	low := patch{ // so that a load that this machine can make is a high one
+		Target: map[string]string{"kind": "Deployment", "name": "shares-api"},
+		Patch:  `[{"op":"replace","path":"/spec/template/spec/containers/0/resources/requests/cpu","value":"50m"}]`,
+	}
+	if err := errors.Join(s.deploy(ctx, first, quick, low), s.settled(ctx)); err != nil {
+		return err
+	}
+	if err := s.startLoad(ctx, 4*steadyUsers, steadyPace/2); err != nil {
+		return err
+	}
+	err := s.underLoad(ctx, res, expect{}, func() error {
+		count := func() (int, error) {
+			pods, err := s.running(ctx, "api")
+			return len(pods), err
+		}
+		most := 0
+		if err := until(ctx, 2*time.Minute, "a third pod of api", func() (bool, error) {
+			n, err := count()
+			most = max(most, n)
+			return n >= 3, err
+		}); err != nil {
+			return err
+		}
+		if err := wait(ctx, 10*time.Second); err != nil {
+			return err
+		}
+		if err := s.failedSoFar(ctx); err != nil {
+			return err
+		}
+		if err := s.startLoad(ctx, steadyUsers, steadyPace); err != nil {
+			return err
+		}
+		res.note = fmt.Sprintf("2 to %d pods and back", most)
+		if err := until(ctx, 3*time.Minute, "two pods of api", func() (bool, error) {
+			n, err := count()
+			return n == 2, err
+		}); err != nil {
+			return err
+		}
+		return s.settled(ctx)
+	})
+	return errors.Join(err, s.deploy(ctx, first), s.settled(ctx))
+}
+
+// failedSoFar is for a load that is about to be replaced.
+func (s *suite) failedSoFar(ctx context.Context) error {
+	if err := s.tell(ctx, "/verify", nil); err != nil {
+		return err
+	}
+	stats, err := s.stats(ctx)
+	if err != nil {
+		return err
+	}
+	return expect{}.check(stats)
+}
+
+func (s *suite) drain(ctx context.Context, res *result) error {
+	err := s.underLoad(ctx, res, expect{}, func() error {
+		if _, err := s.kube(ctx, "drain", s.victim, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"); err != nil {
+			return err
+		}
+		return s.settled(ctx)
+	})
+	_, uncordonErr := s.kube(ctx, "uncordon", s.victim)
+	if err = errors.Join(err, uncordonErr); err != nil {
+		return err
+	}
+	// Pods do not move back by themselves.
+	return errors.Join(s.restart(ctx, "api"), s.restart(ctx, "rpc"), s.settled(ctx))
+}
+
+// nodeLoss is the longest that requests may fail after a node is gone: the
+// node controller waits 50 s before it takes a silent node's pods out of
+// Services.
+const nodeLoss = 75 * time.Second
+
+func (s *suite) loseNode(ctx context.Context, res *result) error {
+	var killed time.Time
+	err := s.underLoad(ctx, res, expect{failures: -1}, func() error {
+		if _, err := command(ctx, nil, s.killNode, s.victim); err != nil {
+			return err
+		}
+		killed = time.Now()
+		if err := wait(ctx, nodeLoss); err != nil {
+			return err
+		}
+		for _, component := range []string{"api", "rpc"} {
+			if err := until(ctx, time.Minute, component+" on "+s.keep, func() (bool, error) {
+				pods, err := s.running(ctx, component)
+				for _, p := range pods {
+					if p.Spec.NodeName != s.keep {
+						return false, err
+					}
+				}
+				return len(pods) > 0, err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if res.load.Failed > 0 {
+		gone := res.load.Last.Sub(killed)
+		res.note = fmt.Sprintf("requests failed until %.0f s after", gone.Seconds())
+		if gone > nodeLoss {
+			return fmt.Errorf("requests failed until %s after the node was gone", gone)
+		}
+	}
+	return nil
+}
