@@ -23,12 +23,17 @@ run: build ## run the service; whatever is not configured is embedded
 build: ## build the one static binary, .bin/shares
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
 
-test: lint check-gen test-go ## everything CI runs
+test: lint check-gen test-go test-client ## everything CI runs
 	@echo "make test: all passed"
 
 test-go:
 	tools/install.sh cc mariadbd redis-server
 	go test -race -shuffle=on -count=1 ./...
+	cd tools && go vet ./... && go test ./...
+
+test-client: build ## the TypeScript client against a running service
+	tools/install.sh node
+	cd client && npm ci --no-audit --no-fund --silent && SHARES_BIN=$(CURDIR)/.bin/shares npm test --silent
 
 gen: .bin/.built ## generate code from shares.api, rpc/weixin.proto and model/migrations
 	tools/install.sh protoc mariadbd

@@ -34,6 +34,9 @@ echo "gen: docs      from shares.api"
 quietly goctl api swagger --api shares.api --dir docs --filename openapi
 quietly go run ./api/internal/openapi docs/openapi.json
 
+echo "gen: client    from shares.api"
+quietly sh -c 'cd tools && go run ./clientgen ../shares.api ../client/src/generated.ts'
+
 gofmt -w api rpc model/*.go
 
 todo=$(grep -rl 'todo: add your logic here' api rpc --include='*.go' || true)

@@ -66,7 +66,7 @@ func (o *Origins) cors(next http.Handler) http.Handler {
 		AllowOriginFunc: o.Admits,
 		AllowedMethods:  []string{http.MethodPost, http.MethodGet},
 		AllowedHeaders:  []string{"Authorization", "Content-Type", "Accept-Language", requestid.Header},
-		ExposedHeaders:  []string{requestid.Header, "Retry-After"},
+		ExposedHeaders:  []string{requestid.Header, "Retry-After", "Date"},
 		MaxAge:          600,
 	}).Handler(next)
 }
