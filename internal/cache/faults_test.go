@@ -329,8 +329,8 @@ func TestReadOnlyRedisIsNotUsed(t *testing.T) {
 	type change func(*redis.Client) error
 	for name, test := range map[string]struct{ refuse, mend change }{
 		"a replica": {
-			func(c *redis.Client) error { return c.SlaveOf(context.Background(), "127.0.0.1", "1").Err() },
-			func(c *redis.Client) error { return c.SlaveOf(context.Background(), "NO", "ONE").Err() },
+			func(c *redis.Client) error { return c.ReplicaOf(context.Background(), "127.0.0.1", "1").Err() },
+			func(c *redis.Client) error { return c.ReplicaOf(context.Background(), "NO", "ONE").Err() },
 		},
 		"writes refused": {
 			func(c *redis.Client) error {
