@@ -3,6 +3,7 @@ package contract_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -88,6 +89,9 @@ func (r reply) data() (json.RawMessage, error) {
 	if got := r.Header.Get("Content-Type"); got != "application/json; charset=utf-8" {
 		return nil, fmt.Errorf("Content-Type %q", got)
 	}
+	if got := r.Header.Get("Cache-Control"); got != "no-store" { // it may hold a session
+		return nil, fmt.Errorf("Cache-Control %q", got)
+	}
 	if !r.envelope {
 		return r.raw, nil
 	}
@@ -127,7 +131,10 @@ func (r reply) refusal() (code int, text string, err error) {
 		return 0, "", fmt.Errorf("Content-Type %q of %s", got, r.raw)
 	}
 	if r.Header.Get("X-Request-Id") == "" {
-		return 0, "", fmt.Errorf("no X-Request-Id")
+		return 0, "", errors.New("no X-Request-Id")
+	}
+	if got := r.Header.Get("Cache-Control"); got != "no-store" {
+		return 0, "", fmt.Errorf("Cache-Control %q", got)
 	}
 	if r.envelope {
 		var v struct {
@@ -210,7 +217,7 @@ func strictly(data []byte, v any) error {
 	return nil
 }
 
-// The answers. Every documented field is always present: none is optional, which names compares.
+// The answers, as the document has them. That every field is always present is in testdata.
 type (
 	loginAnswer struct {
 		SessionID   string `json:"sessionId"`
@@ -247,7 +254,7 @@ type user struct {
 	loginAnswer
 }
 
-// control calls one of the simulator's control paths.
+// simulator calls one of the simulator's control paths.
 func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.control+"/simulator/"+path, strings.NewReader(body))

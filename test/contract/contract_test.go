@@ -46,6 +46,8 @@ var parts = []struct {
 	{"bodies", testBodies},
 	{"origins", testOrigins},
 	{"user limit", testUserLimit},
+	{"existing clients", testExistingClients},
+	{"no user's mistake is an error", testNoErrors}, // before anything really fails
 	{"WeChat fails", testWechatFails},
 	{"secrets stay out of the log", testLogs}, // the last
 }
@@ -56,6 +58,15 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not after 30 s: %s", what)
+		}
+	}
+}
+
+// testNoErrors looks for lines that would wake an operator.
+func testNoErrors(t *testing.T, s *setting) {
+	for line := range strings.Lines(s.edge.Output() + s.users.Output()) {
+		if strings.Contains(line, "level=ERROR") || strings.Contains(line, `"level":"ERROR"`) {
+			t.Errorf("logged as an error:\n%s", line)
 		}
 	}
 }

@@ -301,6 +301,51 @@ func TestAbsoluteLifetime(t *testing.T) {
 	}
 }
 
+// TestSettings looks at settings that change what the endpoints do.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	s := embedded(t, map[string]string{"SHARES_NEW_USER_CAPACITY": "7", "SHARES_PHONE": "verified", "SHARES_MAX_IN_FLIGHT": "1"})
+	u := s.newUser(t)
+	want := fresh()
+	want.Capacity = 7
+	u.has(t, want)
+
+	// A number counts only by WeChat's proof; to clear it needs none.
+	s.hide("13800138000")
+	u.post(t, upsetUserInfo, `{"key":"phone","value":"13800138000"}`).refused(t, http.StatusBadRequest, 1001, "phoneCode")
+	u.has(t, want)
+	var proof struct{ Code string }
+	s.simulator(t, http.MethodPost, "phone_code", `{"phone":"13800138000"}`, &proof)
+	s.hide(proof.Code)
+	u.post(t, upsetUserInfo, `{"key":"phoneCode","value":`+quote(proof.Code)+`}`).ok(t)
+	if got := u.profile(t).Phone; !strings.HasSuffix(got, "13800138000") {
+		t.Errorf("phone %q", got)
+	}
+	u.post(t, upsetUserInfo, `{"key":"phone","value":""}`).ok(t)
+	u.has(t, want)
+
+	// The one place is taken by a login that waits for WeChat: what comes on top is refused at once.
+	const code2session = "/sns/jscode2session"
+	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
+	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":1500}`)
+	answered := make(chan error, 1)
+	go func() {
+		r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))
+		if err == nil {
+			_, err = r.data()
+		}
+		answered <- err
+	}()
+	waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
+	unavailable(t, u.post(t, getUserInfo, `{}`))
+	unavailable(t, u.post(t, reLogin, `{}`))
+	if err := <-answered; err != nil {
+		t.Errorf("the login that was in: %v", err)
+	}
+	u.has(t, want)
+	testLogs(t, s)
+}
+
 // TestSecretsRotate signs with a new secret while the old one still counts, and then no more.
 func TestSecretsRotate(t *testing.T) {
 	t.Parallel()

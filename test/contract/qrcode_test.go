@@ -21,7 +21,7 @@ func codeBody(page, scene string) string {
 	return `{"page":` + quote(page) + `,"scene":` + quote(scene) + `}`
 }
 
-// code returns the address of a QR code.
+// qrcode returns the address of a QR code.
 func (u user) qrcode(t testing.TB, page, scene string) string {
 	t.Helper()
 	var a qrcodeAnswer

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -63,9 +65,6 @@ func testLogin(t *testing.T, s *setting) {
 	})
 
 	t.Run("isUpdateUser takes over the unionid", func(t *testing.T) {
-		if s.db == nil {
-			t.Log("the embedded database is the program's own: nothing to look at")
-		}
 		u := s.newUser(t)
 		s.hide("union-of-alice")
 		for _, step := range []struct {
@@ -74,7 +73,7 @@ func testLogin(t *testing.T, s *setting) {
 		}{{false, ""}, {true, "union-of-alice"}} {
 			code := s.code(t, u.name, `"unionid":"union-of-alice"`)
 			s.post(t, oauth, fmt.Sprintf(`{"jscode":%s,"isUpdateUser":%t}`, quote(code), step.isUpdateUser)).ok(t)
-			if s.db == nil {
+			if s.db == nil { // the embedded database is the program's own: nothing to look at
 				continue
 			}
 			var unionid string
@@ -84,6 +83,31 @@ func testLogin(t *testing.T, s *setting) {
 			if unionid != step.want {
 				t.Errorf("isUpdateUser %t: unionid %q, want %q", step.isUpdateUser, unionid, step.want)
 			}
+		}
+	})
+
+	t.Run("codes of WeChat DevTools", func(t *testing.T) {
+		real, other := strings.Repeat("0a1B", 8), strings.Repeat("2c3D", 8)
+		const mock = "the code is a mock one"
+		s.hide(real, other)
+		if s.control != s.base { // only the embedded simulator takes them
+			for _, code := range []string{real, mock} {
+				s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
+			}
+			return
+		}
+		openids := map[string]bool{}
+		for _, code := range []string{real, mock, other, mock} {
+			var a loginAnswer
+			s.post(t, oauth, loginBody(code)).ok(t, &a)
+			s.hide(a.SessionID, a.OpenID)
+			openids[a.OpenID] = true
+		}
+		if len(openids) != 1 {
+			t.Errorf("%d users, want one that stays", len(openids))
+		}
+		for _, code := range []string{real, real[1:], real + "a", "a mock one"} { // used, or of another form
+			s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 		}
 	})
 
@@ -392,4 +416,64 @@ func testCredentials(t *testing.T, s *setting) {
 			s.post(t, endpoint, fmt.Sprintf(body, quote(alice.SessionID))).refused(t, http.StatusUnauthorized, 1018)
 		}
 	})
+}
+
+// testExistingClients does what the clients of the first system do: they know their session only as a cookie, and send fields that the
+// document does not have.
+func testExistingClients(t *testing.T, s *setting) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := s.public // what the client believes to be talking to: a jar keeps Secure cookies to https
+	if address == "" {
+		address = s.base
+	}
+	site, err := url.Parse(address + prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(endpoint, body string) reply {
+		t.Helper()
+		r := s.post(t, endpoint, body, func(req *http.Request) {
+			req.AddCookie(&http.Cookie{Name: "user_token", Value: "an-openid"})
+			for _, c := range jar.Cookies(site) {
+				req.AddCookie(c)
+				s.hide(c.Value)
+			}
+		})
+		jar.SetCookies(site, r.Cookies())
+		return r
+	}
+	const extra = `"isDebug":true,"hexinv":"8.5"`
+
+	call(getUserInfo, `{`+extra+`}`).refused(t, http.StatusUnauthorized, 1018)
+	var first reLoginAnswer
+	call(reLogin, `{`+extra+`}`).ok(t, &first)
+	if !first.Relogin {
+		t.Error("relogin false before the first login")
+	}
+	call(oauth, `{"jscode":`+quote(s.code(t, t.Name()))+`,"isUpdateUser":true,`+extra+`}`).ok(t)
+	call(updateUserInfo, `{"sessionID":"","nickName":"a","avatarURL":"","gender":"1","city":"","province":"","country":"","language":"zh_CN",`+extra+`}`).ok(t)
+	call(upsetUserInfo, `{"key":"only20","value":"true",`+extra+`}`).ok(t)
+	call(getQrcode, `{"page":"pages/a","scene":"existing",`+extra+`}`).ok(t)
+	var renewed reLoginAnswer
+	call(reLogin, `{`+extra+`}`).ok(t, &renewed)
+	if renewed.Relogin {
+		t.Error("relogin true with a cookie")
+	}
+	var p profile
+	call(getUserInfo, `{`+extra+`}`).ok(t, &p)
+	want := fresh()
+	want.OpenID, want.NickName, want.Gender, want.Only20 = renewed.OpenID, "a", "1", true
+	if diff := cmp.Diff(want, p); diff != "" {
+		t.Errorf("get_user_info (-want +got):\n%s", diff)
+	}
+
+	// A cookie that counts no more is taken away.
+	jar.SetCookies(site, []*http.Cookie{{Name: "session_token", Value: "nonsense", Path: "/"}})
+	call(reLogin, `{}`).ok(t, &first)
+	if cookies := jar.Cookies(site); !first.Relogin || len(cookies) != 0 {
+		t.Errorf("relogin %t, %d cookies left", first.Relogin, len(cookies))
+	}
 }
