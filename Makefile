@@ -12,7 +12,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
 
-.PHONY: help run build test test-go test-client gen check-gen lint bench image clean
+.PHONY: help run build test test-go test-client gen check-gen lint bench image test-faults test-cluster clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,20 @@ lint: .bin/.built ## vet and staticcheck
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is needed: $$unformatted"; exit 1; fi
 	go vet ./...
 	staticcheck ./...
+
+image: ## build the image, as an archive in dist/
+	deploy/image.sh -t $(or $(IMAGE),localhost/shares:$(VERSION)) -o dist/shares.tar
+
+test-faults: ## kill and hang everything under load, and print what was lost
+	tools/install.sh cc mariadbd redis-server
+	go run ./test/faults
+
+test-cluster: ## rollouts and outages on Kubernetes (KUBECTL, LOAD_IMAGE: see docs/operations.md)
+	go run ./test/cluster
+
+bench: ## measure against references in the same run; writes docs/benchmarks.md
+	tools/install.sh mariadbd redis-server wrk
+	go run ./test/bench
 
 clean: ## remove what was built; data stays
 	rm -rf .bin dist

@@ -357,8 +357,10 @@ func (p *parts) ready(ctx context.Context) error {
 	answers := make(chan bool, 2)
 	go func() { answers <- p.redis.Ping(ctx).Err() == nil }()
 	go func() { answers <- p.db.PingContext(ctx) == nil }()
-	if <-answers || <-answers {
-		return nil
+	for range cap(answers) {
+		if <-answers {
+			return nil
+		}
 	}
 	return errors.New("neither the database nor Redis answers")
 }

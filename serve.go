@@ -182,10 +182,7 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		return err
 	}
 	if p.wechat != nil {
-		mux := http.NewServeMux()
-		mux.Handle("/simulator/", p.wechat.Control())
-		mux.Handle("/", handler)
-		handler = mux
+		handler = beside(handler, "/simulator/", p.wechat.Control())
 	}
 	listener, err := p.listen()
 	if err != nil {
@@ -212,6 +209,18 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		Log:      p.log,
 	}
 	return server.Run(ctx)
+}
+
+// beside serves the paths under prefix by other. A ServeMux would redirect
+// unclean paths by itself, in a form that is not ours.
+func beside(handler http.Handler, prefix string, other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			other.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // fallbackPort is where dev mode goes when the documented port needs
