@@ -1,0 +1,69 @@
+package process
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/zeromicro/go-zero/core/logx"
+)
+
+func TestLogger(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pro   bool
+		level string
+		want  string // of a debug and a warning: what is seen
+	}{
+		{"for people", false, "info", "warn"},
+		{"for machines", true, "info", "warn"},
+		{"everything", false, "debug", "debug warn"},
+		{"errors alone", true, "error", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out lockedBuffer
+			log, err := Logger(&out, tt.pro, tt.level)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Debug("debug line")
+			log.Warn("warn line")
+			var seen []string
+			for line := range strings.Lines(out.String()) {
+				if isJSON := json.Valid([]byte(line)); isJSON != tt.pro {
+					t.Errorf("JSON %v: %s", isJSON, line)
+				}
+				for _, word := range []string{"debug", "warn"} {
+					if strings.Contains(line, word+" line") {
+						seen = append(seen, word)
+					}
+				}
+			}
+			if got := strings.Join(seen, " "); got != tt.want {
+				t.Errorf("seen %q, want %q", got, tt.want)
+			}
+		})
+	}
+	if _, err := Logger(&lockedBuffer{}, true, "loud"); err == nil || !strings.Contains(err.Error(), "SHARES_LOG_LEVEL") {
+		t.Errorf("an unknown level: %v", err)
+	}
+}
+
+// go-zero's own errors come out in the service's log, without the fields that may hold requests; its chatter does not.
+func TestGoZeroLog(t *testing.T) {
+	var out lockedBuffer
+	if _, err := Logger(&out, true, "info"); err != nil {
+		t.Fatal(err)
+	}
+	logx.Errorw("call failed", logx.Field("request", "s3cr3t"))
+	logx.Info("chatter")
+	logx.Slow("slow s3cr3t query")
+	logx.Stat("chatter")
+	got := out.String()
+	if !strings.Contains(got, `"msg":"call failed"`) || !strings.Contains(got, `"component":"go-zero"`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("log:\n%s", got)
+	}
+	if strings.Contains(got, "s3cr3t") {
+		t.Errorf("a field is in the log:\n%s", got)
+	}
+}
