@@ -1,0 +1,266 @@
+package wechat_test
+
+import (
+	"bytes"
+	"database/sql"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv"
+	"shares/model/migrations"
+	"shares/simulator"
+	"shares/test/testprocess"
+)
+
+const (
+	appID         = "wx0123456789abcdef"
+	appSecret     = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	sessionSecret = "wechat-suite-session-secret-0123456789"
+	public        = "https://shares.example.test"
+)
+
+// WeChat's paths, as its statistics name them.
+const (
+	code2session  = "/sns/jscode2session"
+	stableToken   = "/cgi-bin/stable_token"
+	unlimitedCode = "/wxa/getwxacodeunlimit"
+	phoneNumber   = "/wxa/business/getuserphonenumber"
+	textCheck     = "/wxa/msg_sec_check"
+)
+
+// secrets is what no program of this suite may print and no error may tell.
+var secrets testprocess.Secrets
+
+func TestMain(m *testing.M) { os.Exit(secrets.Verify(testenv.Main(m))) }
+
+// world is a MariaDB, a Redis, a bucket and a WeChat for the programs of one test.
+type world struct {
+	wechat *simulator.Simulator
+	db     *sql.DB
+	bucket string // the folder of the pictures
+	env    map[string]string
+	client *http.Client
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		wechat: simulator.New(simulator.Options{AppID: appID, Secret: appSecret}),
+		bucket: t.TempDir(),
+	}
+	server := httptest.NewServer(observe(w.wechat))
+	t.Cleanup(server.Close)
+	dsn := testenv.MariaDB(t).Database(t)
+	db, err := sql.Open("mysql", dsn+"?parseTime=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	w.db = db
+	w.env = map[string]string{
+		"SHARES_MODE":       "pro",
+		"SHARES_PUBLIC_URL": public,
+		"SESSION_SECRET":    sessionSecret,
+		"MYSQL_DSN":         dsn,
+		"REDIS_ADDR":        testenv.Redis(t).Addr(),
+		"REDIS_TIMEOUT":     "2s", // a busy machine is not a Redis that is away
+		"QRCODE_BUCKET":     "file://" + w.bucket,
+		"WECHAT_BASE_URL":   server.URL,
+		"WECHAT_APPID":      appID,
+		"WECHAT_SECRET":     appSecret,
+	}
+	secrets.Hide("app secret", appSecret)
+	secrets.Hide("session secret", sessionSecret)
+	secrets.Hide("DSN", dsn)
+	w.client = &http.Client{
+		Transport: secrets.Transport(&http.Transport{MaxIdleConnsPerHost: 100}),
+		Timeout:   30 * time.Second,
+	}
+	return w
+}
+
+// observe notes the secrets that WeChat tells the service.
+func observe(wechat http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		copied := &tee{ResponseWriter: w}
+		defer func() { // faults leave by panic
+			for kind, shape := range told {
+				for _, m := range shape.FindAllSubmatch(copied.body.Bytes(), -1) {
+					secrets.Hide(kind, string(m[1]))
+				}
+			}
+		}()
+		wechat.ServeHTTP(copied, r)
+	})
+}
+
+// told are the secrets in WeChat's answers; half an answer may hold half a secret.
+var told = map[string]*regexp.Regexp{
+	"session key":  regexp.MustCompile(`"session_key":"([^"]{8,})`),
+	"openid":       regexp.MustCompile(`"openid":"([^"]{8,})`),
+	"access token": regexp.MustCompile(`"access_token":"([^"]{8,})`),
+	"phone":        regexp.MustCompile(`"purePhoneNumber":"([^"]{8,})`),
+}
+
+// tee keeps the beginning of an answer.
+type tee struct {
+	http.ResponseWriter
+	body bytes.Buffer
+}
+
+func (t *tee) Write(b []byte) (int, error) {
+	const most = 4 << 10
+	t.body.Write(b[:min(len(b), max(0, most-t.body.Len()))])
+	return t.ResponseWriter.Write(b)
+}
+
+func (t *tee) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// replica is one process that serves the HTTP API.
+type replica struct {
+	*world
+	process *testprocess.Process // prints the log of all that concerns WeChat
+	base    string
+	admin   string // URL of the metrics that concern WeChat
+}
+
+// run starts one program of the world, with settings on top of its own.
+func (w *world) run(t *testing.T, command string, env map[string]string) *testprocess.Process {
+	t.Helper()
+	all := maps.Clone(w.env)
+	maps.Copy(all, env)
+	p := testprocess.Run(t, testprocess.Options{Args: []string{command}, Env: all, Secrets: &secrets})
+	t.Cleanup(w.client.CloseIdleConnections) // goes before the end of the process, which waits for connections
+	return p
+}
+
+// serve starts `shares serve`.
+func (w *world) serve(t *testing.T, env map[string]string) *replica {
+	t.Helper()
+	admin := freeAddress(t)
+	all := map[string]string{"SHARES_ADMIN_LISTEN": admin}
+	maps.Copy(all, env)
+	p := w.run(t, "serve", all)
+	return &replica{world: w, process: p, base: p.URL(), admin: "http://" + admin}
+}
+
+// A topology starts the two processes that share the world.
+type topology struct {
+	name  string
+	start func(t *testing.T, w *world, env map[string]string) []*replica
+}
+
+var topologies = []topology{
+	{"serve twice", func(t *testing.T, w *world, env map[string]string) []*replica {
+		t.Helper()
+		return []*replica{w.serve(t, env), w.serve(t, env)}
+	}},
+	{"api before two rpc", func(t *testing.T, w *world, env map[string]string) []*replica {
+		t.Helper()
+		first, second := w.users(t, env), w.users(t, env)
+		all := maps.Clone(env)
+		all["WEIXIN_RPC_TARGET"] = "direct:///" + first + "," + second
+		p := w.run(t, "api", all)
+		return []*replica{{world: w, process: p, base: p.URL()}}
+	}},
+}
+
+// users starts `shares rpc` and returns its address.
+func (w *world) users(t *testing.T, env map[string]string) string {
+	t.Helper()
+	all := maps.Clone(env)
+	all["SHARES_RPC_LISTEN"] = freeAddress(t)
+	return w.run(t, "rpc", all).Address()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	address, err := testprocess.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+// pictures returns the paths of all files in the bucket, half-written ones too.
+func (w *world) pictures(t testing.TB) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(w.bucket, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, strings.TrimPrefix(path, w.bucket+string(filepath.Separator)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// rows returns how many there are of one openid.
+func (w *world) rows(t testing.TB, openid string) (n int) {
+	t.Helper()
+	if err := w.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM wx_userinfo WHERE openid = ?", openid).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// stored returns what the database has of one user.
+func (w *world) stored(t testing.TB, openid string) (nickName, phone string) {
+	t.Helper()
+	err := w.db.QueryRowContext(t.Context(), "SELECT nick_name, phone FROM wx_userinfo WHERE openid = ?", openid).Scan(&nickName, &phone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nickName, phone
+}
+
+// metric returns the value of a line of the metrics, "" when it is not there.
+func (r *replica) metric(t testing.TB, name string) string {
+	t.Helper()
+	resp, err := r.client.Get(r.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// waitUntil fails the test unless what comes true within half a minute.
+func waitUntil(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after 30 s: %s", what)
+		}
+	}
+}
