@@ -1,0 +1,103 @@
+package edge
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+
+	"shares/api/internal/decode"
+)
+
+// bounds are how much is done at once. What comes on top is refused at once, so
+// that memory stays flat and those who are in get their answer in time.
+//
+// Nobody holds a place of work while the network keeps them waiting, or a
+// thousand slow clients would have them all. A body is read before the place is
+// taken: up to smallBody whoever sends it, and a longer one in one of the few
+// places that there are for those. A picture, the only answer that a client who
+// does not read can hold up, has places of its own.
+type bounds struct {
+	work     slots
+	pictures slots
+	bodies   slots
+}
+
+// smallBody is more than any client of ours sends, in bytes.
+const smallBody = 8 << 10
+
+func newBounds(inFlight int) bounds {
+	return bounds{
+		work:     make(slots, inFlight),
+		pictures: make(slots, max(1, inFlight/4)),
+		bodies:   make(slots, max(1, inFlight/8)),
+	}
+}
+
+// of returns the places for a request's work.
+func (b bounds) of(r *http.Request) slots {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return b.pictures
+	}
+	return b.work
+}
+
+// receive reads the body of r, to be read again by who wants it, together with
+// the error that ended it. It reports whether there was a place to do so.
+func (b bounds) receive(r *http.Request) bool {
+	length := r.ContentLength
+	if length == 0 || length > decode.MaxBody { // none, or refused unread
+		return true
+	}
+	var data []byte
+	var err error
+	if length > 0 && length <= smallBody {
+		data = make([]byte, length)
+		var n int
+		n, err = io.ReadFull(r.Body, data)
+		data = data[:n]
+	} else {
+		if !b.bodies.take() {
+			return false
+		}
+		defer b.bodies.free()
+		// One byte too many is enough to be refused, and memory grows with what
+		// has come, not with what was announced.
+		data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
+	}
+	received := &body{err: err}
+	received.data.Reset(data)
+	r.Body = received
+	return true
+}
+
+// body is a body that has been read.
+type body struct {
+	data bytes.Reader
+	err  error // instead of io.EOF
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.data.Read(p)
+	if err == io.EOF && b.err != nil {
+		err = b.err
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (*body) Close() error { return nil }
+
+// slots are places; a full channel has none left.
+type slots chan struct{}
+
+func (s slots) take() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s slots) free() { <-s }
