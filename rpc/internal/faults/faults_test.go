@@ -1,0 +1,217 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/zeromicro/go-zero/core/breaker"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"shares/internal/reason"
+	"shares/internal/requestid"
+	"shares/model"
+	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/wechat"
+)
+
+// outcome is an error in words: its reason and metadata.
+func outcome(err error) string {
+	why, metadata := reason.Of(err)
+	s := string(why)
+	for _, name := range slices.Sorted(maps.Keys(metadata)) {
+		s += " " + name + "=" + metadata[name]
+	}
+	return s
+}
+
+func wrapped(err error) error { return fmt.Errorf("login: %w", err) }
+
+// Every kind of WeChat's errors, by its number: a new one must be thought of here.
+func TestConvertWechat(t *testing.T) {
+	want := map[wechat.Kind]string{
+		wechat.Unknown:         "INTERNAL",
+		wechat.CodeRefused:     "LOGIN_CODE_REFUSED",
+		wechat.Busy:            "RATE_LIMITED retry_after=60",
+		wechat.Blocked:         "USER_BLOCKED",
+		wechat.Misconfigured:   "UNAVAILABLE",
+		wechat.InvalidArgument: "INTERNAL", // of no field: our own mistake
+		wechat.BadAnswer:       "WECHAT_BAD_ANSWER",
+		wechat.Unavailable:     "UNAVAILABLE",
+		wechat.Deadline:        "DEADLINE_EXCEEDED",
+		wechat.Canceled:        "CANCELED",
+		wechat.Inactive:        "INTERNAL", // of content checks alone, where logic decides
+	}
+	kinds := 0
+	for k := wechat.Kind(1); k.String() != wechat.Unknown.String(); k++ {
+		kinds++
+		if _, ok := want[k]; !ok {
+			t.Errorf("kind %q is not in this table", k)
+		}
+	}
+	if kinds != len(want)-1 {
+		t.Errorf("%d kinds, %d in this table", kinds+1, len(want))
+	}
+	for kind, w := range want {
+		if got := outcome(Convert(wrapped(&wechat.Error{Kind: kind}))); got != w {
+			t.Errorf("%v: %s, want %s", kind, got, w)
+		}
+	}
+	for field, w := range map[string]string{
+		"scene":   "INVALID_FIELD field=scene rule=scene",
+		"page":    "INVALID_FIELD field=page rule=page_unpublished",
+		"content": "INTERNAL",
+		"openid":  "INTERNAL",
+	} {
+		if got := outcome(Convert(&wechat.Error{Kind: wechat.InvalidArgument, Field: field})); got != w {
+			t.Errorf("refused %s: %s, want %s", field, got, w)
+		}
+	}
+}
+
+func TestConvertQrcode(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{qrcode.CheckScene(""), "INVALID_FIELD field=scene rule=required"},
+		{qrcode.CheckScene(strings.Repeat("a", 33)), "INVALID_FIELD field=scene rule=scene"},
+		{qrcode.CheckScene("深圳"), "INVALID_FIELD field=scene rule=scene"},
+		{qrcode.CheckPage("/pages/index"), "INVALID_FIELD field=page rule=page"},
+		{qrcode.CheckPage("pages/index?a=b"), "INVALID_FIELD field=page rule=page"},
+		{qrcode.CheckPage("pages/\x00"), "INVALID_FIELD field=page rule=page"},
+		{qrcode.CheckPage(strings.Repeat("a", 129)), "INVALID_FIELD field=page max=128 rule=too_long"},
+		{&qrcode.LimitError{Limit: qrcode.ErrUserCap, RetryAfter: 90 * time.Second}, "RATE_LIMITED retry_after=90"},
+		{&qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: 1001 * time.Millisecond}, "RATE_LIMITED retry_after=2"},
+		{&qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: time.Microsecond}, "RATE_LIMITED retry_after=1"},
+		{fmt.Errorf("%w: s3", qrcode.ErrStore), "UNAVAILABLE"},
+		{qrcode.ErrJustFailed, "UNAVAILABLE"},
+		{fmt.Errorf("%w: jpeg", qrcode.ErrBadImage), "WECHAT_BAD_ANSWER"},
+	} {
+		if got := outcome(Convert(wrapped(tt.err))); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestConvert(t *testing.T) {
+	mysqlError := func(number uint16, state string) error {
+		e := &mysql.MySQLError{Number: number, Message: "Duplicate entry 'oA'"}
+		copy(e.SQLState[:], state)
+		return e
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a deadline", wrapped(context.DeadlineExceeded), "DEADLINE_EXCEEDED"},
+		{"hung up", wrapped(context.Canceled), "CANCELED"},
+		{"a reason", wrapped(reason.Field("city", "text")), "INVALID_FIELD field=city rule=text"},
+		{"a breaker that is open", wrapped(breaker.ErrServiceUnavailable), "UNAVAILABLE"},
+		{"a connection that broke", wrapped(driver.ErrBadConn), "UNAVAILABLE"},
+		{"an invalid connection", wrapped(mysql.ErrInvalidConn), "UNAVAILABLE"},
+		{"no connection", wrapped(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), "UNAVAILABLE"},
+		{"MySQL is read-only", wrapped(mysqlError(1290, "HY000")), "UNAVAILABLE"},
+		{"MySQL has too many connections", wrapped(mysqlError(1040, "08004")), "UNAVAILABLE"},
+		{"MySQL refuses the data", wrapped(mysqlError(1406, "22001")), "INTERNAL"},
+		{"MySQL has it already", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
+		{"MySQL has no such table", wrapped(mysqlError(1146, "42S02")), "INTERNAL"},
+		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
+		{"anything", wrapped(errors.New("oh")), "INTERNAL"},
+		{"the end of a file", io.EOF, "INTERNAL"},
+	} {
+		if got := outcome(Convert(tt.err)); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	given := reason.Error(reason.UserBlocked)
+	if got := Convert(given); got != given {
+		t.Errorf("%v became %v", given, got)
+	}
+}
+
+// What leaves has nothing of the error's text, over a wire neither.
+func TestConvertDoesNotLeak(t *testing.T) {
+	const secret = "appsecret-0123456789"
+	for _, err := range []error{
+		errors.New(secret),
+		fmt.Errorf("%s: %w", secret, context.DeadlineExceeded),
+		fmt.Errorf("%s: %w", secret, qrcode.ErrStore),
+		fmt.Errorf("%s: %w", secret, &wechat.Error{Kind: wechat.Misconfigured}),
+		&mysql.MySQLError{Number: 1062, SQLState: [5]byte([]byte("23000")), Message: secret},
+	} {
+		if got := status.Convert(Convert(err)).Proto().String(); strings.Contains(got, secret) {
+			t.Errorf("%v: %s", err, got)
+		}
+	}
+}
+
+// Operators see what they can mend, once, with the request's id; what users do wrong is no line.
+func TestInterceptor(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		err    error
+		want   string
+		logged bool
+	}{
+		{"fine", nil, "", false},
+		{"a user's mistake", reason.Field("city", "text"), "INVALID_FIELD field=city rule=text", false},
+		{"a used code", &wechat.Error{Kind: wechat.CodeRefused}, "LOGIN_CODE_REFUSED", false},
+		{"hung up", context.Canceled, "CANCELED", false},
+		{"a limit", &qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: time.Second}, "RATE_LIMITED retry_after=1", false},
+		{"WeChat is away", &wechat.Error{Kind: wechat.Unavailable}, "UNAVAILABLE", true},
+		{"WeChat talks nonsense", &wechat.Error{Kind: wechat.BadAnswer}, "WECHAT_BAD_ANSWER", true},
+		{"MySQL is away", driver.ErrBadConn, "UNAVAILABLE", true},
+		{"anything", errors.New("oh"), "INTERNAL", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
+			ctx := requestid.NewContext(context.Background(), "abc-1")
+			resp, err := intercept(ctx, "request", &grpc.UnaryServerInfo{FullMethod: "/weixin.Weixin/Login"},
+				func(_ context.Context, req any) (any, error) { return req, tt.err })
+			if tt.err == nil {
+				if resp != "request" || err != nil {
+					t.Errorf("%v, %v", resp, err)
+				}
+			} else if resp != nil || outcome(err) != tt.want {
+				t.Errorf("%v, %s, want %s", resp, outcome(err), tt.want)
+			}
+			got := log.String()
+			if (got != "") != tt.logged || strings.Count(got, "\n") > 1 {
+				t.Errorf("logged %q", got)
+			}
+			if tt.logged && (!strings.Contains(got, "request_id=abc-1") || !strings.Contains(got, "method=/weixin.Weixin/Login")) {
+				t.Errorf("the line does not say which request: %q", got)
+			}
+		})
+	}
+}
+
+func TestPanic(t *testing.T) {
+	const secret = "appsecret-0123456789"
+	var log bytes.Buffer
+	intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
+	resp, err := intercept(requestid.NewContext(context.Background(), "abc-1"), nil, &grpc.UnaryServerInfo{FullMethod: "/m"},
+		func(context.Context, any) (any, error) { panic(errors.New(secret)) })
+	if resp != nil || outcome(err) != "INTERNAL" || status.Code(err) != codes.Internal {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if got := log.String(); strings.Contains(got, secret) || !strings.Contains(got, "request_id=abc-1") || !strings.Contains(got, "TestPanic") {
+		t.Errorf("log: %s", got)
+	}
+}
