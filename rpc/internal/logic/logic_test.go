@@ -1,0 +1,467 @@
+package logic
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"shares/internal/reason"
+	"shares/model"
+	"shares/rpc/internal/config"
+	"shares/rpc/internal/svc"
+	"shares/rpc/internal/wechat"
+	"shares/rpc/pb"
+)
+
+// world is the parts that logic works with, each a function, and what was asked of them in order.
+type world struct {
+	model.WxUserinfoModel // what logic does not use
+
+	row      *model.WxUserinfo
+	created  bool
+	findErr  error
+	writeErr error
+
+	identity   func(code string) (wechat.Identity, error)
+	phone      func(code string) (string, error)
+	verdict    func(ctx context.Context, openid, content string) (wechat.Verdict, error)
+	registered model.NewUser
+	code       func(userID int64, page, scene string) (string, error)
+
+	config config.Config
+	log    bytes.Buffer
+	asked  []string
+}
+
+func (w *world) note(format string, args ...any) {
+	w.asked = append(w.asked, fmt.Sprintf(format, args...))
+}
+
+func (w *world) FindOne(_ context.Context, id int64) (*model.WxUserinfo, error) {
+	w.note("find %d", id)
+	return w.row, w.findErr
+}
+
+func (w *world) Register(_ context.Context, u model.NewUser) (*model.WxUserinfo, bool, error) {
+	w.note("register")
+	w.registered = u
+	return w.row, w.created, w.writeErr
+}
+
+func (w *world) UpdateProfile(_ context.Context, id, epoch int64, p model.Profile) error {
+	w.note("write %d epoch %d%s", id, epoch, written(p))
+	return w.writeErr
+}
+
+func (w *world) Touch(_ context.Context, id int64, unionid *string) error {
+	u := "-"
+	if unionid != nil {
+		u = *unionid
+	}
+	w.note("touch %d unionid %s", id, u)
+	return w.writeErr
+}
+
+func (w *world) Code2Session(_ context.Context, code string) (wechat.Identity, error) {
+	w.note("wechat login %s", code)
+	return w.identity(code)
+}
+
+func (w *world) PhoneNumber(_ context.Context, code string) (string, error) {
+	w.note("wechat phone %s", code)
+	return w.phone(code)
+}
+
+func (w *world) CheckText(ctx context.Context, openid, content string) (wechat.Verdict, error) {
+	w.note("wechat check %s %s", openid, content)
+	return w.verdict(ctx, openid, content)
+}
+
+func (w *world) URLName(_ context.Context, userID int64, page, scene string) (string, error) {
+	w.note("code %d %s %s", userID, page, scene)
+	return w.code(userID, page, scene)
+}
+
+// written is the fields that a change sets.
+func written(p model.Profile) string {
+	var s string
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{{"nick_name", p.NickName}, {"avatar_url", p.AvatarUrl}, {"gender", p.Gender}, {"city", p.City}, {"province", p.Province},
+		{"country", p.Country}, {"language", p.Language}, {"phone", p.Phone}} {
+		if f.value != nil {
+			s += fmt.Sprintf(" %s=%q", f.name, *f.value)
+		}
+	}
+	if p.Rg != nil {
+		s += fmt.Sprintf(" rg=%v", *p.Rg)
+	}
+	if p.Only20 != nil {
+		s += fmt.Sprintf(" only20=%v", *p.Only20)
+	}
+	return s
+}
+
+func (w *world) svc() *svc.ServiceContext {
+	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+}
+
+func (w *world) checkAsked(t *testing.T, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, w.asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
+// newWorld has user 7 with epoch 8.
+func newWorld() *world {
+	return &world{row: &model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "oA", Unionid: "uA"}}
+}
+
+var (
+	caller = &pb.Caller{UserId: 7, Epoch: 8}
+
+	errAway = errors.New("away")
+)
+
+// outcome is an error in words: "ok", "away", or its reason, field and rule.
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, errAway):
+		return "away"
+	}
+	why, metadata := reason.Of(err)
+	return strings.Join(append([]string{string(why)}, slices.Sorted(maps.Values(metadata))...), " ")
+}
+
+func ptr(s string) *string { return &s }
+
+func TestLogin(t *testing.T) {
+	known := func(id wechat.Identity) func(string) (wechat.Identity, error) {
+		return func(string) (wechat.Identity, error) { return id, nil }
+	}
+	for _, tt := range []struct {
+		name     string
+		identity func(string) (wechat.Identity, error)
+		created  bool
+		refresh  bool
+		writeErr error
+		want     string
+		asked    []string
+	}{
+		{"a new user", known(wechat.Identity{OpenID: "oA", UnionID: "uA"}), true, false, nil, "ok",
+			[]string{"wechat login c", "register"}},
+		{"a new user, refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), true, true, nil, "ok",
+			[]string{"wechat login c", "register"}},
+		{"a known user", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, false, nil, "ok",
+			[]string{"wechat login c", "register", "touch 7 unionid -"}},
+		{"a known user, refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, true, nil, "ok",
+			[]string{"wechat login c", "register", "touch 7 unionid uB"}},
+		{"refreshed with nothing new", known(wechat.Identity{OpenID: "oA", UnionID: "uA"}), false, true, nil, "ok",
+			[]string{"wechat login c", "register", "touch 7 unionid -"}},
+		{"refreshed when WeChat tells none", known(wechat.Identity{OpenID: "oA"}), false, true, nil, "ok",
+			[]string{"wechat login c", "register", "touch 7 unionid -"}},
+		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errAway }, false, false, nil, "away",
+			[]string{"wechat login c"}},
+		{"storage away", known(wechat.Identity{OpenID: "oA"}), false, false, errAway, "away", []string{"wechat login c", "register"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			w.identity, w.created, w.writeErr = tt.identity, tt.created, tt.writeErr
+			w.row.SessionEpoch = -2 // an epoch has all 64 bits
+			w.config.NewUserCapacity = 5
+			got, err := NewLoginLogic(context.Background(), w.svc()).Login(&pb.LoginReq{Code: "c", Refresh: tt.refresh})
+			if o := outcome(err); o != tt.want {
+				t.Fatalf("%s, want %s", o, tt.want)
+			}
+			w.checkAsked(t, tt.asked...)
+			if err != nil {
+				return
+			}
+			id, _ := tt.identity("")
+			if diff := cmp.Diff(model.NewUser{Openid: id.OpenID, Unionid: id.UnionID, Capacity: 5}, w.registered); diff != "" {
+				t.Errorf("registered (-want +got):\n%s", diff)
+			}
+			want := &pb.LoginResp{Caller: &pb.Caller{UserId: 7, Epoch: 1<<64 - 2}, Openid: "oA"}
+			if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A login whose note could not be written is none: the client tries again.
+func TestLoginThatCannotBeNoted(t *testing.T) {
+	w := newWorld()
+	w.identity = func(string) (wechat.Identity, error) { return wechat.Identity{OpenID: "oA"}, nil }
+	s := w.svc()
+	s.Users = &touchFails{w}
+	if _, err := NewLoginLogic(context.Background(), s).Login(&pb.LoginReq{Code: "c"}); !errors.Is(err, errAway) {
+		t.Errorf("%v, want %v", err, errAway)
+	}
+}
+
+type touchFails struct{ *world }
+
+func (touchFails) Touch(context.Context, int64, *string) error { return errAway }
+
+func TestGetUser(t *testing.T) {
+	w := newWorld()
+	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", NickName: "2", AvatarUrl: "3", Gender: "4", City: "5", Province: "6", Country: "7",
+		Phone: "8", Group: "9", Rg: 1, Only20: 0, Capacity: 5, Unionid: "not told", Language: "not told"}
+	got, err := NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &pb.User{Openid: "1", NickName: "2", AvatarUrl: "3", Gender: "4", City: "5", Province: "6", Country: "7", Phone: "8", Group: "9", Rg: true, Capacity: 5}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	w.row.Rg, w.row.Only20 = 0, 1
+	got, err = NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
+	if err != nil || got.GetRg() || !got.GetOnly20() {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestGetQrcode(t *testing.T) {
+	w := newWorld()
+	w.code = func(int64, string, string) (string, error) { return "ab/cd.jpg", nil }
+	req := &pb.GetQrcodeReq{Caller: caller, Page: "pages/index", Scene: "id=1"}
+	got, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req)
+	if err != nil || got.GetName() != "ab/cd.jpg" {
+		t.Errorf("%v, %v", got, err)
+	}
+	w.checkAsked(t, "find 7", "code 7 pages/index id=1")
+
+	w.code = func(int64, string, string) (string, error) { return "", errAway }
+	if _, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req); !errors.Is(err, errAway) {
+		t.Errorf("%v, want %v", err, errAway)
+	}
+}
+
+// Every call of a caller, with a session that does not count any more and with storage that cannot tell.
+func TestCallersThatDoNotCount(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		caller *pb.Caller
+		find   error
+		want   string
+		asked  []string
+	}{
+		{"nobody", nil, nil, "SESSION_INVALID", nil},
+		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, "SESSION_INVALID", []string{"find 7"}},
+		{"deleted", caller, fmt.Errorf("find: %w", model.ErrNotFound), "SESSION_INVALID", []string{"find 7"}},
+		{"storage cannot tell", caller, errAway, "away", []string{"find 7"}},
+	} {
+		for name, call := range map[string]func(*svc.ServiceContext) error{
+			"GetUser": func(s *svc.ServiceContext) error {
+				_, err := NewGetUserLogic(context.Background(), s).GetUser(&pb.GetUserReq{Caller: tt.caller})
+				return err
+			},
+			"GetQrcode": func(s *svc.ServiceContext) error {
+				_, err := NewGetQrcodeLogic(context.Background(), s).GetQrcode(&pb.GetQrcodeReq{Caller: tt.caller, Scene: "a"})
+				return err
+			},
+			"UpdateProfile": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: tt.caller, City: ptr("a")})
+				return err
+			},
+			"UpdateProfile of nothing": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: tt.caller})
+				return err
+			},
+			"UpdateSetting": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: tt.caller, Key: "rg", Value: "true"})
+				return err
+			},
+			"UpdateSetting of phoneCode": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: tt.caller, Key: "phoneCode", Value: "c"})
+				return err
+			},
+		} {
+			t.Run(tt.name+" "+name, func(t *testing.T) {
+				w := newWorld()
+				w.findErr = tt.find
+				w.config.ContentCheck = "on"
+				if got := outcome(call(w.svc())); got != tt.want {
+					t.Errorf("%s, want %s", got, tt.want)
+				}
+				w.checkAsked(t, tt.asked...) // nothing written, and WeChat not asked
+			})
+		}
+	}
+}
+
+func TestUpdateProfile(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		in       *pb.UpdateProfileReq
+		writeErr error
+		want     string
+		asked    []string
+	}{
+		{"nothing", &pb.UpdateProfileReq{}, nil, "ok", []string{"find 7", "write 7 epoch 8"}},
+		{"one field", &pb.UpdateProfileReq{City: ptr("深圳")}, nil, "ok", []string{"find 7", `write 7 epoch 8 city="深圳"`}},
+		{"an empty one", &pb.UpdateProfileReq{NickName: ptr("")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name=""`}},
+		{"all", &pb.UpdateProfileReq{NickName: ptr("1"), AvatarUrl: ptr("https://2"), Gender: ptr("1"), City: ptr("4"), Province: ptr("5"),
+			Country: ptr("6"), Language: ptr("7")}, nil, "ok",
+			[]string{"find 7", `write 7 epoch 8 nick_name="1" avatar_url="https://2" gender="1" city="4" province="5" country="6" language="7"`}},
+		{"one of them is wrong: none is written", &pb.UpdateProfileReq{City: ptr("a"), Gender: ptr("9")}, nil,
+			"INVALID_FIELD 0, 1, 2 gender one_of", nil},
+		{"revoked between the look and the write", &pb.UpdateProfileReq{City: ptr("a")}, fmt.Errorf("write: %w", model.ErrNotFound),
+			"SESSION_INVALID", []string{"find 7", `write 7 epoch 8 city="a"`}},
+		{"storage away", &pb.UpdateProfileReq{City: ptr("a")}, errAway, "away", []string{"find 7", `write 7 epoch 8 city="a"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			w.writeErr = tt.writeErr
+			tt.in.Caller = caller
+			_, err := NewUpdateProfileLogic(context.Background(), w.svc()).UpdateProfile(tt.in)
+			if got := outcome(err); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			w.checkAsked(t, tt.asked...)
+		})
+	}
+}
+
+func TestUpdateSetting(t *testing.T) {
+	number := func(string) (string, error) { return "+8613800138000", nil }
+	fails := func(err error) func(string) (string, error) { return func(string) (string, error) { return "", err } }
+	for _, tt := range []struct {
+		name       string
+		key, value string
+		only       string // SHARES_PHONE
+		phone      func(string) (string, error)
+		want       string
+		asked      []string
+	}{
+		{"a switch", "rg", "false", "any", nil, "ok", []string{"find 7", "write 7 epoch 8 rg=false"}},
+		{"a field of the profile", "city", "a", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 city="a"`}},
+		{"a wrong value", "rg", "yes", "any", nil, "INVALID_FIELD boolean rg", nil},
+		{"what the operator sets", "capacity", "9", "any", nil,
+			"INVALID_FIELD capacity phone, phoneCode, rg, only20, nickName, avatarURL, gender, city, province, country, language unknown_key", nil},
+
+		{"a phone", "phone", "13800138000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
+		{"a phone where only proof counts", "phone", "13800138000", "verified", nil, "INVALID_FIELD phone phone_verified_only", nil},
+		{"clearing where only proof counts", "phone", "", "verified", nil, "ok", []string{"find 7", `write 7 epoch 8 phone=""`}},
+		{"a proof", "phoneCode", "c", "any", number, "ok", []string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+8613800138000"`}},
+		{"a proof where only proof counts", "phoneCode", "c", "verified", number, "ok",
+			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+8613800138000"`}},
+		{"no proof", "phoneCode", "", "any", number, "INVALID_FIELD phoneCode required", nil},
+		{"a used proof", "phoneCode", "c", "any", fails(&wechat.Error{Kind: wechat.CodeRefused}), "INVALID_FIELD phoneCode phone_code",
+			[]string{"find 7", "wechat phone c"}},
+		{"WeChat away", "phoneCode", "c", "any", fails(errAway), "away", []string{"find 7", "wechat phone c"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			w.phone, w.config.Phone = tt.phone, tt.only
+			_, err := NewUpdateSettingLogic(context.Background(), w.svc()).
+				UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: tt.key, Value: tt.value})
+			if got := outcome(err); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			w.checkAsked(t, tt.asked...)
+		})
+	}
+}
+
+func TestContentCheck(t *testing.T) {
+	says := func(v wechat.Verdict) func(context.Context, string, string) (wechat.Verdict, error) {
+		return func(context.Context, string, string) (wechat.Verdict, error) { return v, nil }
+	}
+	fails := func(err error) func(context.Context, string, string) (wechat.Verdict, error) {
+		return func(context.Context, string, string) (wechat.Verdict, error) { return "", err }
+	}
+	const (
+		find  = "find 7"
+		check = "wechat check oA 股神"
+		write = `write 7 epoch 8 nick_name="股神"`
+	)
+	away := fails(&wechat.Error{Kind: wechat.Unavailable})
+	inactive := fails(&wechat.Error{Kind: wechat.Inactive})
+	for _, tt := range []struct {
+		name            string
+		check, whenAway string
+		verdict         func(context.Context, string, string) (wechat.Verdict, error)
+		want            string
+		asked           []string
+		warned          bool
+	}{
+		{"off", "off", "allow", nil, "ok", []string{find, write}, false},
+		{"pass", "on", "refuse", says(wechat.Pass), "ok", []string{find, check, write}, false},
+		{"review", "on", "refuse", says(wechat.Review), "ok", []string{find, check, write}, false},
+		{"risky", "on", "allow", says(wechat.Risky), "INVALID_FIELD nickName risky", []string{find, check}, false},
+		{"WeChat away, allowed", "on", "allow", away, "ok", []string{find, check, write}, true},
+		{"WeChat away, refused", "on", "refuse", away, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
+		{"the user was not active, allowed", "on", "allow", inactive, "ok", []string{find, check, write}, true},
+		{"the user was not active, refused", "on", "refuse", inactive, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
+	} {
+		for name, set := range map[string]func(*svc.ServiceContext) error{
+			"UpdateProfile": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: caller, NickName: ptr("股神")})
+				return err
+			},
+			"UpdateSetting": func(s *svc.ServiceContext) error {
+				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: "nickName", Value: "股神"})
+				return err
+			},
+		} {
+			t.Run(tt.name+" "+name, func(t *testing.T) {
+				w := newWorld()
+				w.config.ContentCheck, w.config.ContentCheckAway, w.verdict = tt.check, tt.whenAway, tt.verdict
+				if got := outcome(set(w.svc())); got != tt.want {
+					t.Errorf("%s, want %s", got, tt.want)
+				}
+				w.checkAsked(t, tt.asked...)
+				log := w.log.String()
+				if (log != "") != tt.warned || strings.Contains(log, "oA") || strings.Contains(log, "股神") {
+					t.Errorf("logged %q", log)
+				}
+			})
+		}
+	}
+}
+
+// What nobody is shown is not checked: each check is a call to WeChat.
+func TestContentCheckOfNicknamesAlone(t *testing.T) {
+	for _, in := range []*pb.UpdateProfileReq{{Caller: caller, City: ptr("a")}, {Caller: caller, NickName: ptr("")}} {
+		w := newWorld()
+		w.config.ContentCheck = "on"
+		if _, err := NewUpdateProfileLogic(context.Background(), w.svc()).UpdateProfile(in); err != nil {
+			t.Error(err)
+		}
+		if len(w.asked) != 2 {
+			t.Errorf("asked %q", w.asked)
+		}
+	}
+}
+
+// A request that ends during the check writes nothing, whatever the choice.
+func TestContentCheckThatOutlivesItsRequest(t *testing.T) {
+	w := newWorld()
+	w.config.ContentCheck, w.config.ContentCheckAway = "on", "allow"
+	ctx, cancel := context.WithCancel(context.Background())
+	w.verdict = func(context.Context, string, string) (wechat.Verdict, error) {
+		cancel()
+		return "", &wechat.Error{Kind: wechat.Canceled}
+	}
+	_, err := NewUpdateProfileLogic(ctx, w.svc()).UpdateProfile(&pb.UpdateProfileReq{Caller: caller, NickName: ptr("a")})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	w.checkAsked(t, "find 7", "wechat check oA a")
+}
