@@ -1,0 +1,153 @@
+package edge
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/decode"
+)
+
+const picture = "/shares/images/"
+
+// echo answers with the length of the body that it decoded.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := decode.Body(w, r)
+	if err != nil {
+		answer.Error(w, r, err)
+		return
+	}
+	answer.OK(w, r, &struct {
+		Length int `json:"length"`
+	}{len(body)})
+}
+
+func TestBodiesArriveWhole(t *testing.T) {
+	srv := httptest.NewServer(newWorld(nil, echo))
+	t.Cleanup(srv.Close)
+	for _, tt := range []struct {
+		name    string
+		length  int
+		chunked bool
+		status  int
+		want    string
+	}{
+		{"none", 0, false, 200, `{"length":0}`},
+		{"small", 100, false, 200, `{"length":100}`},
+		{"small, chunked", 100, true, 200, `{"length":100}`},
+		{"large", decode.MaxBody, false, 200, `{"length":65536}`},
+		{"large, chunked", decode.MaxBody, true, 200, `{"length":65536}`},
+		{"too large", decode.MaxBody + 1, false, 413, ""},
+		{"too large, chunked", decode.MaxBody + 1, true, 413, ""},
+		{"far too large, chunked", 100 * decode.MaxBody, true, 413, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var body io.Reader = strings.NewReader(strings.Repeat("x", tt.length))
+			if tt.chunked {
+				body = io.MultiReader(body) // hides the length
+			}
+			resp, err := http.Post(srv.URL+oauth, "application/json", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != tt.status || tt.want != "" && string(got) != tt.want {
+				t.Errorf("%d %s, want %d %s", resp.StatusCode, got, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+func TestBodyThatBreaksOff(t *testing.T) {
+	w := newWorld(nil, echo)
+	r := post(oauth)
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"a`)), 10
+	if rec := w.do(r); rec.Code != 400 || !strings.Contains(rec.Body.String(), "1001") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+// Clients who send a body slowly, on purpose or on a train, take no places from
+// the others.
+func TestSlowBodiesHoldNoPlace(t *testing.T) {
+	w := newWorld(func(o *Options) { o.MaxInFlight = 2 }, echo)
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	fast := func() int { return w.do(post(oauth)).Code }
+
+	for range 20 {
+		begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", oauth))
+	}
+	if got := fast(); got != 200 {
+		t.Errorf("beside slow small bodies: %d", got)
+	}
+
+	// Of two there is one place for a large body.
+	large := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", oauth, smallBody+1))
+	wait(t, func() bool { return len(w.bounds.bodies) == 1 })
+	if got := fast(); got != 200 {
+		t.Errorf("beside a slow large body: %d", got)
+	}
+	another := httptest.NewRequest(http.MethodPost, oauth, strings.NewReader(strings.Repeat(" ", smallBody+1)))
+	if rec := w.do(another); rec.Code != 503 || rec.Header().Get("Retry-After") != "1" {
+		t.Errorf("one large body too many: %d", rec.Code)
+	}
+	_ = large.Close()
+	wait(t, func() bool { return len(w.bounds.bodies) == 0 })
+}
+
+func TestSlowReadersOfPicturesHoldNoPlaceOfOthers(t *testing.T) {
+	big := make([]byte, 32<<20) // more than sockets buffer
+	w := newWorld(func(o *Options) { o.MaxInFlight = 4 }, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(big)
+			return
+		}
+		echo(w, r)
+	})
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	reader := begin(t, srv, "GET "+picture+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	wait(t, func() bool { return len(w.bounds.pictures) == 1 })
+	if rec := w.do(post(oauth)); rec.Code != 200 {
+		t.Errorf("beside a slow reader: %d", rec.Code)
+	}
+	if rec := w.do(httptest.NewRequest(http.MethodGet, picture, nil)); rec.Code != 503 {
+		t.Errorf("one picture too many: %d", rec.Code)
+	}
+	_ = reader.Close()
+	wait(t, func() bool { return len(w.bounds.pictures) == 0 })
+}
+
+// begin sends the start of a request, and no more.
+func begin(t *testing.T, srv *httptest.Server, start string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, start); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func wait(t *testing.T, until func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !until(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not come to that within 10 s")
+		}
+	}
+}
