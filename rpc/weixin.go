@@ -61,15 +61,18 @@ func New(c config.Config, p Parts) (*Service, error) {
 		p.Transport = traced{p.Transport}
 	}
 	client, err := wechat.New(wechat.Options{
-		AppID:     c.WechatAppID,
-		Secret:    string(c.WechatSecret),
-		BaseURL:   c.WechatBaseURL,
-		Redis:     p.Redis,
-		Timeout:   c.WechatTimeout,
-		Transport: p.Transport,
-		Logger:    p.Log,
-		Metrics:   p.Metrics,
-		Now:       p.Now,
+		AppID:   c.WechatAppID,
+		Secret:  string(c.WechatSecret),
+		BaseURL: c.WechatBaseURL,
+		Redis:   p.Redis,
+		Timeout: c.WechatTimeout,
+		// A token or a lock is worth more waiting than a cached row: the defaults
+		// are the least.
+		RedisTimeout: max(c.RedisTimeout, wechat.DefaultRedisTimeout),
+		Transport:    p.Transport,
+		Logger:       p.Log,
+		Metrics:      p.Metrics,
+		Now:          p.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wechat: %w", err)
@@ -95,6 +98,7 @@ func New(c config.Config, p Parts) (*Service, error) {
 		NewPerUserPerDay: c.QRCodePerUserDay,
 		Blameless:        blameless,
 		Timeout:          c.RPCTimeout - 200*time.Millisecond,
+		RedisTimeout:     max(c.RedisTimeout, qrcode.DefaultRedisTimeout),
 		Logger:           p.Log,
 		Metrics:          p.Metrics,
 		Now:              p.Now,

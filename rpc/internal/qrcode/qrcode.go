@@ -67,7 +67,7 @@ type Options struct {
 	// waiting for other replicas included; 0 is 4.3 s, a little less than the
 	// rpc's own deadline.
 	Timeout time.Duration
-	// RedisTimeout bounds each call to Redis; 0 is 250 ms. The lock gets three
+	// RedisTimeout bounds each call to Redis; 0 is DefaultRedisTimeout. The lock gets three
 	// times as long before a code is made without it.
 	RedisTimeout time.Duration
 	// FailureMemory is for how long a failed generation is answered from
@@ -96,6 +96,9 @@ const (
 	pollMin     = 40 * time.Millisecond
 	pollMax     = 80 * time.Millisecond
 )
+
+// DefaultRedisTimeout is Options.RedisTimeout where it is not given.
+const DefaultRedisTimeout = 250 * time.Millisecond
 
 // Service answers with the names of codes, and has them made when they are not
 // there yet. It is safe for concurrent use.
@@ -137,7 +140,7 @@ func New(opts Options) (*Service, error) {
 		opts.Timeout = 4300 * time.Millisecond
 	}
 	if opts.RedisTimeout <= 0 {
-		opts.RedisTimeout = 250 * time.Millisecond
+		opts.RedisTimeout = DefaultRedisTimeout
 	}
 	if opts.FailureMemory == 0 {
 		opts.FailureMemory = 3 * time.Second
