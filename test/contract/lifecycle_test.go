@@ -63,7 +63,7 @@ func TestTermFinishesWhatRuns(t *testing.T) {
 	users := victim{"users", func(s *setting) *testprocess.Process { return s.users }}
 	for _, i := range installations {
 		victims := []victim{edge}
-		if i.name == "api+rpc" {
+		if i.name == "apart" {
 			victims = append(victims, users)
 		}
 		for _, v := range victims {
@@ -114,7 +114,7 @@ func TestTermFinishesWhatRuns(t *testing.T) {
 // TestStorageAway kills Redis, then the database, then brings both back.
 func TestStorageAway(t *testing.T) {
 	t.Parallel()
-	for name, installOn := range map[string]func(*testing.T, pro, map[string]string) *setting{"serve": serveOn, "api+rpc": apartOn} {
+	for name, installOn := range map[string]func(*testing.T, pro, map[string]string) *setting{"serve": serveOn, "apart": apartOn} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
@@ -280,6 +280,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 	// A login of 40 seconds ago: its last session ends in 50, not in 60.
 	old := s.parse(t, u.SessionID)
 	old.login -= 40
+	before = time.Now().Unix()
 	var a reLoginAnswer
 	r := s.post(t, reLogin, `{}`, bearer(s.sign(old)))
 	r.ok(t, &a)
@@ -287,7 +288,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 	if want := old.login + 90; a.OverdueTime != want {
 		t.Errorf("overdueTime %d, want %d, the login's absolute end", a.OverdueTime, want)
 	}
-	s.setsCookie(t, r, a.SessionID, int(a.OverdueTime-time.Now().Unix()))
+	s.setsCookie(t, r, a.SessionID, int(a.OverdueTime-before))
 	// The renewed session keeps the time of its login, so renewing it gains nothing.
 	if got, want := s.parse(t, a.SessionID), (session{old.keyID, old.user, old.epoch, old.login, a.OverdueTime}); got != want {
 		t.Errorf("session %+v, want %+v", got, want)
@@ -304,7 +305,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 // TestSettings looks at settings that change what the endpoints do.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	s := embedded(t, map[string]string{"SHARES_NEW_USER_CAPACITY": "7", "SHARES_PHONE": "verified", "SHARES_MAX_IN_FLIGHT": "1"})
+	s := embedded(t, map[string]string{"SHARES_NEW_USER_CAPACITY": "7", "SHARES_PHONE": "verified", "SHARES_MAX_IN_FLIGHT": "1", "WECHAT_TIMEOUT": "4s"})
 	u := s.newUser(t)
 	want := fresh()
 	want.Capacity = 7
@@ -327,7 +328,7 @@ func TestSettings(t *testing.T) {
 	// The one place is taken by a login that waits for WeChat: what comes on top is refused at once.
 	const code2session = "/sns/jscode2session"
 	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
-	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":1500}`)
+	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":3000}`)
 	answered := make(chan error, 1)
 	go func() {
 		r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))

@@ -164,7 +164,7 @@ func (s *setting) setsCookie(t *testing.T, r reply, session string, maxAge int) 
 	if c == nil {
 		t.Fatalf("no cookie in %q", r.Header["Set-Cookie"])
 	}
-	if c.MaxAge < maxAge-2 || c.MaxAge > maxAge {
+	if c.MaxAge < maxAge-10 || c.MaxAge > maxAge {
 		t.Errorf("Max-Age %d, want %d", c.MaxAge, maxAge)
 	}
 	want := &http.Cookie{

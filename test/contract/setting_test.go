@@ -49,7 +49,7 @@ type installation struct {
 var installations = []installation{
 	{"embedded", embedded},
 	{"serve", serve},
-	{"api+rpc", apart},
+	{"apart", apart},
 }
 
 // embedded is `shares serve` with nothing configured.
