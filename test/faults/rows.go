@@ -1,0 +1,468 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	_ "image/jpeg" // codes are
+	_ "image/png"  // one or the other
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	steady   = time.Second     // of load before a fault
+	lasting  = 3 * time.Second // of a fault
+	recovery = 15 * time.Second
+)
+
+// row is one fault.
+type row struct {
+	name     string
+	promised []kind // what is served all the while; the rest may be 503 with Retry-After
+	// fault breaks something, waits and mends it, and returns when it was mended. What it finds out besides goes to the report.
+	fault func(ctx context.Context, w *world, r *report) (mended time.Time, err error)
+}
+
+// setting is an installation and what is done to it.
+type setting struct {
+	start func(context.Context, *world) error
+	rows  []row
+}
+
+func settings() []setting {
+	withoutWechat := []kind{read, renew, write, check, code, picture}
+	// What the cache holds. The pictures are not in the database.
+	withoutDatabase := []kind{read, renew, code, newCode, picture}
+	return []setting{
+		{serveTwice, []row{
+			{"Redis killed, back with the rows of before", everything, redisKilled},
+			{"Redis hangs", everything, redisHangs},
+			{"Redis flushed, three times", everything, redisFlushed},
+			{"MariaDB killed", withoutDatabase, mariadbKilled},
+			{"MariaDB hangs", withoutDatabase, mariadbHangs},
+			{"WeChat refuses connections", withoutWechat, wechatKilled},
+			{"WeChat hangs", withoutWechat, wechatHangs},
+			{"a replica killed", everything, killed(edge)},
+			{"a replica told to end (SIGTERM)", everything, ended(edge)},
+			{"a replica killed while it makes QR codes", everything, killedMakingCodes},
+			{"3,000 clients that send byte by byte", everything, slowClients},
+			{"sessions revoked", everything, revoked},
+			{"sessions revoked while Redis hangs", everything, revokedWithoutRedis},
+			{"four times the load that it can serve", everything, overload},
+		}},
+		{apartTwice, []row{
+			{"api and rpc apart: Redis killed", everything, redisKilled},
+			{"api and rpc apart: an rpc killed", everything, killed(user)},
+			{"api and rpc apart: an rpc told to end", everything, ended(user)},
+			{"api and rpc apart: an api told to end", everything, ended(edge)},
+		}},
+	}
+}
+
+// measure runs one row under load.
+func (w *world) measure(ctx context.Context, r row) (*report, error) {
+	report := &report{name: r.name}
+	l := w.startLoad(ctx, r.promised, report)
+	mended, err := func() (time.Time, error) {
+		if err := pause(ctx, steady); err != nil {
+			return time.Time{}, err
+		}
+		return r.fault(ctx, w, report)
+	}()
+	if err == nil {
+		// Everything works without a restart: a second of all kinds without any answer but 200.
+		err = waitFor(ctx, recovery, "everything is served again", func() bool {
+			last := l.quietSince()
+			if last.Before(mended) {
+				last = mended
+			}
+			return time.Since(last) > time.Second
+		})
+		if after := l.quietSince().Sub(mended); err == nil && after > 100*time.Millisecond && report.refused > 0 {
+			report.note("all served again after %s", short(after))
+		}
+	}
+	l.stop()
+	if err != nil {
+		return nil, errors.Join(err, errors.New(strings.Join(report.broken, "; ")))
+	}
+	if report.written, report.lost, err = w.ledger.settle(ctx, w.db); err != nil {
+		return nil, fmt.Errorf("look into the database: %w", err)
+	}
+	if report.lost > 0 {
+		report.breaks("%d acknowledged writes are not in the database", report.lost)
+	}
+	if report.stale > 0 {
+		report.breaks("%d reads a second after an acknowledged write returned the old value", report.stale)
+	}
+	// What comes on top is a busy machine's.
+	if most := deadly + 2*time.Second; report.slowest > most || report.refusal > most {
+		report.breaks("an answer took longer than the %s of a request", deadly)
+	}
+	return report, nil
+}
+
+func (w *world) redisClient() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
+}
+
+// redisKilled has Redis return with rows that were written over meanwhile.
+func redisKilled(ctx context.Context, w *world, r *report) (time.Time, error) {
+	c := w.redisClient()
+	defer c.Close()
+	if err := c.Save(ctx).Err(); err != nil {
+		return time.Time{}, err
+	}
+	if err := errors.Join(pause(ctx, steady), w.redis.Kill(), pause(ctx, lasting), w.redis.Start()); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now(), w.cacheUsedAgain(ctx, r)
+}
+
+func redisHangs(ctx context.Context, w *world, r *report) (time.Time, error) {
+	if err := errors.Join(w.redis.Pause(), pause(ctx, lasting), w.redis.Resume()); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now(), w.cacheUsedAgain(ctx, r)
+}
+
+func redisFlushed(ctx context.Context, w *world, r *report) (time.Time, error) {
+	c := w.redisClient()
+	defer c.Close()
+	for range 3 {
+		if err := errors.Join(c.FlushAll(ctx).Err(), pause(ctx, lasting/3)); err != nil {
+			return time.Time{}, err
+		}
+	}
+	if err := c.FlushAll(ctx).Err(); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now(), w.cacheUsedAgain(ctx, r)
+}
+
+// cacheUsedAgain sees to it that every process reads rows from Redis within a
+// second of now.
+func (w *world) cacheUsedAgain(ctx context.Context, r *report) error {
+	const used = `shares_cache_reads_total{from="redis"}`
+	start := time.Now()
+	caching := w.users
+	if len(caching) == 0 {
+		caching = w.edges
+	}
+	var seen, unused time.Duration // when it was seen to be used, and when it surely was not yet
+	for _, s := range caching {
+		before, err := s.metric(ctx, used)
+		if err != nil {
+			return err
+		}
+		for {
+			asked := time.Since(start)
+			now, err := s.metric(ctx, used)
+			if err != nil {
+				return err
+			}
+			if now > before {
+				break
+			}
+			unused = max(unused, asked)
+			if asked > recovery {
+				return fmt.Errorf("%s does not use Redis", s.name)
+			}
+			if err := pause(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		seen = max(seen, time.Since(start))
+	}
+	r.note("cache used again after %s", short(seen))
+	if unused > time.Second {
+		r.breaks("the cache was not used %s after Redis was back", unused)
+	}
+	return nil
+}
+
+func mariadbKilled(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	err := errors.Join(w.mariadb.Kill(), pause(ctx, lasting), w.mariadb.Start())
+	return time.Now(), err
+}
+
+func mariadbHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	err := errors.Join(w.mariadb.Pause(), pause(ctx, lasting), w.mariadb.Resume())
+	return time.Now(), err
+}
+
+func wechatKilled(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	err := errors.Join(w.wechat.kill(), pause(ctx, lasting), w.wechat.start())
+	return time.Now(), err
+}
+
+func wechatHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	err := errors.Join(w.wechat.pause(), pause(ctx, lasting), w.wechat.resume())
+	return time.Now(), err
+}
+
+// edge and user pick whom to hit.
+func edge(w *world) *server { return w.edges[0] }
+func user(w *world) *server { return w.users[0] }
+
+func killed(who func(*world) *server) func(context.Context, *world, *report) (time.Time, error) {
+	return func(ctx context.Context, w *world, _ *report) (time.Time, error) {
+		s := who(w)
+		if err := errors.Join(s.kill(), pause(ctx, lasting/2), s.start()); err != nil {
+			return time.Time{}, err
+		}
+		return time.Now(), s.waitReady(ctx)
+	}
+}
+
+// ended tells a server to end, and watches that it says so before it stops to
+// listen.
+func ended(who func(*world) *server) func(context.Context, *world, *report) (time.Time, error) {
+	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
+		s := who(w)
+		var unready, closed time.Time
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			for pause(watching, 10*time.Millisecond) == nil {
+				if unready.IsZero() && !s.ready(watching) {
+					unready = time.Now()
+				}
+				conn, err := net.Dial("tcp", s.address)
+				if err != nil {
+					closed = time.Now()
+					return
+				}
+				_ = conn.Close()
+			}
+		})
+		exit, err := s.process.Term()
+		if err != nil {
+			return time.Time{}, err
+		}
+		stop()
+		watch.Wait()
+		if exit != 0 {
+			r.breaks("%s ended with code %d", s.name, exit)
+		}
+		if closed.IsZero() {
+			closed = time.Now()
+		}
+		between := closed.Sub(unready)
+		if unready.IsZero() || between < drain/2 {
+			r.breaks("%s stopped to listen %s after it had said that it is not ready, SHARES_DRAIN is %s", s.name, between, drain)
+		}
+		r.note("not ready for %s before it stopped to listen", short(between))
+		if err := errors.Join(pause(ctx, steady), s.start()); err != nil {
+			return time.Time{}, err
+		}
+		return time.Now(), s.waitReady(ctx)
+	}
+}
+
+// killedMakingCodes kills a replica three times while it makes many codes, and
+// then wants every one of them, and every picture there is to be whole.
+func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, error) {
+	victim, other := w.edges[0], w.edges[1]
+	var scenes []string
+	for range 3 {
+		var asking sync.WaitGroup
+		for i := range 60 {
+			scene := w.people.newScene()
+			scenes = append(scenes, scene)
+			asking.Go(func() { // some get their answer, and most none: the replica dies over them
+				victim.qrcode(ctx, w.people.readers[i%readers].session, scene)
+			})
+		}
+		err := errors.Join(pause(ctx, 60*time.Millisecond), victim.kill())
+		asking.Wait()
+		if err := errors.Join(err, pause(ctx, steady/2), victim.start(), victim.waitReady(ctx)); err != nil {
+			return time.Time{}, err
+		}
+	}
+	mended := time.Now()
+	for i, scene := range scenes {
+		path, a := victim.qrcode(ctx, w.people.readers[i%readers].session, scene)
+		if a.failure() != nil {
+			r.breaks("a code cannot be made after the start: %v", a.failure())
+			continue
+		}
+		if a := other.picture(ctx, path); a.failure() != nil || !whole(a.body) {
+			r.breaks("a code is not served whole: status %d, %d bytes", a.status, len(a.body))
+		}
+	}
+	pictures, left := 0, 0
+	err := filepath.WalkDir(filepath.Join(w.dir, "pictures"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if strings.HasSuffix(path, ".tmp") {
+			left++
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && !whole(data) {
+			r.breaks("a picture in the bucket is not whole")
+		}
+		pictures++
+		return err
+	})
+	r.note("%d pictures, all whole; %d unfinished left aside", pictures, left)
+	return mended, err
+}
+
+func whole(picture []byte) bool {
+	_, _, err := image.Decode(bytes.NewReader(picture))
+	return err == nil
+}
+
+// slowClients opens many connections that begin a header or a body and go on
+// as slowly as they can.
+func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
+	const clients = 3000
+	s := w.edges[0]
+	starts := []string{
+		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{",
+		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{",
+	}
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	before, err := s.memory()
+	if err != nil {
+		return time.Time{}, err
+	}
+	for i := range clients {
+		c, err := net.Dial("tcp", s.address)
+		if err != nil {
+			return time.Time{}, err
+		}
+		conns = append(conns, c)
+		if _, err := c.Write([]byte(starts[i%len(starts)])); err != nil {
+			return time.Time{}, err
+		}
+	}
+	for range 6 {
+		if err := pause(ctx, lasting/6); err != nil {
+			return time.Time{}, err
+		}
+		for _, c := range conns {
+			_, _ = c.Write([]byte(" ")) // those cut off need no more
+		}
+	}
+	after, err := s.memory()
+	if err != nil {
+		return time.Time{}, err
+	}
+	r.note("memory %d → %d MB", before>>20, after>>20)
+	return time.Now(), nil
+}
+
+// revoked ends a user's sessions, and looks on both replicas how long they last.
+func revoked(ctx context.Context, w *world, r *report) (time.Time, error) {
+	var longest time.Duration
+	for i := range 3 {
+		victim, err := w.victim(ctx, i)
+		if err != nil {
+			return time.Time{}, err
+		}
+		out, exit, err := w.command(ctx, "user", "revoke", victim.openid)
+		if err != nil || exit != 0 {
+			return time.Time{}, errors.Join(fmt.Errorf("shares user revoke: code %d: %s", exit, out), err)
+		}
+		took, err := w.sessionEnds(ctx, victim)
+		if err != nil {
+			return time.Time{}, err
+		}
+		longest = max(longest, took)
+	}
+	r.note("the last time that a replica took one: %s after the command", short(longest))
+	if longest > time.Second {
+		r.breaks("a revoked session lasted %s", longest)
+	}
+	return time.Now(), nil
+}
+
+// revokedWithoutRedis wants the command to say that it cannot be sure.
+func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
+	victim, err := w.victim(ctx, 99)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := w.redis.Pause(); err != nil {
+		return time.Time{}, err
+	}
+	out, exit, err := w.command(ctx, "user", "revoke", victim.openid)
+	switch {
+	case err != nil:
+	case exit == 0:
+		r.breaks("shares user revoke does not tell that Redis is away")
+	case !strings.Contains(out, "stored in the database, but Redis did not take the news"):
+		r.breaks("shares user revoke says only: %s", out)
+	}
+	ends, endErr := w.sessionEnds(ctx, victim)
+	if err := errors.Join(err, endErr, w.redis.Resume()); err != nil {
+		return time.Time{}, err
+	}
+	mended := time.Now()
+	if err := w.cacheUsedAgain(ctx, r); err != nil {
+		return time.Time{}, err
+	}
+	if out, exit, err := w.command(ctx, "user", "revoke", victim.openid); err != nil || exit != 0 {
+		return time.Time{}, errors.Join(fmt.Errorf("shares user revoke again: code %d: %s", exit, out), err)
+	}
+	r.note("the command says that it cannot be sure; the last time that a replica took one: %s after it", short(ends))
+	if ends > time.Second {
+		r.breaks("a revoked session lasted %s", ends)
+	}
+	return mended, nil
+}
+
+// victim logs a user in whom the load does not know, and warms both replicas.
+func (w *world) victim(ctx context.Context, n int) (*person, error) {
+	jscode, _ := w.loginCode(ctx, fmt.Sprintf("victim-%d", n))
+	var got struct{ SessionId, OpenId string }
+	if err := w.edges[0].post(ctx, "weixin.oauth", "", map[string]string{"jscode": jscode}).into(&got); err != nil {
+		return nil, err
+	}
+	victim := &person{openid: got.OpenId, session: got.SessionId}
+	for _, s := range w.edges {
+		if err := s.post(ctx, "weixin.get_user_info", victim.session, struct{}{}).failure(); err != nil {
+			return nil, err
+		}
+	}
+	return victim, nil
+}
+
+// sessionEnds returns for how long some server took the session.
+func (w *world) sessionEnds(ctx context.Context, who *person) (time.Duration, error) {
+	start := time.Now()
+	var taken time.Duration
+	err := waitFor(ctx, recovery, "the session ends", func() bool {
+		for _, s := range w.edges {
+			asked := time.Since(start)
+			if a := s.post(ctx, "weixin.get_user_info", who.session, struct{}{}); a.status != http.StatusUnauthorized {
+				taken = asked
+				return false
+			}
+		}
+		return true
+	})
+	return taken, err
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv"
+	"shares/test/testprocess"
+)
+
+const (
+	drain  = time.Second     // SHARES_DRAIN of every process
+	deadly = 5 * time.Second // SHARES_TIMEOUT: no answer may take longer, but for what a busy machine adds
+)
+
+// world is everything that runs, and what was done to it.
+type world struct {
+	rate    int
+	dir     string
+	mariadb *testenv.MariaDBServer
+	redis   *testenv.RedisServer
+	wechat  *server
+	db      *sql.DB // to see what is really stored
+	env     map[string]string
+
+	edges []*server // where requests go
+	users []*server // the user services behind them, where they run apart
+
+	people *people
+	ledger *ledger
+}
+
+func newWorld(ctx context.Context, rate int) (_ *world, err error) {
+	w := &world{rate: rate, ledger: newLedger()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.dir, err = os.MkdirTemp("", "shares-faults-"); err != nil {
+		return nil, err
+	}
+	if w.mariadb, err = testenv.StartMariaDB(testenv.Durable); err != nil {
+		return nil, err
+	}
+	if w.redis, err = testenv.StartRedis(); err != nil {
+		return nil, err
+	}
+	database, err := w.mariadb.CreateDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dsn := w.mariadb.DSN(database)
+	if w.db, err = sql.Open("mysql", dsn); err != nil {
+		return nil, err
+	}
+	address, err := testprocess.FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	w.wechat = &server{name: "wechat", address: address, options: testprocess.Options{Args: []string{"simulator", "--listen", address}}}
+	if err := w.wechat.start(); err != nil {
+		return nil, err
+	}
+	w.env = map[string]string{
+		"SHARES_MODE":       "pro",
+		"SHARES_ACCESS_LOG": "off",
+		"SHARES_PUBLIC_URL": "http://shares.example.test",
+		"SHARES_DRAIN":      drain.String(),
+		"SESSION_SECRET":    rand.Text() + rand.Text(),
+		"MYSQL_DSN":         dsn,
+		"REDIS_ADDR":        w.redis.Addr(),
+		"WECHAT_BASE_URL":   w.wechat.url(),
+		"WECHAT_APPID":      "wxsimulator0000000",
+		"WECHAT_SECRET":     "simulator-secret-not-for-release",
+		"QRCODE_BUCKET":     "file://" + filepath.Join(w.dir, "pictures"),
+	}
+	if out, code, err := w.command(ctx, "migrate"); err != nil || code != 0 {
+		return nil, errors.Join(fmt.Errorf("shares migrate: code %d: %s", code, out), err)
+	}
+	return w, nil
+}
+
+// command runs a shares command that ends.
+func (w *world) command(ctx context.Context, args ...string) (string, int, error) {
+	return testprocess.Once(ctx, testprocess.Options{Args: args, Env: w.env, Dir: w.dir})
+}
+
+// startServers starts n of one kind, each on an address of its own that it
+// keeps when it is started again.
+func (w *world) startServers(n int, name string, env map[string]string) ([]*server, error) {
+	var servers []*server
+	for i := range n {
+		address, err := testprocess.FreeAddress()
+		if err != nil {
+			return servers, err
+		}
+		admin, err := testprocess.FreeAddress()
+		if err != nil {
+			return servers, err
+		}
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return servers, err
+		}
+		all := maps.Clone(w.env)
+		maps.Copy(all, env)
+		all["SHARES_ADMIN_LISTEN"] = admin
+		if name == "rpc" {
+			all["SHARES_RPC_LISTEN"] = address
+		} else {
+			all["SHARES_PORT"] = port
+		}
+		s := &server{
+			name: fmt.Sprintf("%s %d", name, i+1), address: address, admin: admin, client: newClient(),
+			options: testprocess.Options{Args: []string{name}, Env: all, Dir: w.dir},
+		}
+		if err := s.start(); err != nil {
+			return servers, err
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// serveTwice starts two replicas of the whole service.
+func serveTwice(ctx context.Context, w *world) (err error) {
+	if w.edges, err = w.startServers(2, "serve", nil); err != nil {
+		return err
+	}
+	return w.moveIn(ctx)
+}
+
+// apartTwice starts two of each half.
+func apartTwice(ctx context.Context, w *world) (err error) {
+	if w.users, err = w.startServers(2, "rpc", nil); err != nil {
+		return err
+	}
+	var targets []string
+	for _, u := range w.users {
+		targets = append(targets, u.address)
+	}
+	target := map[string]string{"WEIXIN_RPC_TARGET": "direct:///" + strings.Join(targets, ",")}
+	if w.edges, err = w.startServers(2, "api", target); err != nil {
+		return err
+	}
+	return w.moveIn(ctx)
+}
+
+// moveIn waits until all are ready, and has the people of the load log in.
+func (w *world) moveIn(ctx context.Context) (err error) {
+	for _, s := range append(w.users, w.edges...) {
+		if err := s.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	w.people, err = w.newPeople(ctx)
+	return err
+}
+
+func (w *world) stopReplicas() error {
+	var errs []error
+	for _, s := range append(w.edges, w.users...) {
+		errs = append(errs, s.stop())
+	}
+	w.edges, w.users = nil, nil
+	return errors.Join(errs...)
+}
+
+func (w *world) close() error {
+	errs := []error{w.stopReplicas()}
+	if w.wechat != nil {
+		errs = append(errs, w.wechat.stop())
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	if w.redis != nil {
+		errs = append(errs, w.redis.Close())
+	}
+	if w.mariadb != nil {
+		errs = append(errs, w.mariadb.Close())
+	}
+	if w.dir != "" {
+		errs = append(errs, os.RemoveAll(w.dir))
+	}
+	return errors.Join(errs...)
+}
