@@ -1,6 +1,7 @@
 package wechat_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,12 +42,12 @@ type reply struct {
 func (r reply) String() string { return fmt.Sprintf("%d/%d (%s)", r.status, r.Code, r.Msg) }
 
 // call posts body to an endpoint, which answers in English. It is for goroutines, too.
-func (r *replica) call(endpoint, session string, body any) (reply, error) {
+func (r *replica) call(ctx context.Context, endpoint, session string, body any) (reply, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return reply{}, err
 	}
-	req, err := http.NewRequest(http.MethodPost, r.base+"/shares/api/v1/"+endpoint, strings.NewReader(string(data)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/shares/api/v1/"+endpoint, strings.NewReader(string(data)))
 	if err != nil {
 		return reply{}, err
 	}
@@ -71,7 +72,7 @@ func (r *replica) call(endpoint, session string, body any) (reply, error) {
 
 func (r *replica) post(t testing.TB, endpoint, session string, body any) reply {
 	t.Helper()
-	got, err := r.call(endpoint, session, body)
+	got, err := r.call(t.Context(), endpoint, session, body)
 	if err != nil {
 		t.Fatal(err)
 	}

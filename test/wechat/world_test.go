@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,9 @@ type world struct {
 	bucket string // the folder of the pictures
 	env    map[string]string
 	client *http.Client
+
+	mu   sync.Mutex
+	held map[string]chan struct{} // WeChat's paths that do not answer before it is closed
 }
 
 func newWorld(t *testing.T) *world {
@@ -58,8 +62,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		wechat: simulator.New(simulator.Options{AppID: appID, Secret: appSecret}),
 		bucket: t.TempDir(),
+		held:   map[string]chan struct{}{},
 	}
-	server := httptest.NewServer(observe(w.wechat))
+	server := httptest.NewServer(http.HandlerFunc(w.serveWechat))
 	t.Cleanup(server.Close)
 	dsn := testenv.MariaDB(t).Database(t)
 	db, err := sql.Open("mysql", dsn+"?parseTime=true")
@@ -92,24 +97,41 @@ func newWorld(t *testing.T) *world {
 	secrets.Hide("DSN", dsn)
 	w.client = &http.Client{
 		Transport: secrets.Transport(&http.Transport{MaxIdleConnsPerHost: 100}),
-		Timeout:   30 * time.Second,
+		Timeout:   time.Minute,
 	}
 	return w
 }
 
-// observe notes the secrets that WeChat tells the service.
-func observe(wechat http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		copied := &tee{ResponseWriter: w}
-		defer func() { // faults leave by panic
-			for kind, shape := range told {
-				for _, m := range shape.FindAllSubmatch(copied.body.Bytes(), -1) {
-					secrets.Hide(kind, string(m[1]))
-				}
+// serveWechat is the simulated WeChat. It notes the secrets that it tells the service.
+func (w *world) serveWechat(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	held := w.held[r.URL.Path]
+	w.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	copied := &tee{ResponseWriter: rw}
+	defer func() { // faults leave by panic
+		for kind, shape := range told {
+			for _, m := range shape.FindAllSubmatch(copied.body.Bytes(), -1) {
+				secrets.Hide(kind, string(m[1]))
 			}
-		}()
-		wechat.ServeHTTP(copied, r)
-	})
+		}
+	}()
+	w.wechat.ServeHTTP(copied, r)
+}
+
+// hold lets no call of one of WeChat's paths through before release, which is called once.
+func (w *world) hold(path string) (release func()) {
+	held := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held[path] = held
+	return func() { close(held) }
 }
 
 // told are the secrets in WeChat's answers; half an answer may hold half a secret.
