@@ -151,7 +151,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 			t.Errorf("phone %q", want.Phone)
 		}
 		u.has(t, want)
-		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "手机号凭证") // serves once
+		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "phoneCode") // serves once
 		u.has(t, want)
 	})
 
