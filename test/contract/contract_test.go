@@ -7,9 +7,13 @@ import (
 	"time"
 
 	"shares/internal/testenv"
+	"shares/test/testprocess"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+// unseen is what no program of this suite may print and no error may tell.
+var unseen testprocess.Secrets
+
+func TestMain(m *testing.M) { os.Exit(unseen.Verify(testenv.Main(m))) }
 
 // TestContract holds every installation, in both forms of answers, to the same table. Inside one installation the tests take turns,
 // since all of them share its simulated WeChat and its faults.

@@ -191,11 +191,11 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 func testBodies(t *testing.T, s *setting) {
 	const asJSON = "application/json"
 	var form bytes.Buffer
-	parts := multipart.NewWriter(&form)
-	if err := parts.WriteField("key", "rg"); err != nil {
+	fields := multipart.NewWriter(&form)
+	if err := fields.WriteField("key", "rg"); err != nil {
 		t.Fatal(err)
 	}
-	if err := parts.Close(); err != nil {
+	if err := fields.Close(); err != nil {
 		t.Fatal(err)
 	}
 	const object = `{"key":"rg","value":"true"}`
@@ -214,7 +214,7 @@ func testBodies(t *testing.T, s *setting) {
 		"escaped names":                  {asJSON, `{"\u006bey":"rg","value":"tr\u0075e"}`, 0, 0},
 		"form":                           {"application/x-www-form-urlencoded", "key=rg&value=true", 415, 1001},
 		"form that is JSON":              {"application/x-www-form-urlencoded", object, 415, 1001},
-		"multipart":                      {parts.FormDataContentType(), form.String(), 415, 1001},
+		"multipart":                      {fields.FormDataContentType(), form.String(), 415, 1001},
 		"text":                           {"text/plain", object, 415, 1001},
 		"text with charset":              {"text/plain; charset=utf-8", object, 415, 1001},
 		"XML":                            {"application/xml", "<key/>", 415, 1001},

@@ -87,17 +87,17 @@ func testLogin(t *testing.T, s *setting) {
 	})
 
 	t.Run("codes of WeChat DevTools", func(t *testing.T) {
-		real, other := strings.Repeat("0a1B", 8), strings.Repeat("2c3D", 8)
+		first, other := strings.Repeat("0a1B", 8), strings.Repeat("2c3D", 8)
 		const mock = "the code is a mock one"
-		s.hide(real, other)
+		s.hide(first, other)
 		if s.control != s.base { // only the embedded simulator takes them
-			for _, code := range []string{real, mock} {
+			for _, code := range []string{first, mock} {
 				s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 			}
 			return
 		}
 		openids := map[string]bool{}
-		for _, code := range []string{real, mock, other, mock} {
+		for _, code := range []string{first, mock, other, mock} {
 			var a loginAnswer
 			s.post(t, oauth, loginBody(code)).ok(t, &a)
 			s.hide(a.SessionID, a.OpenID)
@@ -106,7 +106,7 @@ func testLogin(t *testing.T, s *setting) {
 		if len(openids) != 1 {
 			t.Errorf("%d users, want one that stays", len(openids))
 		}
-		for _, code := range []string{real, real[1:], real + "a", "a mock one"} { // used, or of another form
+		for _, code := range []string{first, first[1:], first + "a", "a mock one"} { // used, or of another form
 			s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 		}
 	})

@@ -56,7 +56,7 @@ var installations = []installation{
 func embedded(t *testing.T, env map[string]string) *setting {
 	t.Helper()
 	dir := t.TempDir()
-	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir})
+	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir, Secrets: &unseen})
 	s := newSetting(t, p, p, env)
 	s.control = p.URL()
 	if s.secret == "" {
@@ -82,7 +82,7 @@ func serveOn(t *testing.T, parts pro, env map[string]string) *setting {
 	all := maps.Clone(parts)
 	all["SHARES_PUBLIC_URL"] = "https://shares.example.test"
 	maps.Copy(all, env)
-	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: all})
+	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: all, Secrets: &unseen})
 	s := newSetting(t, p, p, all)
 	s.control = parts["WECHAT_BASE_URL"]
 	return s
@@ -107,8 +107,8 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 		t.Fatal(err)
 	}
 	all["SHARES_RPC_LISTEN"], all["WEIXIN_RPC_TARGET"] = address, "dns:///"+address
-	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: all})
-	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all})
+	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: all, Secrets: &unseen})
+	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all, Secrets: &unseen})
 	s := newSetting(t, edge, users, all)
 	s.control = parts["WECHAT_BASE_URL"]
 	return s
@@ -154,7 +154,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 		users:    users,
 		env:      env,
 		client: &http.Client{
-			Transport:     transport,
+			Transport:     unseen.Transport(transport),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		secrets: map[string]bool{},
@@ -180,6 +180,7 @@ func (s *setting) https() bool { return strings.HasPrefix(s.public, "https://") 
 
 // hide notes what no log line may hold.
 func (s *setting) hide(secrets ...string) {
+	unseen.Hide("secret, code, session, openid or phone", secrets...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, secret := range secrets {
