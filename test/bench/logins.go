@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"shares/model"
+)
+
+// The logins, as the report names them.
+const (
+	bareInserts  = "bare driver, one INSERT a commit"
+	firstLogins  = "`oauth`, first logins"
+	bareUpdates  = "bare driver, one UPDATE a commit"
+	laterLogins  = "`oauth`, later logins"
+	loginsAtOnce = 32 // connections to MySQL, as shipped, so that both sides have as many
+	knownUsers   = 10_000
+)
+
+// logins measures oauth beside what MariaDB itself takes in commits.
+func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report) error {
+	dsn, err := w.database(ctx, knownUsers)
+	if err != nil {
+		return err
+	}
+	if err := w.forgetRows(ctx); err != nil {
+		return err
+	}
+	serve, address, err := w.serve("logins", dsn)
+	if err != nil {
+		return err
+	}
+	db, err := model.OpenMySQL(dsn, model.MySQLOptions{MaxOpen: loginsAtOnce})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+
+	codes := 0
+	oauth := func(code func(i int) string, n int) (load, error) {
+		codes++
+		file, err := w.write(fmt.Sprintf("codes-%d", codes), n, code)
+		return load{
+			path: "/shares/api/v1/weixin.oauth", body: `{"jscode":"` + placeholder(len(openid(1))) + `"}`, values: file,
+			connections: connections, duration: plan.run,
+		}, err
+	}
+	later, err := oauth(func(i int) string { return openid(i + 1) }, knownUsers)
+	if err != nil {
+		return err
+	}
+	if _, err := w.measure(ctx, contender{"(warm-up)", address, []*program{serve}, later}); err != nil {
+		return err
+	}
+	runs := make(map[string][]result)
+	for round := range plan.rounds {
+		// More than can log in meanwhile, and others in each round.
+		first, err := oauth(func(i int) string { return fmt.Sprintf("oFirst%02d%020d", round, i) }, int(plan.run/time.Second)*20_000)
+		if err != nil {
+			return err
+		}
+		for _, c := range []struct {
+			name string
+			run  func() (result, error)
+		}{
+			{bareInserts, func() (result, error) {
+				return commits(ctx, plan.run, func(ctx context.Context, i int) error {
+					return insertOne(ctx, db, fmt.Sprintf("oBare%02d%021d", round, i))
+				})
+			}},
+			{firstLogins, func() (result, error) {
+				return w.measure(ctx, contender{firstLogins, address, []*program{serve}, first})
+			}},
+			{bareUpdates, func() (result, error) {
+				return commits(ctx, plan.run, func(ctx context.Context, i int) error {
+					_, err := db.ExecContext(ctx, "UPDATE wx_userinfo SET last_login_at = UTC_TIMESTAMP(3) WHERE id = ?", i%knownUsers+1)
+					return err
+				})
+			}},
+			{laterLogins, func() (result, error) {
+				return w.measure(ctx, contender{laterLogins, address, []*program{serve}, later})
+			}},
+		} {
+			r, err := c.run()
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			runs[c.name] = append(runs[c.name], r)
+		}
+	}
+	rep.logins = make(map[string]result)
+	for name, rs := range runs {
+		rep.logins[name] = medians(rs)
+	}
+	return w.stop(serve)
+}
+
+func insertOne(ctx context.Context, db *sql.DB, openid string) error {
+	_, err := db.ExecContext(ctx, "INSERT INTO wx_userinfo (openid, session_epoch, last_login_at, created_at, updated_at) "+
+		"VALUES (?, 1, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))", openid)
+	return err
+}
+
+// commits runs one statement after the other on each connection.
+func commits(ctx context.Context, d time.Duration, one func(context.Context, int) error) (result, error) {
+	var mu sync.Mutex
+	var took []time.Duration
+	var errs []error
+	var wg sync.WaitGroup
+	began := time.Now()
+	next := 0
+	for range loginsAtOnce {
+		wg.Go(func() {
+			for time.Since(began) < d {
+				mu.Lock()
+				i := next
+				next++
+				mu.Unlock()
+				start := time.Now()
+				err := one(ctx, i)
+				mu.Lock()
+				took, errs = append(took, time.Since(start)), append(errs, err)
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return result{}, err
+	}
+	return result{
+		rate: float64(len(took)) / time.Since(began).Seconds(),
+		p50:  percentile(took, 50), p99: percentile(took, 99),
+	}, nil
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"shares/api/sessiontest"
+	"shares/internal/images"
+	"shares/internal/testenv"
+	"shares/model"
+	"shares/simulator"
+)
+
+// sessionSecret signs the sessions of one benchmark.
+const sessionSecret = "benchmark-secret-of-32-characters"
+
+// world is what the measured programs stand on: a MariaDB that makes each
+// commit durable, a Redis, a WeChat that answers at once, and users.
+type world struct {
+	dir     string
+	binary  string // shares, as it is shipped
+	maria   *testenv.MariaDBServer
+	redis   *testenv.RedisServer
+	wechat  string // its URL
+	session func(userID int64, epoch uint64) string
+
+	programs []*program
+	closers  []func() error
+}
+
+func newWorld(ctx context.Context) (w *world, err error) {
+	w = &world{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.dir, err = os.MkdirTemp("", "shares-bench-"); err != nil {
+		return w, err
+	}
+	w.onClose(func() error { return os.RemoveAll(w.dir) })
+
+	w.binary = filepath.Join(w.dir, "shares")
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "no_k8s,grpcnotrace", "-trimpath", "-ldflags", "-s -w", "-o", w.binary, "shares")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return w, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	if w.maria, err = testenv.StartMariaDB(testenv.Durable); err != nil {
+		return w, err
+	}
+	w.onClose(w.maria.Close)
+	if w.redis, err = testenv.StartRedis(); err != nil {
+		return w, err
+	}
+	w.onClose(w.redis.Close)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return w, err
+	}
+	server := &http.Server{Handler: wechat(simulator.New(simulator.Options{})), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }() // ends with Close
+	w.onClose(server.Close)
+	w.wechat = "http://" + listener.Addr().String()
+
+	w.session, err = sessiontest.Issuer(sessionSecret, 2*time.Hour)
+	return w, err
+}
+
+func (w *world) onClose(f func() error) { w.closers = append(w.closers, f) }
+
+func (w *world) close() error {
+	var errs []error
+	for _, p := range w.programs {
+		errs = append(errs, p.stop())
+	}
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		errs = append(errs, w.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// stop ends one program before the end of all.
+func (w *world) stop(p *program) error {
+	for i, other := range w.programs {
+		if other == p {
+			w.programs = append(w.programs[:i], w.programs[i+1:]...)
+			return p.stop()
+		}
+	}
+	return nil
+}
+
+// database makes a database with n users, their ids and epochs 1 to n, and
+// returns its DSN.
+func (w *world) database(ctx context.Context, n int) (dsn string, err error) {
+	name, err := w.maria.CreateDatabase(ctx)
+	if err != nil {
+		return "", err
+	}
+	dsn = w.maria.DSN(name)
+	migrate := exec.CommandContext(ctx, w.binary, "migrate")
+	migrate.Dir = w.dir
+	migrate.Env = []string{"MYSQL_DSN=" + dsn}
+	if out, err := migrate.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("migrate: %w\n%s", err, out)
+	}
+	db, err := model.OpenMySQL(dsn, model.MySQLOptions{Timeout: 5 * time.Minute})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	const batch = 50_000
+	for from := 1; from <= n; from += batch {
+		if err := insertUsers(ctx, db, from, min(from+batch-1, n)); err != nil {
+			return "", fmt.Errorf("make users: %w", err)
+		}
+	}
+	return dsn, nil
+}
+
+// insertUsers fills every column that get_user_info answers, in the lengths
+// that real ones have.
+func insertUsers(ctx context.Context, db *sql.DB, from, to int) error {
+	_, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO wx_userinfo (id, openid, nick_name, avatar_url, gender, city, province, country, language, phone, "+
+		"`group`, session_epoch, last_login_at, created_at, updated_at) "+
+		"SELECT seq, %s, '小明同学', CONCAT('https://thirdwx.qlogo.cn/mmopen/vi_32/', REPEAT('Q0j4TwGTfTL', 8), '/132'), '1', '深圳', '广东', '中国', 'zh_CN', "+
+		"'13800138000', 'vip,beta', seq, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), UTC_TIMESTAMP(3) FROM seq_%d_to_%d",
+		openidSQL, from, to))
+	return err
+}
+
+const openidSQL = "CONCAT('oBench', LPAD(seq, 22, '0'))"
+
+// openid is that of a user who insertUsers made.
+func openid(id int) string { return fmt.Sprintf("oBench%022d", id) }
+
+// serve starts `shares serve` on a database.
+func (w *world) serve(name, dsn string) (*program, string, error) {
+	env, err := w.settings(dsn)
+	if err != nil {
+		return nil, "", err
+	}
+	return w.start(name, env, "serve")
+}
+
+// split starts `shares rpc` and `shares api` on a database.
+func (w *world) split(name, dsn string) (api, rpc *program, address string, err error) {
+	env, err := w.settings(dsn)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if env["SHARES_RPC_LISTEN"], err = freeAddress(); err != nil {
+		return nil, nil, "", err
+	}
+	if rpc, _, err = w.start(name+"-rpc", env, "rpc"); err != nil {
+		return nil, nil, "", err
+	}
+	env["WEIXIN_RPC_TARGET"] = env["SHARES_RPC_LISTEN"]
+	api, address, err = w.start(name+"-api", env, "api")
+	return api, rpc, address, err
+}
+
+func (w *world) settings(dsn string) (map[string]string, error) {
+	pictures := filepath.Join(w.dir, "pictures")
+	if err := os.MkdirAll(pictures, 0o700); err != nil {
+		return nil, err
+	}
+	bucket, err := images.FileURL(pictures)
+	return map[string]string{
+		"SHARES_MODE":       "pro",
+		"SHARES_HOST":       "127.0.0.1",
+		"SHARES_PUBLIC_URL": "https://shares.example.com",
+		"SHARES_RATE_LIMIT": "off", // one user asks thousands of times a second
+		"SESSION_SECRET":    sessionSecret,
+		"MYSQL_DSN":         dsn,
+		"REDIS_ADDR":        w.redis.Addr(),
+		"QRCODE_BUCKET":     bucket,
+		"WECHAT_APPID":      simulator.DefaultAppID,
+		"WECHAT_SECRET":     simulator.DefaultSecret,
+		"WECHAT_BASE_URL":   w.wechat,
+	}, err
+}
+
+// start starts the binary with a free port for each of its listeners, and
+// returns it with the address of its HTTP edge.
+func (w *world) start(name string, env map[string]string, args ...string) (*program, string, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, "", err
+	}
+	admin, err := freeAddress()
+	if err != nil {
+		return nil, "", err
+	}
+	env = maps.Clone(env)
+	_, env["SHARES_PORT"], _ = net.SplitHostPort(address)
+	env["SHARES_ADMIN_LISTEN"] = admin
+	p, err := start(w.dir, name, admin, env, w.binary, args...)
+	if err != nil {
+		return nil, "", err
+	}
+	w.programs = append(w.programs, p)
+	return p, address, nil
+}
+
+// reference starts one of the references, with answer as its answer.
+func (w *world) reference(kind, answer string) (*program, string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, "", err
+	}
+	file := filepath.Join(w.dir, "answer.json")
+	if err := os.WriteFile(file, []byte(answer), 0o600); err != nil {
+		return nil, "", err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, "", err
+	}
+	admin, err := freeAddress()
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := start(w.dir, kind2name(kind), admin, nil, self, "reference", kind, address, admin, file, w.redis.Addr())
+	if err != nil {
+		return nil, "", err
+	}
+	w.programs = append(w.programs, p)
+	for range 1000 { // it is ready before it listens
+		if conn, err := net.Dial("tcp", address); err == nil {
+			return p, address, conn.Close()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil, "", fmt.Errorf("%s does not listen:\n%s", kind, p.printed())
+}
+
+func kind2name(kind string) string { return strings.ReplaceAll(kind, "/", "-") }
+
+// answer asks a server once and returns its answer.
+func answer(address string, l load) (string, error) {
+	req, err := http.NewRequest(http.MethodPost, "http://"+address+l.path, strings.NewReader(l.body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+l.token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", l.path, resp.Status, body)
+	}
+	return string(body), err
+}
+
+// forgetRows empties Redis.
+func (w *world) forgetRows(ctx context.Context) (err error) {
+	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return client.FlushAll(ctx).Err()
+}
+
+// write writes one line per value to a file.
+func (w *world) write(name string, n int, value func(i int) string) (string, error) {
+	file := filepath.Join(w.dir, name)
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(value(i))
+		b.WriteByte('\n')
+	}
+	return file, os.WriteFile(file, []byte(b.String()), 0o600)
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}

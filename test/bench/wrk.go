@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// load is what one run of wrk asks for.
+type load struct {
+	path   string
+	body   string
+	token  string        // of the Authorization header; empty: none
+	values string        // file with one value a line; the @@@ in body or token become the next one
+	pause  time.Duration // between an answer and the connection's next request, on average; 0: none
+
+	refusals    float64 // the share of answers that need not be 2xx
+	connections int
+	duration    time.Duration
+}
+
+// answers is what came back.
+type answers struct {
+	requests int
+	took     time.Duration
+	p50, p99 time.Duration
+}
+
+// perSecond returns the rate of answers.
+func (a answers) perSecond() float64 { return float64(a.requests) / a.took.Seconds() }
+
+//go:embed load.lua
+var script string
+
+// wrk puts a load on the server at address. More refusals than expected are an
+// error: they are cheaper than what is measured.
+func wrk(ctx context.Context, dir, address string, l load) (answers, error) {
+	file := filepath.Join(dir, "load.lua")
+	settings := fmt.Sprintf("local body, token, values, pause = %q, %q, %q, %d\n",
+		l.body, l.token, l.values, l.pause.Milliseconds())
+	if err := os.WriteFile(file, []byte(settings+script), 0o600); err != nil {
+		return answers{}, err
+	}
+	// One thread: the generator must not take both cores.
+	cmd := exec.CommandContext(ctx, "wrk", "-t", "1", "-c", strconv.Itoa(l.connections),
+		"-d", strconv.Itoa(int(l.duration/time.Second))+"s", "--timeout", "10s", "-s", file, "http://"+address+l.path)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return answers{}, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	_, result, ok := strings.Cut(string(out), "RESULT ")
+	var a answers
+	var failed int
+	var took, p50, p99 int64
+	if ok {
+		_, err = fmt.Sscan(result, &a.requests, &took, &failed, &p50, &p99)
+	}
+	if !ok || err != nil {
+		return answers{}, fmt.Errorf("wrk: no result in\n%s", out)
+	}
+	if a.requests == 0 || float64(failed)/float64(a.requests) > l.refusals {
+		return answers{}, fmt.Errorf("wrk: %d requests to %s, %d failed", a.requests, l.path, failed)
+	}
+	a.took, a.p50, a.p99 = time.Duration(took)*time.Microsecond, time.Duration(p50)*time.Microsecond, time.Duration(p99)*time.Microsecond
+	return a, nil
+}
+
+// wrkVersion returns the version that wrk prints.
+func wrkVersion() (string, error) {
+	path, err := exec.LookPath("wrk")
+	if err != nil {
+		return "", fmt.Errorf("wrk is not installed: tools/install.sh wrk")
+	}
+	out, _ := exec.Command(path, "-v").CombinedOutput() // its usage, with exit code 1
+	line, _, _ := strings.Cut(string(out), "\n")
+	line, _, _ = strings.Cut(line, " Copyright")
+	return line, nil
+}
