@@ -324,20 +324,22 @@ func TestAccessLogSeesThroughTheEnvelope(t *testing.T) {
 
 // Paths that strangers make up are one label.
 func TestMetrics(t *testing.T) {
-	w := newWorld(nil, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != oauth {
+	const pattern = "/shares/images/:folder/:file"
+	w := newWorld(func(o *Options) { o.Routes = []string{oauth, pattern} }, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != oauth && !strings.HasPrefix(r.URL.Path, "/shares/images/") {
 			NotFound(w, r)
 			return
 		}
 		fine(w, r)
 	})
-	for _, path := range []string{oauth, oauth + "?a=b", "/wp-login.php", "/.env", oauth + "/x"} {
+	for _, path := range []string{oauth, oauth + "?a=b", "/shares/images/ab/c.jpg", "/wp-login.php", "/.env", oauth + "/x"} {
 		w.do(post(path))
 	}
 	want := `
 # HELP shares_http_requests_total Requests answered, by route and status.
 # TYPE shares_http_requests_total counter
 shares_http_requests_total{route="/shares/api/v1/weixin.oauth",status="200"} 2
+shares_http_requests_total{route="/shares/images/:folder/:file",status="200"} 1
 shares_http_requests_total{route="other",status="200"} 0
 shares_http_requests_total{route="other",status="404"} 3
 `
@@ -355,12 +357,9 @@ func TestRefusalsWithoutHandler(t *testing.T) {
 	if rec.Code != 405 || rec.Body.String() != `{"code":1006,"msg":"不支持的请求方法"}` || rec.Header().Get("Allow") != "POST" {
 		t.Errorf("405: %d %s %v", rec.Code, rec.Body, rec.Header())
 	}
-	rec = newWorld(nil, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD")
-		postOnly(w, r)
-	}).do(post("/picture"))
-	if got := rec.Header().Get("Allow"); got != "GET, HEAD" {
-		t.Errorf("Allow %q, want what the route said", got)
+	byPath := MethodNotAllowed(func(path string) string { return "methods of " + path })
+	if got := newWorld(nil, byPath).do(post("/picture")).Header().Get("Allow"); got != "methods of /picture" {
+		t.Errorf("Allow %q, want what the path takes", got)
 	}
 }
 

@@ -109,7 +109,7 @@ func TestCORS(t *testing.T) {
 		{"nothing listed", false, nil, false, "https://h5.example.com", got{}, true},
 		{"nothing listed, asked first", true, nil, false, "https://h5.example.com", got{}, false},
 		{"listed", false, []string{"https://h5.example.com"}, false, "https://h5.example.com",
-			got{Origin: "https://h5.example.com", Exposed: "X-Request-Id, Retry-After"}, true},
+			got{Origin: "https://h5.example.com", Exposed: "X-Request-Id, Retry-After, Date"}, true},
 		{"listed, asked first", true, []string{"https://h5.example.com"}, false, "https://h5.example.com",
 			got{Origin: "https://h5.example.com", Methods: "POST", Headers: "authorization,content-type", MaxAge: "600"}, false},
 		{"another", false, []string{"https://h5.example.com"}, false, "https://evil.org", got{}, true},
