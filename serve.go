@@ -26,6 +26,7 @@ import (
 	"shares/api"
 	"shares/internal/admin"
 	"shares/internal/config"
+	"shares/internal/page"
 	"shares/internal/process"
 	"shares/internal/requestid"
 	"shares/model"
@@ -183,6 +184,12 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	}
 	if p.wechat != nil {
 		handler = beside(handler, "/simulator/", p.wechat.Control())
+	}
+	if !p.config.Pro() {
+		if handler, err = page.Handler(page.Options{Version: version, Simulated: p.wechat != nil}, handler); err != nil {
+			return err
+		}
+		p.note("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
 	}
 	listener, err := p.listen()
 	if err != nil {

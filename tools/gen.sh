@@ -37,6 +37,9 @@ quietly go run ./api/internal/openapi docs/openapi.json
 echo "gen: client    from shares.api"
 quietly sh -c 'cd tools && go run ./clientgen ../shares.api ../client/src/generated.ts'
 
+echo "gen: page      from client/src"
+quietly sh -c 'cd tools && go run ./clientbundle ../client/src/index.ts ../internal/page/static/client.js'
+
 gofmt -w api rpc model/*.go
 
 todo=$(grep -rl 'todo: add your logic here' api rpc --include='*.go' || true)

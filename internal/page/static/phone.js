@@ -1,0 +1,201 @@
+// The mini program, as its user sees it.
+import { forWeixin, SharesError } from "./client.js";
+import { drawChart } from "./chart.js";
+import { language, t } from "./text.js";
+
+const byId = (id) => document.getElementById(id);
+
+/** Where the phone remembers who used it last. */
+const lastUser = "shares.page.user";
+
+/** Runs the mini program on the phone that wx stands for; with resume, for who used it last. */
+export function startPhone(wx, { resume }) {
+  let client;
+  let me; // the answer of the last get_user_info
+  let switching = Promise.resolve(); // switches reach the service in the order of the clicks
+  const showChart = drawChart(byId("chart"), byId("price"), byId("change"));
+  const profile = byId("profile-form").elements;
+  const fields = ["nickName", "gender", "country", "province", "city", "avatarURL"];
+
+  /** Opens the mini program for a user: the client logs in by itself when it has to. */
+  async function open(user, focus = true) {
+    wx.user = user;
+    client = forWeixin(wx, { baseURL: location.origin, language, storageKey: `shares.session.${user}` });
+    await load();
+    localStorage.setItem(lastUser, user);
+    byId("qr-form").elements.scene.value = `from=${user}`.slice(0, 32);
+    byId("code").hidden = true;
+    show("market", focus);
+  }
+
+  async function load() {
+    me = await client.getUserInfo();
+    const { overdueTime } = await client.login(); // who is logged in; asks nobody
+    for (const field of fields) {
+      profile[field].value = me[field];
+    }
+    byId("rg").checked = me.rg;
+    byId("only20").checked = me.only20;
+    showChart(me);
+    byId("name").textContent = me.nickName || t("noName");
+    byId("openid").textContent = me.openid;
+    byId("phone-number").value = me.phone || "–";
+    byId("capacity").value = String(me.capacity);
+    byId("until").value = new Date(overdueTime * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+    showFace();
+  }
+
+  function showFace() {
+    const letter = [...(me.nickName || wx.user)][0].toUpperCase();
+    byId("face").replaceChildren(letter);
+    if (me.avatarURL) {
+      const picture = new Image();
+      picture.alt = "";
+      picture.onload = () => byId("face").replaceChildren(picture);
+      picture.src = me.avatarURL;
+    }
+  }
+
+  /** Shows one page of the mini program, and takes the keyboard there unless told not to. */
+  function show(name, focus = true) {
+    for (const view of document.querySelectorAll(".view")) {
+      view.hidden = view.id !== `view-${name}`;
+    }
+    byId("tabs").hidden = name === "users";
+    for (const tab of byId("tabs").children) {
+      tab.toggleAttribute("aria-current", false);
+      if (tab.dataset.view === name) {
+        tab.setAttribute("aria-current", "page");
+      }
+    }
+    if (focus) {
+      document.querySelector(`#view-${name} h3`).focus({ preventScroll: true });
+    }
+  }
+
+  /** Does what a control asks for, once at a time, and says how it went. */
+  function act(control, work) {
+    return async (event) => {
+      event?.preventDefault();
+      if (control.ariaBusy === "true") {
+        return;
+      }
+      control.ariaBusy = "true";
+      say("", "");
+      try {
+        say(await work(), "");
+      } catch (error) {
+        say("", words(error));
+      } finally {
+        control.ariaBusy = null;
+      }
+    };
+  }
+
+  for (const button of document.querySelectorAll("[data-user]")) {
+    button.addEventListener("click", act(button, async () => {
+      await open(button.dataset.user || `guest-${Math.random().toString(36).slice(2, 8)}`);
+      return t("loggedIn");
+    }));
+  }
+
+  for (const tab of byId("tabs").children) {
+    tab.addEventListener("click", () => show(tab.dataset.view));
+  }
+
+  for (const key of ["rg", "only20"]) {
+    const input = byId(key);
+    input.addEventListener("change", () => {
+      const wanted = input.checked;
+      switching = switching.then(act(input, async () => {
+        try {
+          await client.upsetUserInfo({ key, value: String(wanted) });
+          me[key] = wanted;
+        } finally {
+          input.checked = me[key];
+          showChart(me);
+        }
+        return t("switched", t(key), t(wanted ? "on" : "off"));
+      }));
+    });
+  }
+
+  byId("profile-form").addEventListener("submit", act(byId("profile-form"), async () => {
+    const changed = fields.filter((field) => profile[field].value !== me[field]);
+    if (changed.length === 0) {
+      return t("unchanged");
+    }
+    await client.updateUserInfo(Object.fromEntries(changed.map((field) => [field, profile[field].value])));
+    await load();
+    return t("saved");
+  }));
+
+  byId("ask-phone").addEventListener("click", act(byId("ask-phone"), async () => {
+    const last = Math.floor(Math.random() * 1e8).toString().padStart(8, "0");
+    await client.upsetUserInfo({ key: "phoneCode", value: await wx.getPhoneNumber(`138${last}`) });
+    await load();
+    return t("phoneStored");
+  }));
+
+  byId("qr-form").addEventListener("submit", act(byId("qr-form"), async () => {
+    const { page, scene } = byId("qr-form").elements;
+    const { url } = await client.getQrcode({ page: page.value, scene: scene.value });
+    const picture = byId("qr");
+    picture.src = url;
+    picture.alt = t("codeAlt", page.value, scene.value);
+    byId("qr-link").href = url;
+    try {
+      await picture.decode();
+    } catch {
+      throw new Error(t("pictureLost"));
+    }
+    byId("code").hidden = false;
+    return t("codeReady");
+  }));
+
+  byId("show-app").addEventListener("click", act(byId("show-app"), async () => {
+    await client.onShow();
+    await load();
+    return t("shown");
+  }));
+
+  byId("log-out").addEventListener("click", act(byId("log-out"), async () => {
+    client.forget();
+    localStorage.removeItem(lastUser);
+    show("users");
+    return t("loggedOut");
+  }));
+
+  const tick = () => (byId("clock").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false }));
+  tick();
+  setInterval(tick, 10_000);
+
+  show("users", false);
+  const user = localStorage.getItem(lastUser);
+  if (user && resume) {
+    act(byId("tabs"), async () => {
+      await open(user, false);
+      return "";
+    })();
+  }
+}
+
+let fading;
+
+/** Says what was done, for a while, or what went wrong, until the next action. */
+function say(done, failed) {
+  byId("done").textContent = done;
+  byId("failed").textContent = failed;
+  clearTimeout(fading);
+  if (done) {
+    fading = setTimeout(() => (byId("done").textContent = ""), 4000);
+  }
+}
+
+/** What an error tells the user; the request's name is what an operator looks for. */
+function words(error) {
+  if (!(error instanceof SharesError)) {
+    return error.message;
+  }
+  return error.requestId ? `${error.msg} (${t("requestId", error.requestId)})` : error.msg;
+}

@@ -1,0 +1,149 @@
+// What the page says, in Chinese and in English.
+
+/** Each text as [zh, en]; {} is where a value goes. */
+export const texts = {
+  tagline: ["小程序后端开发页：看它运行，看它说了什么，看它如何应对故障", "the development page: see it run, what it says, and how it copes"],
+  skipToWire: ["跳到网络请求", "Skip to the wire"],
+  skipToWechat: ["跳到模拟微信", "Skip to the simulated WeChat"],
+
+  phone: ["手机", "Phone"],
+  tabs: ["小程序页面", "Pages of the mini program"],
+  whoOpens: ["谁打开小程序？", "Who opens the mini program?"],
+  whoOpensHint: ["微信是模拟的：任选一位，wx.login 就给出其登录凭证。", "WeChat is simulated: pick anyone, and wx.login gives their login code."],
+  notSimulated: [
+    "此进程未模拟微信（已设置 WECHAT_APPID，或 api 单独运行）。浏览器拿不到登录凭证，无法在此登录：请在微信开发者工具或手机上打开小程序。",
+    "This process has no simulated WeChat: WECHAT_APPID is set, or api runs alone. A browser cannot get a login code, so nobody can log in here: open the mini program in WeChat DevTools or on a phone.",
+  ],
+  newUser: ["新用户", "A new user"],
+  market: ["行情", "Market"],
+  sampleShare: ["示例股份", "Sample Inc."],
+  chartAlt: ["示例走势图：上涨为{}，下跌为{}，均线 {}", "Sample chart: rising days {}, falling days {}, averages {}"],
+  red: ["红", "red"],
+  green: ["绿", "green"],
+  rg: ["涨绿跌红", "Green up, red down"],
+  only20: ["只看 20 日线", "20-day average only"],
+  switchesHint: ["开关存于服务端，换一台手机登录也还在。", "Both are kept by the service: they follow the user to the next phone."],
+  switched: ["{}：{}", "{}: {}"],
+  on: ["开", "on"],
+  off: ["关", "off"],
+  share: ["分享", "Share"],
+  qrPage: ["页面", "Page"],
+  qrScene: ["参数", "Scene"],
+  makeCode: ["生成小程序码", "Get the QR code"],
+  codeAlt: ["小程序码：页面 {}，参数 {}", "QR code of page {} with scene {}"],
+  codeReady: ["小程序码已生成", "The QR code is here"],
+  pictureLost: ["图片加载失败", "The picture did not load"],
+  openPicture: ["打开图片", "Open the picture"],
+  me: ["我的", "Me"],
+  nickName: ["昵称", "Nickname"],
+  noName: ["微信用户", "No name yet"],
+  gender: ["性别", "Gender"],
+  genderUnset: ["未填", "not given"],
+  genderUnknown: ["未知", "unknown"],
+  genderMan: ["男", "male"],
+  genderWoman: ["女", "female"],
+  country: ["国家", "Country"],
+  province: ["省份", "Province"],
+  city: ["城市", "City"],
+  avatarURL: ["头像地址", "Avatar URL"],
+  empty: ["未填写", "empty"],
+  save: ["保存", "Save"],
+  saved: ["已保存", "Saved"],
+  unchanged: ["没有改动", "Nothing has changed"],
+  phoneNumber: ["手机号", "Phone"],
+  askPhone: ["微信授权", "By WeChat"],
+  phoneStored: ["手机号已由微信验证", "The number is stored, proven by WeChat"],
+  capacity: ["可用容量", "Capacity"],
+  sessionUntil: ["登录有效至", "Session until"],
+  showApp: ["回到前台", "Bring to front"],
+  shown: ["回到前台：会话最多每半分钟续期一次", "To the front: renews the session, at most every half minute"],
+  logOut: ["退出登录", "Log out"],
+  loggedIn: ["已登录", "Logged in"],
+  loggedOut: ["已退出", "Logged out"],
+  requestId: ["请求号 {}", "request {}"],
+
+  wire: ["网络请求", "On the wire"],
+  wireHint: ["每个请求的内容、状态与耗时；最新的在上", "each call with its body, status and time; the newest first"],
+  wireEmpty: ["还没有请求。在手机上登录试试。", "Nothing yet: log in on the phone."],
+  clear: ["清空", "Clear"],
+  request: ["请求", "Request"],
+  answer: ["应答", "Answer"],
+  copyCurl: ["复制为 curl", "Copy as curl"],
+  copied: ["已复制", "Copied"],
+  notCopied: ["浏览器不允许复制", "The browser does not let it be copied"],
+  running: ["进行中", "running"],
+  noAnswer: ["无应答", "no answer"],
+  byWeixin: ["微信在手机上发出，并非小程序", "WeChat on the phone asks this, not the mini program"],
+
+  wechat: ["模拟微信", "The simulated WeChat"],
+  wechatHint: [
+    "打开一个故障，再用手机试试：登录和新的小程序码会在期限内报错，其余不受影响。",
+    "Switch a fault on and use the phone: logins and new QR codes fail within their deadline, all else goes on.",
+  ],
+  calls: ["服务端对微信的调用", "What the service asked WeChat"],
+  call: ["接口", "Call"],
+  count: ["次数", "Count"],
+  fault: ["故障", "Fault"],
+  none: ["无", "none"],
+  allCalls: ["全部接口", "All calls"],
+  rotate: ["令 access_token 失效", "Void the access token"],
+  rotated: ["access_token 已失效：服务端会自行换新", "The access token is void: the service gets another by itself"],
+  faults: ["故障开关", "Faults"],
+  target: ["作用于", "Of"],
+  errcode: ["errcode", "errcode"],
+  delay: ["延迟（毫秒）", "delay in ms"],
+  once: ["仅下一次", "next call only"],
+  allOff: ["全部关闭", "All off"],
+  faultOn: ["故障已打开：{}", "Fault on: {}"],
+  faultOff: ["故障已关闭：{}", "Fault off: {}"],
+  faultsOff: ["故障已全部关闭", "All faults are off"],
+  timesLeft: ["{}（还剩 {} 次）", "{} ({} left)"],
+  wechatAway: ["模拟微信没有应答：服务已停止？", "The simulated WeChat does not answer: has the service stopped?"],
+
+  "/sns/jscode2session": ["用登录凭证换 openid", "login code to openid"],
+  "/cgi-bin/stable_token": ["取 access_token", "access token"],
+  "/cgi-bin/token": ["旧式 access_token，不应被调用", "old access token; not to be used"],
+  "/wxa/getwxacodeunlimit": ["生成小程序码", "QR code"],
+  "/wxa/business/getuserphonenumber": ["验证手机号", "phone number"],
+  "/wxa/msg_sec_check": ["文本内容检测", "content check"],
+
+  delay_kind: ["延迟后正常应答", "answers late"],
+  errcode_kind: ["返回错误码", "answers an errcode"],
+  text_json_kind: ["错误码，类型为 text/plain", "errcode as text/plain"],
+  server_error_kind: ["502 错误页", "502 with an HTML page"],
+  html_kind: ["200 却是 HTML", "200 with an HTML page"],
+  empty_json_kind: ["空 JSON", "empty JSON"],
+  truncated_kind: ["应答只有一半", "half of the answer"],
+  empty_kind: ["应答为空", "an empty answer"],
+  slow_body_kind: ["应答中途停顿", "stalls half way"],
+  cut_body_kind: ["应答中途断开", "breaks off half way"],
+  huge_kind: ["8 MiB 的应答", "8 MiB of answer"],
+  reset_kind: ["连接被重置", "resets the connection"],
+};
+
+/** The language of the page, the first of the browser's that it speaks. */
+export const language =
+  navigator.languages.map((tag) => tag.toLowerCase().split("-")[0]).find((tag) => tag === "zh" || tag === "en") || "en";
+
+/** The text of a key, with values in the places of {}. A key without a text is its own. */
+export function t(key, ...values) {
+  const both = texts[key];
+  let text = both ? both[language === "zh" ? 0 : 1] : key;
+  for (const value of values) {
+    text = text.replace("{}", () => value);
+  }
+  return text;
+}
+
+/** Fills in the texts of an element and all within it. */
+export function translate(root) {
+  for (const element of root.querySelectorAll("[data-t]")) {
+    element.textContent = t(element.dataset.t);
+  }
+  for (const element of root.querySelectorAll("[data-t-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.tLabel));
+  }
+  for (const element of root.querySelectorAll("[data-t-placeholder]")) {
+    element.placeholder = t(element.dataset.tPlaceholder);
+  }
+}

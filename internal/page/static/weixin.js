@@ -1,0 +1,60 @@
+// The part of wx that a mini program uses, on the phone that this page draws.
+
+const simulator = { headers: { "Content-Type": "application/json" }, timeout: 10_000 };
+
+/** Stands for wx; whose phone it is, user says. */
+export class Weixin {
+  user = "";
+  #wire;
+  #onShow = () => {};
+
+  constructor(wire) {
+    this.#wire = wire;
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") {
+        this.#onShow();
+      }
+    });
+  }
+
+  request({ url, data, header, timeout, success, fail }) {
+    this.#wire.post(url, { headers: header, body: data, timeout }).then(
+      ({ status, headers, body }) => success({ statusCode: status, header: Object.fromEntries(headers), data: body }),
+      fail,
+    );
+  }
+
+  login({ success, fail }) {
+    this.#ask("wx.login", "/simulator/code", { user: this.user }).then((code) => success({ code }), fail);
+  }
+
+  /** Resolves with what a button of open-type getPhoneNumber hands to the page. */
+  getPhoneNumber(phone) {
+    return this.#ask("getPhoneNumber", "/simulator/phone_code", { phone });
+  }
+
+  getStorageSync(key) {
+    return localStorage.getItem(key) ?? "";
+  }
+
+  setStorageSync(key, value) {
+    localStorage.setItem(key, value);
+  }
+
+  removeStorageSync(key) {
+    localStorage.removeItem(key);
+  }
+
+  /** Has one listener: each mini program that opens takes the place of the one before. */
+  onAppShow(listener) {
+    this.#onShow = listener;
+  }
+
+  async #ask(note, path, request) {
+    const { status, body } = await this.#wire.post(path, { ...simulator, body: JSON.stringify(request), note });
+    if (status !== 200) {
+      throw new Error(`${note}: status ${status}`);
+    }
+    return JSON.parse(body).code;
+  }
+}

@@ -1,0 +1,155 @@
+// What went over the wire: Wire sends and remembers, showWire shows it.
+import { t, translate } from "./text.js";
+
+/** Calls that are kept in sight. */
+const most = 100;
+
+/** Sends requests and tells listeners of "call" about each when it starts and when it ends. */
+export class Wire extends EventTarget {
+  /**
+   * Posts JSON text, and resolves with status, header(name) and body; rejects
+   * when no answer arrived within timeout milliseconds.
+   */
+  async post(url, { headers, body, timeout, note = "" }) {
+    const start = performance.now();
+    const call = { at: new Date(), url: new URL(url, location.href), headers, body, note, running: true };
+    this.tell(call);
+    try {
+      // The session is in a header, as on a phone: cookies would hide a mistake with it.
+      const response = await fetch(url, { method: "POST", headers, body, credentials: "omit", signal: AbortSignal.timeout(timeout) });
+      call.status = response.status;
+      call.requestId = response.headers.get("X-Request-Id") || "";
+      call.retryAfter = response.headers.get("Retry-After") || "";
+      call.answer = await response.text();
+      return { status: response.status, headers: response.headers, body: call.answer };
+    } catch (error) {
+      call.status = 0;
+      call.answer = String(error);
+      throw error;
+    } finally {
+      call.running = false;
+      call.took = performance.now() - start;
+      this.tell(call);
+    }
+  }
+
+  tell(call) {
+    this.dispatchEvent(new CustomEvent("call", { detail: call }));
+  }
+}
+
+/** The call as a command line for a POSIX shell. */
+export function curl(call) {
+  const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+  const headers = Object.entries(call.headers).map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`);
+  return `curl -i ${quoted(call.url.href)}${headers.join("")} -d ${quoted(call.body)}`;
+}
+
+/** Shows the calls of wire in the page's list, the newest first. */
+export function showWire(wire) {
+  const list = document.getElementById("calls");
+  const empty = document.getElementById("wire-empty");
+  const status = document.getElementById("wire-status");
+  const template = document.getElementById("call-template");
+  const items = new WeakMap();
+  let opened; // by itself, as the newest is
+
+  wire.addEventListener("call", ({ detail: call }) => {
+    let item = items.get(call);
+    if (!item) {
+      item = template.content.firstElementChild.cloneNode(true);
+      items.set(call, item);
+      translate(item);
+      fillRequest(item, call);
+      const details = item.querySelector("details");
+      item.querySelector("summary").addEventListener("click", () => {
+        if (opened === details) {
+          opened = undefined; // it is the reader's now
+        }
+      });
+      item.querySelector(".copy").addEventListener("click", async () => {
+        status.textContent = t((await copy(curl(call))) ? "copied" : "notCopied");
+        item.querySelector(".copy").textContent = status.textContent;
+        setTimeout(() => (item.querySelector(".copy").textContent = t("copyCurl")), 2000);
+      });
+      if (opened && !opened.contains(document.activeElement)) {
+        opened.open = false;
+      }
+      details.open = true;
+      opened = details;
+      list.prepend(item);
+      while (list.children.length > most) {
+        list.lastElementChild.remove();
+      }
+      empty.hidden = true;
+    }
+    fillAnswer(item, call);
+  });
+
+  document.getElementById("clear-wire").addEventListener("click", () => {
+    list.replaceChildren();
+    empty.hidden = false;
+  });
+}
+
+function fillRequest(item, call) {
+  const time = item.querySelector("time");
+  time.dateTime = call.at.toISOString();
+  time.textContent = call.at.toLocaleTimeString([], { hour12: false });
+  const name = item.querySelector(".name");
+  name.textContent = call.url.pathname.split("/").slice(-1)[0];
+  if (call.note) {
+    name.textContent = call.note;
+    name.title = t("byWeixin");
+  }
+  const headers = Object.entries(call.headers).map(([name, value]) => `${name}: ${value}\n`);
+  item.querySelector(".request").textContent = `POST ${call.url.pathname}\n${headers.join("")}\n${pretty(call.body)}`;
+}
+
+function fillAnswer(item, call) {
+  const badge = item.querySelector(".badge");
+  badge.className = `badge ${call.running ? "running" : kind(call.status)}`;
+  badge.textContent = call.running ? t("running") : String(call.status || t("noAnswer"));
+  if (call.running) {
+    return;
+  }
+  item.querySelector(".took").textContent = `${call.took < 10 ? call.took.toFixed(1) : Math.round(call.took)} ms`;
+  item.querySelector(".preview").textContent = call.answer.trim();
+  let head = call.status ? `${call.status}\n` : "";
+  head += call.requestId && `X-Request-Id: ${call.requestId}\n`;
+  head += call.retryAfter && `Retry-After: ${call.retryAfter}\n`;
+  item.querySelector(".answer").textContent = `${head}\n${pretty(call.answer)}`;
+}
+
+function kind(status) {
+  if (status === 0 || status >= 500) {
+    return "bad";
+  }
+  return status >= 400 ? "refused" : "good";
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+/** Copies text, also where the page is not on localhost and so has no clipboard of its own. */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const before = document.activeElement;
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}
