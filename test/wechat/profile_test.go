@@ -107,7 +107,7 @@ func TestPhone(t *testing.T) {
 				secrets.Hide("phone", want)
 				write(r, u, "phoneCode", code).ok(t)
 				has(t, u, want)
-				write(r, u, "phoneCode", code).refused(t, http.StatusBadRequest, 1001, "phone code")
+				write(r, u, "phoneCode", code).refused(t, http.StatusBadRequest, 1001, "refused")
 				has(t, u, want)
 			}
 		})

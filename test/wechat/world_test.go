@@ -51,7 +51,9 @@ type world struct {
 	db     *sql.DB
 	bucket string // the folder of the pictures
 	env    map[string]string
-	client *http.Client
+
+	client    *http.Client
+	transport *http.Transport
 
 	mu   sync.Mutex
 	held map[string]chan struct{} // WeChat's paths that do not answer before it is closed
@@ -95,8 +97,9 @@ func newWorld(t *testing.T) *world {
 	secrets.Hide("app secret", appSecret)
 	secrets.Hide("session secret", sessionSecret)
 	secrets.Hide("DSN", dsn)
+	w.transport = &http.Transport{MaxIdleConnsPerHost: 100}
 	w.client = &http.Client{
-		Transport: secrets.Transport(&http.Transport{MaxIdleConnsPerHost: 100}),
+		Transport: secrets.Transport(w.transport),
 		Timeout:   time.Minute,
 	}
 	return w
@@ -170,7 +173,7 @@ func (w *world) run(t *testing.T, command string, env map[string]string) *testpr
 	all := maps.Clone(w.env)
 	maps.Copy(all, env)
 	p := testprocess.Run(t, testprocess.Options{Args: []string{command}, Env: all, Secrets: &secrets})
-	t.Cleanup(w.client.CloseIdleConnections) // goes before the end of the process, which waits for connections
+	t.Cleanup(w.transport.CloseIdleConnections) // goes before the end of the process, which waits for connections
 	return p
 }
 
