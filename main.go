@@ -38,7 +38,7 @@ func root() *cobra.Command {
 		command("serve", "run both halves in one process; in dev mode, embed what is not configured", &file, serve),
 		command("api", "run the HTTP edge alone", &file, runAPI),
 		command("rpc", "run the user service alone", &file, runRPC),
-		command("migrate", "bring the schema of the database up to date", &file, migrate),
+		migrateCommand(&file),
 		userCommand(&file),
 		checkCommand(&file),
 		simulatorCommand(),

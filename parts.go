@@ -176,7 +176,7 @@ func (p *parts) openDatabase(ctx context.Context) error {
 	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
 		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
-	file := filepath.Join(p.config.DataDir, "shares.db")
+	file := p.databaseFile()
 	if p.db, err = model.OpenSQLite(file); err != nil {
 		return err
 	}
@@ -187,6 +187,9 @@ func (p *parts) openDatabase(ctx context.Context) error {
 	p.note("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
 	return nil
 }
+
+// databaseFile is where the embedded database is.
+func (p *parts) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
 
 // openUsers puts the cache, and the rows in this process, before the database.
 func (p *parts) openUsers() error {

@@ -29,8 +29,6 @@ import (
 	"shares/internal/page"
 	"shares/internal/process"
 	"shares/internal/requestid"
-	"shares/model"
-	"shares/model/migrations"
 	"shares/rpc"
 	"shares/rpc/pb"
 	"shares/simulator"
@@ -303,25 +301,6 @@ func (p *parts) say(title string) {
 	for _, n := range p.notes {
 		fmt.Fprintf(os.Stderr, "  %s\n", n)
 	}
-}
-
-// migrate brings the schema up to date.
-func migrate(ctx context.Context, file string) (err error) {
-	p, err := load(file, config.RoleMigrate)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	if p.config.MySQLDSN == "" {
-		return p.openDatabase(ctx) // migrates
-	}
-	// Migrations may run for minutes, unlike the service's statements.
-	p.db, err = model.OpenMySQL(string(p.config.MySQLDSN), model.MySQLOptions{MaxOpen: 2, Timeout: 10 * time.Minute, Logger: p.log})
-	if err != nil {
-		return fmt.Errorf("MYSQL_DSN: %w", err)
-	}
-	p.onClose(p.db.Close)
-	return migrations.Migrate(ctx, p.db, migrations.MySQL)
 }
 
 // simulatorCommand is WeChat's API on a local port, for a service that runs

@@ -6,6 +6,26 @@ import (
 	"fmt"
 )
 
+// WithLock runs f on a connection of the MySQL database db that alone, of all migrators of that database, holds the lock. It waits for
+// the lock until ctx ends. The connection is f's until it returns.
+func WithLock(ctx context.Context, db *sql.DB, f func(*sql.Conn) error) (err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: connect: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // it is broken then, and what broke it is told already
+	if err := (mysqlLock{}).SessionLock(ctx, conn); err != nil {
+		return err
+	}
+	defer func() {
+		// A connection that broke meanwhile holds no lock.
+		if unlockErr := (mysqlLock{}).SessionUnlock(context.WithoutCancel(ctx), conn); err == nil {
+			err = unlockErr
+		}
+	}()
+	return f(conn)
+}
+
 // mysqlLock is a goose SessionLocker on MySQL's named locks. They belong to the connection: a migrator that is killed holds nothing. The
 // name carries the database's, since named locks are of the whole server, and is hashed, since they are at most 64 characters.
 type mysqlLock struct{}

@@ -28,7 +28,8 @@ const (
 	SQLite Dialect = "sqlite"
 )
 
-// ErrForeignTable is returned by Migrate for a database that has a wx_userinfo table which these migrations did not make.
+// ErrForeignTable is returned by Migrate for a database that has a wx_userinfo table which these migrations did not make, or one whose
+// takeover, by the takeover package, is unfinished.
 var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table that this service did not make")
 
 const versionTable = goose.DefaultTablename
@@ -132,21 +133,15 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 
 // makeVersionTable does on MySQL what goose would do without the lock and in two commits: of two migrators one would find the table
 // without its first row, and after a kill between the two every later one would.
-func makeVersionTable(ctx context.Context, db *sql.DB) (err error) {
+func makeVersionTable(ctx context.Context, db *sql.DB) error {
 	store, err := database.NewStore(goose.DialectMySQL, versionTable)
 	if err != nil {
 		return fmt.Errorf("migrations: make the version table: %w", err)
 	}
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("migrations: connect: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := (mysqlLock{}).SessionLock(ctx, conn); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, mysqlLock{}.SessionUnlock(context.WithoutCancel(ctx), conn)) }()
+	return WithLock(ctx, db, func(conn *sql.Conn) error { return fillVersionTable(ctx, conn, store) })
+}
 
+func fillVersionTable(ctx context.Context, conn *sql.Conn, store database.Store) error {
 	columns, err := columnNames(ctx, conn, MySQL, versionTable)
 	if err != nil {
 		return err
@@ -174,18 +169,31 @@ func isFresh(ctx context.Context, db *sql.DB, d Dialect) (bool, error) {
 }
 
 // checkOwnTable keeps the first migration, which makes wx_userinfo only if there is none, from taking a table of another system for ours.
-// This is where taking such a table over would begin.
+// In one that is being taken over, session_epoch may still be NULL.
 func checkOwnTable(ctx context.Context, db *sql.DB, d Dialect) error {
-	columns, err := columnNames(ctx, db, d, "wx_userinfo")
+	query := "SELECT column_name, is_nullable = 'NO' FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'"
+	if d == SQLite {
+		query = "SELECT name, `notnull` FROM pragma_table_info('wx_userinfo')"
+	}
+	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
-		return err
+		return fmt.Errorf("migrations: read columns of wx_userinfo: %w", err)
 	}
-	for _, c := range columns {
-		if c == "session_epoch" {
-			return nil
+	defer rows.Close() //nolint:errcheck // rows.Err tells what matters
+	there, own := false, false
+	for rows.Next() {
+		var name string
+		var required bool
+		if err := rows.Scan(&name, &required); err != nil {
+			return fmt.Errorf("migrations: read columns of wx_userinfo: %w", err)
 		}
+		there = true
+		own = own || name == "session_epoch" && required
 	}
-	if len(columns) > 0 {
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("migrations: read columns of wx_userinfo: %w", err)
+	}
+	if there && !own {
 		return ErrForeignTable
 	}
 	return nil

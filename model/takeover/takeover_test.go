@@ -1,0 +1,707 @@
+package takeover
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeromicro/go-zero/core/stores/cache"
+	"github.com/zeromicro/go-zero/core/stores/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"shares/internal/testenv"
+	"shares/model"
+	"shares/model/migrations"
+)
+
+// The test binary is also the migrator that is killed: with childDSN set, it takes the table over and ends itself at the step childStep,
+// counted from 1, of the kind childKind.
+const (
+	childDSN  = "TAKEOVER_TEST_DSN"
+	childKind = "TAKEOVER_TEST_KIND"
+	childStep = "TAKEOVER_TEST_STEP"
+)
+
+func TestMain(m *testing.M) {
+	if dsn := os.Getenv(childDSN); dsn != "" {
+		if err := beMigrator(dsn); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	sqlx.DisableLog()
+	os.Exit(testenv.Main(m))
+}
+
+func beMigrator(dsn string) error {
+	db, err := model.OpenMySQL(dsn, model.MySQLOptions{Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	left, err := strconv.Atoi(os.Getenv(childStep))
+	if err != nil {
+		return err
+	}
+	o := Options{step: func(name string) {
+		if kind := os.Getenv(childKind); kind != "" && kind != name {
+			return
+		}
+		if left--; left == 0 {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way
+		}
+	}}
+	if os.Getenv(childKind) == "" {
+		o.batch = 2
+	}
+	if err := Run(context.Background(), db, o); err != nil {
+		return err
+	}
+	o.step("migrate")
+	return migrations.Migrate(context.Background(), db, migrations.MySQL)
+}
+
+// migrator runs the migrator in a process of its own, and tells whether it was killed.
+func migrator(t *testing.T, dsn, kind string, step int) (killed bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), childDSN+"="+dsn, childKind+"="+kind, childStep+"="+strconv.Itoa(step))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return true
+	}
+	t.Fatalf("the migrator: %v\n%s", err, out)
+	return false
+}
+
+func open(t *testing.T, dsn string) *sql.DB {
+	t.Helper()
+	db, err := model.OpenMySQL(dsn, model.MySQLOptions{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func mariaDB(t *testing.T) *sql.DB {
+	t.Helper()
+	return open(t, testenv.MariaDB(t).Database(t))
+}
+
+func exec1(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatalf("%.200s: %v", query, err)
+	}
+}
+
+// firstTable is the first system's, as it is found in the field.
+const firstTable = "CREATE TABLE `wx_userinfo` (\n" +
+	"  `id` int(11) NOT NULL AUTO_INCREMENT,\n" +
+	"  `openid` varchar(255) DEFAULT NULL,\n" +
+	"  `nick_name` varchar(255) DEFAULT NULL,\n" +
+	"  `avatar_url` varchar(255) DEFAULT NULL,\n" +
+	"  `gender` varchar(16) DEFAULT NULL,\n" +
+	"  `city` varchar(255) DEFAULT NULL,\n" +
+	"  `province` varchar(255) DEFAULT NULL,\n" +
+	"  `country` varchar(255) DEFAULT NULL,\n" +
+	"  `language` varbinary(16) DEFAULT NULL,\n" +
+	"  `phone` varchar(255) DEFAULT NULL,\n" +
+	"  `group` varchar(255) DEFAULT NULL,\n" +
+	"  `rg` tinyint(1) DEFAULT NULL,\n" +
+	"  `vip` tinyint(1) DEFAULT NULL,\n" +
+	"  `only20` tinyint(1) DEFAULT NULL,\n" +
+	"  `capacity` int(11) DEFAULT NULL,\n" +
+	"  PRIMARY KEY (`id`),\n" +
+	"  UNIQUE KEY `openid` (`openid`)\n" +
+	") ENGINE=InnoDB AUTO_INCREMENT=1000 DEFAULT CHARSET=utf8 ROW_FORMAT=COMPACT"
+
+const firstColumns = "`id`, `openid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `vip`, `only20`, `capacity`"
+
+// fill puts users of every kind into the first system's table: seven, whose ids have gaps.
+func fill(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for _, row := range [][]any{
+		{1, "oAbcdefghijklmnopqrstuvwxyz1", `小[\u1f604]明[\u1f469]!`, "https://wx.qlogo.cn/a/132", "男", "深圳", "广东", "中国", "zh_CN", "13800138000", "a,b", 1, 1, 0, 20},
+		{2, "oB", nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil},
+		{3, "oC", "", "", "", "", "", "", "", "", "", 0, 0, 1, 0},
+		{7, "o-D_", `[\u1F604]`, "", "女", `[\u1f30a]城`, `[\u10ffff]`, "", "en", "", "", 1, 0, 0, 5},
+		{8, "oE", `[\u41][\u2764][\u110000][\uzzzzz][u1f604]\u1f604`, "", "2", "", "", "", "", "", "", 0, 1, 1, -1},
+		{90, "oF", `[[\u1f604]]`, "", "未知", "", "", "", "", "", "", 1, 0, 0, 5},
+		{500, "oG", "g", "", "妖", "", "", "", "", "", "", 1, 0, 0, 5},
+	} {
+		exec1(t, db, "INSERT INTO `wx_userinfo` ("+firstColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row...)
+	}
+}
+
+// filled is what fill's users are afterwards.
+var filled = []string{
+	"1|oAbcdefghijklmnopqrstuvwxyz1||小😄明👩!|https://wx.qlogo.cn/a/132|1|深圳|广东|中国|zh_CN|13800138000|a,b|1|0|1|20",
+	"2|oB|||||||||||1|0|0|5",
+	"3|oC|||||||||||0|1|0|0",
+	"7|o-D_||😄||2|🌊城|\U0010ffff||en|||1|0|0|5",
+	`8|oE||[\u41][\u2764][\u110000][\uzzzzz][u1f604]\u1f604||2|||||||0|1|1|-1`,
+	"90|oF||[😄]||0|||||||1|0|0|5",
+	"500|oG||g|||||||||1|0|0|5",
+}
+
+// users returns all rows, without what is random or of the clock.
+func users(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	return strs(t, db, "SELECT CONCAT_WS('|', `id`, `openid`, `unionid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `only20`, `vip`, `capacity`) FROM `wx_userinfo` ORDER BY `id`")
+}
+
+func strs(t *testing.T, db *sql.DB, q string) []string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func number1(t *testing.T, db *sql.DB, q string) (n int) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), q).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// schema returns what may not differ between a table that was taken over and a new one: all but the order of its columns.
+func schema(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	return append(strs(t, db, `SELECT CONCAT_WS(' ', column_name, column_type, is_nullable, COALESCE(column_default, '-'), COALESCE(character_set_name, '-'),
+			COALESCE(collation_name, '-'), extra, column_comment)
+		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY column_name`),
+		append(strs(t, db, `SELECT CONCAT_WS(' ', index_name, seq_in_index, column_name, non_unique, COALESCE(sub_part, '-'))
+			FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY index_name, seq_in_index`),
+			strs(t, db, `SELECT CONCAT_WS(' ', engine, table_collation, row_format) FROM information_schema.tables
+				WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'`)...)...)
+}
+
+func freshSchema(t *testing.T) []string {
+	t.Helper()
+	db := mariaDB(t)
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	return schema(t, db)
+}
+
+// checkTaken holds a database to what a takeover leads to.
+func checkTaken(t *testing.T, db *sql.DB) {
+	t.Helper()
+	if diff := cmp.Diff(freshSchema(t), schema(t, db)); diff != "" {
+		t.Errorf("schema (-fresh +taken over):\n%s", diff)
+	}
+	if pending, err := migrations.Pending(t.Context(), db, migrations.MySQL); err != nil || len(pending) > 0 {
+		t.Errorf("pending: %v, %v", pending, err)
+	}
+	rows, epochs := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo"), number1(t, db, "SELECT COUNT(DISTINCT session_epoch) FROM wx_userinfo WHERE session_epoch <> 0")
+	if epochs != rows {
+		t.Errorf("%d rows have %d session epochs", rows, epochs)
+	}
+}
+
+func mustRun(t *testing.T, db *sql.DB, o Options) {
+	t.Helper()
+	if err := Run(t.Context(), db, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTakeOver(t *testing.T) {
+	for name, change := range map[string][]string{
+		"as found":                   nil,
+		"MyISAM":                     {"ALTER TABLE wx_userinfo ENGINE=MyISAM"},
+		"utf8mb4":                    {"ALTER TABLE wx_userinfo ROW_FORMAT=DYNAMIC, CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"},
+		"latin1 openid":              {"ALTER TABLE wx_userinfo MODIFY openid varchar(255) CHARACTER SET latin1 NOT NULL"},
+		"texts":                      {"ALTER TABLE wx_userinfo MODIFY nick_name text, MODIFY avatar_url longtext, MODIFY id bigint unsigned AUTO_INCREMENT"},
+		"another index":              {"ALTER TABLE wx_userinfo DROP INDEX openid, ADD INDEX by_openid (openid), ADD UNIQUE uk_wx_userinfo_openid (openid(20))"},
+		"younger table, fewer rows":  {"ALTER TABLE wx_userinfo DROP COLUMN phone, ADD COLUMN phone varchar(20) NOT NULL DEFAULT ''", "UPDATE wx_userinfo SET phone = '13800138000' WHERE id = 1"},
+		"not null where it could be": {"UPDATE wx_userinfo SET vip = 0 WHERE vip IS NULL", "ALTER TABLE wx_userinfo MODIFY vip tinyint(1) NOT NULL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := mariaDB(t)
+			exec1(t, db, firstTable)
+			fill(t, db)
+			for _, q := range change {
+				exec1(t, db, q)
+			}
+			now := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))
+			mustRun(t, db, Options{Now: func() time.Time { return now }, batch: 3})
+			checkTaken(t, db)
+			if diff := cmp.Diff(filled, users(t, db)); diff != "" {
+				t.Errorf("users (-want +got):\n%s", diff)
+			}
+			want := []string{"2026-01-01 19:04:05.678 2026-01-01 19:04:05.678 2026-01-01 19:04:05.678"}
+			if diff := cmp.Diff(want, strs(t, db, "SELECT DISTINCT CONCAT_WS(' ', last_login_at, created_at, updated_at) FROM wx_userinfo")); diff != "" {
+				t.Errorf("times (-want +got):\n%s", diff)
+			}
+
+			before := users(t, db)
+			mustRun(t, db, Options{})
+			if diff := cmp.Diff(before, users(t, db)); diff != "" {
+				t.Errorf("a second run changed something (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The model takes the table whatever the order of its columns, and goes on counting ids where the first system stopped.
+func TestModelOnATableTakenOver(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	fill(t, db)
+	mustRun(t, db, Options{})
+	m := model.NewWxUserinfoModel(model.NewConn(db), noCache{})
+	row, err := m.FindByOpenid(t.Context(), "oAbcdefghijklmnopqrstuvwxyz1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 || row.SessionEpoch == 0 {
+		t.Errorf("found %+v", row)
+	}
+	row, created, err := m.Register(t.Context(), model.NewUser{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
+	if err != nil || !created || row.Id != 1000 {
+		t.Errorf("a new user whose openid differs in case: %+v, %v, %v", row, created, err)
+	}
+}
+
+func TestOtherColumnsAndIndexesStay(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	fill(t, db)
+	exec1(t, db, "ALTER TABLE wx_userinfo ADD COLUMN remark varchar(255) DEFAULT 'r', ADD COLUMN score int NOT NULL DEFAULT 3, ADD COLUMN double_score int AS (score * 2) STORED, ADD COLUMN updated_at timestamp NULL, ADD INDEX by_phone (phone), ADD INDEX by_remark (remark)")
+	exec1(t, db, "UPDATE wx_userinfo SET remark = '备注', score = id, updated_at = '2020-01-02 03:04:05' WHERE id < 10")
+	mustRun(t, db, Options{})
+	if diff := cmp.Diff(filled, users(t, db)); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+	want := []string{"1 备注 1 2", "2 备注 2 4", "3 备注 3 6", "7 备注 7 14", "8 备注 8 16", "90 r 3 6", "500 r 3 6"}
+	if diff := cmp.Diff(want, strs(t, db, "SELECT CONCAT_WS(' ', id, remark, score, double_score) FROM wx_userinfo ORDER BY id")); diff != "" {
+		t.Errorf("other columns (-want +got):\n%s", diff)
+	}
+	want = []string{"by_phone", "by_remark", "PRIMARY", "uk_wx_userinfo_openid"}
+	if diff := cmp.Diff(want, strs(t, db, "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY 1")); diff != "" {
+		t.Errorf("indexes (-want +got):\n%s", diff)
+	}
+	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE updated_at = '2020-01-02 03:04:05'"); n != 5 {
+		t.Errorf("%d times are as they were, want 5", n)
+	}
+}
+
+// state is all that a run could change.
+func stateOf(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	state := strs(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+	var name, ddl, sum string
+	if err := db.QueryRowContext(t.Context(), "SHOW CREATE TABLE wx_userinfo").Scan(&name, &ddl); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.QueryRowContext(t.Context(), "CHECKSUM TABLE wx_userinfo").Scan(&name, &sum); err != nil {
+		t.Fatal(err)
+	}
+	return append(state, ddl, sum)
+}
+
+func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	exec1(t, db, "ALTER TABLE wx_userinfo ADD COLUMN remark varchar(255)")
+	fill(t, db)
+	before := stateOf(t, db)
+	var out strings.Builder
+	if err := Run(t.Context(), db, Options{DryRun: true, Out: &out}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+		t.Errorf("it changed something (-before +after):\n%s", diff)
+	}
+	said, _, _ := strings.Cut(out.String(), "  first:")
+	want := `wx_userinfo is a table of the first system: 7 rows would become this service's
+  session_epoch  7 made: everyone logs in again
+  nick_name      1 NULL to '', 3 with emoji that were stored as text
+  avatar_url     1 NULL to ''
+  gender         1 NULL to '', 3 words to digits, 1 that mean nothing emptied
+  city           1 NULL to '', 1 with emoji that were stored as text
+  province       1 NULL to '', 1 with emoji that were stored as text
+  country        1 NULL to ''
+  language       1 NULL to ''
+  phone          1 NULL to ''
+  group          1 NULL to ''
+  rg             1 NULL to 1
+  only20         1 NULL to 0
+  vip            1 NULL to 0
+  capacity       1 NULL to 5
+  kept as is     remark
+`
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, statement := range []string{"first:  ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint", "last:   ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint"} {
+		if !strings.Contains(out.String(), statement) {
+			t.Errorf("it does not show %q", statement)
+		}
+	}
+}
+
+func TestNothingToTakeOver(t *testing.T) {
+	db := mariaDB(t)
+	var out strings.Builder
+	for _, dry := range []bool{true, false} {
+		if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
+			t.Errorf("an empty database: %v, %s", err, out.String())
+		}
+	}
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	before := stateOf(t, db)
+	for _, dry := range []bool{true, false} {
+		if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
+			t.Errorf("this service's own database: %v, %s", err, out.String())
+		}
+	}
+	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	insert := func(values string) string { return "INSERT INTO wx_userinfo (id, openid) VALUES " + values }
+	const noIndex = "ALTER TABLE wx_userinfo DROP INDEX openid"
+	for name, test := range map[string]struct {
+		change []string
+		want   string // the error holds
+	}{
+		"case twins":         {[]string{noIndex, insert("(600, 'OB'), (601, 'ob'), (602, 'Og')")}, "differ only in upper and lower case (--keep-twins takes them for different users): 2 times, id 2 and 600 and 601, 500 and 602"},
+		"same openid":        {[]string{noIndex, insert("(600, 'oB')")}, "the openid is there more than once: 1 times, id 2 and 600"},
+		"long openid":        {[]string{insert("(600, REPEAT('x', 65)), (601, REPEAT('y', 255))")}, "openid is longer than 64 characters: 2 times, id 600, 601"},
+		"non-ASCII openid":   {[]string{insert("(600, 'é'), (601, 'o B')")}, "openid is not printable ASCII: 2 times, id 600, 601"},
+		"empty openid":       {[]string{insert("(600, NULL), (601, ''), (602, NULL)")}, "openid is empty: 3 times, id 600, 601, 602"},
+		"many":               {[]string{noIndex, "INSERT INTO wx_userinfo (openid) SELECT '' FROM information_schema.columns LIMIT 30"}, "openid is empty: 30 times, id 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, …"},
+		"bytes":              {[]string{"UPDATE wx_userinfo SET language = X'ff' WHERE id = 3"}, "language is not UTF-8: 1 times, id 3"},
+		"long name":          {[]string{"ALTER TABLE wx_userinfo MODIFY nick_name text", "UPDATE wx_userinfo SET nick_name = REPEAT('长', 256) WHERE id = 3"}, "nick_name is longer than 255 characters: 1 times, id 3"},
+		"large number":       {[]string{"ALTER TABLE wx_userinfo MODIFY capacity bigint", "UPDATE wx_userinfo SET capacity = 2147483648 WHERE id = 3"}, "capacity is out of range: 1 times, id 3"},
+		"another type":       {[]string{"ALTER TABLE wx_userinfo ADD created_at int"}, "column created_at is int: it cannot be turned into datetime(3)"},
+		"a column to insert": {[]string{"ALTER TABLE wx_userinfo ADD must int NOT NULL"}, "column must, which is kept, may not be NULL and has no default"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := mariaDB(t)
+			exec1(t, db, firstTable)
+			fill(t, db)
+			for _, q := range test.change {
+				exec1(t, db, q)
+			}
+			before := stateOf(t, db)
+			for _, dry := range []bool{true, false} {
+				err := Run(t.Context(), db, Options{DryRun: dry, batch: 5})
+				if _, ok := errors.AsType[*Refusal](err); !ok || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("dry %v: got %v\nwant a refusal with %s", dry, err, test.want)
+				}
+			}
+			if err := migrations.Migrate(t.Context(), db, migrations.MySQL); !errors.Is(err, migrations.ErrForeignTable) {
+				t.Errorf("migrations without a takeover: %v", err)
+			}
+			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+				t.Errorf("it changed something (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTwinsMayBeKept(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	fill(t, db)
+	exec1(t, db, "ALTER TABLE wx_userinfo DROP INDEX openid")
+	exec1(t, db, "INSERT INTO wx_userinfo (id, openid) VALUES (600, 'OB')")
+	mustRun(t, db, Options{KeepTwins: true})
+	checkTaken(t, db)
+	want := []string{"2 oB", "600 OB"}
+	if diff := cmp.Diff(want, strs(t, db, "SELECT CONCAT(id, ' ', openid) FROM wx_userinfo WHERE LOWER(openid) = 'ob' ORDER BY id")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTablesOfOthers(t *testing.T) {
+	for name, ddl := range map[string]string{
+		"other columns":  "CREATE TABLE wx_userinfo (id int PRIMARY KEY, openid varchar(255))",
+		"no primary key": strings.Replace(strings.Replace(firstTable, "PRIMARY KEY", "KEY", 1), "AUTO_INCREMENT", "", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := mariaDB(t)
+			exec1(t, db, strings.Replace(ddl, "AUTO_INCREMENT=1000", "", 1))
+			before := stateOf(t, db)
+			if err := Run(t.Context(), db, Options{}); !errors.Is(err, migrations.ErrForeignTable) {
+				t.Errorf("got %v, want ErrForeignTable", err)
+			}
+			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+				t.Errorf("(-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What MySQL says of an openid must not reach a log: here it is one that appears between the look at the rows and the change.
+func TestErrorsHoldNoOpenid(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	exec1(t, db, "ALTER TABLE wx_userinfo DROP INDEX openid")
+	exec1(t, db, "INSERT INTO wx_userinfo (openid) VALUES ('oSecret'), ('oSecret')")
+	want, err := targets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	tab, err := inspect(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.ExecContext(t.Context(), tab.widen(want))
+	if err == nil || !strings.Contains(err.Error(), "oSecret") {
+		t.Fatalf("MySQL said %v", err)
+	}
+	if got := wrap("change", err).Error(); got != "takeover: change: MySQL error 1062" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestTwoMigratorsAtOnce(t *testing.T) {
+	db := mariaDB(t)
+	exec1(t, db, firstTable)
+	fill(t, db)
+	var g errgroup.Group
+	for range 4 {
+		g.Go(func() error {
+			if err := Run(t.Context(), db, Options{batch: 2}); err != nil {
+				return err
+			}
+			return migrations.Migrate(t.Context(), db, migrations.MySQL)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	checkTaken(t, db)
+	if diff := cmp.Diff(filled, users(t, db)); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+}
+
+// A migrator killed with SIGKILL at any of its steps is followed by one that finishes, and by then nothing is lost or done twice.
+func TestKilledAtEachStep(t *testing.T) {
+	for step := 1; ; step++ {
+		dsn := testenv.MariaDB(t).Database(t)
+		db := open(t, dsn)
+		exec1(t, db, firstTable)
+		fill(t, db)
+		killed := migrator(t, dsn, "", step)
+		if killed {
+			if diff := cmp.Diff([]string{}, notReady(t, db, step)); diff != "" {
+				t.Errorf("step %d: a replica would start on a table half done: %s", step, diff)
+			}
+			dryAfterKill(t, db)
+			if migrator(t, dsn, "", 0) {
+				t.Fatal("killed without being asked")
+			}
+		}
+		checkTaken(t, db)
+		if diff := cmp.Diff(filled, users(t, db)); diff != "" {
+			t.Errorf("killed at step %d (-want +got):\n%s", step, diff)
+		}
+		if !killed {
+			if step < 10 {
+				t.Errorf("there were %d steps only", step-1)
+			}
+			return
+		}
+	}
+}
+
+// notReady returns nothing as long as the migrations are known to be unfinished.
+func notReady(t *testing.T, db *sql.DB, step int) []string {
+	t.Helper()
+	current, latest, err := migrations.Version(t.Context(), db, migrations.MySQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if current >= latest {
+		return []string{fmt.Sprintf("version %d after step %d", current, step)}
+	}
+	return []string{}
+}
+
+// dryAfterKill looks at a table half done.
+func dryAfterKill(t *testing.T, db *sql.DB) {
+	t.Helper()
+	before := stateOf(t, db)
+	if err := Run(t.Context(), db, Options{DryRun: true}); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+		t.Errorf("the dry run changed something (-before +after):\n%s", diff)
+	}
+}
+
+// fillMany makes rows of which each third has an emoji as text, and each tenth is mostly NULL.
+func fillMany(t *testing.T, db *sql.DB, many int) {
+	t.Helper()
+	exec1(t, db, "INSERT INTO `wx_userinfo` ("+firstColumns+`)
+		SELECT n, CONCAT('o', LPAD(n, 27, 'x')), CASE WHEN n % 10 = 0 THEN NULL WHEN n % 3 = 0 THEN CONCAT('名[\\u1f604]', n) ELSE CONCAT('名', n) END,
+			IF(n % 10 = 0, NULL, CONCAT('https://wx.qlogo.cn/mmopen/', REPEAT('v', 100), '/132')),
+			ELT(n % 4 + 1, '男', '女', '0', NULL), IF(n % 10 = 0, NULL, '深圳'), '广东', '中国', 'zh_CN',
+			IF(n % 10 = 0, NULL, '13800138000'), NULL, n % 2, NULL, 0, IF(n % 10 = 0, NULL, 7)
+		FROM (SELECT a.seq AS n FROM seq_1_to_`+strconv.Itoa(many)+` a) numbers`)
+}
+
+// checkMany returns what is wrong with what fillMany's users became.
+func checkMany(t *testing.T, db *sql.DB, many int) {
+	t.Helper()
+	for what, where := range map[string]string{
+		"all":     "1",
+		"openid":  "openid = CONCAT('o', LPAD(id, 27, 'x'))",
+		"name":    "BINARY nick_name = CASE WHEN id % 10 = 0 THEN '' WHEN id % 3 = 0 THEN CONCAT('名😄', id) ELSE CONCAT('名', id) END",
+		"picture": "avatar_url = IF(id % 10 = 0, '', CONCAT('https://wx.qlogo.cn/mmopen/', REPEAT('v', 100), '/132'))",
+		"gender":  "gender = ELT(id % 4 + 1, '1', '2', '0', '')",
+		"place":   "city = IF(id % 10 = 0, '', '深圳') AND province = '广东' AND country = '中国' AND language = 'zh_CN'",
+		"phone":   "phone = IF(id % 10 = 0, '', '13800138000')",
+		"rest":    "`group` = '' AND rg = id % 2 AND vip = 0 AND only20 = 0 AND capacity = IF(id % 10 = 0, 5, 7)",
+	} {
+		if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE "+where); n != many {
+			t.Errorf("%s: right in %d rows of %d", what, n, many)
+		}
+	}
+}
+
+func TestHundredThousandRowsKilledHalfWay(t *testing.T) {
+	const many = 100_000
+	dsn := testenv.MariaDB(t).Database(t)
+	db := open(t, dsn)
+	exec1(t, db, firstTable)
+	fillMany(t, db, many)
+	start := time.Now()
+	if !migrator(t, dsn, "rows", many/250/2) {
+		t.Fatal("it was not killed")
+	}
+	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE session_epoch IS NOT NULL"); n != many/2 {
+		t.Errorf("%d rows are done, want half", n)
+	}
+	if migrator(t, dsn, "rows", 0) {
+		t.Fatal("killed without being asked")
+	}
+	took := time.Since(start)
+	t.Logf("both runs took %s", took.Round(time.Millisecond))
+	if took > time.Minute {
+		t.Errorf("%d rows took %s, want less than a minute", many, took)
+	}
+	checkTaken(t, db)
+	checkMany(t, db, many)
+}
+
+// The database server is killed, in the middle of the rows and of each ALTER TABLE, and comes back with what it has on disk.
+func TestServerKilled(t *testing.T) {
+	const many = 20_000 // enough for an ALTER TABLE to be met at work
+	server := testenv.NewMariaDB(t)
+	dsn := server.Database(t)
+	db := open(t, dsn)
+	exec1(t, db, firstTable)
+	fillMany(t, db, many)
+	restart := func() {
+		if err := server.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(step func(string)) <-chan error {
+		ended := make(chan error, 1)
+		fresh := open(t, dsn) // as in a process of its own: no connection from before a kill
+		go func() { ended <- Run(t.Context(), fresh, Options{step: step}) }()
+		return ended
+	}
+	// altering waits until the server works on a statement, or the run has ended.
+	altering := func(ended <-chan error) {
+		for {
+			select {
+			case err := <-ended:
+				t.Fatalf("the ALTER TABLE was not met: %v", err)
+			case <-time.After(5 * time.Millisecond):
+			}
+			if number1(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%' AND time_ms > 10") > 0 {
+				return
+			}
+		}
+	}
+	wantError := func(ended <-chan error) {
+		t.Helper()
+		if err := <-ended; !errors.Is(err, mysql.ErrInvalidConn) {
+			t.Errorf("a run whose server was killed ended with %v", err)
+		}
+	}
+
+	ended := run(nil)
+	altering(ended)
+	restart()
+	wantError(ended)
+
+	batches := 0
+	wantError(run(func(string) {
+		if batches++; batches == 50 {
+			restart()
+		}
+	}))
+
+	ended = run(nil)
+	altering(ended) // the last one
+	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE session_epoch IS NULL"); n != 0 {
+		t.Errorf("%d rows were left when NULL was forbidden", n)
+	}
+	restart()
+	wantError(ended)
+	mustRun(t, open(t, dsn), Options{})
+	checkTaken(t, db)
+	checkMany(t, db, many)
+}
+
+// noCache has the model read the database.
+type noCache struct{ cache.Cache }
+
+func (noCache) DelCtx(context.Context, ...string) error { return nil }
