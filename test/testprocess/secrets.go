@@ -182,7 +182,9 @@ func find(line string, begin map[string][]string, kinds map[string]string) map[s
 
 // Verify ends a TestMain: it takes the exit code of the tests and returns the suite's. It says on stderr what is to be seen that must
 // not be.
-func (s *Secrets) Verify(code int) int {
+func (s *Secrets) Verify(code int) int { return s.verify(code, os.Stderr) }
+
+func (s *Secrets) verify(code int, w io.Writer) int {
 	leaks := s.Leaks()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,8 +196,8 @@ func (s *Secrets) Verify(code int) int {
 	}
 	const most = 20
 	for _, leak := range leaks[:min(most, len(leaks))] {
-		fmt.Fprintln(os.Stderr, "testprocess:", leak)
+		fmt.Fprintln(w, "testprocess:", leak)
 	}
-	fmt.Fprintf(os.Stderr, "testprocess: %d findings in all\n", len(leaks))
+	fmt.Fprintf(w, "testprocess: %d findings in all\n", len(leaks))
 	return max(code, 1)
 }
