@@ -217,7 +217,11 @@ func (p *parts) openUsers() error {
 		}
 		options = append(options, model.WithLocal(local))
 	}
-	p.users = model.NewWxUserinfoModel(model.NewConn(p.db), p.cache, options...)
+	conn := model.NewConn(p.db)
+	if p.config.MySQLDSN != "" { // SQLite, with its one connection, is a matter of waiting in turn
+		conn = model.Bounded(conn, p.config.MySQLTimeout)
+	}
+	p.users = model.NewWxUserinfoModel(conn, p.cache, options...)
 	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // database cannot be reached or cannot work now, and not that the statement
 // was wrong: the same call may succeed later.
 func IsUnavailable(err error) bool {
-	if errors.Is(err, breaker.ErrServiceUnavailable) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+	if errors.Is(err, breaker.ErrServiceUnavailable) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, errLate) {
 		return true
 	}
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {

@@ -136,7 +136,7 @@ func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUseri
 		row, err = m.local.Take(ctx, id, m.defaultWxUserinfoModel.FindOne)
 	}
 	if err != nil {
-		return nil, wrap("find user", err)
+		return nil, wrap("find user", late(ctx, err)) // both levels of the cache have limits of their own
 	}
 	return row, nil
 }

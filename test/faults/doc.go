@@ -3,5 +3,5 @@
 // ends with code 1 when a promise was broken: a request not served that should have been, an answer that took too long, an
 // acknowledged write that is not in the database, a read older than it may be. `make test-faults` runs it; nothing imports it.
 //
-//	go run ./test/faults [-only text] [-rate 300] [-markdown]
+//	go run ./test/faults [-only expression] [-rate 300] [-markdown]
 package main

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -260,10 +261,11 @@ func (l *load) died(s *server, start, end time.Time, a answer) bool {
 
 // describe says what went wrong without what differs each time.
 func (l *load) describe(a answer) string {
-	if a.err != nil {
-		return fmt.Sprintf("no answer (%T)", a.err)
+	err := a.failure()
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
 	}
-	return a.failure().Error()
+	return err.Error()
 }
 
 // quietSince returns when the last answer other than 200 came.

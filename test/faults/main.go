@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -31,7 +31,7 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
 	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	only := flags.String("only", "", "run the rows whose name holds this text")
+	only := flags.String("only", "", "run the rows whose name matches this regular expression")
 	rate := flags.Int("rate", 300, "requests a second")
 	markdown := flags.Bool("markdown", false, "print the table as Markdown")
 	if err := flags.Parse(args); err != nil {
@@ -39,6 +39,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	}
 	if *rate < 20 {
 		return errors.New("-rate: at least 20, or not every kind of request is there in time")
+	}
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
 	start := time.Now()
 	w, err := newWorld(ctx, *rate)
@@ -52,7 +56,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	for _, s := range settings() {
 		var rows []row
 		for _, r := range s.rows {
-			if strings.Contains(r.name, *only) {
+			if wanted.MatchString(r.name) {
 				rows = append(rows, r)
 			}
 		}
@@ -90,7 +94,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return fmt.Errorf("%d promises broken", broken)
 	}
 	if len(reports) == 0 {
-		return fmt.Errorf("no row's name holds %q", *only)
+		return fmt.Errorf("no row's name matches %q", *only)
 	}
 	return nil
 }

@@ -67,13 +67,17 @@ func (s *server) kill() error {
 	return err
 }
 
+// unnoticed is how long after a kill a client may still take an idle connection
+// for a living one: until it gets to read the end of it.
+const unnoticed = 500 * time.Millisecond
+
 // killedDuring reports whether the process was killed while a request that
-// took from start to end was with it.
+// took from start to end was with it, or sent into its dead connections.
 func (s *server) killedDuring(start, end time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kills {
-		if start.Before(k.to) && end.After(k.from) {
+		if start.Before(k.to.Add(unnoticed)) && end.After(k.from) {
 			return true
 		}
 	}

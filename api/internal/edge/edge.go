@@ -196,7 +196,8 @@ func (e *Edge) done(r *http.Request, rec *recorder, ro *route, id string, note *
 		e.requests.WithLabelValues(ro.name, strconv.Itoa(status)).Inc()
 	}
 	level := slog.LevelInfo
-	if status >= 500 || note.Reason == reason.Internal {
+	// A refusal under overload costs next to nothing, and no line either: metrics count it.
+	if status >= 500 && note.Reason != reason.Overloaded || note.Reason == reason.Internal {
 		level = slog.LevelError
 	}
 	if !e.opts.AccessLog && level < slog.LevelError {

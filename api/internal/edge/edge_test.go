@@ -289,6 +289,7 @@ func TestAccessLog(t *testing.T) {
 			[]map[string]any{line("ERROR", "POST", oauth, 500, "reason", "INTERNAL", "error", "bucket: no such host")}},
 		{"off", "POST", oauth, fine, true, nil},
 		{"off, refused", "POST", oauth, refuse(reason.Error(reason.SessionInvalid)), true, nil},
+		{"off, overloaded", "POST", oauth, refuse(reason.Error(reason.Overloaded)), true, nil},
 		{"off, our fault", "POST", oauth, refuse(errors.New("oh")), true,
 			[]map[string]any{line("ERROR", "POST", oauth, 500, "reason", "INTERNAL", "error", "oh")}},
 	} {
