@@ -3,43 +3,99 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 )
 
 // rendered is what one overlay makes.
 type rendered struct {
-	name        string
-	documents   []document
-	deployments []appsv1.Deployment
-	scalers     []autoscalingv2.HorizontalPodAutoscaler
-	budgets     []policyv1.PodDisruptionBudget
-	configs     map[string]map[string]string
-	templates   map[string]corev1.PodTemplateSpec // of all that makes pods
+	name    string
+	objects []object
+	configs map[string]map[string]string // data of ConfigMaps, by name
 }
 
-type document struct {
+// object is as much of any kind as the rules look at.
+type object struct {
 	Kind     string
 	Metadata struct{ Name string }
-	text     string
+	Data     map[string]string
+	Spec     struct {
+		Replicas       *int
+		Selector       struct{ MatchLabels map[string]string }
+		ScaleTargetRef struct{ Kind, Name string }
+		Template       *template
+		JobTemplate    struct {
+			Spec struct{ Template *template }
+		}
+	}
+	text string
 }
+
+// template is that of pods.
+type template struct {
+	Metadata map[string]any
+	Spec     podSpec
+	raw      map[string]any // its spec, whole
+}
+
+type podSpec struct {
+	AutomountServiceAccountToken  *bool
+	EnableServiceLinks            *bool
+	TerminationGracePeriodSeconds int
+	Containers                    []container
+	Volumes                       []struct {
+		Name      string
+		ConfigMap struct{ Name string }
+	}
+}
+
+type container struct {
+	Env             []struct{ Name, Value string }
+	Resources       struct{ Requests, Limits map[string]string }
+	SecurityContext struct{ ReadOnlyRootFilesystem bool }
+	Lifecycle       struct {
+		PreStop struct{ Sleep struct{ Seconds int } }
+	}
+	StartupProbe, LivenessProbe, ReadinessProbe *struct {
+		HTTPGet struct{ Path, Port any }
+	}
+}
+
+// UnmarshalJSON also keeps the spec as it is, for a pod to be made of it.
+func (t *template) UnmarshalJSON(b []byte) error {
+	type plain template
+	var raw struct{ Spec map[string]any }
+	if err := errors.Join(json.Unmarshal(b, (*plain)(t)), json.Unmarshal(b, &raw)); err != nil {
+		return err
+	}
+	t.raw = raw.Spec
+	return nil
+}
+
+// template returns the object's template of pods, nil if it makes none.
+func (o object) template() *template {
+	if t := o.Spec.JobTemplate.Spec.Template; t != nil {
+		return t
+	}
+	return o.Spec.Template
+}
+
+func (o object) String() string { return o.Kind + " " + o.Metadata.Name }
 
 // foreign kinds need an operator's definitions, which a bare cluster lacks.
 var foreign = []string{"ServiceMonitor", "PrometheusRule", "ExternalSecret"}
 
-// render runs kustomize and reads what it makes, strictly.
+// render runs kustomize.
 func (s *suite) render(ctx context.Context, name, dir string) (*rendered, error) {
 	out, err := s.kube(ctx, "kustomize", dir)
 	if err != nil {
@@ -49,45 +105,15 @@ func (s *suite) render(ctx context.Context, name, dir string) (*rendered, error)
 }
 
 func read(name, text string) (*rendered, error) {
-	r := &rendered{name: name, configs: make(map[string]map[string]string), templates: make(map[string]corev1.PodTemplateSpec)}
+	r := &rendered{name: name, configs: make(map[string]map[string]string)}
 	for _, text := range strings.Split("\n"+text, "\n---\n") {
-		var d document
-		if err := yaml.Unmarshal([]byte(text), &d); err != nil {
-			return nil, err
+		o := object{text: text}
+		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		d.text = text
-		r.documents = append(r.documents, d)
-		var err error
-		strict := func(into any) { err = yaml.UnmarshalStrict([]byte(text), into) }
-		switch d.Kind {
-		case "Deployment":
-			var o appsv1.Deployment
-			strict(&o)
-			r.deployments = append(r.deployments, o)
-			r.templates["Deployment "+o.Name] = o.Spec.Template
-		case "Job":
-			var o batchv1.Job
-			strict(&o)
-			r.templates["Job "+o.Name] = o.Spec.Template
-		case "CronJob":
-			var o batchv1.CronJob
-			strict(&o)
-			r.templates["CronJob "+o.Name] = o.Spec.JobTemplate.Spec.Template
-		case "HorizontalPodAutoscaler":
-			var o autoscalingv2.HorizontalPodAutoscaler
-			strict(&o)
-			r.scalers = append(r.scalers, o)
-		case "PodDisruptionBudget":
-			var o policyv1.PodDisruptionBudget
-			strict(&o)
-			r.budgets = append(r.budgets, o)
-		case "ConfigMap":
-			var o corev1.ConfigMap
-			strict(&o)
-			r.configs[o.Name] = o.Data
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s %s: %w", name, d.Kind, d.Metadata.Name, err)
+		r.objects = append(r.objects, o)
+		if o.Kind == "ConfigMap" {
+			r.configs[o.Metadata.Name] = o.Data
 		}
 	}
 	return r, nil
@@ -145,30 +171,35 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 			return err
 		}
 		var known []string
-		for _, d := range r.documents {
-			if slices.Contains(foreign, d.Kind) {
-				unknown[d.Kind] = true
+		for _, o := range r.objects {
+			if slices.Contains(foreign, o.Kind) {
+				unknown[o.Kind] = true
 				continue
 			}
-			known = append(known, d.text)
-		}
-		documents += len(known)
-		errs = append(errs, s.validate(ctx, name, strings.Join(known, "\n---\n")))
-		for of, template := range r.templates {
-			pods++
-			p := corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-			p.APIVersion, p.Kind, p.Name, p.Namespace = "v1", "Pod", "dry-run", namespace
-			if p.Spec.RestartPolicy == "" {
-				p.Spec.RestartPolicy = corev1.RestartPolicyAlways
+			known = append(known, o.text)
+			t := o.template()
+			if t == nil {
+				continue
 			}
-			p.Spec.ServiceAccountName, p.Spec.PriorityClassName = "", "" // not there yet
-			p.Spec.TopologySpreadConstraints = nil                       // matchLabelKeys are the Deployment's to fill in
-			text, err := yaml.Marshal(p)
+			pods++
+			pod := maps.Clone(t.raw)
+			for _, later := range []string{
+				"serviceAccountName", "priorityClassName", // not there yet
+				"topologySpreadConstraints", // matchLabelKeys are the Deployment's to fill in
+			} {
+				delete(pod, later)
+			}
+			text, err := yaml.Marshal(map[string]any{
+				"apiVersion": "v1", "kind": "Pod", "spec": pod,
+				"metadata": map[string]any{"name": "dry-run", "namespace": namespace, "labels": t.Metadata["labels"]},
+			})
 			if err != nil {
 				return err
 			}
-			errs = append(errs, s.validate(ctx, name+", a pod of "+of, string(text)))
+			errs = append(errs, s.validate(ctx, name+", a pod of "+o.String(), string(text)))
 		}
+		documents += len(known)
+		errs = append(errs, s.validate(ctx, name, strings.Join(known, "\n---\n")))
 		errs = append(errs, r.rules()...)
 	}
 	content, err := os.ReadFile("deploy/examples/secrets.yaml")
@@ -209,100 +240,109 @@ func sorted(set map[string]bool) []string {
 // rules returns what breaks the house's rules, which the API server does not know.
 func (r *rendered) rules() []error {
 	var errs []error
-	bad := func(of, format string, args ...any) {
+	bad := func(of object, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s: %s", r.name, of, fmt.Sprintf(format, args...)))
 	}
-	for of, t := range r.templates {
-		spec := t.Spec
-		if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
-			bad(of, "a service account's token is mounted")
+	for _, o := range r.objects {
+		t := o.template()
+		if t == nil {
+			continue
 		}
-		if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
-			bad(of, "service links would set SHARES_PORT")
+		if on := t.Spec.AutomountServiceAccountToken; on == nil || *on {
+			bad(o, "a service account's token is mounted")
 		}
-		for _, c := range spec.Containers {
-			if sc := c.SecurityContext; sc == nil || sc.ReadOnlyRootFilesystem == nil || !*sc.ReadOnlyRootFilesystem {
-				bad(of, "the root file system can be written")
+		if on := t.Spec.EnableServiceLinks; on == nil || *on {
+			bad(o, "service links would set SHARES_PORT")
+		}
+		for _, c := range t.Spec.Containers {
+			if !c.SecurityContext.ReadOnlyRootFilesystem {
+				bad(o, "the root file system can be written")
 			}
-			limit := c.Resources.Limits.Memory().Value()
-			if soft, err := goMemory(c.Env); err != nil || soft*10 != limit*9 {
-				bad(of, "GOMEMLIMIT is %d, not 90%% of the memory limit %d: %v", soft, limit, err)
+			if soft, hard := c.goMemory(), mebibytes(c.Resources.Limits["memory"]); hard == 0 || soft*10 != hard*9 {
+				bad(o, "GOMEMLIMIT is %d MiB, not 90%% of the memory limit of %d MiB", soft, hard)
 			}
-			if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() {
-				bad(of, "no requests")
+			if c.Resources.Requests["cpu"] == "" || c.Resources.Requests["memory"] == "" {
+				bad(o, "no requests")
 			}
 		}
 	}
-	for _, d := range r.deployments {
-		of := "Deployment " + d.Name
-		scalers, budgets := 0, 0
-		for _, h := range r.scalers {
-			if h.Spec.ScaleTargetRef.Kind == "Deployment" && h.Spec.ScaleTargetRef.Name == d.Name {
-				scalers++
-			}
-		}
-		for _, b := range r.budgets {
-			if fmt.Sprint(b.Spec.Selector.MatchLabels) == fmt.Sprint(d.Spec.Selector.MatchLabels) {
-				budgets++
-			}
+	for _, d := range r.objects {
+		if d.Kind != "Deployment" {
+			continue
 		}
 		if r.name != "dev" { // one pod, which is not missed
+			scalers, budgets := 0, 0
+			for _, o := range r.objects {
+				switch {
+				case o.Kind == "HorizontalPodAutoscaler" && o.Spec.ScaleTargetRef.Kind == "Deployment" && o.Spec.ScaleTargetRef.Name == d.Metadata.Name:
+					scalers++
+				case o.Kind == "PodDisruptionBudget" && maps.Equal(o.Spec.Selector.MatchLabels, d.Spec.Selector.MatchLabels):
+					budgets++
+				}
+			}
 			if scalers != 1 || d.Spec.Replicas != nil {
-				bad(of, "%d autoscalers, replicas %v: want one and none", scalers, d.Spec.Replicas)
+				bad(d, "%d autoscalers, replicas: %v; want one and none", scalers, d.Spec.Replicas != nil)
 			}
 			if budgets != 1 {
-				bad(of, "%d disruption budgets", budgets)
+				bad(d, "%d disruption budgets", budgets)
 			}
-			errs = append(errs, r.windDown(d)...)
+			if err := r.windDown(d.Spec.Template.Spec); err != nil {
+				bad(d, "%v", err)
+			}
 		}
 		c := d.Spec.Template.Spec.Containers[0]
 		if c.StartupProbe == nil || c.LivenessProbe == nil || c.ReadinessProbe == nil {
-			bad(of, "a probe is missing")
+			bad(d, "a probe is missing")
 			continue
 		}
-		if c.LivenessProbe.HTTPGet.Path != "/healthz" || c.ReadinessProbe.HTTPGet.Path != "/readyz" || c.ReadinessProbe.HTTPGet.Port.StrVal != "admin" {
-			bad(of, "liveness is /healthz and readiness /readyz, on the port of their own")
+		if live, ready := c.LivenessProbe.HTTPGet, c.ReadinessProbe.HTTPGet; live.Path != "/healthz" || ready.Path != "/readyz" || ready.Port != "admin" {
+			bad(d, "liveness is /healthz and readiness /readyz, on the port of their own")
 		}
 	}
 	return errs
 }
 
 // windDown holds preStop and the process's own times to the grace period.
-func (r *rendered) windDown(d appsv1.Deployment) []error {
-	spec := d.Spec.Template.Spec
+func (r *rendered) windDown(spec podSpec) error {
 	var settings struct{ Drain, Shutdown string }
 	for _, v := range spec.Volumes {
 		if v.Name == "settings" {
 			if err := yaml.Unmarshal([]byte(r.configs[v.ConfigMap.Name]["shares.yaml"]), &settings); err != nil {
-				return []error{err}
+				return err
 			}
 		}
 	}
 	drain, err1 := time.ParseDuration(settings.Drain)
 	shutdown, err2 := time.ParseDuration(settings.Shutdown)
 	if err := errors.Join(err1, err2); err != nil {
-		return []error{fmt.Errorf("%s: Deployment %s: %w", r.name, d.Name, err)}
+		return err
 	}
-	life := spec.Containers[0].Lifecycle
-	if life == nil || life.PreStop == nil || life.PreStop.Sleep == nil {
-		return []error{fmt.Errorf("%s: Deployment %s: no preStop sleep", r.name, d.Name)}
+	sleep := time.Duration(spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds) * time.Second
+	if sleep == 0 {
+		return errors.New("no preStop sleep")
 	}
-	sleep := time.Duration(life.PreStop.Sleep.Seconds) * time.Second
-	grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second
+	grace := time.Duration(spec.TerminationGracePeriodSeconds) * time.Second
 	if drain >= shutdown || sleep+shutdown >= grace {
-		return []error{fmt.Errorf("%s: Deployment %s: preStop %s + Shutdown %s (Drain %s) do not end within %s", r.name, d.Name, sleep, shutdown, drain, grace)}
+		return fmt.Errorf("preStop %s + Shutdown %s (Drain %s) do not end within %s", sleep, shutdown, drain, grace)
 	}
 	return nil
 }
 
-// goMemory reads GOMEMLIMIT in bytes.
-func goMemory(env []corev1.EnvVar) (int64, error) {
-	for _, e := range env {
+// goMemory is GOMEMLIMIT in MiB; 0 if it is not set so.
+func (c container) goMemory() int {
+	for _, e := range c.Env {
 		if e.Name == "GOMEMLIMIT" {
-			var n int64
-			_, err := fmt.Sscanf(e.Value, "%dMiB", &n)
-			return n << 20, err
+			return mebibytes(strings.TrimSuffix(e.Value, "B"))
 		}
 	}
-	return 0, errors.New("not set")
+	return 0
+}
+
+// mebibytes reads a number that ends in Mi; anything else is 0.
+func mebibytes(s string) int {
+	n, err := strconv.Atoi(strings.TrimSuffix(s, "Mi"))
+	if err != nil || !strings.HasSuffix(s, "Mi") {
+		return 0
+	}
+	return n
 }

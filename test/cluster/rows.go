@@ -243,22 +243,26 @@ func (s *suite) upgrade(ctx context.Context, res *result) error {
 		if err := s.deploy(ctx, second); err != nil {
 			return err
 		}
-		out, err := s.kube(ctx, "-n", namespace, "get", "job", "shares-migrate-"+second, "-o", "jsonpath={.status.completionTime}")
-		if err != nil {
+		var migrated time.Time
+		if err := until(ctx, 30*time.Second, "the end of the migration", func() (bool, error) {
+			out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-l", "batch.kubernetes.io/job-name=shares-migrate-"+second,
+				"-o", "jsonpath={.items[0].status.containerStatuses[0].state.terminated.finishedAt}")
+			if err != nil {
+				return false, err
+			}
+			migrated, err = time.Parse(time.RFC3339, out)
+			return err == nil, err
+		}); err != nil {
 			return err
-		}
-		migrated, err := time.Parse(time.RFC3339, out)
-		if err != nil {
-			return fmt.Errorf("the migration is not complete: %w", err)
 		}
 		pods, err := s.running(ctx, "rpc")
 		if err != nil {
 			return err
 		}
 		for _, p := range pods {
-			// The Job is said to be complete a moment after its process ended.
-			if early := migrated.Sub(p.readySince()); early > 4*time.Second {
-				return fmt.Errorf("%s was ready %s before the migration was complete", p.Metadata.Name, early)
+			// Both times are whole seconds, and the process ends a moment after its work.
+			if early := migrated.Sub(p.readySince()); early > 2*time.Second {
+				return fmt.Errorf("%s was ready %s before the migration ended", p.Metadata.Name, early)
 			}
 			if image := p.Spec.Containers[0].Image; image != imageName+":"+second {
 				return fmt.Errorf("%s runs %s", p.Metadata.Name, image)
