@@ -33,7 +33,7 @@ type server struct {
 	kills []kill
 }
 
-// kill is when a process was killed and by when it was gone.
+// kill is when a process was killed, and by when it was gone (zero: not yet).
 type kill struct{ from, to time.Time }
 
 func newClient() *http.Client {
@@ -59,11 +59,13 @@ func (s *server) url() string { return "http://" + s.address }
 
 // kill ends the process as a crash would.
 func (s *server) kill() error {
-	from := time.Now()
+	s.mu.Lock()
+	s.kills = append(s.kills, kill{from: time.Now()})
+	s.mu.Unlock()
 	err := s.process.Kill()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kills = append(s.kills, kill{from, time.Now()})
+	s.kills[len(s.kills)-1].to = time.Now()
 	return err
 }
 
@@ -77,7 +79,7 @@ func (s *server) killedDuring(start, end time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kills {
-		if start.Before(k.to.Add(unnoticed)) && end.After(k.from) {
+		if end.After(k.from) && (k.to.IsZero() || start.Before(k.to.Add(unnoticed))) {
 			return true
 		}
 	}
