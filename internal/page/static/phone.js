@@ -139,6 +139,7 @@ export function startPhone(wx, { resume }) {
 
   byId("qr-form").addEventListener("submit", act(byId("qr-form"), async () => {
     const { page, scene } = byId("qr-form").elements;
+    byId("code").hidden = true; // it is another's
     const { url } = await client.getQrcode({ page: page.value, scene: scene.value });
     const picture = byId("qr");
     picture.src = url;

@@ -1,0 +1,327 @@
+package page_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/dom"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// patience is how long a test waits for what must come; a healthy run needs milliseconds.
+const patience = 30 * time.Second
+
+// chrome is the one Chromium of the suite; each tab has storage of its own.
+var chrome context.Context
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	path, err := chromium()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "shares-page-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(dir),
+		chromedp.NoSandbox, // it opens nothing but this service, and containers run it as root
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("lang", "en"),
+	)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	defer stop()
+	var end context.CancelFunc
+	chrome, end = chromedp.NewContext(allocator)
+	defer end()
+	if err := chromedp.Do(chrome); err != nil { // starts it
+		fmt.Fprintln(os.Stderr, "chromium does not start:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// chromium finds the browser under any of the names that it is installed by.
+func chromium() (string, error) {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("chromium is not installed: run `tools/install.sh chromium`")
+}
+
+// tab is a page that a test looks at.
+type tab struct {
+	testing.TB
+	ctx  context.Context
+	base string
+
+	mu     sync.Mutex
+	faults []string // what no visitor should meet
+}
+
+// view is how a visitor looks at the page.
+type view struct {
+	languages     string // as in Accept-Language; empty: English
+	width, height int64  // in CSS pixels; 0: 1280×1000
+	dark          bool
+}
+
+// open opens the page at base. The test fails when the page throws, breaks its own policy or asks any other host.
+func open(t testing.TB, base string, v view) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	p := &tab{TB: t, ctx: ctx, base: base}
+	t.Cleanup(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, fault := range p.faults {
+			t.Error(fault)
+		}
+	})
+	if err := chromedp.Listen(ctx, p.watch); err != nil {
+		t.Fatal(err)
+	}
+	if v.width == 0 {
+		v.width, v.height = 1280, 1000
+	}
+	p.do(chromedp.EmulateViewport(v.width, v.height))
+	if v.languages != "" {
+		call(p, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
+			UserAgent: eval[string](p, "navigator.userAgent"), AcceptLanguage: v.languages,
+		})
+	}
+	if v.dark {
+		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+		})
+	}
+	p.visit()
+	return p
+}
+
+// visit opens the page, or opens it again.
+func (p *tab) visit() {
+	p.Helper()
+	p.do(chromedp.Navigate(p.base + "/"))
+	p.until("the page is complete", `document.querySelector("#version").textContent !== "" &&
+		(document.querySelector("#wechat").hidden || document.querySelector("#kinds").children.length > 0)`)
+}
+
+func (p *tab) watch(event any) {
+	var fault string
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		fault = "the page threw: " + e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			fault += " " + e.ExceptionDetails.Exception.Description
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork { // refusals are part of the tests
+			fault = "the browser complains: " + e.Entry.Text
+		}
+	case *network.EventRequestWillBeSent:
+		if !strings.HasPrefix(e.Request.URL, p.base+"/") {
+			fault = "the page asks another host: " + e.Request.URL
+		}
+	}
+	if fault != "" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.faults = append(p.faults, fault)
+	}
+}
+
+func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	r, err := chromedp.Call(ctx, command, params)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return r
+}
+
+// eval returns the value of a JavaScript expression; a promise is waited for.
+func eval[T any](p *tab, js string) T {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.Fatalf("%s: %v", js, err)
+	}
+	return v
+}
+
+// wait waits until ok.
+func (p *tab) wait(what string, ok func() bool) {
+	p.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.Fatalf("not after %s: %s\nthe page shows:\n%s", patience, what, eval[string](p, "document.body.innerText"))
+		}
+	}
+}
+
+// until waits until a JavaScript expression is true.
+func (p *tab) until(what, js string) {
+	p.Helper()
+	p.wait(what, func() bool { return eval[bool](p, js) })
+}
+
+// element is what a screen reader tells of a part of the page.
+type element struct {
+	role, name, value string
+	properties        map[string]string
+	node              cdp.BackendNodeID
+}
+
+// elements returns all that a screen reader tells of the page, in its order.
+func (p *tab) elements() []element {
+	p.Helper()
+	var all []element
+	for _, n := range call(p, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes {
+		if n.Ignored {
+			continue
+		}
+		e := element{role: text(n.Role), name: text(n.Name), value: text(n.Value), properties: map[string]string{}, node: n.BackendDOMNodeID}
+		for _, property := range n.Properties {
+			e.properties[string(property.Name)] = text(property.Value)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// text returns a value as one; it is empty when there is none.
+func text(v *accessibility.Value) string {
+	if v == nil || len(v.Value) == 0 {
+		return ""
+	}
+	var s string
+	if json.Unmarshal(v.Value, &s) == nil {
+		return s
+	}
+	return string(v.Value)
+}
+
+// has reports whether there is an element of a role and a name now.
+func (p *tab) has(role, name string) bool {
+	p.Helper()
+	_, ok := p.look(role, name)
+	return ok
+}
+
+func (p *tab) look(role, name string) (element, bool) {
+	p.Helper()
+	for _, e := range p.elements() {
+		if e.role == role && e.name == name {
+			return e, true
+		}
+	}
+	return element{}, false
+}
+
+// find waits for an element of a role and a name.
+func (p *tab) find(role, name string) element {
+	p.Helper()
+	var found element
+	p.wait(fmt.Sprintf("a %s %q", role, name), func() (ok bool) {
+		found, ok = p.look(role, name)
+		return ok
+	})
+	return found
+}
+
+// click clicks the middle of what a person would click, wherever it is on the screen.
+func (p *tab) click(role, name string) {
+	p.Helper()
+	e := p.find(role, name)
+	call(p, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{BackendNodeID: e.node})
+	quads := call(p, dom.GetContentQuads, dom.GetContentQuadsParams{BackendNodeID: e.node}).Quads
+	if len(quads) == 0 {
+		p.Fatalf("the %s %q is nowhere on the screen", role, name)
+	}
+	q := quads[0]
+	p.do(chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2))
+}
+
+// fill clicks into a field and types a text in place of what is there.
+func (p *tab) fill(name, value string) {
+	p.Helper()
+	p.click("textbox", name)
+	p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+	call(p, input.InsertText, input.InsertTextParams{Text: value})
+}
+
+// choose picks an option of a list by its keyboard, as the list itself is drawn by the system.
+func (p *tab) choose(list, option string) {
+	p.Helper()
+	e := p.find("combobox", list)
+	call(p, dom.Focus, dom.FocusParams{BackendNodeID: e.node})
+	p.do(chromedp.KeyEvent(kb.Home))
+	for range 20 {
+		if p.find("combobox", list).value == option {
+			return
+		}
+		p.do(chromedp.KeyEvent(kb.ArrowDown))
+	}
+	p.Fatalf("the list %q has no %q", list, option)
+}
+
+// says waits until the page announces a text, as status or as alert.
+func (p *tab) says(role, part string) {
+	p.Helper()
+	js, err := json.Marshal(part)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.until(fmt.Sprintf("%s: %s", role, part),
+		fmt.Sprintf(`[...document.querySelectorAll('[role=%s]')].some((e) => e.textContent.includes(%s))`, role, js))
+}
+
+// switched waits until a switch is as wanted.
+func (p *tab) switched(name string, on bool) {
+	p.Helper()
+	p.wait(fmt.Sprintf("switch %q is %t", name, on), func() bool {
+		e, ok := p.look("switch", name)
+		return ok && (e.properties["checked"] == "true") == on
+	})
+}

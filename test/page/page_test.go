@@ -1,0 +1,375 @@
+package page_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"image"
+	_ "image/png"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/google/go-cmp/cmp"
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"shares/test/testprocess"
+)
+
+var updateScreenshot = flag.Bool("update-screenshot", false, "write docs/page.png")
+
+// The names of WeChat's calls and faults on the English page.
+const (
+	loginCall = "login code to openid"
+	errcode   = "answers an errcode"
+)
+
+func serve(t testing.TB) string {
+	t.Helper()
+	return testprocess.Run(t, testprocess.Options{Args: []string{"serve"}}).URL()
+}
+
+// TestStory is what the README promises that one sees within a minute.
+func TestStory(t *testing.T) {
+	p := open(t, serve(t), view{})
+
+	// Log in: the client does it by itself.
+	p.click("button", "Alice")
+	p.says("status", "Logged in")
+	p.shown(t, "wx.login 200", "weixin.oauth 200", "weixin.get_user_info 200")
+	p.counted(t, loginCall, 1)
+
+	// The two switches, kept by the service.
+	p.switched("Green up, red down", true)
+	p.switched("20-day average only", false)
+	p.click("switch", "20-day average only")
+	p.says("status", "20-day average only: on")
+	p.click("switch", "Green up, red down")
+	p.says("status", "Green up, red down: off")
+	p.find("image", "Sample chart: rising days red, falling days green, averages 20")
+
+	// All of it is still there the next time, without a login.
+	p.visit()
+	p.find("image", "Sample chart: rising days red, falling days green, averages 20")
+	p.switched("20-day average only", true)
+	p.counted(t, loginCall, 1)
+
+	// The profile: what is not changed is not sent.
+	p.click("button", "Me")
+	p.fill("Nickname", "爱丽丝 🦊")
+	p.choose("Gender", "female")
+	p.fill("City", "Shenzhen")
+	p.click("button", "Save")
+	p.says("status", "Saved")
+	p.sent(t, "weixin.update_user_info", `{"nickName":"爱丽丝 🦊","gender":"2","city":"Shenzhen"}`)
+	p.fill("Avatar URL", "wxfile://tmp.png")
+	p.click("button", "Save")
+	p.says("alert", "avatarURL")
+	p.says("alert", "(request ")
+	p.click("button", "By WeChat")
+	p.says("status", "proven by WeChat")
+	p.until("the profile", `document.querySelector("#name").textContent === "爱丽丝 🦊" &&
+		document.querySelector("[name=gender]").value === "2"`)
+	p.until("the phone number", `/^\+?(86)?138\d{8}$/.test(document.querySelector("#phone-number").value)`)
+
+	// A QR code, read from the screen.
+	p.click("button", "Share")
+	p.fill("Page", "pages/stock/detail")
+	p.fill("Scene", "code=600519")
+	p.click("button", "Get the QR code")
+	p.says("status", "The QR code is here")
+	p.find("image", "QR code of page pages/stock/detail with scene code=600519")
+	if got, want := scan(t, p.picture("#qr")), "pages/stock/detail?scene=code%3D600519"; got != want {
+		t.Errorf("the QR code says %q, want %q", got, want)
+	}
+
+	// A fault, and what goes on in spite of it.
+	p.choose("Of", "QR code")
+	p.click("switch", errcode)
+	p.says("status", "Fault on: "+errcode+" -1")
+	p.fill("Scene", "code=000001")
+	p.click("button", "Get the QR code")
+	p.says("alert", "try again later (request ")
+	p.until("the refusal on the wire", `document.querySelector("#calls .badge").className.includes("bad")`)
+	p.fill("Scene", "code=600519") // made before, so WeChat is not asked
+	p.click("button", "Get the QR code")
+	p.says("status", "The QR code is here")
+	if *updateScreenshot {
+		writeScreenshot(t, p)
+	}
+	p.click("button", "Market")
+	p.click("switch", "20-day average only")
+	p.says("status", "20-day average only: off")
+
+	// Logins fail too, until the fault is over.
+	p.choose("Of", loginCall)
+	p.click("switch", "502 with an HTML page")
+	p.says("status", "Fault on: 502 with an HTML page")
+	p.click("button", "Me")
+	p.click("button", "Log out")
+	p.says("status", "Logged out")
+	p.click("button", "Bob")
+	p.says("alert", "try again later (request ")
+	p.click("switch", "502 with an HTML page") // of this call alone
+	p.says("status", "Fault off: 502 with an HTML page")
+	p.click("button", "Bob")
+	p.says("status", "Logged in")
+	p.choose("Of", "QR code")
+	p.switched(errcode, true)
+	p.click("button", "All off")
+	p.switched(errcode, false)
+	p.click("button", "Share")
+	p.fill("Scene", "code=000001")
+	p.wait("a QR code after the fault", func() bool {
+		p.click("button", "Get the QR code")
+		p.until("an answer", `document.querySelector("#done").textContent + document.querySelector("#failed").textContent !== ""`)
+		return eval[bool](p, `document.querySelector("#done").textContent !== ""`)
+	})
+}
+
+// TestNewUser logs in as somebody whom nobody knows, and then as another.
+func TestNewUser(t *testing.T) {
+	p := open(t, serve(t), view{})
+	var openids []string
+	for range 2 {
+		p.click("button", "A new user")
+		p.says("status", "Logged in")
+		p.click("button", "Me")
+		openids = append(openids, eval[string](p, `document.querySelector("#openid").textContent`))
+		p.click("button", "Bring to front")
+		p.says("status", "To the front")
+		p.click("button", "Log out")
+		p.says("status", "Logged out")
+	}
+	if openids[0] == "" || openids[0] == openids[1] {
+		t.Errorf("got the users %q", openids)
+	}
+}
+
+// TestFaults meets every fault that there is, and a void access token, in the middle of a user's calls.
+func TestFaults(t *testing.T) {
+	base := serve(t)
+	p := open(t, base, view{})
+	var stats struct{ Kinds []string }
+	get(t, base+"/simulator/stats", &stats)
+	var names []string
+	for _, e := range p.elements() {
+		if e.role == "switch" {
+			names = append(names, e.name)
+		}
+	}
+	if len(names) != len(stats.Kinds) || len(names) == 0 {
+		t.Fatalf("switches %q for the faults %q", names, stats.Kinds)
+	}
+	p.click("button", "Alice")
+	p.says("status", "Logged in")
+	p.choose("Of", "content check")
+	for _, name := range names {
+		p.click("switch", name)
+		p.says("status", "Fault on: "+name)
+		p.switched(name, true)
+	}
+	p.choose("Of", "All calls")
+	p.switched(names[len(names)-1], false)
+	p.click("checkbox", "next call only")
+	p.click("switch", errcode)
+	p.says("status", "Fault on: "+errcode+" -1 (1 left)")
+	p.click("button", "Void the access token")
+	p.says("status", "The access token is void")
+	p.click("switch", "Green up, red down")
+	p.says("status", "Green up, red down: off")
+}
+
+// TestCopyAsCurl runs what is copied, in a shell whose curl tells its arguments.
+func TestCopyAsCurl(t *testing.T) {
+	base := serve(t)
+	p := open(t, base, view{})
+	for _, name := range []string{"clipboard-read", "clipboard-write"} {
+		_, err := chromedp.CallBrowser(p.ctx, browser.SetPermission, browser.SetPermissionParams{
+			Permission:       &browser.PermissionDescriptor{Name: name},
+			Setting:          browser.PermissionSettingGranted,
+			BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.click("button", "Alice")
+	p.says("status", "Logged in")
+	p.click("button", "Me")
+	p.fill("Nickname", `it's "Al$ice" \`)
+	p.click("button", "Save")
+	p.says("status", "Saved")
+	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
+	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) summary")))
+	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) .copy")))
+	p.says("status", "Copied")
+	command := eval[string](p, "navigator.clipboard.readText()")
+
+	out, err := exec.Command("sh", "-c", "curl() { printf '%s\\0' \"$@\"; }\n"+command).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	args := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	headers := map[string]string{}
+	for i, arg := range args {
+		if arg == "-H" {
+			name, value, _ := strings.Cut(args[i+1], ": ")
+			headers[name] = value
+		}
+	}
+	if !strings.HasPrefix(headers["Authorization"], "Bearer ") {
+		t.Error("the command has no session")
+	}
+	want := []string{
+		"-i", base + "/shares/api/v1/weixin.update_user_info", "-H", "Content-Type: application/json",
+		"-H", "Authorization: " + headers["Authorization"], "-H", "Accept-Language: en", "-d", `{"nickName":"it's \"Al$ice\" \\"}`,
+	}
+	if diff := cmp.Diff(want, args); diff != "" {
+		t.Errorf("the command's arguments (-want +got):\n%s", diff)
+	}
+}
+
+// TestWithoutSimulator shows what a developer with a real AppID sees.
+func TestWithoutSimulator(t *testing.T) {
+	service := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: map[string]string{
+		"WECHAT_APPID": "wx0123456789abcdef", "WECHAT_SECRET": "0123456789abcdef0123456789abcdef", "WECHAT_BASE_URL": "http://127.0.0.1:1",
+	}})
+	p := open(t, service.URL(), view{})
+	p.until("the reason", `document.querySelector("#view-users").innerText.includes("no simulated WeChat")`)
+	for _, e := range p.elements() {
+		if e.name == "Alice" || strings.Contains(e.name, "simulated WeChat") && e.role != "StaticText" && e.role != "InlineTextBox" {
+			t.Errorf("the page shows the %s %q", e.role, e.name)
+		}
+	}
+}
+
+// TestPro holds production to having no page.
+func TestPro(t *testing.T) {
+	service := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: map[string]string{
+		"SHARES_MODE": "pro", "SHARES_PUBLIC_URL": "https://shares.example.com", "REDIS_ADDR": "127.0.0.1:1",
+		"SESSION_SECRET": strings.Repeat("s", 32), "QRCODE_BUCKET": "file://" + t.TempDir(),
+	}})
+	for _, path := range []string{"/", "/openapi.json", "/page/page.js", "/page/about.json", "/simulator/stats"} {
+		resp, err := http.Get("http://" + service.Address() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct{ Code int }
+		err = json.NewDecoder(resp.Body).Decode(&body)
+		if closeErr := resp.Body.Close(); err != nil || closeErr != nil {
+			t.Fatal(err, closeErr)
+		}
+		if resp.StatusCode != http.StatusNotFound || body.Code != 1006 {
+			t.Errorf("%s: status %d, code %d", path, resp.StatusCode, body.Code)
+		}
+	}
+}
+
+// shown waits until the wire has these calls and statuses first, the oldest of them first.
+func (p *tab) shown(t testing.TB, want ...string) {
+	t.Helper()
+	var got []string
+	for range want {
+		got = append(got, "")
+	}
+	p.wait(fmt.Sprintf("on the wire: %q", want), func() bool {
+		got = eval[[]string](p, `[...document.querySelectorAll("#calls li")].map((li) =>
+			li.querySelector(".name").textContent + " " + li.querySelector(".badge").textContent).reverse()`)
+		return cmp.Equal(want, got[:min(len(want), len(got))])
+	})
+	if took := eval[string](p, `document.querySelector("#calls .took").textContent`); !strings.HasSuffix(took, " ms") {
+		t.Errorf("the newest call took %q", took)
+	}
+}
+
+// sent looks for the body of the newest call of a name.
+func (p *tab) sent(t testing.TB, name, want string) {
+	t.Helper()
+	got := eval[string](p, fmt.Sprintf(`[...document.querySelectorAll("#calls li")]
+		.find((li) => li.querySelector(".name").textContent === %q).querySelector(".request").textContent`, name))
+	_, body, _ := strings.Cut(got, "\n\n")
+	var gotJSON, wantJSON any
+	if err := json.Unmarshal([]byte(body), &gotJSON); err != nil {
+		t.Fatalf("%s: %v", got, err)
+	}
+	if err := json.Unmarshal([]byte(want), &wantJSON); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wantJSON, gotJSON); diff != "" {
+		t.Errorf("the body of %s (-want +got):\n%s", name, diff)
+	}
+}
+
+// counted waits until the simulated WeChat has been asked so often.
+func (p *tab) counted(t testing.TB, name string, want int) {
+	t.Helper()
+	p.until(fmt.Sprintf("%s: %d", name, want), fmt.Sprintf(`[...document.querySelectorAll("#counters tr")]
+		.some((row) => row.cells[0].innerText.startsWith(%q) && row.cells[1].textContent === "%d")`, name, want))
+}
+
+// picture returns what an element looks like on the screen.
+func (p *tab) picture(selector string) []byte {
+	p.Helper()
+	picture, err := chromedp.Run(p.ctx, chromedp.Screenshot(chromedp.CSS(selector)))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return picture
+}
+
+// scan reads a QR code as a phone would.
+func scan(t testing.TB, picture []byte) string {
+	t.Helper()
+	img, _, err := image.Decode(bytes.NewReader(picture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+	if err != nil {
+		t.Fatalf("no QR code to be seen: %v", err)
+	}
+	return code.GetText()
+}
+
+// writeScreenshot writes the README's picture of the whole page.
+func writeScreenshot(t testing.TB, p *tab) {
+	t.Helper()
+	p.do(chromedp.KeyEvent(kb.Tab)) // the ring of the focus says nothing in a picture
+	eval[any](p, `document.activeElement.blur()`)
+	picture, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 300 << 10
+	if len(picture) > most {
+		t.Errorf("the picture has %d bytes, more than %d", len(picture), most)
+	}
+	if err := os.WriteFile(filepath.Join("..", "..", "docs", "page.png"), picture, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t testing.TB, url string, into any) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = json.NewDecoder(resp.Body).Decode(into)
+	if closeErr := resp.Body.Close(); err != nil || closeErr != nil {
+		t.Fatal(err, closeErr)
+	}
+}
