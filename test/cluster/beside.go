@@ -31,6 +31,7 @@ type server struct {
 	line  string // a shell command line
 	check string // another, which succeeds when the server answers
 	done  chan struct{}
+	since time.Time // when it was first seen to answer
 }
 
 func (s *suite) newServer(name, check string, line ...string) *server {
@@ -67,6 +68,7 @@ func (v *server) start(ctx context.Context) error {
 		default:
 		}
 		_, err := command(ctx, nil, s.beside+" sh -c", v.check)
+		v.since = time.Now()
 		return err == nil, nil
 	})
 }
