@@ -18,7 +18,8 @@ type ledger struct {
 	mu     sync.Mutex
 	fields []*field
 	logins []string // openids of newcomers whose login was acknowledged
-	count  int      // of acknowledgements since the last reset
+	count  int      // of acknowledgements since the last settling
+	lost   int      // of them, found missing
 }
 
 // field is one column of one user. One write to it is under way at a time, for
@@ -130,45 +131,79 @@ func (f *field) number(text string) (int64, error) {
 	return strconv.ParseInt(digits, 10, 64)
 }
 
+// reconcile looks at the fields that are unsure, now that all is quiet, so that
+// they can be written again. What they lack is counted by settle.
+func (l *ledger) reconcile(ctx context.Context, db *sql.DB) error {
+	stored, err := profiles(ctx, db)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fields {
+		if f.unsure && !f.busy {
+			if err := l.look(f, stored); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // settle counts what was acknowledged since the last time, and how much of it
 // the database lacks. No request is under way.
 func (l *ledger) settle(ctx context.Context, db *sql.DB) (acknowledged, lost int, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	rows, err := db.QueryContext(ctx, "SELECT openid, nick_name, city, province, country FROM wx_userinfo")
+	stored, err := profiles(ctx, db)
 	if err != nil {
 		return 0, 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fields {
+		if err := l.look(f, stored); err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, openid := range l.logins {
+		if stored[openid] == nil {
+			l.lost++
+		}
+	}
+	acknowledged, lost = l.count, l.lost
+	l.count, l.lost = 0, 0
+	return acknowledged, lost, nil
+}
+
+// look holds a field against the database.
+func (l *ledger) look(f *field, stored map[string]map[string]string) error {
+	n, err := f.number(stored[f.owner.openid][f.column])
+	if err != nil {
+		return err
+	}
+	if n < f.acked || n > f.attempted {
+		l.lost++
+	}
+	f.acked, f.unsure = n, false
+	return nil
+}
+
+// profiles returns the columns of all users, by openid.
+func profiles(ctx context.Context, db *sql.DB) (_ map[string]map[string]string, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT openid, nick_name, city, province, country FROM wx_userinfo")
+	if err != nil {
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	stored := make(map[string]map[string]string)
 	for rows.Next() {
 		var openid, nick, city, province, country string
 		if err := rows.Scan(&openid, &nick, &city, &province, &country); err != nil {
-			return 0, 0, err
+			return nil, err
 		}
 		if stored[openid] != nil {
-			return 0, 0, errors.New("two rows of one openid")
+			return nil, errors.New("two rows of one openid")
 		}
 		stored[openid] = map[string]string{"nick_name": nick, "city": city, "province": province, "country": country}
 	}
-	if err := rows.Err(); err != nil {
-		return 0, 0, err
-	}
-	for _, f := range l.fields {
-		n, err := f.number(stored[f.owner.openid][f.column])
-		if err != nil {
-			return 0, 0, err
-		}
-		if n < f.acked || n > f.attempted {
-			lost++
-		}
-		f.acked, f.unsure = n, false
-	}
-	for _, openid := range l.logins {
-		if stored[openid] == nil {
-			lost++
-		}
-	}
-	acknowledged, l.count = l.count, 0
-	return acknowledged, lost, nil
+	return stored, rows.Err()
 }

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// overload has a replica of its own, without rate limits: first many clients
-// that wait for each answer, to learn what it can serve, and then four times as
-// many requests a second, whoever waits. Those are writes, the dearest request.
+const inFlight = 1024 // SHARES_MAX_IN_FLIGHT
+
+// overload has a replica of its own, without rate limits: first as many clients
+// as it serves best, to learn what it can serve, and then four times as many as
+// it lets in at once. They write, which is the dearest request.
 func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
-	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})
+	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off", "SHARES_MAX_IN_FLIGHT": strconv.Itoa(inFlight)})
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -46,45 +49,59 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 		return time.Time{}, err
 	}
 
+	// Four times as many clients as are let in at once. Who is refused comes
+	// again when the refusal says so, a second later.
 	var mu sync.Mutex
 	var took, refusals []time.Duration
 	var other int
-	var sending sync.WaitGroup
 	var memory []int64
-	const lasts = 6 * time.Second
-	start := time.Now()
-	for sent := 0; time.Since(start) < lasts; {
-		for due := int(time.Since(start).Seconds() * float64(4*can)); sent < due; sent++ {
-			sending.Go(func() {
+	var clients sync.WaitGroup
+	overloading, relieve := context.WithCancel(ctx)
+	defer relieve()
+	for i := range 4 * inFlight {
+		clients.Go(func() {
+			// They do not all come in the same instant.
+			if pause(overloading, time.Duration(i)*time.Second/(4*inFlight)) != nil {
+				return
+			}
+			for overloading.Err() == nil {
 				begun := time.Now()
 				a := send()
 				d := time.Since(begun)
 				mu.Lock()
-				defer mu.Unlock()
+				isRefusal := a.err == nil && a.status == http.StatusServiceUnavailable && a.retryAfter
 				switch {
 				case a.failure() == nil:
 					took = append(took, d)
-				case a.status == http.StatusServiceUnavailable && a.retryAfter:
+				case isRefusal:
 					refusals = append(refusals, d)
 				default:
 					if other++; other == 1 {
 						r.breaks("under overload: %v", a.failure())
 					}
 				}
-			})
-		}
-		if want := int(time.Since(start) / (100 * time.Millisecond)); len(memory) < want {
-			now, err := s.memory()
-			if err != nil {
-				return time.Time{}, err
+				mu.Unlock()
+				if isRefusal && pause(overloading, time.Second) != nil {
+					return
+				}
 			}
-			memory = append(memory, now)
+		})
+	}
+	const lasts = 8 * time.Second
+	start := time.Now()
+	for time.Since(start) < lasts {
+		now, err := s.memory()
+		if err != nil {
+			return time.Time{}, err
 		}
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
+		memory = append(memory, now)
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return time.Time{}, err
 		}
 	}
-	sending.Wait()
+	relieve()
+	clients.Wait()
+	seconds := int(time.Since(start).Seconds())
 
 	mended := time.Now()
 	healthy := 0
@@ -101,17 +118,20 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	slices.Sort(refusals)
 	half := len(memory) / 2
 	early, late := slices.Max(memory[:half]), slices.Max(memory[half:])
-	r.note("can serve %d/s; at %d/s: %d/s served (p99 %s), %d/s refused (p99 %s), %d other; memory %d → %d → %d MB; 100 served in a row %s later",
-		can, 4*can, len(took)/int(lasts.Seconds()), short(percentile(took, 99)),
-		len(refusals)/int(lasts.Seconds()), short(percentile(refusals, 99)), other, before>>20, early>>20, late>>20, short(again))
+	r.note("it can serve %d/s; of %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d; 100 served in a row %s later",
+		can, 4*inFlight, len(took)/seconds, short(percentile(took, 50)), short(percentile(took, 99)),
+		len(refusals)/seconds, short(percentile(refusals, 50)), short(percentile(refusals, 99)), before>>20, early>>20, late>>20, short(again))
 	if late > early+early/4+(16<<20) {
 		r.breaks("memory grows under overload: %d MB in the first half, %d MB in the second", early>>20, late>>20)
 	}
 	if healthy < 100 {
 		r.breaks("not well after an overload")
 	}
-	if len(took)/int(lasts.Seconds()) < can/3 {
-		r.breaks("of %d/s that it can serve, %d/s are left under overload", can, len(took)/int(lasts.Seconds()))
+	if len(took)/seconds < can/2 {
+		r.breaks("of %d/s that it can serve, %d/s are left under overload", can, len(took)/seconds)
+	}
+	if len(refusals) == 0 {
+		r.breaks("no overload came about")
 	}
 	if other > 0 {
 		r.breaks("%d answers were neither 200 nor 503 with Retry-After", other)

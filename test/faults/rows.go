@@ -81,11 +81,14 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 		return r.fault(ctx, w, report)
 	}()
 	if err == nil {
+		err = errors.Join(pause(ctx, time.Until(mended.Add(steady/2))), w.ledger.reconcile(ctx, w.db))
+	}
+	if err == nil {
 		// Everything works without a restart: a second of all kinds without any answer but 200.
 		err = waitFor(ctx, recovery, "everything is served again", func() bool {
 			last := l.quietSince()
-			if last.Before(mended) {
-				last = mended
+			if reconciled := mended.Add(steady / 2); last.Before(reconciled) {
+				last = reconciled
 			}
 			return time.Since(last) > time.Second
 		})

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
+	"github.com/go-sql-driver/mysql"
 
 	"shares/internal/testenv"
 	"shares/test/testprocess"
@@ -62,9 +62,16 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		return nil, err
 	}
 	dsn := w.mariadb.DSN(database)
-	if w.db, err = sql.Open("mysql", dsn); err != nil {
+	config, err := mysql.ParseDSN(dsn)
+	if err != nil {
 		return nil, err
 	}
+	config.Logger = &mysql.NopLogger{} // that a killed database closes connections is no news
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	w.db = sql.OpenDB(connector)
 	address, err := testprocess.FreeAddress()
 	if err != nil {
 		return nil, err
