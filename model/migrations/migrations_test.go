@@ -197,6 +197,51 @@ func TestMigrateRefusesATableOfAnotherSystem(t *testing.T) {
 	})
 }
 
+// A table that the takeover package is not done with is no base for migrations.
+func TestMigrateRefusesATableHalfTakenOver(t *testing.T) {
+	db := mariaDB(t)
+	for _, query := range []string{
+		"CREATE TABLE wx_userinfo (id bigint PRIMARY KEY, openid varchar(64), session_epoch bigint)", "INSERT INTO wx_userinfo VALUES (1, 'o', NULL)",
+	} {
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Migrate(t.Context(), db, MySQL); !errors.Is(err, ErrForeignTable) {
+		t.Errorf("got %v, want ErrForeignTable", err)
+	}
+}
+
+func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
+	db := mariaDB(t)
+	p, err := provider(db, MySQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	want, err := columnNames(t.Context(), db, MySQL, "wx_userinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns, err := FirstColumns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, again []string
+	for _, c := range columns {
+		got = append(got, c.Name)
+		again = append(again, "`"+c.Name+"` "+c.Definition)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE again ("+strings.Join(again, ", ")+", PRIMARY KEY (id))"); err != nil {
+		t.Errorf("the definitions make no table: %v", err)
+	}
+}
+
 func TestUnknownDialect(t *testing.T) {
 	if err := Migrate(t.Context(), sqlite(t), "oracle"); err == nil {
 		t.Error("taken")

@@ -57,7 +57,6 @@ type reader struct {
 	columns []target
 	query   string
 	last    int64
-	begun   bool
 }
 
 // newReader reads the rows that are left to do.
