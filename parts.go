@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/core/trace"
@@ -69,11 +71,19 @@ func load(file string, role config.Role) (*parts, error) {
 	if err := c.Validate(role); err != nil {
 		return nil, err
 	}
-	log, err := process.Logger(os.Stderr, c.Pro(), c.LogLevel)
-	if err != nil {
+	p := &parts{config: c, metrics: prometheus.NewRegistry()}
+	var out io.Writer = os.Stderr
+	if c.Pro() { // people want to see lines when they are written
+		lines := process.NewLines(os.Stderr)
+		p.onClose(lines.Close)
+		promauto.With(p.metrics).NewCounterFunc(prometheus.CounterOpts{
+			Name: "shares_log_lines_dropped_total", Help: "Lines that were not logged because nobody took the log.",
+		}, func() float64 { return float64(lines.Dropped()) })
+		out = lines
+	}
+	if p.log, err = process.Logger(out, c.Pro(), c.LogLevel); err != nil {
 		return nil, err
 	}
-	p := &parts{config: c, log: log, metrics: prometheus.NewRegistry()}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, nil
 }
