@@ -37,18 +37,19 @@ func Clean(id string) string {
 	return id
 }
 
-type contextKey struct{}
+// Key is the key of a context's value that is the id: a *string.
+type Key struct{}
 
 // NewContext returns ctx with id in it.
 func NewContext(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, contextKey{}, id)
+	return context.WithValue(ctx, Key{}, &id)
 }
 
 // FromContext returns the request's id: api's own, or what its gRPC metadata
 // brought; empty outside of a request.
 func FromContext(ctx context.Context) string {
-	if id, ok := ctx.Value(contextKey{}).(string); ok {
-		return id
+	if id, ok := ctx.Value(Key{}).(*string); ok {
+		return *id
 	}
 	if values := metadata.ValueFromIncomingContext(ctx, metadataKey); len(values) > 0 {
 		return Clean(values[0])

@@ -29,30 +29,31 @@ type Note struct {
 	Err    error
 }
 
-type contextKey struct{}
+// Key is the key of a context's value that is the *Answer.
+type Key struct{}
 
-type state struct {
-	writer *Writer
-	note   *Note
+// Answer is what OK and Error need to know of a request's answer.
+type Answer struct {
+	Writer *Writer
+	Note   Note // filled by Error
 }
 
-// NewContext returns ctx with the Writer that OK and Error use and the note
-// that Error fills.
-func NewContext(ctx context.Context, w *Writer, note *Note) context.Context {
-	return context.WithValue(ctx, contextKey{}, state{w, note})
+// NewContext returns ctx with a in it.
+func NewContext(ctx context.Context, a *Answer) context.Context {
+	return context.WithValue(ctx, Key{}, a)
 }
 
-func fromContext(ctx context.Context) state {
-	if s, ok := ctx.Value(contextKey{}).(state); ok {
-		return s
+func fromContext(ctx context.Context) *Answer {
+	if a, ok := ctx.Value(Key{}).(*Answer); ok {
+		return a
 	}
-	return state{&Writer{}, &Note{}}
+	return &Answer{Writer: &Writer{}}
 }
 
 // OK writes resp as JSON with status 200, and the session cookie when logic
 // handed out a session.
 func OK(w http.ResponseWriter, r *http.Request, resp any) {
-	aw := fromContext(r.Context()).writer
+	aw := fromContext(r.Context()).Writer
 	if call := session.FromContext(r.Context()); call != nil && call.HandedOut != nil {
 		http.SetCookie(w, aw.cookie(call.HandedOut))
 	}
@@ -78,7 +79,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 		why, f = reason.Internal, forms[reason.Internal]
 	}
 	s := fromContext(r.Context())
-	s.note.Reason, s.note.Err = why, err
+	s.Note.Reason, s.Note.Err = why, err
 	if f.retryAfter > 0 {
 		after := metadata["retry_after"]
 		if after == "" {
@@ -88,7 +89,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	msg := message(why, metadata, prefersEnglish(r.Header.Get("Accept-Language")))
 	status, v := f.status, any(failure{Code: f.code, Msg: msg})
-	if s.writer.Envelope {
+	if s.Writer.Envelope {
 		status, v = http.StatusOK, refused{Code: f.code, Error: msg}
 	}
 	body, marshalErr := json.Marshal(v, jsontext.AllowInvalidUTF8(true))

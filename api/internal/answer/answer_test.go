@@ -36,15 +36,16 @@ func (q request) do(answer func(http.ResponseWriter, *http.Request)) *httptest.R
 	if q.language != "" {
 		r.Header.Set("Accept-Language", q.language)
 	}
-	if q.note == nil {
-		q.note = &Note{}
-	}
-	ctx := NewContext(r.Context(), &q.writer, q.note)
+	a := &Answer{Writer: &q.writer}
+	ctx := NewContext(r.Context(), a)
 	if q.call != nil {
 		ctx = session.NewContext(ctx, q.call)
 	}
 	rec := httptest.NewRecorder()
 	answer(rec, r.WithContext(ctx))
+	if q.note != nil {
+		*q.note = a.Note
+	}
 	return rec
 }
 

@@ -49,6 +49,11 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, tooLarge()
 	}
+	if received, ok := r.Body.(whole); ok {
+		if body, err := received.Whole(); err == nil && len(body) <= MaxBody {
+			return bytes.TrimSpace(body), nil
+		}
+	}
 	body, err := read(w, r)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -61,6 +66,10 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	r.ContentLength = int64(len(body))
 	return bytes.TrimSpace(body), nil
 }
+
+// whole is a body that has been read, with the error that ended it: the edge
+// does that. It is still there to be read.
+type whole interface{ Whole() ([]byte, error) }
 
 func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	limited := http.MaxBytesReader(w, r.Body, MaxBody)

@@ -64,7 +64,7 @@ func (b bounds) receive(r *http.Request) bool {
 		// has come, not with what was announced.
 		data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
 	}
-	received := &body{err: err}
+	received := &body{whole: data, err: err}
 	received.data.Reset(data)
 	r.Body = received
 	return true
@@ -72,9 +72,14 @@ func (b bounds) receive(r *http.Request) bool {
 
 // body is a body that has been read.
 type body struct {
-	data bytes.Reader
-	err  error // instead of io.EOF
+	whole []byte
+	data  bytes.Reader // what is still to be read of it
+	err   error        // instead of io.EOF
 }
+
+// Whole returns the body and the error that ended it, and leaves it to be read;
+// the decoder asks for it.
+func (b *body) Whole() ([]byte, error) { return b.whole, b.err }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {

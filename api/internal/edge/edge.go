@@ -6,7 +6,6 @@
 package edge
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"shares/api/internal/answer"
-	"shares/api/internal/session"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 )
@@ -124,17 +122,12 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = requestid.Clean(id)
 	}
 
-	var note answer.Note
-	ctx, cancel := context.WithTimeout(r.Context(), e.opts.Timeout)
-	defer cancel()
-	ctx = requestid.NewContext(ctx, id)
-	ctx = answer.NewContext(ctx, e.opts.Answers, &note)
-	ctx = session.NewContext(ctx, &session.Call{})
-	r = r.WithContext(ctx)
-
-	rec := &recorder{ResponseWriter: w}
+	x := e.begin(w, r.Context(), id, start)
+	defer x.end()
+	r = r.WithContext(x)
+	rec, note := &x.rec, &x.answer.Note
 	h := w.Header()
-	h[requestid.Header] = []string{id}
+	h[requestid.Header] = x.idText[:]
 	h["X-Content-Type-Options"] = nosniff
 	h["Cache-Control"] = noStore
 	if e.opts.Answers.Secure {
@@ -152,7 +145,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				answer.Error(rec, r, reason.Error(reason.Internal))
 			}
 		}
-		e.done(r, rec, ro, id, &note, time.Since(start))
+		e.done(r, rec, ro, id, note, time.Since(start))
 	}()
 	if r.Header["Origin"] != nil {
 		e.cors.ServeHTTP(rec, r)

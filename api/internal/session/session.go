@@ -29,16 +29,17 @@ type HandedOut struct {
 	Session Session
 }
 
-type contextKey struct{}
+// Key is the key of a context's value that is the *Call.
+type Key struct{}
 
 // NewContext returns ctx with call in it.
 func NewContext(ctx context.Context, call *Call) context.Context {
-	return context.WithValue(ctx, contextKey{}, call)
+	return context.WithValue(ctx, Key{}, call)
 }
 
 // FromContext returns the request's Call, nil outside of one.
 func FromContext(ctx context.Context) *Call {
-	call, _ := ctx.Value(contextKey{}).(*Call)
+	call, _ := ctx.Value(Key{}).(*Call)
 	return call
 }
 
