@@ -10,15 +10,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-const inFlight = 1024 // SHARES_MAX_IN_FLIGHT
+	"shares/internal/config"
+)
 
 // overload has a replica of its own, without rate limits: first as many clients
 // as it serves best, to learn what it can serve, and then four times as many as
 // it lets in at once. They write, which is the dearest request.
 func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
-	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off", "SHARES_MAX_IN_FLIGHT": strconv.Itoa(inFlight)})
+	inFlight, err := letIn()
+	if err != nil {
+		return time.Time{}, err
+	}
+	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -61,7 +65,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	for i := range 4 * inFlight {
 		clients.Go(func() {
 			// They do not all come in the same instant.
-			if pause(overloading, time.Duration(i)*time.Second/(4*inFlight)) != nil {
+			if pause(overloading, time.Duration(i)*time.Second/time.Duration(4*inFlight)) != nil {
 				return
 			}
 			for overloading.Err() == nil {
@@ -137,6 +141,16 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 		r.breaks("%d answers were neither 200 nor 503 with Retry-After", other)
 	}
 	return time.Now(), nil
+}
+
+// letIn returns how many requests a process lets in at once, by default.
+func letIn() (int, error) {
+	for _, s := range config.Settings() {
+		if s.Env == "SHARES_MAX_IN_FLIGHT" {
+			return strconv.Atoi(s.Default)
+		}
+	}
+	return 0, errors.New("there is no SHARES_MAX_IN_FLIGHT")
 }
 
 // crowd has clients send one request after the other, and returns how many were
