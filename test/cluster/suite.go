@@ -108,16 +108,6 @@ func (s *suite) kubeIn(ctx context.Context, stdin string, args ...string) (strin
 	return command(ctx, strings.NewReader(stdin), s.kubectl, args...)
 }
 
-// kubeAll runs kubectl commands, one after the other.
-func (s *suite) kubeAll(ctx context.Context, lines ...string) error {
-	for _, line := range lines {
-		if _, err := s.kube(ctx, strings.Fields(line)...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // pod is what the suite needs to know of one.
 type pod struct {
 	Metadata struct {
