@@ -1,0 +1,325 @@
+package avatar
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// corners are the colours of a test picture: top left, top right, bottom left, bottom right.
+var corners = [4]color.NRGBA{{255, 0, 0, 255}, {0, 255, 0, 255}, {0, 0, 255, 255}, {255, 255, 255, 255}}
+
+// quartered returns a picture of four colours.
+func quartered(w, h int) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			img.SetNRGBA(x, y, corners[x*2/w+y*2/h*2])
+		}
+	}
+	return img
+}
+
+func asPNG(t testing.TB, img image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func asJPEG(t testing.TB, img image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: 95}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// withExif puts Exif data with an orientation, and a place, into a JPEG.
+func withExif(file []byte, order binary.AppendByteOrder, orientation uint16) []byte {
+	tiff := []byte("MM\x00*")
+	if order == binary.AppendByteOrder(binary.LittleEndian) {
+		tiff = []byte("II*\x00")
+	}
+	tiff = order.AppendUint32(tiff, 8)
+	tiff = order.AppendUint16(tiff, 2) // entries
+	for _, entry := range [][2]uint16{{0x0100, 4711}, {0x0112, orientation}} {
+		tiff = order.AppendUint16(tiff, entry[0])
+		tiff = order.AppendUint16(tiff, 3)
+		tiff = order.AppendUint32(tiff, 1)
+		tiff = order.AppendUint16(tiff, entry[1])
+		tiff = order.AppendUint16(tiff, 0)
+	}
+	tiff = append(order.AppendUint32(tiff, 0), "GPS: somebody's home"...)
+	segment := append([]byte("Exif\x00\x00"), tiff...)
+	out := append([]byte{}, file[:2]...)
+	out = append(out, 0xff, 0xe1)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(segment)+2))
+	return append(append(out, segment...), file[2:]...)
+}
+
+// asWebP returns a lossless WebP of one colour: each of its five prefix codes has one symbol, so that pixels take no bits.
+func asWebP(w, h int, c color.NRGBA) []byte {
+	var bits, n uint64
+	data := []byte{0x2f}
+	put := func(value uint64, width uint64) {
+		bits |= value << n
+		for n += width; n >= 8; n -= 8 {
+			data = append(data, byte(bits))
+			bits >>= 8
+		}
+	}
+	put(uint64(w-1), 14)
+	put(uint64(h-1), 14)
+	put(1, 1) // alpha
+	put(0, 3) // version
+	put(0, 1) // no transform
+	put(0, 1) // no colour cache
+	put(0, 1) // one group of codes
+	for _, symbol := range []uint8{c.G, c.R, c.B, c.A, 0} {
+		put(1, 1) // a simple code
+		put(0, 1) // of one symbol
+		put(1, 1) // of eight bits
+		put(uint64(symbol), 8)
+	}
+	put(0, 7)
+	if len(data)%2 == 1 {
+		data = append(data, 0)
+	}
+	chunk := binary.LittleEndian.AppendUint32([]byte("VP8L"), uint32(len(data)))
+	chunk = append(chunk, data...)
+	return append(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(chunk)+4)), append([]byte("WEBP"), chunk...)...)
+}
+
+// claimingPNG returns a PNG whose header claims a size.
+func claimingPNG(w, h uint32) []byte {
+	header := append([]byte("IHDR"), 0, 0, 0, 0, 0, 0, 0, 0, 8, 6, 0, 0, 0)
+	binary.BigEndian.PutUint32(header[4:], w)
+	binary.BigEndian.PutUint32(header[8:], h)
+	out := binary.BigEndian.AppendUint32([]byte("\x89PNG\r\n\x1a\n"), 13)
+	out = append(out, header...)
+	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(header))
+}
+
+// seen is what an avatar looks like.
+type seen struct {
+	Type    string
+	W, H    int
+	Corners [4]string
+}
+
+func look(t *testing.T, p Picture) seen {
+	t.Helper()
+	img, format, err := image.Decode(bytes.NewReader(p.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if "image/"+format != p.ContentType {
+		t.Errorf("a %s is called %s", format, p.ContentType)
+	}
+	b := img.Bounds()
+	s := seen{Type: p.ContentType, W: b.Dx(), H: b.Dy()}
+	for i, at := range []image.Point{{b.Min.X, b.Min.Y}, {b.Max.X - 1, b.Min.Y}, {b.Min.X, b.Max.Y - 1}, {b.Max.X - 1, b.Max.Y - 1}} {
+		s.Corners[i] = nameOf(img.At(at.X, at.Y))
+	}
+	return s
+}
+
+// nameOf names a colour that a lossy format may have touched.
+func nameOf(c color.Color) string {
+	v := color.NRGBAModel.Convert(c).(color.NRGBA)
+	if v.A < 128 {
+		return "clear"
+	}
+	name := ""
+	for _, part := range []struct {
+		value uint8
+		name  string
+	}{{v.R, "r"}, {v.G, "g"}, {v.B, "b"}} {
+		if part.value > 128 {
+			name += part.name
+		}
+	}
+	return name
+}
+
+var asTaken = [4]string{"r", "g", "b", "rgb"}
+
+func TestMake(t *testing.T) {
+	clear := quartered(8, 8)
+	clear.SetNRGBA(0, 0, color.NRGBA{})
+	all := func(c string) [4]string { return [4]string{c, c, c, c} }
+	for name, test := range map[string]struct {
+		file []byte
+		want seen
+	}{
+		"png":                  {asPNG(t, quartered(8, 8)), seen{"image/jpeg", 8, 8, asTaken}},
+		"jpeg":                 {asJPEG(t, quartered(64, 64)), seen{"image/jpeg", 64, 64, asTaken}},
+		"webp":                 {asWebP(64, 32, corners[2]), seen{"image/jpeg", 64, 32, all("b")}},
+		"transparent":          {asPNG(t, clear), seen{"image/png", 8, 8, [4]string{"clear", "g", "b", "rgb"}}},
+		"transparent webp":     {asWebP(4, 4, color.NRGBA{}), seen{"image/png", 4, 4, all("clear")}},
+		"just as large":        {asPNG(t, quartered(640, 640)), seen{"image/jpeg", 640, 640, asTaken}},
+		"larger":               {asPNG(t, quartered(1280, 1280)), seen{"image/jpeg", 640, 640, asTaken}},
+		"wide":                 {asJPEG(t, quartered(1300, 650)), seen{"image/jpeg", 640, 320, asTaken}},
+		"high":                 {asJPEG(t, quartered(300, 1200)), seen{"image/jpeg", 160, 640, asTaken}},
+		"a line":               {asPNG(t, quartered(8000, 2)), seen{"image/jpeg", 640, 1, [4]string{}}}, // of mixed colours
+		"large webp":           {asWebP(4096, 3072, corners[1]), seen{"image/jpeg", 640, 480, all("g")}},
+		"one pixel":            {asPNG(t, quartered(1, 1)), seen{"image/jpeg", 1, 1, all("r")}},
+		"something behind it":  {append(asJPEG(t, quartered(64, 64)), "<script>"...), seen{"image/jpeg", 64, 64, asTaken}},
+		"Exif that is garbage": {withExif(asJPEG(t, quartered(64, 64)), binary.BigEndian, 99), seen{"image/jpeg", 64, 64, asTaken}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := NewMaker().Make(t.Context(), test.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := look(t, p)
+			if name == "a line" {
+				got.Corners = [4]string{}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			again, err := NewMaker().Make(t.Context(), test.file)
+			if err != nil || again.Name != p.Name {
+				t.Errorf("the second time it is %s, %v, and not %s", again.Name, err, p.Name)
+			}
+			if !strings.HasPrefix(p.Name, "avatar/") || len(p.Name) != len("avatar/.jpg")+64 {
+				t.Errorf("name %q", p.Name)
+			}
+		})
+	}
+}
+
+// A camera that is turned notes so instead of turning its picture.
+func TestOrientation(t *testing.T) {
+	// What a picture of the orientation shows at its corners once it is upright, if it shows asTaken as it is stored.
+	want := map[uint16][4]string{
+		0: {"r", "g", "b", "rgb"}, 1: {"r", "g", "b", "rgb"}, 2: {"g", "r", "rgb", "b"}, 3: {"rgb", "b", "g", "r"}, 4: {"b", "rgb", "r", "g"},
+		5: {"r", "b", "g", "rgb"}, 6: {"b", "r", "rgb", "g"}, 7: {"rgb", "g", "b", "r"}, 8: {"g", "rgb", "r", "b"}, 9: {"r", "g", "b", "rgb"},
+	}
+	for o, shown := range want {
+		for order, name := range map[binary.AppendByteOrder]string{binary.BigEndian: "big", binary.LittleEndian: "little"} {
+			for _, large := range []bool{false, true} {
+				w, h := 128, 64
+				if large {
+					w, h = 1280, 640
+				}
+				p, err := NewMaker().Make(t.Context(), withExif(asJPEG(t, quartered(w, h)), order, o))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if large {
+					w, h = 640, 320
+				}
+				if o >= 5 && o <= 8 {
+					w, h = h, w
+				}
+				if diff := cmp.Diff(seen{"image/jpeg", w, h, shown}, look(t, p)); diff != "" {
+					t.Errorf("orientation %d, %s endian, large %v (-want +got):\n%s", o, name, large, diff)
+				}
+			}
+		}
+	}
+}
+
+func TestNothingOfTheFileIsLeft(t *testing.T) {
+	file := withExif(asJPEG(t, quartered(64, 64)), binary.BigEndian, 6)
+	if !bytes.Contains(file, []byte("somebody's home")) {
+		t.Fatal("the test's own file has no place")
+	}
+	p, err := NewMaker().Make(t.Context(), append(file, "hidden"...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"Exif", "somebody's home", "hidden"} {
+		if bytes.Contains(p.Data, []byte(secret)) {
+			t.Errorf("%q is left", secret)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	whole := asJPEG(t, quartered(64, 64))
+	var animated bytes.Buffer
+	if err := gif.Encode(&animated, quartered(8, 8), nil); err != nil {
+		t.Fatal(err)
+	}
+	scans := append(append([]byte{}, whole[:len(whole)-2]...), bytes.Repeat([]byte("\xff\xda\x00\x02"), 200)...)
+	for name, test := range map[string]struct {
+		file []byte
+		want error
+	}{
+		"nothing":             {nil, ErrNotPicture},
+		"text":                {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), ErrNotPicture},
+		"gif":                 {animated.Bytes(), ErrNotPicture},
+		"a beginning of one":  {[]byte("\xff\xd8\xff"), ErrNotPicture},
+		"half a jpeg":         {whole[:len(whole)/2], ErrNotPicture},
+		"half a png":          {asPNG(t, quartered(64, 64))[:60], ErrNotPicture},
+		"webp without one":    {[]byte("RIFF\x04\x00\x00\x00WEBP"), ErrNotPicture},
+		"no pixels":           {claimingPNG(0, 4), ErrNotPicture},
+		"too many bytes":      {append(whole, make([]byte, MaxBytes)...), ErrTooLarge},
+		"png bomb":            {claimingPNG(60000, 60000), ErrTooLarge},
+		"webp bomb":           {asWebP(16384, 16384, corners[0]), ErrTooLarge},
+		"one pixel too many":  {claimingPNG(4096, 3073), ErrTooLarge},
+		"too long a line":     {claimingPNG(8193, 1), ErrTooLarge},
+		"jpeg of many scans":  {scans, ErrTooLarge},
+		"a claim, no picture": {claimingPNG(100, 100), ErrNotPicture},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := NewMaker().Make(t.Context(), test.file); !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLargePicturesTakeTurns(t *testing.T) {
+	m := NewMaker()
+	if err := m.pixels.Acquire(t.Context(), MaxPixels-16); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Make(t.Context(), asPNG(t, quartered(4, 4))); err != nil {
+		t.Errorf("a small one, beside a large one: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := m.Make(ctx, asPNG(t, quartered(64, 64))); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another, beside a large one: %v, want to wait", err)
+	}
+}
+
+func FuzzMake(f *testing.F) {
+	f.Add(asPNG(f, quartered(4, 4)))
+	f.Add(withExif(asJPEG(f, quartered(4, 4)), binary.BigEndian, 6))
+	f.Add(asWebP(4, 4, corners[0]))
+	f.Add(claimingPNG(60000, 60000))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		p, err := NewMaker().Make(t.Context(), file)
+		if err != nil {
+			if !errors.Is(err, ErrNotPicture) && !errors.Is(err, ErrTooLarge) {
+				t.Errorf("an error of no kind: %v", err)
+			}
+			return
+		}
+		config, _, err := image.DecodeConfig(bytes.NewReader(p.Data))
+		if err != nil || config.Width > Size || config.Height > Size {
+			t.Errorf("it became %d x %d, %v", config.Width, config.Height, err)
+		}
+	})
+}
