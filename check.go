@@ -44,6 +44,9 @@ func check(ctx context.Context, file string, replicas int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	if !p.config.Pro() {
+		_ = p.findDevRedis() // where none has run, check looks at one of its own
+	}
 	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openWechat()); err != nil {
 		return err
 	}

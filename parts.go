@@ -57,6 +57,7 @@ type parts struct {
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
 	started  atomic.Bool          // ready said yes once
+	devRedis string               // where the embedded Redis listens, if there is one
 
 	notes []string // which parts are real and which embedded, for people
 	close []func() error
@@ -120,12 +121,7 @@ func (p *parts) openRedis() error {
 		}
 		p.onClose(func() error { server.Close(); return nil })
 		o.Addrs = []string{server.Addr()}
-		if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
-			return fmt.Errorf("SHARES_DATA_DIR: %w", err)
-		}
-		if err := os.WriteFile(p.devRedisFile(), []byte(server.Addr()), 0o600); err != nil {
-			return fmt.Errorf("SHARES_DATA_DIR: %w", err)
-		}
+		p.devRedis = server.Addr()
 		p.note("Redis", "embedded, in memory (set REDIS_ADDR for a real one)")
 	} else {
 		p.note("Redis", p.config.RedisAddr)
@@ -153,8 +149,21 @@ func (p *parts) startTraces(name string) {
 	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
-// devRedisFile tells `shares user` where the Redis inside a running serve is.
+// devRedisFile is where tellDevRedis writes.
 func (p *parts) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
+
+// tellDevRedis tells `shares user` and `shares check` where the Redis inside
+// this serve is. It is for a serve that has its port: one that fails to start
+// must not hide the one that runs.
+func (p *parts) tellDevRedis() error {
+	if p.devRedis == "" {
+		return nil
+	}
+	if err := os.WriteFile(p.devRedisFile(), []byte(p.devRedis), 0o600); err != nil {
+		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	}
+	return nil
+}
 
 // findDevRedis has openRedis use the Redis inside a running serve, where none
 // is configured.

@@ -193,6 +193,9 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	if err != nil {
 		return err
 	}
+	if err := p.tellDevRedis(); err != nil {
+		return err
+	}
 	ready, stopAdmin, err := p.startAdmin(ctx)
 	if err != nil {
 		return err

@@ -23,6 +23,9 @@ const (
 	RoleUser                // the operator's view on one user
 )
 
+// defaultWechatBaseURL is WeChat itself, as the tag of Config.WechatBaseURL says.
+const defaultWechatBaseURL = "https://api.weixin.qq.com"
+
 // MinSecret is the shortest session secret taken, in bytes.
 const MinSecret = 32
 
@@ -70,6 +73,9 @@ func (c Config) Validate(role Role) error {
 	}
 	if (c.WechatAppID == "") != (c.WechatSecret == "") && rpc {
 		bad("WECHAT_APPID and WECHAT_SECRET go together")
+	}
+	if role == RoleServe && c.WechatAppID == "" && c.WechatBaseURL != defaultWechatBaseURL {
+		bad("WECHAT_BASE_URL is set, but WECHAT_APPID and WECHAT_SECRET are not: the embedded simulator would be used")
 	}
 
 	if api {

@@ -242,6 +242,13 @@ func text(v *accessibility.Value) string {
 	return string(v.Value)
 }
 
+// has reports whether there is an element of a role and a name now.
+func (p *tab) has(role, name string) bool {
+	p.Helper()
+	_, ok := p.look(role, name)
+	return ok
+}
+
 func (p *tab) look(role, name string) (element, bool) {
 	p.Helper()
 	for _, e := range p.elements() {
