@@ -27,7 +27,7 @@ test: lint check-gen test-go test-client ## everything CI runs
 	@echo "make test: all passed"
 
 test-go:
-	tools/install.sh cc mariadbd redis-server
+	tools/install.sh cc mariadbd redis-server chromium
 	go test -race -shuffle=on -count=1 ./...
 	cd tools && go vet ./... && go test ./...
 

@@ -26,7 +26,15 @@ brewed() {
 	esac
 }
 
-have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+have() {
+	if [ "$1" = chromium ]; then # by any of its names
+		for name in chromium chromium-browser google-chrome google-chrome-stable; do
+			! command -v "$name" >/dev/null 2>&1 || return 0
+		done
+		return 1
+	fi
+	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
+}
 
 missing=
 for name in "$@"; do

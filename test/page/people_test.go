@@ -1,0 +1,273 @@
+package page_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// TestLanguage opens the page in browsers of different tongues.
+func TestLanguage(t *testing.T) {
+	base := serve(t)
+	for languages, want := range map[string]struct{ lang, user, status, market string }{
+		"zh-CN,zh":       {"zh-CN", "新用户", "已登录", "行情"},
+		"fr-FR,zh-TW,en": {"zh-CN", "新用户", "已登录", "行情"},
+		"en-GB":          {"en", "A new user", "Logged in", "Market"},
+		"fr":             {"en", "A new user", "Logged in", "Market"},
+	} {
+		t.Run(languages, func(t *testing.T) {
+			p := open(t, base, view{languages: languages})
+			if got := eval[string](p, "document.documentElement.lang"); got != want.lang {
+				t.Errorf("the page's language is %q, want %q", got, want.lang)
+			}
+			p.click("button", want.user)
+			p.says("status", want.status)
+			p.find("heading", want.market)
+		})
+	}
+}
+
+// TestTexts holds the two languages to saying the same.
+func TestTexts(t *testing.T) {
+	p := open(t, serve(t), view{})
+	for _, bad := range eval[[]string](p, `import("/page/text.js").then(({ texts }) => Object.entries(texts).filter(([, both]) => {
+		const [zh, en] = both;
+		const places = (text) => text.split("{}").length;
+		return both.length !== 2 || !en || places(zh) !== places(en) || /\p{Script=Han}/u.test(en) ||
+			!(/\p{Script=Han}/u.test(zh) || zh === en || places(zh) > 1);
+	}).map(([key]) => key))`) {
+		t.Errorf("the text of %q is not there in both languages", bad)
+	}
+}
+
+// TestChinese goes through the page as most of its visitors will; the service's own words are Chinese, too.
+func TestChinese(t *testing.T) {
+	p := open(t, serve(t), view{languages: "zh-CN"})
+	p.click("button", "Bob")
+	p.says("status", "已登录")
+	p.find("image", "示例走势图：上涨为绿，下跌为红，均线 5, 10, 20")
+	p.click("switch", "涨绿跌红")
+	p.says("status", "涨绿跌红：关")
+	p.click("button", "我的")
+	p.fill("昵称", "鲍勃")
+	p.choose("性别", "男")
+	p.click("button", "保存")
+	p.says("status", "已保存")
+	p.fill("头像地址", "wxfile://tmp.png")
+	p.click("button", "保存")
+	p.says("alert", "临时")
+	p.says("alert", "请求号")
+	p.choose("作用于", "全部接口")
+	p.click("switch", "连接被重置")
+	p.says("status", "故障已打开：连接被重置")
+	p.click("button", "分享")
+	p.click("button", "生成小程序码")
+	p.says("alert", "请稍后再试")
+}
+
+// places are the pages of the mini program, each with something to see on it, and how to get there.
+var places = []struct {
+	name string
+	show func(p *tab)
+}{
+	{"users", func(*tab) {}},
+	{"market", func(p *tab) {
+		p.click("button", "Alice")
+		p.says("status", "Logged in")
+	}},
+	{"me, refused", func(p *tab) {
+		p.click("button", "Me")
+		p.fill("Nickname", strings.Repeat("W", 60))
+		p.click("button", "Save")
+		p.says("status", "Saved")
+		p.fill("Nickname", strings.Repeat("W", 65))
+		p.click("button", "Save")
+		p.says("alert", "nickName")
+	}},
+	{"share, under a fault", func(p *tab) {
+		p.click("button", "Share")
+		p.fill("Page", "packageA/pages/deep/inside/detail")
+		p.fill("Scene", strings.Repeat("W", 32))
+		p.click("button", "Get the QR code")
+		p.says("status", "The QR code is here")
+		p.choose("Of", "All calls")
+		p.click("switch", "errcode as text/plain")
+		p.says("status", "Fault on")
+	}},
+}
+
+// TestPhoneWidth holds the page to the screens of small phones: nothing is cut off, and what is to be touched can be.
+func TestPhoneWidth(t *testing.T) {
+	for _, width := range []int64{320, 390, 768} {
+		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			p := open(t, serve(t), view{width: width, height: 740})
+			for _, place := range places {
+				place.show(p)
+				for _, what := range []string{"document.documentElement", `document.querySelector(".screen")`} {
+					if over := eval[int](p, what+".scrollWidth - "+what+".clientWidth"); over > 0 {
+						t.Errorf("%s: %s is %d pixels too wide", place.name, what, over)
+					}
+				}
+				for _, small := range eval[[]string](p, `[...document.querySelectorAll("button, input, select, summary, label")].filter((e) => {
+					const { width, height } = e.getBoundingClientRect();
+					return e.checkVisibility() && (width < 24 || height < 24) && !e.closest("label");
+				}).map((e) => e.outerHTML.slice(0, 100))`) {
+					t.Errorf("%s: too small for a finger: %s", place.name, small)
+				}
+			}
+		})
+	}
+}
+
+// TestReadable holds every text to the contrast that WCAG 2.2 asks for at level AA, by day and by night.
+func TestReadable(t *testing.T) {
+	for name, dark := range map[string]bool{"light": false, "dark": true} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, serve(t), view{dark: dark})
+			for _, place := range places {
+				place.show(p)
+				p.until("the paint is dry", `document.getAnimations().length === 0`)
+				if faint := eval[[]string](p, faintTexts); len(faint) > 0 {
+					t.Errorf("%s: not enough contrast:\n%s", place.name, strings.Join(faint, "\n"))
+				}
+			}
+		})
+	}
+}
+
+// faintTexts lists the texts with a contrast of less than 4.5 to what is behind them.
+const faintTexts = `(() => {
+	const channels = (color) => color.match(/[\d.]+/g).map(Number);
+	const luminance = (color) => {
+		const [r, g, b] = channels(color).slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+	};
+	const behind = (element) => {
+		for (let e = element; e; e = e.parentElement) {
+			const color = getComputedStyle(e).backgroundColor;
+			if ((channels(color)[3] ?? 1) > 0) return color;
+		}
+		return "rgb(255, 255, 255)";
+	};
+	const faint = new Set();
+	const check = (element, pseudo) => {
+		const color = getComputedStyle(element, pseudo).color;
+		const [light, dark] = [luminance(color), luminance(behind(element))].sort((a, b) => b - a);
+		const contrast = (light + 0.05) / (dark + 0.05);
+		if (contrast < 4.5) faint.add(contrast.toFixed(2) + " " + element.outerHTML.slice(0, 120));
+	};
+	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+	while (walker.nextNode()) {
+		const element = walker.currentNode.parentElement;
+		if (walker.currentNode.data.trim() && element.checkVisibility({ visibilityProperty: true }) && !element.closest("template, noscript, script")) check(element);
+	}
+	for (const input of document.querySelectorAll("input:not([type=checkbox]), select")) {
+		if (input.checkVisibility()) {
+			check(input);
+			if (input.placeholder) check(input, "::placeholder");
+		}
+	}
+	return [...faint];
+})()`
+
+// TestScreenReader holds the page to what a screen reader needs: a name for all that can be reached, and a skeleton of headings.
+func TestScreenReader(t *testing.T) {
+	p := open(t, serve(t), view{})
+	for _, place := range places {
+		place.show(p)
+		var headings []string
+		for _, e := range p.elements() {
+			switch {
+			case e.name == "" && (e.properties["focusable"] == "true" || e.role == "image" || e.role == "switch"):
+				t.Errorf("%s: a %s without a name", place.name, e.role)
+			case e.role == "heading":
+				headings = append(headings, e.properties["level"]+" "+e.name)
+			}
+		}
+		for _, want := range []string{"1 shares", "2 Phone", "2 On the wire", "2 The simulated WeChat"} {
+			if !slices.Contains(headings, want) {
+				t.Errorf("%s: no heading %q among %q", place.name, want, headings)
+			}
+		}
+		if twice := eval[[]string](p, `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((id, i, all) => all.indexOf(id) !== i)`); len(twice) > 0 {
+			t.Errorf("%s: ids that are there twice: %q", place.name, twice)
+		}
+	}
+	for _, role := range []string{"banner", "main", "navigation"} {
+		if !slices.ContainsFunc(p.elements(), func(e element) bool { return e.role == role }) {
+			t.Errorf("no landmark %q", role)
+		}
+	}
+	for _, name := range []string{"Phone", "On the wire", "The simulated WeChat"} {
+		if _, ok := p.look("region", name); !ok {
+			t.Errorf("no region %q", name)
+		}
+	}
+}
+
+// TestKeyboard does without a mouse.
+func TestKeyboard(t *testing.T) {
+	p := open(t, serve(t), view{})
+	p.tabTo("Skip to the wire")
+	p.tabTo("Alice")
+	p.press(kb.Enter)
+	p.says("status", "Logged in")
+	p.until("the keyboard is on the page that came", `document.activeElement.closest(".view").id === "view-market"`)
+	p.tabTo("20-day average only")
+	p.press(" ")
+	p.switched("20-day average only", true)
+	p.tabTo("Me")
+	p.press(kb.Enter)
+	p.tabTo("Nickname")
+	call(p, input.InsertText, input.InsertTextParams{Text: "Alice"})
+	p.press(kb.Enter)
+	p.says("status", "Saved")
+	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
+	p.tabTo("Copy as curl")
+	p.tabTo("Of")
+	p.press(kb.ArrowDown)
+	p.tabTo("answers an errcode")
+	p.press(" ")
+	p.says("status", "Fault on: answers an errcode -1")
+
+	p.visit()
+	p.tabTo("Skip to the wire")
+	p.press(kb.Enter)
+	p.press(kb.Tab)
+	p.until("the keyboard is behind what was skipped", `document.activeElement.closest("section")?.id === "wire"`)
+}
+
+func (p *tab) press(key string) {
+	p.Helper()
+	p.do(chromedp.KeyEvent(key))
+}
+
+// tabTo presses Tab until the keyboard is on what has a name; on the way, it can always be seen where it is.
+func (p *tab) tabTo(name string) {
+	p.Helper()
+	const most = 60
+	var way []string
+	for range most {
+		p.press(kb.Tab)
+		if at := eval[string](p, `(() => {
+			const e = document.activeElement;
+			return e === document.body || getComputedStyle(e).outlineStyle !== "none" ? "" : e.outerHTML.slice(0, 100);
+		})()`); at != "" {
+			p.Errorf("the focus cannot be seen on %s", at)
+		}
+		for _, e := range p.elements() {
+			if e.properties["focused"] == "true" && e.role != "RootWebArea" {
+				if e.name == name {
+					return
+				}
+				way = append(way, e.name)
+			}
+		}
+	}
+	p.Fatalf("no %q in %d steps of the keyboard: %q", name, most, way)
+}
