@@ -73,6 +73,7 @@ func load(file string, role config.Role) (*parts, error) {
 		return nil, err
 	}
 	p := &parts{config: c, metrics: prometheus.NewRegistry()}
+	p.onClose(process.GiveHeadroom(process.Headroom))
 	var out io.Writer = os.Stderr
 	if c.Pro() { // people want to see lines when they are written
 		lines := process.NewLines(os.Stderr)
