@@ -85,15 +85,8 @@ type tab struct {
 	faults []string // what no visitor should meet
 }
 
-// view is how a visitor looks at the page.
-type view struct {
-	languages     string // as in Accept-Language; empty: English
-	width, height int64  // in CSS pixels; 0: 1280×1000
-	dark          bool
-}
-
-// open opens the page at base. The test fails when the page throws, breaks its own policy or asks any other host.
-func open(t testing.TB, base string, v view) *tab {
+// open opens the page at base in a browser that prefers languages, as in Accept-Language. The test fails when the page throws, breaks its own policy or asks any other host.
+func open(t testing.TB, base, languages string) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
@@ -108,20 +101,10 @@ func open(t testing.TB, base string, v view) *tab {
 	if err := chromedp.Listen(ctx, p.watch); err != nil {
 		t.Fatal(err)
 	}
-	if v.width == 0 {
-		v.width, v.height = 1280, 1000
-	}
-	p.do(chromedp.EmulateViewport(v.width, v.height))
-	if v.languages != "" {
-		call(p, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
-			UserAgent: eval[string](p, "navigator.userAgent"), AcceptLanguage: v.languages,
-		})
-	}
-	if v.dark {
-		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
-		})
-	}
+	p.screen(1280, 1000)
+	call(p, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
+		UserAgent: eval[string](p, "navigator.userAgent"), AcceptLanguage: languages,
+	})
 	p.visit()
 	return p
 }
@@ -132,6 +115,20 @@ func (p *tab) visit() {
 	p.do(chromedp.Navigate(p.base + "/"))
 	p.until("the page is complete", `document.querySelector("#version").textContent !== "" &&
 		(document.querySelector("#wechat").hidden || document.querySelector("#kinds").children.length > 0)`)
+}
+
+// screen changes the size of the window, in CSS pixels.
+func (p *tab) screen(width, height int64) {
+	p.Helper()
+	p.do(chromedp.EmulateViewport(width, height))
+}
+
+// scheme changes the system's colours: light or dark.
+func (p *tab) scheme(name string) {
+	p.Helper()
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+	})
 }
 
 func (p *tab) watch(event any) {
@@ -242,13 +239,7 @@ func text(v *accessibility.Value) string {
 	return string(v.Value)
 }
 
-// has reports whether there is an element of a role and a name now.
-func (p *tab) has(role, name string) bool {
-	p.Helper()
-	_, ok := p.look(role, name)
-	return ok
-}
-
+// look returns the first element of a role and a name, if there is one now.
 func (p *tab) look(role, name string) (element, bool) {
 	p.Helper()
 	for _, e := range p.elements() {

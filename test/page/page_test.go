@@ -39,7 +39,7 @@ func serve(t testing.TB) string {
 
 // TestStory is what the README promises that one sees within a minute.
 func TestStory(t *testing.T) {
-	p := open(t, serve(t), view{})
+	p := open(t, serve(t), "en")
 
 	// Log in: the client does it by itself.
 	p.click("button", "Alice")
@@ -137,7 +137,7 @@ func TestStory(t *testing.T) {
 
 // TestNewUser logs in as somebody whom nobody knows, and then as another.
 func TestNewUser(t *testing.T) {
-	p := open(t, serve(t), view{})
+	p := open(t, serve(t), "en")
 	var openids []string
 	for range 2 {
 		p.click("button", "A new user")
@@ -157,7 +157,7 @@ func TestNewUser(t *testing.T) {
 // TestFaults meets every fault that there is, and a void access token, in the middle of a user's calls.
 func TestFaults(t *testing.T) {
 	base := serve(t)
-	p := open(t, base, view{})
+	p := open(t, base, "en")
 	var stats struct{ Kinds []string }
 	get(t, base+"/simulator/stats", &stats)
 	var names []string
@@ -191,7 +191,7 @@ func TestFaults(t *testing.T) {
 // TestCopyAsCurl runs what is copied, in a shell whose curl tells its arguments.
 func TestCopyAsCurl(t *testing.T) {
 	base := serve(t)
-	p := open(t, base, view{})
+	p := open(t, base, "en")
 	for _, name := range []string{"clipboard-read", "clipboard-write"} {
 		_, err := chromedp.CallBrowser(p.ctx, browser.SetPermission, browser.SetPermissionParams{
 			Permission:       &browser.PermissionDescriptor{Name: name},
@@ -243,7 +243,7 @@ func TestWithoutSimulator(t *testing.T) {
 	service := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: map[string]string{
 		"WECHAT_APPID": "wx0123456789abcdef", "WECHAT_SECRET": "0123456789abcdef0123456789abcdef", "WECHAT_BASE_URL": "http://127.0.0.1:1",
 	}})
-	p := open(t, service.URL(), view{})
+	p := open(t, service.URL(), "en")
 	p.until("the reason", `document.querySelector("#view-users").innerText.includes("no simulated WeChat")`)
 	for _, e := range p.elements() {
 		if e.name == "Alice" || strings.Contains(e.name, "simulated WeChat") && e.role != "StaticText" && e.role != "InlineTextBox" {
