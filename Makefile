@@ -59,9 +59,9 @@ test-faults: ## kill and hang everything under load, and print what was lost
 test-cluster: ## rollouts and outages on Kubernetes (KUBECTL, LOAD_IMAGE: see docs/operations.md)
 	go run ./test/cluster
 
-bench: ## measure against references in the same run; writes docs/benchmarks.md
+bench: ## measure against references in the same run; writes docs/benchmarks.md (QUICK=1: less surely, prints only)
 	tools/install.sh mariadbd redis-server wrk
-	go run ./test/bench
+	go run ./test/bench $(if $(QUICK),-quick -o '')
 
 clean: ## remove what was built; data stays
 	rm -rf .bin dist
