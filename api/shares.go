@@ -95,6 +95,7 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 	}
 	return edge.New(edge.Options{
 		Timeout:     c.Timeout,
+		UploadTime:  middleware.UploadTime,
 		MaxInFlight: c.MaxInFlight,
 		Origins:     origins,
 		Answers:     &answer.Writer{Envelope: c.Envelope, Secure: strings.HasPrefix(c.PublicURL, "https://")},

@@ -23,6 +23,7 @@ import (
 	"shares/internal/config"
 	"shares/internal/inproc"
 	"shares/model"
+	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/faults"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/server"
@@ -109,11 +110,13 @@ func New(c config.Config, p Parts) (*Service, error) {
 	return &Service{
 		config: c,
 		server: server.NewWeixinServer(&svc.ServiceContext{
-			Config: c,
-			Users:  p.Users,
-			Wechat: client,
-			Codes:  codes,
-			Log:    p.Log,
+			Config:   c,
+			Users:    p.Users,
+			Wechat:   client,
+			Codes:    codes,
+			Avatars:  avatar.NewMaker(),
+			Pictures: p.Pictures,
+			Log:      p.Log,
 		}),
 		wechat: client,
 		log:    p.Log,

@@ -72,6 +72,11 @@ export interface ReLoginResp {
 
 export interface UpdateUserInfoResp {}
 
+export interface UploadAvatarResp {
+  /** 头像图片地址，已写入用户资料 */
+  url: string;
+}
+
 export interface UpsetUserInfoReq {
   /** 设置项：phone、phoneCode、rg、only20 或资料字段名 */
   key?: string;

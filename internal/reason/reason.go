@@ -27,6 +27,7 @@ const (
 	MethodNotAllowed Reason = "METHOD_NOT_ALLOWED" //
 	BodyTooLarge     Reason = "BODY_TOO_LARGE"     // max, in bytes
 	UnsupportedMedia Reason = "UNSUPPORTED_MEDIA"  // the body is not JSON by its content type
+	NotMultipart     Reason = "NOT_MULTIPART"      // an upload is no multipart/form-data by its content type
 	MalformedBody    Reason = "MALFORMED_BODY"     // not one JSON object
 	RateLimited      Reason = "RATE_LIMITED"       // retry_after, in seconds
 	WechatBadAnswer  Reason = "WECHAT_BAD_ANSWER"  // WeChat answered what its protocol does not know
@@ -43,7 +44,7 @@ const Domain = "shares"
 // code is the gRPC code that a reason travels under.
 func (r Reason) code() codes.Code {
 	switch r {
-	case InvalidField, UnsupportedMedia, MalformedBody:
+	case InvalidField, UnsupportedMedia, NotMultipart, MalformedBody:
 		return codes.InvalidArgument
 	case LoginCodeRefused, SessionInvalid:
 		return codes.Unauthenticated

@@ -13,6 +13,7 @@ import (
 
 var all = map[Reason]codes.Code{
 	InvalidField: codes.InvalidArgument, MalformedBody: codes.InvalidArgument, UnsupportedMedia: codes.InvalidArgument,
+	NotMultipart:     codes.InvalidArgument,
 	LoginCodeRefused: codes.Unauthenticated, SessionInvalid: codes.Unauthenticated,
 	UserBlocked: codes.PermissionDenied, CrossOrigin: codes.PermissionDenied,
 	NotFound: codes.NotFound, MethodNotAllowed: codes.Unimplemented, BodyTooLarge: codes.OutOfRange,

@@ -698,6 +698,102 @@ func (x *GetQrcodeResp) GetName() string {
 	return ""
 }
 
+type UploadAvatarReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Image         []byte                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"` // a PNG, JPEG or WebP file, up to 2 MiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadAvatarReq) Reset() {
+	*x = UploadAvatarReq{}
+	mi := &file_weixin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadAvatarReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadAvatarReq) ProtoMessage() {}
+
+func (x *UploadAvatarReq) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadAvatarReq.ProtoReflect.Descriptor instead.
+func (*UploadAvatarReq) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UploadAvatarReq) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *UploadAvatarReq) GetImage() []byte {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type UploadAvatarResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // the picture's name in the bucket
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadAvatarResp) Reset() {
+	*x = UploadAvatarResp{}
+	mi := &file_weixin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadAvatarResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadAvatarResp) ProtoMessage() {}
+
+func (x *UploadAvatarResp) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadAvatarResp.ProtoReflect.Descriptor instead.
+func (*UploadAvatarResp) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UploadAvatarResp) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_weixin_proto protoreflect.FileDescriptor
 
 const file_weixin_proto_rawDesc = "" +
@@ -760,13 +856,19 @@ const file_weixin_proto_rawDesc = "" +
 	"\x04page\x18\x02 \x01(\tR\x04page\x12\x14\n" +
 	"\x05scene\x18\x03 \x01(\tR\x05scene\"#\n" +
 	"\rGetQrcodeResp\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name2\xa9\x02\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"O\n" +
+	"\x0fUploadAvatarReq\x12&\n" +
+	"\x06caller\x18\x01 \x01(\v2\x0e.weixin.CallerR\x06caller\x12\x14\n" +
+	"\x05image\x18\x02 \x01(\fR\x05image\"&\n" +
+	"\x10UploadAvatarResp\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name2\xec\x02\n" +
 	"\x06Weixin\x12,\n" +
 	"\x05Login\x12\x10.weixin.LoginReq\x1a\x11.weixin.LoginResp\x12+\n" +
 	"\aGetUser\x12\x12.weixin.GetUserReq\x1a\f.weixin.User\x12D\n" +
 	"\rUpdateProfile\x12\x18.weixin.UpdateProfileReq\x1a\x19.weixin.UpdateProfileResp\x12D\n" +
 	"\rUpdateSetting\x12\x18.weixin.UpdateSettingReq\x1a\x19.weixin.UpdateSettingResp\x128\n" +
-	"\tGetQrcode\x12\x14.weixin.GetQrcodeReq\x1a\x15.weixin.GetQrcodeRespB\x06Z\x04./pbb\x06proto3"
+	"\tGetQrcode\x12\x14.weixin.GetQrcodeReq\x1a\x15.weixin.GetQrcodeResp\x12A\n" +
+	"\fUploadAvatar\x12\x17.weixin.UploadAvatarReq\x1a\x18.weixin.UploadAvatarRespB\x06Z\x04./pbb\x06proto3"
 
 var (
 	file_weixin_proto_rawDescOnce sync.Once
@@ -780,7 +882,7 @@ func file_weixin_proto_rawDescGZIP() []byte {
 	return file_weixin_proto_rawDescData
 }
 
-var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weixin_proto_goTypes = []any{
 	(*Caller)(nil),            // 0: weixin.Caller
 	(*LoginReq)(nil),          // 1: weixin.LoginReq
@@ -793,6 +895,8 @@ var file_weixin_proto_goTypes = []any{
 	(*UpdateSettingResp)(nil), // 8: weixin.UpdateSettingResp
 	(*GetQrcodeReq)(nil),      // 9: weixin.GetQrcodeReq
 	(*GetQrcodeResp)(nil),     // 10: weixin.GetQrcodeResp
+	(*UploadAvatarReq)(nil),   // 11: weixin.UploadAvatarReq
+	(*UploadAvatarResp)(nil),  // 12: weixin.UploadAvatarResp
 }
 var file_weixin_proto_depIdxs = []int32{
 	0,  // 0: weixin.LoginResp.caller:type_name -> weixin.Caller
@@ -800,21 +904,24 @@ var file_weixin_proto_depIdxs = []int32{
 	0,  // 2: weixin.UpdateProfileReq.caller:type_name -> weixin.Caller
 	0,  // 3: weixin.UpdateSettingReq.caller:type_name -> weixin.Caller
 	0,  // 4: weixin.GetQrcodeReq.caller:type_name -> weixin.Caller
-	1,  // 5: weixin.Weixin.Login:input_type -> weixin.LoginReq
-	3,  // 6: weixin.Weixin.GetUser:input_type -> weixin.GetUserReq
-	5,  // 7: weixin.Weixin.UpdateProfile:input_type -> weixin.UpdateProfileReq
-	7,  // 8: weixin.Weixin.UpdateSetting:input_type -> weixin.UpdateSettingReq
-	9,  // 9: weixin.Weixin.GetQrcode:input_type -> weixin.GetQrcodeReq
-	2,  // 10: weixin.Weixin.Login:output_type -> weixin.LoginResp
-	4,  // 11: weixin.Weixin.GetUser:output_type -> weixin.User
-	6,  // 12: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
-	8,  // 13: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
-	10, // 14: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	0,  // 5: weixin.UploadAvatarReq.caller:type_name -> weixin.Caller
+	1,  // 6: weixin.Weixin.Login:input_type -> weixin.LoginReq
+	3,  // 7: weixin.Weixin.GetUser:input_type -> weixin.GetUserReq
+	5,  // 8: weixin.Weixin.UpdateProfile:input_type -> weixin.UpdateProfileReq
+	7,  // 9: weixin.Weixin.UpdateSetting:input_type -> weixin.UpdateSettingReq
+	9,  // 10: weixin.Weixin.GetQrcode:input_type -> weixin.GetQrcodeReq
+	11, // 11: weixin.Weixin.UploadAvatar:input_type -> weixin.UploadAvatarReq
+	2,  // 12: weixin.Weixin.Login:output_type -> weixin.LoginResp
+	4,  // 13: weixin.Weixin.GetUser:output_type -> weixin.User
+	6,  // 14: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
+	8,  // 15: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
+	10, // 16: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
+	12, // 17: weixin.Weixin.UploadAvatar:output_type -> weixin.UploadAvatarResp
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_weixin_proto_init() }
@@ -829,7 +936,7 @@ func file_weixin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weixin_proto_rawDesc), len(file_weixin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	Weixin_UpdateProfile_FullMethodName = "/weixin.Weixin/UpdateProfile"
 	Weixin_UpdateSetting_FullMethodName = "/weixin.Weixin/UpdateSetting"
 	Weixin_GetQrcode_FullMethodName     = "/weixin.Weixin/GetQrcode"
+	Weixin_UploadAvatar_FullMethodName  = "/weixin.Weixin/UploadAvatar"
 )
 
 // WeixinClient is the client API for Weixin service.
@@ -45,6 +46,8 @@ type WeixinClient interface {
 	UpdateSetting(ctx context.Context, in *UpdateSettingReq, opts ...grpc.CallOption) (*UpdateSettingResp, error)
 	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
 	GetQrcode(ctx context.Context, in *GetQrcodeReq, opts ...grpc.CallOption) (*GetQrcodeResp, error)
+	// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+	UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error)
 }
 
 type weixinClient struct {
@@ -105,6 +108,16 @@ func (c *weixinClient) GetQrcode(ctx context.Context, in *GetQrcodeReq, opts ...
 	return out, nil
 }
 
+func (c *weixinClient) UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UploadAvatarResp)
+	err := c.cc.Invoke(ctx, Weixin_UploadAvatar_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WeixinServer is the server API for Weixin service.
 // All implementations must embed UnimplementedWeixinServer
 // for forward compatibility.
@@ -119,6 +132,8 @@ type WeixinServer interface {
 	UpdateSetting(context.Context, *UpdateSettingReq) (*UpdateSettingResp, error)
 	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
 	GetQrcode(context.Context, *GetQrcodeReq) (*GetQrcodeResp, error)
+	// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+	UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error)
 	mustEmbedUnimplementedWeixinServer()
 }
 
@@ -143,6 +158,9 @@ func (UnimplementedWeixinServer) UpdateSetting(context.Context, *UpdateSettingRe
 }
 func (UnimplementedWeixinServer) GetQrcode(context.Context, *GetQrcodeReq) (*GetQrcodeResp, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetQrcode not implemented")
+}
+func (UnimplementedWeixinServer) UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error) {
+	return nil, status.Error(codes.Unimplemented, "method UploadAvatar not implemented")
 }
 func (UnimplementedWeixinServer) mustEmbedUnimplementedWeixinServer() {}
 func (UnimplementedWeixinServer) testEmbeddedByValue()                {}
@@ -255,6 +273,24 @@ func _Weixin_GetQrcode_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Weixin_UploadAvatar_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UploadAvatarReq)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WeixinServer).UploadAvatar(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Weixin_UploadAvatar_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WeixinServer).UploadAvatar(ctx, req.(*UploadAvatarReq))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Weixin_ServiceDesc is the grpc.ServiceDesc for Weixin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -281,6 +317,10 @@ var Weixin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetQrcode",
 			Handler:    _Weixin_GetQrcode_Handler,
+		},
+		{
+			MethodName: "UploadAvatar",
+			Handler:    _Weixin_UploadAvatar_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

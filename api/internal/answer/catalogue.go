@@ -22,6 +22,7 @@ var forms = map[reason.Reason]form{
 	reason.InvalidField:     {status: http.StatusBadRequest, code: 1001},
 	reason.MalformedBody:    {status: http.StatusBadRequest, code: 1001},
 	reason.UnsupportedMedia: {status: http.StatusUnsupportedMediaType, code: 1001},
+	reason.NotMultipart:     {status: http.StatusUnsupportedMediaType, code: 1001},
 	reason.BodyTooLarge:     {status: http.StatusRequestEntityTooLarge, code: 1082},
 	reason.LoginCodeRefused: {status: http.StatusUnauthorized, code: 1008},
 	reason.SessionInvalid:   {status: http.StatusUnauthorized, code: 1018},
@@ -49,6 +50,7 @@ type text struct{ zh, en string }
 var texts = map[reason.Reason]text{
 	reason.MalformedBody:    {"请求内容不是合法的 JSON 对象", "the body is not a valid JSON object"},
 	reason.UnsupportedMedia: {"请求内容必须是 JSON（Content-Type: application/json）", "the body must be JSON (Content-Type: application/json)"},
+	reason.NotMultipart:     {"请求内容必须是 multipart/form-data", "the body must be multipart/form-data"},
 	reason.BodyTooLarge:     {"请求内容过大，最多 {max} 字节", "the body is too large: at most {max} bytes"},
 	reason.LoginCodeRefused: {"登录凭证无效或已使用，请重新调用 wx.login", "the login code was refused: call wx.login again"},
 	reason.SessionInvalid:   {"登录状态已失效，请重新登录", "no valid session: log in again"},
@@ -83,6 +85,9 @@ var ruleTexts = map[string]text{
 	"page":                {"参数 {field} 必须是小程序页面路径，不以 / 开头，不带参数", "{field} must be a page of the mini program, without a leading / or a query"},
 	"page_unpublished":    {"参数 {field} 不是已发布的小程序页面", "{field} is not a published page of the mini program"},
 	"risky":               {"参数 {field} 含有违规内容", "{field} was refused by WeChat's content check"},
+	"incomplete":          {"参数 {field} 没有完整上传，请重试", "{field} did not arrive whole: try again"},
+	"picture":             {"参数 {field} 必须是完整的 PNG、JPEG 或 WebP 图片", "{field} must be a whole PNG, JPEG or WebP picture"},
+	"picture_size":        {"参数 {field} 的图片尺寸过大，最多约 {max} 百万像素", "{field} has too many pixels: at most {max} million"},
 	"unchecked":           {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
 }
 

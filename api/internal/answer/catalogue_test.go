@@ -32,6 +32,7 @@ func TestForms(t *testing.T) {
 		"METHOD_NOT_ALLOWED": {405, 1006, 0},
 		"BODY_TOO_LARGE":     {413, 1082, 0},
 		"UNSUPPORTED_MEDIA":  {415, 1001, 0},
+		"NOT_MULTIPART":      {415, 1001, 0},
 		"RATE_LIMITED":       {429, 1094, time.Second},
 		"CANCELED":           {499, -1, 0},
 		"INTERNAL":           {500, 2, 0},

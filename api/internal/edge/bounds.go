@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 
 	"shares/api/internal/decode"
 )
@@ -19,11 +20,13 @@ import (
 // thousand slow clients would have them all. A body is read before the place is
 // taken: up to smallBody whoever sends it, and a longer one in one of the few
 // places that there are for those. A picture, the only answer that a client who
-// does not read can hold up, has places of its own.
+// does not read can hold up, has places of its own. So have uploads, which
+// their endpoint reads once it knows whose they are.
 type bounds struct {
 	work     slots
 	pictures slots
 	bodies   slots
+	uploads  slots
 }
 
 // smallBody is more than any client of ours sends, in bytes.
@@ -34,15 +37,38 @@ func newBounds(inFlight int) bounds {
 		work:     make(slots, inFlight),
 		pictures: make(slots, max(1, inFlight/4)),
 		bodies:   make(slots, max(1, inFlight/8)),
+		uploads:  make(slots, max(1, inFlight/32)),
 	}
 }
 
 // of returns the places for a request's work.
 func (b bounds) of(r *http.Request) slots {
+	if isUpload(r) {
+		return b.uploads
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return b.pictures
 	}
 	return b.work
+}
+
+// isUpload reports whether a request brings files. An endpoint that takes none
+// refuses it without reading.
+func isUpload(r *http.Request) bool {
+	types := r.Header["Content-Type"]
+	return r.Method == http.MethodPost && len(types) > 0 && strings.HasPrefix(types[0], "multipart/")
+}
+
+// maxDrained is how much of a refused upload is still taken, in bytes.
+const maxDrained = 8 << 20
+
+// drain takes the rest of an upload that was refused on its way: a client that
+// is cut off while it sends may never see why. One that waits to be asked for
+// the body does see.
+func drain(r *http.Request) {
+	if r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
+	}
 }
 
 // receive reads the body of r, to be read again by who wants it, together with

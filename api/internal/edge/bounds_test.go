@@ -12,6 +12,7 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/decode"
+	"shares/internal/reason"
 )
 
 const picture = "/shares/images/"
@@ -127,6 +128,69 @@ func TestSlowReadersOfPicturesHoldNoPlaceOfOthers(t *testing.T) {
 	}
 	_ = reader.Close()
 	wait(t, func() bool { return len(w.bounds.pictures) == 0 })
+}
+
+const uploadType = "multipart/form-data; boundary=x"
+
+// Uploads are read by their endpoint, in places of their own: slow ones take none from others.
+func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
+	w := newWorld(func(o *Options) { o.MaxInFlight = 32; o.UploadTime = time.Minute }, func(w http.ResponseWriter, r *http.Request) {
+		if end, _ := r.Context().Deadline(); isUpload(r) != (time.Until(end) > 30*time.Second) {
+			t.Errorf("upload %v has until %s", isUpload(r), end)
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		answer.OK(w, r, &struct {
+			Length int64 `json:"length"`
+		}{n})
+	})
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	upload := func() int {
+		r := httptest.NewRequest(http.MethodPost, oauth, strings.NewReader("x"))
+		r.Header.Set("Content-Type", uploadType)
+		return w.do(r).Code
+	}
+	if got := upload(); got != 200 {
+		t.Errorf("an upload: %d", got)
+	}
+	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n-", oauth, uploadType))
+	wait(t, func() bool { return len(w.bounds.uploads) == 1 })
+	if rec := w.do(post(oauth)); rec.Code != 200 {
+		t.Errorf("beside a slow upload: %d", rec.Code)
+	}
+	if got := upload(); got != 503 {
+		t.Errorf("one upload too many: %d", got)
+	}
+	_ = slow.Close()
+	wait(t, func() bool { return len(w.bounds.uploads) == 0 })
+}
+
+// A phone that is told no in the middle of an upload sees it, and does not take it for a broken network.
+func TestRefusedUploadsSeeWhy(t *testing.T) {
+	w := newWorld(nil, func(w http.ResponseWriter, r *http.Request) { answer.Error(w, r, reason.Error(reason.SessionInvalid)) })
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	for range 20 {
+		resp, err := srv.Client().Post(srv.URL+oauth, uploadType, strings.NewReader(strings.Repeat("x", 4<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != 401 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+oauth, strings.NewReader(strings.Repeat("x", 4<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", uploadType)
+	req.Header.Set("Expect", "100-continue")
+	resp, err := (&http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}, Timeout: 30 * time.Second}).Do(req)
+	if err != nil {
+		t.Fatalf("a client that asks first: %v", err)
+	}
+	_ = resp.Body.Close()
 }
 
 // begin sends the start of a request, and no more.

@@ -25,6 +25,7 @@ import (
 // Options say how an Edge treats requests.
 type Options struct {
 	Timeout     time.Duration // of one request, all of it
+	UploadTime  time.Duration // what a request that brings files has on top
 	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
 	Origins     *Origins
 	Answers     *answer.Writer
@@ -106,7 +107,7 @@ func New(opts Options, next http.Handler) *Edge {
 	e.other = newRoute("other")
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_http_in_flight", Help: "Requests being worked on.",
-	}, func() float64 { return float64(len(e.bounds.work) + len(e.bounds.pictures)) })
+	}, func() float64 { return float64(len(e.bounds.work) + len(e.bounds.pictures) + len(e.bounds.uploads)) })
 	e.cors = opts.Origins.cors(http.HandlerFunc(e.admitted))
 	return e
 }
@@ -122,7 +123,11 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = requestid.Clean(id)
 	}
 
-	x := e.begin(w, r.Context(), id, start)
+	end := start.Add(e.opts.Timeout)
+	if isUpload(r) {
+		end = end.Add(e.opts.UploadTime)
+	}
+	x := e.begin(w, r.Context(), id, end)
 	defer x.end()
 	r = r.WithContext(x)
 	rec, note := &x.rec, &x.answer.Note
@@ -162,7 +167,9 @@ var (
 
 // admitted lets a request through to the routes within the bounds.
 func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
-	if e.route(r.URL.Path) != e.other && !e.bounds.receive(r) {
+	if isUpload(r) {
+		defer drain(r) // after its place is free
+	} else if e.route(r.URL.Path) != e.other && !e.bounds.receive(r) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return
 	}

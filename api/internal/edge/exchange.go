@@ -24,10 +24,10 @@ type exchange struct {
 	rec    recorder
 }
 
-// begin returns the exchange of a request that has until timeout after start.
-func (e *Edge) begin(w http.ResponseWriter, parent context.Context, id string, start time.Time) *exchange {
+// begin returns the exchange of a request that has until end.
+func (e *Edge) begin(w http.ResponseWriter, parent context.Context, id string, end time.Time) *exchange {
 	return &exchange{
-		deadline: deadline{parent: parent, at: start.Add(e.opts.Timeout)},
+		deadline: deadline{parent: parent, at: end},
 		answer:   answer.Answer{Writer: e.opts.Answers},
 		id:       id,
 		idText:   [1]string{id},

@@ -84,4 +84,19 @@ func RegisterHandlers(server *rest.Server, serverCtx *svc.ServiceContext) {
 		),
 		rest.WithPrefix("/shares/api/v1"),
 	)
+
+	server.AddRoutes(
+		rest.WithMiddlewares(
+			[]rest.Middleware{serverCtx.Session, serverCtx.Upload},
+			[]rest.Route{
+				{
+					// 上传头像：multipart/form-data，字段 file，PNG、JPEG 或 WebP，最大 2 MiB
+					Method:  http.MethodPost,
+					Path:    "/weixin.upload_avatar",
+					Handler: weixin.UploadAvatarHandler(serverCtx),
+				},
+			}...,
+		),
+		rest.WithPrefix("/shares/api/v1"),
+	)
 }

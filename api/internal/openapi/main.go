@@ -1,5 +1,5 @@
 // Command openapi completes what goctl makes of shares.api: every body is
-// JSON, sessions travel as a header or a cookie, and every operation lists the
+// JSON, but that of an upload, sessions travel as a header or a cookie, and every operation lists the
 // errors of the catalogue. `make gen` runs it; nothing else does.
 package main
 
@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
+	"shares/api/internal/upload"
+	"shares/internal/reason"
 )
 
 func main() {
@@ -75,6 +78,15 @@ func complete(file string) error {
 
 func completeOperation(path string, operation object) {
 	operation["consumes"] = []string{"application/json"}
+	foreign := []reason.Reason{reason.NotMultipart} // what this operation never answers
+	if strings.HasSuffix(path, "weixin.upload_avatar") {
+		foreign = []reason.Reason{reason.UnsupportedMedia, reason.MalformedBody}
+		operation["consumes"] = []string{"multipart/form-data"}
+		operation["parameters"] = []object{{
+			"name": "file", "in": "formData", "type": "file", "required": true,
+			"description": fmt.Sprintf("PNG、JPEG 或 WebP 图片，最大 %d 字节", upload.MaxFile),
+		}}
+	}
 	delete(operation, "schemes")
 	if !strings.HasSuffix(path, "weixin.oauth") {
 		operation["security"] = []object{{"bearer": []string{}}, {"cookie": []string{}}}
@@ -82,6 +94,9 @@ func completeOperation(path string, operation object) {
 	responses, _ := operation["responses"].(object)
 	lines := map[string][]string{}
 	for _, row := range answer.Table() {
+		if slices.Contains(foreign, row.Reason) {
+			continue
+		}
 		status := strconv.Itoa(row.Status)
 		lines[status] = append(lines[status], fmt.Sprintf("%d %s：%s / %s", row.Code, row.Reason, row.Chinese, row.English))
 	}

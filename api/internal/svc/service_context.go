@@ -24,6 +24,7 @@ type ServiceContext struct {
 	OptionalSession rest.Middleware
 	BodySession     rest.Middleware
 	Session         rest.Middleware
+	Upload          rest.Middleware
 }
 
 // Parts is what a ServiceContext is made of.
@@ -50,5 +51,6 @@ func NewServiceContext(c config.Config, p Parts) *ServiceContext {
 		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials, p.Callers).Handle,
 		BodySession:     middleware.NewBodySessionMiddleware().Handle,
 		Session:         middleware.NewSessionMiddleware(credentials, p.Callers).Handle,
+		Upload:          middleware.NewUploadMiddleware(c.Timeout).Handle,
 	}
 }

@@ -54,6 +54,10 @@ type ReLoginResp struct {
 type UpdateUserInfoResp struct {
 }
 
+type UploadAvatarResp struct {
+	Url string `json:"url"` // 头像图片地址，已写入用户资料
+}
+
 type UpsetUserInfoReq struct {
 	Key   string `json:"key,optional"`   // 设置项：phone、phoneCode、rg、only20 或资料字段名
 	Value string `json:"value,optional"` // 设置值

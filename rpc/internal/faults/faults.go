@@ -16,9 +16,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"shares/internal/images"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
+	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/wechat"
 )
@@ -69,7 +71,11 @@ func Convert(err error) error {
 		return reason.Error(reason.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
 		return reason.Error(reason.DeadlineExceeded)
-	case errors.Is(err, qrcode.ErrStore), errors.Is(err, qrcode.ErrJustFailed), model.IsUnavailable(err):
+	case errors.Is(err, avatar.ErrNotPicture):
+		return reason.Field("file", "picture")
+	case errors.Is(err, avatar.ErrTooLarge):
+		return reason.Field("file", "picture_size", "max", strconv.Itoa(avatar.MaxPixels/1_000_000))
+	case errors.Is(err, qrcode.ErrStore), errors.Is(err, images.ErrUnavailable), errors.Is(err, qrcode.ErrJustFailed), model.IsUnavailable(err):
 		return reason.Error(reason.Unavailable)
 	case errors.Is(err, qrcode.ErrBadImage):
 		return reason.Error(reason.WechatBadAnswer)

@@ -21,9 +21,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"shares/internal/images"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
+	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/wechat"
 )
@@ -131,6 +133,9 @@ func TestConvert(t *testing.T) {
 		{"MySQL has it already", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
 		{"MySQL has no such table", wrapped(mysqlError(1146, "42S02")), "INTERNAL"},
 		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
+		{"an upload that is no picture", wrapped(avatar.ErrNotPicture), "INVALID_FIELD field=file rule=picture"},
+		{"an upload of too many pixels", wrapped(avatar.ErrTooLarge), "INVALID_FIELD field=file max=12 rule=picture_size"},
+		{"a bucket that is away", wrapped(images.ErrUnavailable), "UNAVAILABLE"},
 		{"anything", wrapped(errors.New("oh")), "INTERNAL"},
 		{"the end of a file", io.EOF, "INTERNAL"},
 	} {

@@ -16,6 +16,7 @@ import (
 
 	"shares/internal/reason"
 	"shares/model"
+	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
@@ -36,6 +37,8 @@ type world struct {
 	verdict    func(ctx context.Context, openid, content string) (wechat.Verdict, error)
 	registered model.NewUser
 	code       func(userID int64, page, scene string) (string, error)
+	avatar     func(file string) (avatar.Picture, error)
+	putErr     error
 
 	config config.Config
 	log    bytes.Buffer
@@ -112,8 +115,18 @@ func written(p model.Profile) string {
 	return s
 }
 
+func (w *world) Make(_ context.Context, file []byte) (avatar.Picture, error) {
+	w.note("make %s", file)
+	return w.avatar(string(file))
+}
+
+func (w *world) Put(_ context.Context, name, contentType string, data []byte) error {
+	w.note("put %s %s %s", name, contentType, data)
+	return w.putErr
+}
+
 func (w *world) svc() *svc.ServiceContext {
-	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
 }
 
 func (w *world) checkAsked(t *testing.T, want ...string) {
@@ -252,6 +265,32 @@ func TestGetQrcode(t *testing.T) {
 	}
 }
 
+func TestUploadAvatar(t *testing.T) {
+	made := func(string) (avatar.Picture, error) {
+		return avatar.Picture{Name: "avatar/ab.png", ContentType: "image/png", Data: []byte("small")}, nil
+	}
+	for name, test := range map[string]struct {
+		avatar func(string) (avatar.Picture, error)
+		putErr error
+		want   error
+		asked  []string
+	}{
+		"ok":             {made, nil, nil, []string{"find 7", "make file", "put avatar/ab.png image/png small"}},
+		"no picture":     {func(string) (avatar.Picture, error) { return avatar.Picture{}, avatar.ErrNotPicture }, nil, avatar.ErrNotPicture, []string{"find 7", "make file"}},
+		"bucket is away": {made, errAway, errAway, []string{"find 7", "make file", "put avatar/ab.png image/png small"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.avatar, w.putErr = test.avatar, test.putErr
+			got, err := NewUploadAvatarLogic(context.Background(), w.svc()).UploadAvatar(&pb.UploadAvatarReq{Caller: caller, Image: []byte("file")})
+			if !errors.Is(err, test.want) || err == nil && got.GetName() != "avatar/ab.png" {
+				t.Errorf("%v, %v, want %v", got, err, test.want)
+			}
+			w.checkAsked(t, test.asked...)
+		})
+	}
+}
+
 // Every call of a caller, with a session that does not count any more and with storage that cannot tell.
 func TestCallersThatDoNotCount(t *testing.T) {
 	for _, tt := range []struct {
@@ -269,6 +308,10 @@ func TestCallersThatDoNotCount(t *testing.T) {
 		for name, call := range map[string]func(*svc.ServiceContext) error{
 			"GetUser": func(s *svc.ServiceContext) error {
 				_, err := NewGetUserLogic(context.Background(), s).GetUser(&pb.GetUserReq{Caller: tt.caller})
+				return err
+			},
+			"UploadAvatar": func(s *svc.ServiceContext) error {
+				_, err := NewUploadAvatarLogic(context.Background(), s).UploadAvatar(&pb.UploadAvatarReq{Caller: tt.caller})
 				return err
 			},
 			"GetQrcode": func(s *svc.ServiceContext) error {

@@ -52,3 +52,9 @@ func (s *WeixinServer) GetQrcode(ctx context.Context, in *pb.GetQrcodeReq) (*pb.
 	l := logic.NewGetQrcodeLogic(ctx, s.svcCtx)
 	return l.GetQrcode(in)
 }
+
+// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+func (s *WeixinServer) UploadAvatar(ctx context.Context, in *pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
+	l := logic.NewUploadAvatarLogic(ctx, s.svcCtx)
+	return l.UploadAvatar(in)
+}

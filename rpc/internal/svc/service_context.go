@@ -8,6 +8,7 @@ import (
 
 	"shares/internal/reason"
 	"shares/model"
+	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
 	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
@@ -27,13 +28,25 @@ type Codes interface {
 	URLName(ctx context.Context, userID int64, page, scene string) (string, error)
 }
 
+// Avatars makes avatars; *avatar.Maker is one.
+type Avatars interface {
+	Make(ctx context.Context, file []byte) (avatar.Picture, error)
+}
+
+// Pictures stores pictures; *images.Store is one.
+type Pictures interface {
+	Put(ctx context.Context, name, contentType string, data []byte) error
+}
+
 // ServiceContext is made once per process.
 type ServiceContext struct {
-	Config config.Config
-	Users  model.WxUserinfoModel
-	Wechat Wechat
-	Codes  Codes
-	Log    *slog.Logger
+	Config   config.Config
+	Users    model.WxUserinfoModel
+	Wechat   Wechat
+	Codes    Codes
+	Avatars  Avatars
+	Pictures Pictures
+	Log      *slog.Logger
 }
 
 // Caller returns the row of who is calling, through the cache. Its error has

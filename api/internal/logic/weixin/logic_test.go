@@ -16,6 +16,7 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/api/internal/types"
+	"shares/api/internal/upload"
 	"shares/internal/reason"
 	"shares/rpc/pb"
 )
@@ -27,6 +28,7 @@ type users struct {
 	qrcode  func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error)
 	profile func(*pb.UpdateProfileReq) error
 	setting func(*pb.UpdateSettingReq) error
+	avatar  func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error)
 
 	asked []proto.Message
 }
@@ -49,6 +51,11 @@ func (u *users) GetQrcode(_ context.Context, in *pb.GetQrcodeReq, _ ...grpc.Call
 func (u *users) UpdateProfile(_ context.Context, in *pb.UpdateProfileReq, _ ...grpc.CallOption) (*pb.UpdateProfileResp, error) {
 	u.asked = append(u.asked, in)
 	return &pb.UpdateProfileResp{}, u.profile(in)
+}
+
+func (u *users) UploadAvatar(_ context.Context, in *pb.UploadAvatarReq, _ ...grpc.CallOption) (*pb.UploadAvatarResp, error) {
+	u.asked = append(u.asked, in)
+	return u.avatar(in)
 }
 
 func (u *users) UpdateSetting(_ context.Context, in *pb.UpdateSettingReq, _ ...grpc.CallOption) (*pb.UpdateSettingResp, error) {
@@ -247,6 +254,48 @@ func TestGetQrcode(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	w.checkAsked(t, &pb.GetQrcodeReq{Caller: caller, Page: "pages/index", Scene: "id=1"})
+}
+
+func TestUploadAvatar(t *testing.T) {
+	const address = "https://api.example.com/shares/images/avatar/ab.png"
+	url := address
+	file := []byte("picture")
+	stored := func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
+		return &pb.UploadAvatarResp{Name: "avatar/ab.png"}, nil
+	}
+	for name, test := range map[string]struct {
+		avatar  func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error)
+		profile error
+		want    reason.Reason // of the error
+		asked   []proto.Message
+	}{
+		"ok": {stored, nil, "", []proto.Message{
+			&pb.UploadAvatarReq{Caller: caller, Image: file}, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &url},
+		}},
+		"not stored": {func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) { return nil, errAway }, nil, reason.Unavailable, []proto.Message{
+			&pb.UploadAvatarReq{Caller: caller, Image: file},
+		}},
+		"revoked meanwhile": {stored, errRevoked, reason.SessionInvalid, []proto.Message{
+			&pb.UploadAvatarReq{Caller: caller, Image: file}, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &url},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.logIn()
+			w.users.avatar = test.avatar
+			w.users.profile = func(*pb.UpdateProfileReq) error { return test.profile }
+			got, err := NewUploadAvatarLogic(upload.NewContext(w.ctx, file), w.svc).UploadAvatar()
+			if why(err) != test.want {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			if err == nil {
+				if diff := cmp.Diff(&types.UploadAvatarResp{Url: address}, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+			w.checkAsked(t, test.asked...)
+		})
+	}
 }
 
 func TestUpdateUserInfo(t *testing.T) {

@@ -1,0 +1,124 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/session"
+	"shares/api/internal/upload"
+)
+
+const uploadBody = "--x\r\nContent-Disposition: form-data; name=file; filename=a.png\r\n\r\npicture\r\n--x--\r\n"
+
+// uploadOf is an upload of a user.
+func uploadOf(user int64, body io.Reader) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", body)
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	call := &session.Call{Session: session.Session{UserID: user}, Valid: true}
+	return r.WithContext(session.NewContext(r.Context(), call))
+}
+
+func TestUploadHandsTheFileOn(t *testing.T) {
+	m := NewUploadMiddleware(time.Minute)
+	var got string
+	var left time.Duration
+	h := m.Handle(func(w http.ResponseWriter, r *http.Request) {
+		got = string(upload.FromContext(r.Context()))
+		end, _ := r.Context().Deadline()
+		left = time.Until(end)
+		answer.OK(w, r, struct{}{})
+	})
+	for range 2 { // one after the other is fine
+		rec := httptest.NewRecorder()
+		h(rec, uploadOf(7, strings.NewReader(uploadBody)))
+		if rec.Code != http.StatusOK || got != "picture" {
+			t.Errorf("status %d, file %q", rec.Code, got)
+		}
+		if left <= 0 || left > time.Minute {
+			t.Errorf("%s are left for the work, want the timeout", left)
+		}
+	}
+}
+
+func TestUploadRefusesWhatIsNoForm(t *testing.T) {
+	h := NewUploadMiddleware(time.Minute).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
+	rec := httptest.NewRecorder()
+	r := uploadOf(7, strings.NewReader("{}"))
+	r.Header.Set("Content-Type", "application/json")
+	h(rec, r)
+	if rec.Code != http.StatusUnsupportedMediaType {
+		t.Errorf("status %d", rec.Code)
+	}
+}
+
+func TestUploadsOfOneUserTakeTurns(t *testing.T) {
+	h := NewUploadMiddleware(time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	slow, sender := io.Pipe()
+	first := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h(first, uploadOf(7, slow))
+	}()
+	if _, err := io.WriteString(sender, uploadBody[:20]); err != nil { // taken: the first one has begun
+		t.Fatal(err)
+	}
+	for user, want := range map[int64]int{7: http.StatusTooManyRequests, 8: http.StatusOK} {
+		rec := httptest.NewRecorder()
+		h(rec, uploadOf(user, strings.NewReader(uploadBody)))
+		if rec.Code != want {
+			t.Errorf("user %d, while user 7 uploads: status %d, want %d", user, rec.Code, want)
+		}
+	}
+	if err := errors.Join(second(io.WriteString(sender, uploadBody[20:])), sender.Close()); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if first.Code != http.StatusOK {
+		t.Errorf("the first one: status %d", first.Code)
+	}
+}
+
+func second(_ int, err error) error { return err }
+
+// The server's deadline for reading is that of small bodies; an upload has more.
+func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
+	h := NewUploadMiddleware(time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		call := &session.Call{Session: session.Session{UserID: 7}, Valid: true}
+		h(w, r.WithContext(session.NewContext(r.Context(), call)))
+	}))
+	srv.Config.ReadTimeout = 50 * time.Millisecond
+	srv.Config.WriteTimeout = 50 * time.Millisecond
+	srv.Start()
+	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	body, sender := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(sender, uploadBody[:20])
+		time.Sleep(200 * time.Millisecond) // past the server's own deadlines
+		_, _ = io.WriteString(sender, uploadBody[20:])
+		sender.Close()
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
