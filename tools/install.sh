@@ -28,8 +28,8 @@ brewed() {
 
 have() {
 	if [ "$1" = chromium ]; then # by any of its names
-		for name in chromium chromium-browser google-chrome google-chrome-stable; do
-			! command -v "$name" >/dev/null 2>&1 || return 0
+		for alias in chromium chromium-browser google-chrome google-chrome-stable; do # not $name: sh has no locals
+			! command -v "$alias" >/dev/null 2>&1 || return 0
 		done
 		return 1
 	fi
