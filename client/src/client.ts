@@ -1,7 +1,8 @@
 import { codes, SharesError } from "./errors.js";
-import { SessionCalls } from "./generated.js";
+import { SessionCalls, type UploadAvatarResp } from "./generated.js";
 import { Http, type HttpOptions } from "./http.js";
 import { SessionKeeper, type KeeperOptions } from "./keeper.js";
+import type { Upload } from "./transport.js";
 
 /** Everything a client can be told. */
 export interface ClientOptions extends HttpOptions, KeeperOptions {}
@@ -53,11 +54,24 @@ export class Client extends SessionCalls {
     this.keeper.forget();
   }
 
-  /** Calls an endpoint; when the service knows the session no more, once again with a new one. */
-  protected async call<Answer>(path: string, req: object): Promise<Answer> {
+  /**
+   * Makes a picture the user's avatar: the path that a chooseAvatar button
+   * gives, or on the web a File or another Blob. PNG, JPEG or WebP, up to
+   * 2 MiB. The answer's url is in the profile already.
+   */
+  uploadAvatar(file: Upload): Promise<UploadAvatarResp> {
+    return this.withSession((sessionId) => this.http.upload("/shares/api/v1/weixin.upload_avatar", file, sessionId));
+  }
+
+  protected call<Answer>(path: string, req: object): Promise<Answer> {
+    return this.withSession((sessionId) => this.http.send(path, req, sessionId));
+  }
+
+  /** Sends a call; when the service knows the session no more, once again with a new one. */
+  private async withSession<Answer>(send: (sessionId: string) => Promise<Answer>): Promise<Answer> {
     const kept = await this.keeper.get();
     try {
-      return await this.http.send<Answer>(path, req, kept.sessionId);
+      return await send(kept.sessionId);
     } catch (error) {
       if (!sessionRefused(error)) {
         throw error;
@@ -65,7 +79,7 @@ export class Client extends SessionCalls {
     }
     const fresh = await this.keeper.replace(kept);
     try {
-      return await this.http.send<Answer>(path, req, fresh.sessionId);
+      return await send(fresh.sessionId);
     } catch (error) {
       if (sessionRefused(error)) {
         this.keeper.forget(fresh); // a third try would be no better

@@ -1,5 +1,5 @@
 import { codes, SharesError, text, type Language } from "./errors.js";
-import type { Transport, TransportResponse } from "./transport.js";
+import type { Transport, TransportResponse, Upload } from "./transport.js";
 
 /** Where and how requests go out. */
 export interface HttpOptions {
@@ -13,6 +13,9 @@ export interface HttpOptions {
   /** The time in milliseconds since 1970, for tests. */
   now?: () => number;
 }
+
+/** A file takes longer than a request, in milliseconds at least. */
+const uploadTimeout = 45_000;
 
 /** Sends requests and turns answers into values or SharesErrors. */
 export class Http {
@@ -45,8 +48,38 @@ export class Http {
   }
 
   /** Posts req; without a sessionId as nobody. */
-  async send<Answer>(path: string, req: object, sessionId: string): Promise<Answer> {
-    const headers: Record<string, string> = { "Content-Type": "application/json" };
+  send<Answer>(path: string, req: object, sessionId: string): Promise<Answer> {
+    return this.exchange(sessionId, (headers) =>
+      this.transport.send({
+        url: this.base + path,
+        headers: { "Content-Type": "application/json", ...headers },
+        body: JSON.stringify(req),
+        timeout: this.timeout,
+      }),
+    );
+  }
+
+  /** Posts a file. */
+  upload<Answer>(path: string, file: Upload, sessionId: string): Promise<Answer> {
+    return this.exchange(sessionId, async (headers) => {
+      if (!this.transport.upload) {
+        throw new Error("this transport uploads nothing");
+      }
+      return this.transport.upload({
+        url: this.base + path,
+        headers,
+        name: "file",
+        file,
+        timeout: Math.max(this.timeout, uploadTimeout),
+      });
+    });
+  }
+
+  private async exchange<Answer>(
+    sessionId: string,
+    send: (headers: Record<string, string>) => Promise<TransportResponse>,
+  ): Promise<Answer> {
+    const headers: Record<string, string> = {};
     if (sessionId) {
       headers["Authorization"] = `Bearer ${sessionId}`;
     }
@@ -55,12 +88,7 @@ export class Http {
     }
     let response: TransportResponse;
     try {
-      response = await this.transport.send({
-        url: this.base + path,
-        headers,
-        body: JSON.stringify(req),
-        timeout: this.timeout,
-      });
+      response = await send(headers);
     } catch (cause) {
       throw new SharesError({ code: codes.unavailable, msg: text("network", this.language), cause });
     }

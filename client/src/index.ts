@@ -13,4 +13,7 @@ export {
   type Transport,
   type TransportRequest,
   type TransportResponse,
+  type TransportUpload,
+  type Upload,
+  type WebBlob,
 } from "./transport.js";

@@ -1,9 +1,33 @@
-/** One request. The client only posts JSON. */
+/** One request. The client posts JSON, and files by TransportUpload. */
 export interface TransportRequest {
   url: string;
   headers: Record<string, string>;
   /** JSON text. */
   body: string;
+  /** Milliseconds after which to give up. */
+  timeout: number;
+}
+
+/**
+ * A file: the path that wx.chooseAvatar, wx.chooseMedia or their uni
+ * counterparts give, or, over fetch, a File or another Blob.
+ */
+export type Upload = string | WebBlob;
+
+/** What is known here of the web's Blob. */
+export interface WebBlob {
+  readonly size: number;
+  readonly type: string;
+}
+
+/** One request that brings a file, as multipart/form-data. */
+export interface TransportUpload {
+  url: string;
+  /** Without a content type: the platform makes it. */
+  headers: Record<string, string>;
+  /** The file's field in the form. */
+  name: string;
+  file: Upload;
   /** Milliseconds after which to give up. */
   timeout: number;
 }
@@ -21,9 +45,11 @@ export interface TransportResponse {
 export interface Transport {
   /** Resolves with the answer, whatever its status; rejects only when none arrived. */
   send(request: TransportRequest): Promise<TransportResponse>;
+  /** As send, with a file. A transport without it has no uploadAvatar. */
+  upload?(request: TransportUpload): Promise<TransportResponse>;
 }
 
-/** The part of wx.request and of uni.request that is used here. */
+/** The part of wx and of uni that is used here. */
 export interface Requester {
   request(options: {
     url: string;
@@ -34,9 +60,18 @@ export interface Requester {
     success(result: { statusCode: number; data: unknown; header: object }): void;
     fail(error: unknown): void;
   }): unknown;
+  uploadFile(options: {
+    url: string;
+    filePath: string;
+    name: string;
+    header: Record<string, string>;
+    timeout: number;
+    success(result: { statusCode: number; data: unknown; header?: object }): void;
+    fail(error: unknown): void;
+  }): unknown;
 }
 
-/** Transport over wx.request or uni.request. */
+/** Transport over wx.request and wx.uploadFile, or those of uni. */
 export function requestTransport(platform: Requester): Transport {
   return {
     send: (request) =>
@@ -56,13 +91,34 @@ export function requestTransport(platform: Requester): Transport {
           fail: reject,
         });
       }),
+    upload: ({ url, headers, name, file, timeout }) =>
+      new Promise((resolve, reject) => {
+        if (typeof file !== "string") {
+          throw new Error("a file's path is needed here");
+        }
+        platform.uploadFile({
+          url,
+          filePath: file,
+          name,
+          header: headers,
+          timeout,
+          success: (result) =>
+            resolve({
+              status: result.statusCode,
+              header: (name) => valueOf(result.header || {}, name), // not every version tells them
+              body: result.data,
+            }),
+          fail: reject,
+        });
+      }),
   };
 }
 
 /** The part of the web's fetch that is used here. */
 export type Fetch = (
   url: string,
-  init: { method: "POST"; headers: Record<string, string>; body: string; credentials: "omit" },
+  // Any: the web's FormData has no name that all who compile this know.
+  init: { method: "POST"; headers: Record<string, string>; body: any; credentials: "omit" },
 ) => Promise<{ status: number; headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 /**
@@ -70,19 +126,32 @@ export type Fetch = (
  * travels in a header, which works across origins too.
  */
 export function fetchTransport(fetch: Fetch): Transport {
-  return {
-    send: ({ url, headers, body, timeout }) =>
-      within(
-        timeout,
-        fetch(url, { method: "POST", headers, body, credentials: "omit" }).then((response) =>
-          response.text().then((text) => ({
-            status: response.status,
-            header: (name) => response.headers.get(name) || "",
-            body: text,
-          })),
-        ),
+  const post = (url: string, headers: Record<string, string>, body: unknown, timeout: number): Promise<TransportResponse> =>
+    within(
+      timeout,
+      fetch(url, { method: "POST", headers, body, credentials: "omit" }).then((response) =>
+        response.text().then((text) => ({
+          status: response.status,
+          header: (name) => response.headers.get(name) || "",
+          body: text,
+        })),
       ),
+    );
+  return {
+    send: ({ url, headers, body, timeout }) => post(url, headers, body, timeout),
+    upload: async ({ url, headers, name, file, timeout }) => {
+      if (typeof file === "string") {
+        throw new Error("a Blob is needed here");
+      }
+      const form = new FormData();
+      form.append(name, file, name);
+      return post(url, headers, form, timeout);
+    },
   };
+}
+
+declare class FormData {
+  append(name: string, value: WebBlob, fileName: string): void;
 }
 
 declare function setTimeout(run: () => void, milliseconds: number): unknown;

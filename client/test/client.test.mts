@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import {
   Client,
@@ -13,6 +16,7 @@ import {
   SharesError,
   type PlatformOptions,
   type Transport,
+  type Upload,
 } from "shares-client";
 import { Phone } from "./platform.mjs";
 import { startServer } from "./server.mjs";
@@ -109,6 +113,66 @@ describe("every endpoint", () => {
       assert.match(picture.headers.get("content-type") || "", /^image\//);
     });
   }
+});
+
+describe("an avatar", () => {
+  const folder = mkdtempSync(join(tmpdir(), "shares-avatar-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, "picture.png");
+  // One blue pixel.
+  const picture = Buffer.from(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYPgPAAEDAQAIicLsAAAAAElFTkSuQmCC",
+    "base64",
+  );
+  writeFileSync(path, picture);
+  const text = join(folder, "picture.txt");
+  writeFileSync(text, "no picture");
+
+  const ways: Record<string, () => { client: Client; good: Upload; bad: Upload; foreign: Upload }> = {
+    wx: () => ({ client: newPhone().client, good: path, bad: text, foreign: new Blob([picture]) }),
+    uni: () => ({
+      client: forUni(new Phone(server, newUser(), "uni"), { baseURL: server.url }),
+      good: path,
+      bad: text,
+      foreign: new Blob([picture]),
+    }),
+    fetch: () => ({
+      client: newPhone({ transport: fetchTransport(fetch) }).client,
+      good: new Blob([picture]),
+      bad: new Blob(["no picture"]),
+      foreign: path,
+    }),
+  };
+  for (const [name, way] of Object.entries(ways)) {
+    test(`is uploaded over ${name}`, async () => {
+      const { client, good, bad, foreign } = way();
+      const { url } = await client.uploadAvatar(good);
+      assert.equal((await client.getUserInfo()).avatarURL, url);
+      const response = await fetch(url);
+      assert.equal(response.headers.get("content-type"), "image/jpeg");
+
+      const refused = await rejection(client.uploadAvatar(bad));
+      assert.deepEqual([refused.code, refused.status], [codes.invalid, 400]);
+      const misused = await rejection(client.uploadAvatar(foreign));
+      assert.deepEqual([misused.code, misused.status], [codes.unavailable, 0]);
+      assert.match(String(misused.cause), /needed here/);
+      assert.equal((await client.getUserInfo()).avatarURL, url);
+    });
+  }
+
+  test("is sent again after a login when the session was refused", async () => {
+    const { phone, client } = newPhone();
+    phone.stored.set("shares.session", forged());
+    await client.uploadAvatar(path);
+    assert.deepEqual(phone.takeRequests(), ["upload_avatar", "oauth", "upload_avatar"]);
+  });
+
+  test("needs a transport that uploads", async () => {
+    const phone = new Phone(server, newUser());
+    const { send } = requestTransport(phone);
+    const error = await rejection(forWeixin(phone, { baseURL: server.url, transport: { send } }).uploadAvatar(path));
+    assert.deepEqual([error.code, error.status], [codes.unavailable, 0]);
+  });
 });
 
 describe("the session", () => {

@@ -1,7 +1,8 @@
 // Goes through the example as a user does, in a world that has what a mini
 // program has and nothing else: no web, no Node.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -34,12 +35,12 @@ class MiniProgram {
     private readonly baseURL: string,
   ) {
     this.phone.login_ = (options) => options.success({ code: mockCode });
-    const { request, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow } = this.phone;
+    const { request, uploadFile, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow } = this.phone;
     const showToast = ({ title }: { title: string }) => this.toasts.push(title);
     const stopPullDownRefresh = () => this.toasts.push("refreshed");
     let app: object;
     this.world = createContext({
-      wx: { request, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow, showToast, stopPullDownRefresh },
+      wx: { request, uploadFile, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow, showToast, stopPullDownRefresh },
       App: (options: object) => (app = options),
       getApp: () => app,
       Page: (options: Page) => (this.page = options),
@@ -100,10 +101,13 @@ test("a user logs in without an AppID, edits the profile and makes a code", asyn
   assert.deepEqual({ ...page.data["me"] }, shown, "what is stored is what was shown");
   assert.equal(program.phone.logins, 2);
 
-  await page["onChooseAvatar"]({ detail: { avatarUrl: "http://tmp/picked.jpeg" } });
-  assert.equal(page.data["picked"], "http://tmp/picked.jpeg");
-
   await page["onQrcode"]();
+  const picture = join(mkdtempSync(join(tmpdir(), "shares-example-")), "picked.jpeg");
+  writeFileSync(picture, new Uint8Array(await (await fetch(page.data["qrcode"])).arrayBuffer()));
+  await page["onChooseAvatar"]({ detail: { avatarUrl: picture } });
+  rmSync(dirname(picture), { recursive: true });
+  assert.equal((await fetch(page.data["me"].avatarURL)).headers.get("content-type"), "image/jpeg");
+  assert.notEqual(page.data["me"].avatarURL, page.data["qrcode"]);
   assert.match((await fetch(page.data["qrcode"])).headers.get("content-type") || "", /^image\//);
   await page["onPullDownRefresh"]();
   assert.deepEqual(program.toasts, ["已保存", "refreshed"]);

@@ -1,9 +1,11 @@
 // The parts of wx and uni that a client uses, doing real HTTP.
+import { openAsBlob } from "node:fs";
 import { request } from "node:http";
 import type { Weixin } from "shares-client";
 import type { Server } from "./server.mjs";
 
 type RequestOptions = Parameters<Weixin["request"]>[0];
+type UploadOptions = Parameters<Weixin["uploadFile"]>[0];
 type LoginOptions = Parameters<Weixin["login"]>[0];
 
 /** One phone with one user. */
@@ -42,6 +44,20 @@ export class Phone implements Weixin {
       });
     });
     outgoing.end(options.data);
+    return {};
+  };
+
+  uploadFile = (options: UploadOptions): unknown => {
+    this.requests.push(new URL(options.url).pathname.replace("/shares/api/v1/weixin.", ""));
+    const form = new FormData();
+    openAsBlob(options.filePath)
+      .then((file) => {
+        form.append(options.name, file, "tmp_1.jpeg");
+        return fetch(options.url, { method: "POST", headers: options.header, body: form });
+      })
+      // uploadFile, unlike request, leaves the answer a text and tells no headers.
+      .then(async (response) => options.success({ statusCode: response.status, data: await response.text() }))
+      .catch((error: unknown) => options.fail({ errMsg: `uploadFile:fail ${error}` }));
     return {};
   };
 

@@ -74,6 +74,7 @@ var SessionCalls = class {
 };
 
 // http.ts
+var uploadTimeout = 45e3;
 var Http = class {
   constructor(options) {
     this.skew = 0;
@@ -95,8 +96,34 @@ var Http = class {
     return this.now() + this.skew;
   }
   /** Posts req; without a sessionId as nobody. */
-  async send(path, req, sessionId) {
-    const headers = { "Content-Type": "application/json" };
+  send(path, req, sessionId) {
+    return this.exchange(
+      sessionId,
+      (headers) => this.transport.send({
+        url: this.base + path,
+        headers: { "Content-Type": "application/json", ...headers },
+        body: JSON.stringify(req),
+        timeout: this.timeout
+      })
+    );
+  }
+  /** Posts a file. */
+  upload(path, file, sessionId) {
+    return this.exchange(sessionId, async (headers) => {
+      if (!this.transport.upload) {
+        throw new Error("this transport uploads nothing");
+      }
+      return this.transport.upload({
+        url: this.base + path,
+        headers,
+        name: "file",
+        file,
+        timeout: Math.max(this.timeout, uploadTimeout)
+      });
+    });
+  }
+  async exchange(sessionId, send) {
+    const headers = {};
     if (sessionId) {
       headers["Authorization"] = `Bearer ${sessionId}`;
     }
@@ -105,12 +132,7 @@ var Http = class {
     }
     let response;
     try {
-      response = await this.transport.send({
-        url: this.base + path,
-        headers,
-        body: JSON.stringify(req),
-        timeout: this.timeout
-      });
+      response = await send(headers);
     } catch (cause) {
       throw new SharesError({ code: codes.unavailable, msg: text("network", this.language), cause });
     }
@@ -177,21 +199,49 @@ function requestTransport(platform) {
         }),
         fail: reject
       });
+    }),
+    upload: ({ url, headers, name, file, timeout }) => new Promise((resolve, reject) => {
+      if (typeof file !== "string") {
+        throw new Error("a file's path is needed here");
+      }
+      platform.uploadFile({
+        url,
+        filePath: file,
+        name,
+        header: headers,
+        timeout,
+        success: (result) => resolve({
+          status: result.statusCode,
+          header: (name2) => valueOf(result.header || {}, name2),
+          // not every version tells them
+          body: result.data
+        }),
+        fail: reject
+      });
     })
   };
 }
 function fetchTransport(fetch) {
-  return {
-    send: ({ url, headers, body, timeout }) => within(
-      timeout,
-      fetch(url, { method: "POST", headers, body, credentials: "omit" }).then(
-        (response) => response.text().then((text2) => ({
-          status: response.status,
-          header: (name) => response.headers.get(name) || "",
-          body: text2
-        }))
-      )
+  const post = (url, headers, body, timeout) => within(
+    timeout,
+    fetch(url, { method: "POST", headers, body, credentials: "omit" }).then(
+      (response) => response.text().then((text2) => ({
+        status: response.status,
+        header: (name) => response.headers.get(name) || "",
+        body: text2
+      }))
     )
+  );
+  return {
+    send: ({ url, headers, body, timeout }) => post(url, headers, body, timeout),
+    upload: async ({ url, headers, name, file, timeout }) => {
+      if (typeof file === "string") {
+        throw new Error("a Blob is needed here");
+      }
+      const form = new FormData();
+      form.append(name, file, name);
+      return post(url, headers, form, timeout);
+    }
   };
 }
 function within(milliseconds, promise) {
@@ -418,11 +468,22 @@ var Client = class extends SessionCalls {
   forget() {
     this.keeper.forget();
   }
-  /** Calls an endpoint; when the service knows the session no more, once again with a new one. */
-  async call(path, req) {
+  /**
+   * Makes a picture the user's avatar: the path that a chooseAvatar button
+   * gives, or on the web a File or another Blob. PNG, JPEG or WebP, up to
+   * 2 MiB. The answer's url is in the profile already.
+   */
+  uploadAvatar(file) {
+    return this.withSession((sessionId) => this.http.upload("/shares/api/v1/weixin.upload_avatar", file, sessionId));
+  }
+  call(path, req) {
+    return this.withSession((sessionId) => this.http.send(path, req, sessionId));
+  }
+  /** Sends a call; when the service knows the session no more, once again with a new one. */
+  async withSession(send) {
     const kept = await this.keeper.get();
     try {
-      return await this.http.send(path, req, kept.sessionId);
+      return await send(kept.sessionId);
     } catch (error) {
       if (!sessionRefused(error)) {
         throw error;
@@ -430,7 +491,7 @@ var Client = class extends SessionCalls {
     }
     const fresh = await this.keeper.replace(kept);
     try {
-      return await this.http.send(path, req, fresh.sessionId);
+      return await send(fresh.sessionId);
     } catch (error) {
       if (sessionRefused(error)) {
         this.keeper.forget(fresh);

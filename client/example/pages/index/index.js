@@ -5,7 +5,6 @@ const { shares } = getApp();
 Page({
   data: {
     me: null, // what get_user_info answered
-    picked: "", // a picture that was chosen and is not uploaded
     qrcode: "",
     scene: "", // of the QR code that the page was opened with
   },
@@ -32,11 +31,13 @@ Page({
     return this.refresh();
   },
 
-  // WeChat gives a path that means something on this phone alone, and the
-  // service refuses to store such a one. It has no endpoint yet that takes the
-  // picture itself, so the choice is shown and not saved.
+  // WeChat gives a path that means something on this phone alone: the picture
+  // itself goes to the service, which has an address for it.
   onChooseAvatar(event) {
-    this.setData({ picked: event.detail.avatarUrl });
+    return this.run(async () => {
+      const { url } = await shares.uploadAvatar(event.detail.avatarUrl);
+      this.setData({ "me.avatarURL": url });
+    });
   },
 
   onSaveProfile(event) {

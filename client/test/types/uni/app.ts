@@ -8,6 +8,8 @@ export default {
   nickName: async (): Promise<string> => (await shares.getUserInfo()).nickName,
 };
 
+export const avatar = (input: HTMLInputElement) => web.uploadAvatar(input.files![0]!);
+
 export const web = new Client({
   baseURL: "https://shares.example.com",
   transport: fetchTransport(fetch),

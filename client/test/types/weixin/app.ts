@@ -11,6 +11,10 @@ App({
 
 Page({
   data: { me: {} as GetUserInfoResp },
+  async onChooseAvatar(event: WechatMiniprogram.CustomEvent<{ avatarUrl: string }>) {
+    const { url } = await shares.uploadAvatar(event.detail.avatarUrl);
+    this.setData({ "me.avatarURL": url });
+  },
   async onLoad(options) {
     console.log(sceneOf(options));
     try {
