@@ -13,10 +13,10 @@ import (
 // second under load, for a tenth of all CPU time.
 const Headroom = 64 << 20
 
-// GiveHeadroom has the garbage collector wait for headroom bytes of garbage,
-// and for as much as is in use where that is more, as it does by itself. The
-// heap stays below what is in use + max(what is in use, headroom), and
-// GOMEMLIMIT is obeyed. Where GOGC says something else than its default, it
+// GiveHeadroom has the garbage collector wait for headroom bytes of garbage, or
+// for half of what is in use where that is more; by itself it waits for as much
+// as is in use. So the heap is large where it would be tiny and does not double
+// where it is large, and GOMEMLIMIT is obeyed. Where GOGC says something else than its default, it
 // does nothing. stop leaves the collector as it was found.
 func GiveHeadroom(headroom uint64) (stop func() error) {
 	found := debug.SetGCPercent(defaultPercent)
@@ -49,17 +49,17 @@ func GiveHeadroom(headroom uint64) (stop func() error) {
 
 const (
 	defaultPercent = 100
+	leastPercent   = 50
 
 	// headroomEvery is how often what is in use is looked at: soon enough that a
 	// heap which grows fast is not given the room of a small one for long.
 	headroomEvery = 200 * time.Millisecond
 )
 
-// gcPercent is the GOGC that makes headroom of what is in use, at least the
-// default.
+// gcPercent is the GOGC that makes headroom of what is in use, within bounds.
 func gcPercent(live, headroom uint64) int {
 	const smallest = 4 << 20 // the heap at which the collector first runs, at the default
-	return int(max(defaultPercent, 100*headroom/max(live, smallest)))
+	return int(max(leastPercent, 100*headroom/max(live, smallest)))
 }
 
 // liveHeap is what the last collection found in use, in bytes; 0 before the

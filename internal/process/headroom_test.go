@@ -17,7 +17,8 @@ func TestGCPercent(t *testing.T) {
 		{"little in use", 8 * mb, 800},
 		{"half of the headroom", 32 * mb, 200},
 		{"all of it", 64 * mb, 100},
-		{"more", 500 * mb, 100},
+		{"more", 100 * mb, 64},
+		{"much more", 500 * mb, 50},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := gcPercent(tt.live, 64*mb); got != tt.want {
