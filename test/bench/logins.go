@@ -30,7 +30,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 	if err := w.forgetRows(ctx); err != nil {
 		return err
 	}
-	serve, address, err := w.serve("logins", dsn)
+	serve, address, err := w.serve("logins", dsn, w.redis)
 	if err != nil {
 		return err
 	}

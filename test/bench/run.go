@@ -71,7 +71,7 @@ func (w *world) infoLoad(plan schedule) load {
 // atMost measures what one machine serves of each endpoint, beside the
 // references, and the latency at half of that.
 func (w *world) atMost(ctx context.Context, plan schedule, dsn string, rep *report) error {
-	serve, address, err := w.serve("serve", dsn)
+	serve, address, err := w.serve("serve", dsn, w.redis)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (w *world) process(ctx context.Context, plan schedule, dsn string, rep *rep
 	}
 	rep.binary = info.Size()
 	for i := range plan.starts {
-		p, address, err := w.serve(fmt.Sprintf("start-%d", i), dsn)
+		p, address, err := w.serve(fmt.Sprintf("start-%d", i), dsn, w.redis)
 		if err != nil {
 			return err
 		}
@@ -183,70 +183,53 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 	rep.seeded = time.Since(began)
 
 	lists := make(map[string]string) // of sessions
-	for name, n := range map[string]int{"100": 100, "1000": 1000, "distinct": plan.distinct} {
-		step := max(1, plan.users/n)
-		if name == "1000" {
-			step = 1
-		}
-		lists[name], err = w.write("sessions-"+name, n, func(i int) string { id := i*step + 1; return w.session(int64(id), uint64(id)) })
+	for name, of := range map[string]struct{ n, among int }{
+		smallTable: {1000, 1000}, largeTable: {1000, plan.users}, fewUsers: {100, plan.users}, allWarm: {plan.distinct, plan.users},
+	} {
+		lists[name], err = w.write(fmt.Sprintf("sessions-%d-of-%d", of.n, of.among), of.n, func(i int) string {
+			id := i*(of.among/of.n) + 1
+			return w.session(int64(id), uint64(id))
+		})
 		if err != nil {
 			return err
 		}
-	}
-	spread, err := w.write("sessions-spread", 1000, func(i int) string {
-		id := i*(plan.users/1000) + 1
-		return w.session(int64(id), uint64(id))
-	})
-	if err != nil {
-		return err
 	}
 	walk := w.infoLoad(plan)
 	walk.token = placeholder(len(walk.token))
 	with := func(values string) load { l := walk; l.values = values; return l }
 
-	// Rows of one database must not be taken for the other's.
-	inSmall, smallAddress, err := w.serve("small", small)
+	inSmall, smallAddress, err := w.serve("small", small, w.other)
 	if err != nil {
-		return err
-	}
-	ofSmall := contender{smallTable, smallAddress, []*program{inSmall}, with(lists["1000"])}
-	before, err := w.compare(ctx, plan.rounds, []contender{ofSmall})
-	if err != nil {
-		return err
-	}
-	if err := w.stop(inSmall); err != nil {
 		return err
 	}
 	if err := w.forgetRows(ctx); err != nil {
 		return err
 	}
-	inLarge, largeAddress, err := w.serve("large", large)
+	inLarge, largeAddress, err := w.serve("large", large, w.redis)
 	if err != nil {
 		return err
 	}
-	after, err := w.compare(ctx, plan.rounds, []contender{
-		{largeTable, largeAddress, []*program{inLarge}, with(spread)},
-		{fewUsers, largeAddress, []*program{inLarge}, with(lists["100"])},
+	rep.users, err = w.compare(ctx, plan.rounds, []contender{
+		{smallTable, smallAddress, []*program{inSmall}, with(lists[smallTable])},
+		{largeTable, largeAddress, []*program{inLarge}, with(lists[largeTable])},
 	})
 	if err != nil {
 		return err
 	}
-	rep.users = map[string]result{smallTable: before[smallTable], largeTable: after[largeTable], fewUsers: after[fewUsers]}
-
-	if err := w.stop(inLarge); err != nil {
+	if err := errors.Join(w.stop(inSmall), w.stop(inLarge)); err != nil {
 		return err
 	}
 
 	// The first pass, with nothing cached anywhere and then with Redis warm.
-	everybody := contender{load: with(lists["distinct"])}
-	few := contender{name: "(warm-up)", load: with(lists["100"])}
+	everybody := contender{load: with(lists[allWarm])}
+	few := contender{name: "(warm-up)", load: with(lists[fewUsers])}
 	for _, name := range []string{allCold, restarted} {
 		if name == allCold {
 			if err := w.forgetRows(ctx); err != nil {
 				return err
 			}
 		}
-		if inLarge, largeAddress, err = w.serve("large", large); err != nil {
+		if inLarge, largeAddress, err = w.serve("large", large, w.redis); err != nil {
 			return err
 		}
 		// Of its 100 users the program has its connections.
@@ -276,12 +259,12 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 			}
 		}
 	}
-	everybody.name = allWarm
-	again, err := w.rounds(ctx, plan.rounds, []contender{everybody})
+	everybody.name, few.name = allWarm, fewUsers
+	again, err := w.rounds(ctx, plan.rounds, []contender{few, everybody})
 	if err != nil {
 		return err
 	}
-	rep.users[allWarm] = again[allWarm]
+	rep.users[fewUsers], rep.users[allWarm] = again[fewUsers], again[allWarm]
 	if rep.full, err = inLarge.resident(); err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ type world struct {
 	binary  string // shares, as it is shipped
 	maria   *testenv.MariaDBServer
 	redis   *testenv.RedisServer
-	wechat  string // its URL
+	other   *testenv.RedisServer // for a second database: rows are cached by their ids
+	wechat  string               // its URL
 	session func(userID int64, epoch uint64) string
 
 	programs []*program
@@ -67,6 +68,10 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		return w, err
 	}
 	w.onClose(w.redis.Close)
+	if w.other, err = testenv.StartRedis(); err != nil {
+		return w, err
+	}
+	w.onClose(w.other.Close)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,12 +154,13 @@ const openidSQL = "CONCAT('oBench', LPAD(seq, 22, '0'))"
 // openid is that of a user who insertUsers made.
 func openid(id int) string { return fmt.Sprintf("oBench%022d", id) }
 
-// serve starts `shares serve` on a database.
-func (w *world) serve(name, dsn string) (*program, string, error) {
+// serve starts `shares serve` on a database and the Redis that goes with it.
+func (w *world) serve(name, dsn string, redis *testenv.RedisServer) (*program, string, error) {
 	env, err := w.settings(dsn)
 	if err != nil {
 		return nil, "", err
 	}
+	env["REDIS_ADDR"] = redis.Addr()
 	return w.start(name, env, "serve")
 }
 
