@@ -6,23 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// inFlight is less than the default of SHARES_MAX_IN_FLIGHT: four times 1,024
-// clients on the machine that the service runs on measure the machine.
-const inFlight = 256
+// inFlight is SHARES_MAX_IN_FLIGHT as it is by default.
+const inFlight = 1024
 
 // overload has a replica of its own, without rate limits: first as many clients
 // as it serves best, to learn what it can serve, and then four times as many as
 // it lets in at once. They write, which is the dearest request.
 func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
-	servers, err := w.startServers(1, "serve", map[string]string{
-		"SHARES_RATE_LIMIT": "off", "SHARES_MAX_IN_FLIGHT": strconv.Itoa(inFlight),
-	})
+	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})
 	if err != nil {
 		return time.Time{}, err
 	}
