@@ -132,6 +132,7 @@ func (p *parts) openRedis() error {
 	redis.SetLogger(quietRedis{p.log})
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
+	cache.CountPool(p.metrics, p.redis)
 	if p.config.OTLPEndpoint != "" {
 		// Statements stay out of spans: keys name users.
 		if err := redisotel.InstrumentTracing(p.redis, redisotel.WithDBStatement(false)); err != nil {

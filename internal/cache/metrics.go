@@ -3,6 +3,7 @@ package cache
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/redis/go-redis/v9"
 )
 
 // metrics are counted through counters resolved once, so that a hit allocates nothing.
@@ -53,4 +54,22 @@ func oneIf(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// CountPool tells metrics how the pool of a client's connections is used.
+func CountPool(metrics prometheus.Registerer, client redis.UniversalClient) {
+	f := promauto.With(metrics)
+	connections := func(state string, of func(*redis.PoolStats) uint32) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "shares_redis_pool_connections",
+			Help:        "Connections to Redis, in use or idle. Those that wait for published messages are not counted.",
+			ConstLabels: prometheus.Labels{"state": state},
+		}, func() float64 { return float64(of(client.PoolStats())) })
+	}
+	connections("in_use", func(s *redis.PoolStats) uint32 { return s.TotalConns - min(s.IdleConns, s.TotalConns) })
+	connections("idle", func(s *redis.PoolStats) uint32 { return s.IdleConns })
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "shares_redis_pool_timeouts_total",
+		Help: "Calls for which no connection to Redis became free in time.",
+	}, func() float64 { return float64(client.PoolStats().Timeouts) })
 }
