@@ -12,7 +12,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
 
-.PHONY: help run build test test-go test-client gen check-gen lint bench image test-faults test-cluster clean
+.PHONY: help run build test test-go test-fuzz test-client gen check-gen lint bench image test-faults test-cluster clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,13 +23,16 @@ run: build ## run the service; whatever is not configured is embedded
 build: ## build the one static binary, .bin/shares
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
 
-test: lint check-gen test-go test-client ## everything CI runs
+test: lint check-gen test-go test-fuzz test-client ## everything that needs no quiet machine; CI runs it, test-faults and test-cluster
 	@echo "make test: all passed"
 
 test-go:
 	tools/install.sh cc mariadbd redis-server chromium
 	go test -race -shuffle=on -count=1 ./...
 	cd tools && go vet ./... && go test ./...
+
+test-fuzz: ## a moment of fuzzing for every target (FUZZTIME=3s each)
+	tools/fuzz.sh
 
 test-client: build ## the TypeScript client against a running service
 	tools/install.sh node

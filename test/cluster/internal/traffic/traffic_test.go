@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -114,6 +115,30 @@ func TestKind(t *testing.T) {
 		cancel()
 		if got := Kind(err); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}
+
+// Ports are not come back to before all others have been.
+func TestPorts(t *testing.T) {
+	var ports []int
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		address, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil {
+			t.Error(err)
+		}
+		ports = append(ports, int(address.Port()))
+	}))
+	t.Cleanup(srv.Close)
+	client := NewClient(false)
+	for range 20 {
+		if err := Call(t.Context(), client, srv.URL, "", struct{}{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, port := range ports {
+		if port < firstPort || port >= lastPort || i > 0 && port < ports[i-1] && port > firstPort+100 {
+			t.Errorf("from %d after %d", port, ports[max(0, i-1)])
 		}
 	}
 }
