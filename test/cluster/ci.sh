@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the suite on a cluster of its own, made by ../shared/cluster (or the
 # folder that CLUSTER names) on this machine and removed afterwards.
-#   test/cluster/ci.sh [-keep] [-run REGEXP]
+#   test/cluster/ci.sh [-run REGEXP]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 CLUSTER=$(realpath "${CLUSTER:-../shared/cluster}")
@@ -31,4 +31,4 @@ trap '"$CLUSTER/down.sh" purge' EXIT
 
 KUBECTL="$CLUSTER/in.sh 1 kubectl" LOAD_IMAGE="$CLUSTER/load.sh" KILL_NODE="test/cluster/ci.sh kill-node" \
   BESIDE="$CLUSTER/in.sh 1" BESIDE_ADDR=10.250.0.1 \
-  go run -tags no_k8s,grpcnotrace ./test/cluster "$@"
+  go run -tags no_k8s,grpcnotrace ./test/cluster -keep "$@" # what is in it goes with the cluster
