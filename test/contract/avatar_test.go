@@ -16,11 +16,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"shares/internal/testenv"
 )
 
 // maxFile is the largest picture that is taken, in bytes.
@@ -333,6 +336,34 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		u.has(t, want)
 		u.avatar(t, picture) // the place is free again
 	})
+}
+
+// TestAvatarCap has two replicas keep one cap per user.
+func TestAvatarCap(t *testing.T) {
+	t.Parallel()
+	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	all.migrate(t)
+	env := map[string]string{"SHARES_AVATARS_PER_USER_DAY": "3"}
+	first, second := serveOn(t, all, env), apartOn(t, all, env)
+	u, other := first.newUser(t), first.login(t, t.Name()+" other")
+	elsewhere := u
+	elsewhere.s = second
+
+	u.upload(t, form(nil)).refused(t, http.StatusBadRequest, 1001) // not worth counting
+	u.upload(t, form([]byte("no picture"))).refused(t, http.StatusBadRequest, 1001)
+	elsewhere.avatar(t, asPNG(t, quartered(16, 16)))
+	address := u.avatar(t, asPNG(t, quartered(16, 32)))
+	for _, u := range []user{u, elsewhere} {
+		r := u.upload(t, form(asPNG(t, quartered(32, 32))))
+		r.refused(t, http.StatusTooManyRequests, 1094)
+		if after, err := strconv.Atoi(r.Header.Get("Retry-After")); err != nil || after < 23*60*60 || after > 24*60*60 {
+			t.Errorf("Retry-After %q, want a day", r.Header.Get("Retry-After"))
+		}
+		want := fresh()
+		want.AvatarURL = address
+		u.has(t, want)
+	}
+	other.avatar(t, asPNG(t, quartered(32, 32)))
 }
 
 // shown is what somebody sees who opens a picture's address.
