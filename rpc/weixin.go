@@ -110,11 +110,18 @@ func New(c config.Config, p Parts) (*Service, error) {
 	return &Service{
 		config: c,
 		server: server.NewWeixinServer(&svc.ServiceContext{
-			Config:   c,
-			Users:    p.Users,
-			Wechat:   client,
-			Codes:    codes,
-			Avatars:  avatar.NewMaker(),
+			Config:  c,
+			Users:   p.Users,
+			Wechat:  client,
+			Codes:   codes,
+			Avatars: avatar.NewMaker(),
+			AvatarCap: &avatar.Cap{
+				Redis:   p.Redis,
+				App:     c.WechatAppID,
+				PerDay:  c.AvatarsPerUserDay,
+				Timeout: max(c.RedisTimeout, qrcode.DefaultRedisTimeout),
+				Log:     p.Log,
+			},
 			Pictures: p.Pictures,
 			Log:      p.Log,
 		}),

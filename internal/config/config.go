@@ -82,7 +82,9 @@ type Config struct {
 	Phone            string        `json:"Phone,env=SHARES_PHONE,default=any,options=any|verified"`
 	NewUserCapacity  int           `json:"NewUserCapacity,env=SHARES_NEW_USER_CAPACITY,default=5"`
 
-	// QR codes.
+	// Avatars and QR codes.
+	AvatarsPerUserDay int `json:"AvatarsPerUserDay,env=SHARES_AVATARS_PER_USER_DAY,default=100"` // uploads of one user in 24 hours; 0: any
+
 	QRCodeBucket     string `json:"QRCodeBucket,env=QRCODE_BUCKET,optional"`        // file:// or s3:// URL; empty: a folder in DataDir
 	QRCodePublicURL  string `json:"QRCodePublicURL,env=QRCODE_PUBLIC_URL,optional"` // where the bucket is public, such as a CDN; empty: served by api
 	QRCodeEnvVersion string `json:"QRCodeEnvVersion,env=QRCODE_ENV_VERSION,default=release,options=release|trial|develop"`

@@ -143,6 +143,9 @@ func (c Config) Validate(role Role) error {
 		if c.QRCodePerMinute < 0 || c.QRCodePerUserDay < 0 || c.LocalUsers < 0 {
 			bad("QRCODE_PER_MINUTE, QRCODE_PER_USER_DAY and SHARES_LOCAL_USERS: not negative")
 		}
+		if c.AvatarsPerUserDay < 0 {
+			bad("SHARES_AVATARS_PER_USER_DAY: not negative")
+		}
 	}
 	if role == RoleRPC {
 		if _, _, err := net.SplitHostPort(c.RPCListen); err != nil {

@@ -123,6 +123,7 @@ func TestValidate(t *testing.T) {
 		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, []Role{RoleServe, RoleRPC}, "QRCODE_LINE_COLOR"},
 		{"no connection", func(c *Config) { c.MySQLMaxOpen = 0 }, []Role{RoleServe, RoleRPC}, "MYSQL_MAX_OPEN"},
 		{"less than no capacity", func(c *Config) { c.NewUserCapacity = -1 }, []Role{RoleServe, RoleRPC}, "SHARES_NEW_USER_CAPACITY"},
+		{"avatars below none", func(c *Config) { c.AvatarsPerUserDay = -1 }, []Role{RoleServe, RoleRPC}, "SHARES_AVATARS_PER_USER_DAY"},
 		{"a quota below none", func(c *Config) { c.QRCodePerMinute = -1 }, []Role{RoleServe, RoleRPC}, "QRCODE_PER_MINUTE"},
 		{"rows below none", func(c *Config) { c.LocalUsers = -1 }, []Role{RoleServe, RoleRPC}, "SHARES_LOCAL_USERS"},
 		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, []Role{RoleRPC}, "SHARES_RPC_LISTEN"},

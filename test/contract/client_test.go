@@ -23,6 +23,7 @@ const (
 	upsetUserInfo  = "weixin.upset_user_info"
 	getQrcode      = "weixin.get_qrcode"
 	getUserInfo    = "weixin.get_user_info"
+	uploadAvatar   = "weixin.upload_avatar"
 )
 
 // reply is an answer of the edge, whichever form it has.

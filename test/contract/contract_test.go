@@ -45,6 +45,7 @@ var parts = []struct {
 	{"update_user_info", testUpdateUserInfo},
 	{"upset_user_info", testUpsetUserInfo},
 	{"get_qrcode", testGetQrcode},
+	{"upload_avatar", testUploadAvatar},
 	{"refusals", testRefusals},
 	{"methods and paths", testMethodsAndPaths},
 	{"bodies", testBodies},

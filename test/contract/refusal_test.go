@@ -57,6 +57,12 @@ var refusals = []refusal{
 	{"user blocked", oauth, func(t *testing.T, s *setting) string { return loginBody(s.code(t, t.Name(), `"blocked":true`)) }, true, 403, 1080},
 	{"no such path", "weixin.nothing", fixed(`{}`), true, 404, 1006},
 	{"body too large", updateUserInfo, fixed(`{"pad":"` + strings.Repeat("a", 64<<10) + `"}`), false, 413, 1082},
+	{"file in no form", uploadAvatar, fixed(`{"file":"a.png"}`), false, 415, 1001},
+	{"file missing", uploadAvatar, fixed(strings.ReplaceAll(form(nil), `"file"`, `"photo"`)), false, 400, 1001},
+	{"file cut off", uploadAvatar, fixed(strings.SplitAfter(form([]byte("picture")), "picture")[0]), false, 400, 1001},
+	{"file no picture", uploadAvatar, fixed(form([]byte("text"))), false, 400, 1001},
+	{"file of too many pixels", uploadAvatar, fixed(form(claimingPNG(60_000, 60_000))), false, 400, 1001},
+	{"file too large", uploadAvatar, fixed(form(make([]byte, maxFile+1))), false, 413, 1082},
 }
 
 func testRefusals(t *testing.T, s *setting) {
@@ -74,7 +80,12 @@ func testRefusals(t *testing.T, s *setting) {
 				options = append(options, bearer(s.newUser(t).SessionID))
 			}
 			say := func(language string) string {
-				r := s.post(t, tt.endpoint, tt.body(t, s), append(options, header("Accept-Language", language))...)
+				body := tt.body(t, s)
+				kind := "application/json"
+				if strings.HasPrefix(body, "--"+boundary) {
+					kind = formType
+				}
+				r := s.post(t, tt.endpoint, body, append(options, header("Content-Type", kind), header("Accept-Language", language))...)
 				if len(r.Header["Set-Cookie"]) != 0 {
 					t.Errorf("a refusal sets the cookie %q", r.Header["Set-Cookie"])
 				}
@@ -125,7 +136,7 @@ func testRefusals(t *testing.T, s *setting) {
 }
 
 func testMethodsAndPaths(t *testing.T, s *setting) {
-	for _, endpoint := range []string{oauth, reLogin, updateUserInfo, upsetUserInfo, getQrcode, getUserInfo} {
+	for _, endpoint := range []string{oauth, reLogin, updateUserInfo, upsetUserInfo, getQrcode, getUserInfo, uploadAvatar} {
 		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
 			t.Run(method+" "+endpoint, func(t *testing.T) {
 				r := s.do(t, method, prefix+endpoint, nil)

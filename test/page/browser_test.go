@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -81,8 +82,9 @@ type tab struct {
 	ctx  context.Context
 	base string
 
-	mu     sync.Mutex
-	faults []string // what no visitor should meet
+	mu      sync.Mutex
+	faults  []string          // what no visitor should meet
+	chooser cdp.BackendNodeID // the field that a file chooser is open for; 0: there is none
 }
 
 // open opens the page at base in a browser that prefers languages, as in Accept-Language. The test fails when the page throws, breaks its own policy or asks any other host.
@@ -102,6 +104,7 @@ func open(t testing.TB, base, languages string) *tab {
 		t.Fatal(err)
 	}
 	p.screen(1280, 1000)
+	call(p, page.SetInterceptFileChooserDialog, page.SetInterceptFileChooserDialogParams{Enabled: true}) // as the system draws it
 	call(p, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 		UserAgent: eval[string](p, "navigator.userAgent"), AcceptLanguage: languages,
 	})
@@ -134,6 +137,10 @@ func (p *tab) scheme(name string) {
 func (p *tab) watch(event any) {
 	var fault string
 	switch e := event.(type) {
+	case *page.EventFileChooserOpened:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.chooser = e.BackendNodeID
 	case *runtime.EventExceptionThrown:
 		fault = "the page threw: " + e.ExceptionDetails.Text
 		if e.ExceptionDetails.Exception != nil {
@@ -295,6 +302,19 @@ func (p *tab) choose(list, option string) {
 		p.do(chromedp.KeyEvent(kb.ArrowDown))
 	}
 	p.Fatalf("the list %q has no %q", list, option)
+}
+
+// pick picks a file in the chooser that is open, or about to be.
+func (p *tab) pick(path string) {
+	p.Helper()
+	var field cdp.BackendNodeID
+	p.wait("a file chooser", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		field, p.chooser = p.chooser, 0
+		return field != 0
+	})
+	call(p, dom.SetFileInputFiles, dom.SetFileInputFilesParams{Files: []string{path}, BackendNodeID: field})
 }
 
 // says waits until the page announces a text, as status or as alert.

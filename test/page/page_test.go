@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"image"
+	"image/color"
+	"image/draw"
 	"image/png"
 	"net/http"
 	"os"
@@ -74,8 +76,29 @@ func TestStory(t *testing.T) {
 	p.click("button", "Save")
 	p.says("alert", "avatarURL")
 	p.says("alert", "(request ")
+
+	// A picture from the phone; what is typed meanwhile stays.
+	p.fill("Avatar URL", "")
+	p.fill("City", "Guangzhou")
+	p.click("button", "Choose a picture")
+	p.pick(pictureFile(t, "photo.png"))
+	p.says("status", "The picture is stored")
+	p.shows(t, "weixin.upload_avatar 200", "file: photo.png, ")
+	p.faces(t)
+	p.until("its address, and what was typed", `document.querySelector("[name=avatarURL]").value.includes("/shares/images/avatar/") &&
+		document.querySelector("[name=city]").value === "Guangzhou"`)
+	text := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(text, []byte("no picture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.click("button", "Choose a picture")
+	p.pick(text)
+	p.says("alert", "PNG, JPEG or WebP")
+	p.faces(t)
+
 	p.click("button", "By WeChat")
 	p.says("status", "proven by WeChat")
+	p.faces(t) // kept by the service
 	p.until("the profile", `document.querySelector("#name").textContent === "爱丽丝 🦊" &&
 		document.querySelector("[name=gender]").value === "2"`)
 	p.until("the phone number", `/^\+?(86)?138\d{8}$/.test(document.querySelector("#phone-number").value)`)
@@ -209,10 +232,7 @@ func TestCopyAsCurl(t *testing.T) {
 	p.click("button", "Save")
 	p.says("status", "Saved")
 	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
-	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) summary")))
-	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) .copy")))
-	p.says("status", "Copied")
-	command := eval[string](p, "navigator.clipboard.readText()")
+	command := p.copied(2)
 
 	out, err := exec.Command("sh", "-c", "curl() { printf '%s\\0' \"$@\"; }\n"+command).Output()
 	if err != nil {
@@ -236,6 +256,29 @@ func TestCopyAsCurl(t *testing.T) {
 	if diff := cmp.Diff(want, args); diff != "" {
 		t.Errorf("the command's arguments (-want +got):\n%s", diff)
 	}
+
+	// One that brings a file is run as it is, where the file is.
+	file := pictureFile(t, `it's "me", \;1.png`)
+	p.click("button", "Choose a picture")
+	p.pick(file)
+	p.says("status", "The picture is stored")
+	again := exec.Command("sh", "-c", p.copied(1))
+	again.Dir = filepath.Dir(file)
+	if out, err := again.Output(); err != nil || !bytes.Contains(out, []byte(`{"url":"`+base+`/shares/images/avatar/`)) {
+		t.Errorf("%s: %v\n%s", again.Args[2], err, out)
+	}
+}
+
+// copied copies the command of the n-th newest call.
+func (p *tab) copied(n int) string {
+	p.Helper()
+	item := fmt.Sprintf("#calls li:nth-child(%d) ", n)
+	if !eval[bool](p, fmt.Sprintf(`document.querySelector(%q).open`, item+"details")) {
+		p.do(chromedp.Click(chromedp.CSS(item + "summary")))
+	}
+	p.do(chromedp.Click(chromedp.CSS(item + ".copy")))
+	p.until("it is copied", fmt.Sprintf(`document.querySelector(%q).textContent === "Copied"`, item+".copy"))
+	return eval[string](p, "navigator.clipboard.readText()")
 }
 
 // TestWithoutSimulator shows what a developer with a real AppID sees.
@@ -289,6 +332,50 @@ func (p *tab) shown(t testing.TB, want ...string) {
 	if took := eval[string](p, `document.querySelector("#calls .took").textContent`); !strings.HasSuffix(took, " ms") {
 		t.Errorf("the newest call took %q", took)
 	}
+}
+
+// shows looks for a text in the newest call.
+func (p *tab) shows(t testing.TB, call, part string) {
+	t.Helper()
+	got := eval[[]string](p, `["name", "badge", "request"].map((name) => document.querySelector("#calls ." + name).textContent)`)
+	if got[0]+" "+got[1] != call || !strings.Contains(got[2], part) {
+		t.Errorf("the newest call is %q, want %s with %q", got, call, part)
+	}
+}
+
+// faces waits until the user's face is the picture of pictureFile, and looks at it.
+func (p *tab) faces(t testing.TB) {
+	t.Helper()
+	p.until("the picture is there", `document.querySelector("#face img")?.naturalWidth === 640`)
+	img, _, err := image.Decode(bytes.NewReader(p.picture("#face")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := img.Bounds()
+	left, right := img.At(b.Dx()/4, b.Dy()/2), img.At(b.Dx()*3/4, b.Dy()/2)
+	if r, _, blue, _ := left.RGBA(); r < 0xc000 || blue > 0x4000 {
+		t.Errorf("on its left, the face is %v, want red", left)
+	}
+	if r, _, blue, _ := right.RGBA(); r > 0x4000 || blue < 0xc000 {
+		t.Errorf("on its right, the face is %v, want blue", right)
+	}
+}
+
+// pictureFile writes a picture that is red on its left and blue on its right, and returns its path.
+func pictureFile(t testing.TB, name string) string {
+	t.Helper()
+	img := image.NewRGBA(image.Rect(0, 0, 800, 800))
+	draw.Draw(img, image.Rect(0, 0, 400, 800), image.NewUniform(color.RGBA{R: 255, A: 255}), image.Point{}, draw.Src)
+	draw.Draw(img, image.Rect(400, 0, 800, 800), image.NewUniform(color.RGBA{B: 255, A: 255}), image.Point{}, draw.Src)
+	var file bytes.Buffer
+	if err := png.Encode(&file, img); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // sent looks for the body of the newest call of a name.

@@ -55,18 +55,21 @@ func (b bounds) of(r *http.Request) slots {
 // isUpload reports whether a request brings files. An endpoint that takes none
 // refuses it without reading.
 func isUpload(r *http.Request) bool {
+	const prefix = "multipart/" // in any case
 	types := r.Header["Content-Type"]
-	return r.Method == http.MethodPost && len(types) > 0 && strings.HasPrefix(types[0], "multipart/")
+	return r.Method == http.MethodPost && len(types) > 0 &&
+		len(types[0]) > len(prefix) && strings.EqualFold(types[0][:len(prefix)], prefix)
 }
 
 // maxDrained is how much of a refused upload is still taken, in bytes.
 const maxDrained = 8 << 20
 
-// drain takes the rest of an upload that was refused on its way: a client that
-// is cut off while it sends may never see why. One that waits to be asked for
-// the body does see.
-func drain(r *http.Request) {
+// drain sends the answer of an upload and takes the rest of one that was
+// refused on its way: a client that is cut off while it sends may never see
+// why. One that waits to be asked for the body does see.
+func drain(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") == "" {
+		_ = http.NewResponseController(w).Flush() // a slow network need not carry the rest first
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 	}
 }

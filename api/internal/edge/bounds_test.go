@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -191,6 +192,32 @@ func TestRefusedUploadsSeeWhy(t *testing.T) {
 		t.Fatalf("a client that asks first: %v", err)
 	}
 	_ = resp.Body.Close()
+	// One on a slow network need not send all of it to hear that.
+	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 2000000\r\n\r\n-", oauth, uploadType))
+	if err := slow.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err = http.ReadResponse(bufio.NewReader(slow), nil); err != nil {
+		t.Fatalf("a slow client: %v", err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 401 {
+		t.Errorf("a slow client: status %d", resp.StatusCode)
+	}
+}
+
+// Names of types count in any case; a body of another type is read as a small one.
+func TestUploadsAreToldByTheirType(t *testing.T) {
+	for kind, want := range map[string]bool{
+		uploadType: true, "Multipart/Form-Data; boundary=x": true, "MULTIPART/MIXED": true,
+		"": false, "multipart": false, "application/json": false, "x-multipart/form-data": false,
+	} {
+		r := httptest.NewRequest(http.MethodPost, oauth, nil)
+		r.Header.Set("Content-Type", kind)
+		if got := isUpload(r); got != want {
+			t.Errorf("%q: %v, want %v", kind, got, want)
+		}
+	}
 }
 
 // begin sends the start of a request, and no more.

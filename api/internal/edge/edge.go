@@ -168,7 +168,7 @@ var (
 // admitted lets a request through to the routes within the bounds.
 func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
 	if isUpload(r) {
-		defer drain(r) // after its place is free
+		defer drain(w, r) // after its place is free
 	} else if e.route(r.URL.Path) != e.other && !e.bounds.receive(r) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return

@@ -130,6 +130,19 @@ export function startPhone(wx, { resume }) {
     return t("saved");
   }));
 
+  byId("choose-avatar").addEventListener("click", () => byId("avatar").click());
+  byId("avatar").addEventListener("change", act(byId("choose-avatar"), async () => {
+    const { user } = wx;
+    const [file] = byId("avatar").files;
+    byId("avatar").value = ""; // so that the same one can be chosen again
+    const { url } = await client.uploadAvatar(wx.chosen(file));
+    if (wx.user === user) {
+      me.avatarURL = profile.avatarURL.value = url; // and what else was typed stays
+      showFace();
+    }
+    return t("avatarStored");
+  }));
+
   byId("ask-phone").addEventListener("click", act(byId("ask-phone"), async () => {
     const last = Math.floor(Math.random() * 1e8).toString().padStart(8, "0");
     await client.upsetUserInfo({ key: "phoneCode", value: await wx.getPhoneNumber(`138${last}`) });

@@ -35,6 +35,8 @@ export const texts = {
   pictureLost: ["图片加载失败", "The picture did not load"],
   openPicture: ["打开图片", "Open the picture"],
   me: ["我的", "Me"],
+  chooseAvatar: ["选择头像", "Choose a picture"],
+  avatarStored: ["头像已更新", "The picture is stored"],
   nickName: ["昵称", "Nickname"],
   noName: ["微信用户", "No name yet"],
   gender: ["性别", "Gender"],

@@ -6,6 +6,7 @@ const simulator = { headers: { "Content-Type": "application/json" }, timeout: 10
 export class Weixin {
   user = "";
   #wire;
+  #files = new Map(); // by the paths that stand for them
   #onShow = () => {};
 
   constructor(wire) {
@@ -22,6 +23,22 @@ export class Weixin {
       ({ status, headers, body }) => success({ statusCode: status, header: Object.fromEntries(headers), data: body }),
       fail,
     );
+  }
+
+  uploadFile({ url, filePath, name, header, timeout, success, fail }) {
+    const form = new FormData();
+    form.append(name, this.#files.get(filePath));
+    this.#wire.post(url, { headers: header, body: form, timeout }).then(
+      ({ status, headers, body }) => success({ statusCode: status, header: Object.fromEntries(headers), data: body }),
+      fail,
+    );
+  }
+
+  /** Returns what a button of open-type chooseAvatar hands to the page: a path that means something on this phone alone. */
+  chosen(file) {
+    const path = `http://tmp/${this.#files.size + 1}`;
+    this.#files.set(path, file);
+    return path;
   }
 
   login({ success, fail }) {

@@ -7,8 +7,8 @@ const most = 100;
 /** Sends requests and tells listeners of "call" about each when it starts and when it ends. */
 export class Wire extends EventTarget {
   /**
-   * Posts JSON text, and resolves with status, header(name) and body; rejects
-   * when no answer arrived within timeout milliseconds.
+   * Posts JSON text or a FormData of files, and resolves with status, headers
+   * and body; rejects when no answer arrived within timeout milliseconds.
    */
   async post(url, { headers, body, timeout, note = "" }) {
     const start = performance.now();
@@ -42,8 +42,15 @@ export class Wire extends EventTarget {
 export function curl(call) {
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
   const headers = Object.entries(call.headers).map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`);
-  return `curl -i ${quoted(call.url.href)}${headers.join("")} -d ${quoted(call.body)}`;
+  // Double quotes are for curl: a file's name may hold what separates its options.
+  const path = (name) => (/[",;\\]/.test(name) ? JSON.stringify(name) : name);
+  const body = isForm(call)
+    ? [...call.body].map(([field, file]) => ` -F ${quoted(`${field}=@${path(file.name)}`)}`)
+    : [` -d ${quoted(call.body)}`];
+  return `curl -i ${quoted(call.url.href)}${headers.join("")}${body.join("")}`;
 }
+
+const isForm = (call) => call.body instanceof FormData;
 
 /** Shows the calls of wire in the page's list, the newest first. */
 export function showWire(wire) {
@@ -103,7 +110,14 @@ function fillRequest(item, call) {
     name.title = t("byWeixin");
   }
   const headers = Object.entries(call.headers).map(([name, value]) => `${name}: ${value}\n`);
-  item.querySelector(".request").textContent = `POST ${call.url.pathname}\n${headers.join("")}\n${pretty(call.body)}`;
+  let body;
+  if (isForm(call)) {
+    headers.unshift("Content-Type: multipart/form-data\n"); // the browser's, with a boundary that it makes up
+    body = [...call.body].map(([field, file]) => `${field}: ${file.name}, ${Math.ceil(file.size / 1024)} KB`).join("\n");
+  } else {
+    body = pretty(call.body);
+  }
+  item.querySelector(".request").textContent = `POST ${call.url.pathname}\n${headers.join("")}\n${body}`;
 }
 
 function fillAnswer(item, call) {

@@ -66,6 +66,9 @@ func Convert(err error) error {
 	if busy, ok := errors.AsType[*qrcode.LimitError](err); ok {
 		return reason.Error(reason.RateLimited, "retry_after", seconds(busy.RetryAfter))
 	}
+	if full, ok := errors.AsType[*avatar.CapError](err); ok {
+		return reason.Error(reason.RateLimited, "retry_after", seconds(full.RetryAfter))
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return reason.Error(reason.Canceled)

@@ -133,6 +133,7 @@ func TestConvert(t *testing.T) {
 		{"MySQL has it already", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
 		{"MySQL has no such table", wrapped(mysqlError(1146, "42S02")), "INTERNAL"},
 		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
+		{"an upload too many", wrapped(&avatar.CapError{RetryAfter: 90 * time.Second}), "RATE_LIMITED retry_after=90"},
 		{"an upload that is no picture", wrapped(avatar.ErrNotPicture), "INVALID_FIELD field=file rule=picture"},
 		{"an upload of too many pixels", wrapped(avatar.ErrTooLarge), "INVALID_FIELD field=file max=12 rule=picture_size"},
 		{"a bucket that is away", wrapped(images.ErrUnavailable), "UNAVAILABLE"},

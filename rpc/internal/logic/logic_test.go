@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -38,6 +39,7 @@ type world struct {
 	registered model.NewUser
 	code       func(userID int64, page, scene string) (string, error)
 	avatar     func(file string) (avatar.Picture, error)
+	capErr     error
 	putErr     error
 
 	config config.Config
@@ -120,13 +122,18 @@ func (w *world) Make(_ context.Context, file []byte) (avatar.Picture, error) {
 	return w.avatar(string(file))
 }
 
+func (w *world) Take(_ context.Context, userID int64) (func(), error) {
+	w.note("count %d", userID)
+	return func() { w.note("count %d less", userID) }, w.capErr
+}
+
 func (w *world) Put(_ context.Context, name, contentType string, data []byte) error {
 	w.note("put %s %s %s", name, contentType, data)
 	return w.putErr
 }
 
 func (w *world) svc() *svc.ServiceContext {
-	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, AvatarCap: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
 }
 
 func (w *world) checkAsked(t *testing.T, want ...string) {
@@ -269,19 +276,27 @@ func TestUploadAvatar(t *testing.T) {
 	made := func(string) (avatar.Picture, error) {
 		return avatar.Picture{Name: "avatar/ab.png", ContentType: "image/png", Data: []byte("small")}, nil
 	}
+	fails := func(err error) func(string) (avatar.Picture, error) {
+		return func(string) (avatar.Picture, error) { return avatar.Picture{}, fmt.Errorf("make: %w", err) }
+	}
+	tooMany := &avatar.CapError{RetryAfter: time.Hour}
 	for name, test := range map[string]struct {
 		avatar func(string) (avatar.Picture, error)
+		capErr error
 		putErr error
 		want   error
 		asked  []string
 	}{
-		"ok":             {made, nil, nil, []string{"find 7", "make file", "put avatar/ab.png image/png small"}},
-		"no picture":     {func(string) (avatar.Picture, error) { return avatar.Picture{}, avatar.ErrNotPicture }, nil, avatar.ErrNotPicture, []string{"find 7", "make file"}},
-		"bucket is away": {made, errAway, errAway, []string{"find 7", "make file", "put avatar/ab.png image/png small"}},
+		"ok":             {made, nil, nil, nil, []string{"find 7", "count 7", "make file", "put avatar/ab.png image/png small"}},
+		"no picture":     {fails(avatar.ErrNotPicture), nil, nil, avatar.ErrNotPicture, []string{"find 7", "count 7", "make file"}},
+		"too large":      {fails(avatar.ErrTooLarge), nil, nil, avatar.ErrTooLarge, []string{"find 7", "count 7", "make file"}},
+		"never its turn": {fails(context.DeadlineExceeded), nil, nil, context.DeadlineExceeded, []string{"find 7", "count 7", "make file", "count 7 less"}},
+		"bucket is away": {made, nil, errAway, errAway, []string{"find 7", "count 7", "make file", "put avatar/ab.png image/png small", "count 7 less"}},
+		"one too many":   {made, tooMany, nil, tooMany, []string{"find 7", "count 7"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.avatar, w.putErr = test.avatar, test.putErr
+			w.avatar, w.capErr, w.putErr = test.avatar, test.capErr, test.putErr
 			got, err := NewUploadAvatarLogic(context.Background(), w.svc()).UploadAvatar(&pb.UploadAvatarReq{Caller: caller, Image: []byte("file")})
 			if !errors.Is(err, test.want) || err == nil && got.GetName() != "avatar/ab.png" {
 				t.Errorf("%v, %v, want %v", got, err, test.want)

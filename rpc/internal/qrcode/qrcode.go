@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/singleflight"
+
+	"shares/rpc/internal/quota"
 )
 
 var (
@@ -316,7 +318,7 @@ func (s *Service) blameless(err error) bool {
 func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err error) {
 	refund = func() {}
 	wait, undo, err := s.take(ctx, s.key("user", strconv.FormatInt(userID, 10)),
-		window{time.Hour, s.opts.NewPerUserPerHour}, window{24 * time.Hour, s.opts.NewPerUserPerDay})
+		quota.Window{Length: time.Hour, Max: s.opts.NewPerUserPerHour}, quota.Window{Length: 24 * time.Hour, Max: s.opts.NewPerUserPerDay})
 	if err != nil {
 		s.redisFailed(ctx, "limit", err)
 		return refund, nil // the second call would only wait for the same timeout
@@ -332,7 +334,7 @@ func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err 
 			s.redisFailed(ctx, "limit", err)
 		}
 	}
-	wait, _, err = s.take(ctx, s.key("quota", "minute"), window{time.Minute, s.opts.QuotaPerMinute})
+	wait, _, err = s.take(ctx, s.key("quota", "minute"), quota.Window{Length: time.Minute, Max: s.opts.QuotaPerMinute})
 	if err != nil {
 		s.redisFailed(ctx, "limit", err)
 		return refund, nil
@@ -345,10 +347,10 @@ func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err 
 	return refund, nil
 }
 
-func (s *Service) take(ctx context.Context, key string, windows ...window) (time.Duration, func(context.Context) error, error) {
+func (s *Service) take(ctx context.Context, key string, windows ...quota.Window) (time.Duration, func(context.Context) error, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
 	defer cancel()
-	return take(ctx, s.opts.Redis, key, windows...)
+	return quota.Take(ctx, s.opts.Redis, key, windows...)
 }
 
 // lock waits until this replica may make the picture, and returns the lock, or

@@ -33,6 +33,11 @@ type Avatars interface {
 	Make(ctx context.Context, file []byte) (avatar.Picture, error)
 }
 
+// AvatarCap bounds how many avatars a user has made; *avatar.Cap is one.
+type AvatarCap interface {
+	Take(ctx context.Context, userID int64) (giveBack func(), err error)
+}
+
 // Pictures stores pictures; *images.Store is one.
 type Pictures interface {
 	Put(ctx context.Context, name, contentType string, data []byte) error
@@ -40,13 +45,14 @@ type Pictures interface {
 
 // ServiceContext is made once per process.
 type ServiceContext struct {
-	Config   config.Config
-	Users    model.WxUserinfoModel
-	Wechat   Wechat
-	Codes    Codes
-	Avatars  Avatars
-	Pictures Pictures
-	Log      *slog.Logger
+	Config    config.Config
+	Users     model.WxUserinfoModel
+	Wechat    Wechat
+	Codes     Codes
+	Avatars   Avatars
+	AvatarCap AvatarCap
+	Pictures  Pictures
+	Log       *slog.Logger
 }
 
 // Caller returns the row of who is calling, through the cache. Its error has

@@ -1,4 +1,4 @@
-package qrcode
+package quota
 
 import (
 	"context"
@@ -26,9 +26,9 @@ func TestTake(t *testing.T) {
 	for name, client := range servers {
 		t.Run(name, func(t *testing.T) {
 			rdb, ctx := client(t), t.Context()
-			mustTake := func(key string, windows ...window) (time.Duration, func(context.Context) error) {
+			mustTake := func(key string, windows ...Window) (time.Duration, func(context.Context) error) {
 				t.Helper()
-				wait, undo, err := take(ctx, rdb, key, windows...)
+				wait, undo, err := Take(ctx, rdb, key, windows...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -41,7 +41,7 @@ func TestTake(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 50 {
 					wg.Go(func() {
-						wait, _, err := take(ctx, rdb, "many", window{time.Minute, 7})
+						wait, _, err := Take(ctx, rdb, "many", Window{time.Minute, 7})
 						mu.Lock()
 						defer mu.Unlock()
 						if err != nil {
@@ -59,14 +59,14 @@ func TestTake(t *testing.T) {
 			})
 
 			t.Run("the longest wait of all windows", func(t *testing.T) {
-				windows := []window{{time.Hour, 1}, {24 * time.Hour, 2}}
+				windows := []Window{{time.Hour, 1}, {24 * time.Hour, 2}}
 				if wait, _ := mustTake("two", windows...); wait != 0 {
 					t.Fatal(wait)
 				}
 				if wait, _ := mustTake("two", windows...); wait <= 59*time.Minute || wait > time.Hour {
 					t.Errorf("hour: %v", wait)
 				}
-				if wait, _ := mustTake("two", window{24 * time.Hour, 2}); wait != 0 {
+				if wait, _ := mustTake("two", Window{24 * time.Hour, 2}); wait != 0 {
 					t.Fatal(wait)
 				}
 				if wait, _ := mustTake("two", windows...); wait <= 23*time.Hour || wait > 24*time.Hour {
@@ -75,24 +75,24 @@ func TestTake(t *testing.T) {
 			})
 
 			t.Run("a place given back", func(t *testing.T) {
-				_, undo := mustTake("undo", window{time.Hour, 1})
-				if wait, _ := mustTake("undo", window{time.Hour, 1}); wait == 0 {
+				_, undo := mustTake("undo", Window{time.Hour, 1})
+				if wait, _ := mustTake("undo", Window{time.Hour, 1}); wait == 0 {
 					t.Fatal("the window was not full")
 				}
 				if err := undo(ctx); err != nil {
 					t.Fatal(err)
 				}
-				if wait, _ := mustTake("undo", window{time.Hour, 1}); wait != 0 {
+				if wait, _ := mustTake("undo", Window{time.Hour, 1}); wait != 0 {
 					t.Errorf("wait %v", wait)
 				}
 			})
 
 			t.Run("the window moves on", func(t *testing.T) {
-				w := window{200 * time.Millisecond, 2}
+				w := Window{200 * time.Millisecond, 2}
 				mustTake("moves", w)
 				mustTake("moves", w)
 				wait, _ := mustTake("moves", w)
-				if wait <= 0 || wait > w.length {
+				if wait <= 0 || wait > w.Length {
 					t.Fatalf("wait %v", wait)
 				}
 				time.Sleep(wait)
@@ -102,7 +102,7 @@ func TestTake(t *testing.T) {
 			})
 
 			t.Run("what is left behind expires", func(t *testing.T) {
-				mustTake("expires", window{time.Minute, 5}, window{time.Hour, 5})
+				mustTake("expires", Window{time.Minute, 5}, Window{time.Hour, 5})
 				ttl, err := rdb.PTTL(ctx, "expires").Result()
 				if err != nil || ttl <= 59*time.Minute || ttl > time.Hour {
 					t.Errorf("%v, %v", ttl, err)
@@ -110,7 +110,7 @@ func TestTake(t *testing.T) {
 			})
 
 			t.Run("no limit, no call", func(t *testing.T) {
-				if wait, _ := mustTake("none", window{time.Minute, 0}); wait != 0 {
+				if wait, _ := mustTake("none", Window{time.Minute, 0}); wait != 0 {
 					t.Error(wait)
 				}
 				if n, err := rdb.Exists(ctx, "none").Result(); n != 0 || err != nil {
