@@ -119,6 +119,7 @@ type Cache struct {
 	stream  stream
 	pending pending
 	flights flights
+	trips   trips
 	queries chan struct{}
 
 	locals atomic.Pointer[[]voider] // copied on write under mu
@@ -154,6 +155,7 @@ func New(o Options) (*Cache, error) {
 	c.link.changed.Store(&changed)
 	c.pending.limit = o.Pending
 	c.flights.now = c.clock
+	c.trips.redis, c.trips.timeout = o.Redis, o.Timeout
 	c.stream.void = o.Namespace + ":row:void"
 	c.stream.beat = o.Namespace + ":row:beat:" + strconv.FormatUint(rand.Uint64(), 36)
 	c.count = newMetrics(o.Metrics, c)

@@ -47,6 +47,8 @@ type Local[K comparable, T any] struct {
 	opts  LocalOptions[K]
 	rows  *otter.Cache[K, *row[T]]
 
+	jobs chan job[K, T] // to goroutines that wait for their next
+
 	mu    sync.Mutex // also orders stores with voids
 	loads map[K]*load[T]
 }
@@ -86,7 +88,7 @@ func NewLocal[K comparable, T any](c *Cache, o LocalOptions[K]) (*Local[K, T], e
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	l := &Local[K, T]{cache: c, opts: o, rows: rows, loads: make(map[K]*load[T])}
+	l := &Local[K, T]{cache: c, opts: o, rows: rows, jobs: make(chan job[K, T]), loads: make(map[K]*load[T])}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	locals := append([]voider{l}, *c.locals.Load()...)
@@ -142,12 +144,44 @@ func (l *Local[K, T]) join(ctx context.Context, key K, read func(context.Context
 	}
 	ld := &load[T]{row: row[T]{started: now, epoch: c.stream.epoch.Load()}, done: make(chan struct{})}
 	l.loads[key] = ld
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.opts.LoadTimeout)
-		defer cancel()
-		l.run(ctx, key, ld, read)
-	}()
+	l.do(job[K, T]{context.WithoutCancel(ctx), key, ld, read})
 	return ld
+}
+
+// job is a load that is to be done.
+type job[K comparable, T any] struct {
+	ctx  context.Context
+	key  K
+	load *load[T]
+	read func(context.Context, K) (T, error)
+}
+
+// idle is how long a goroutine waits for its next load. One that has had a load has the stack that loads need; a new one would copy
+// it several times while it grows, which took as long as the load's Redis call.
+const idle = time.Second
+
+// do has a goroutine do j: one that waits, or a new one.
+func (l *Local[K, T]) do(j job[K, T]) {
+	select {
+	case l.jobs <- j:
+		return
+	default:
+	}
+	go func() {
+		timer := time.NewTimer(idle)
+		defer timer.Stop()
+		for {
+			ctx, cancel := context.WithTimeout(j.ctx, l.opts.LoadTimeout)
+			l.run(ctx, j.key, j.load, j.read)
+			cancel()
+			timer.Reset(idle)
+			select {
+			case j = <-l.jobs:
+			case <-timer.C:
+				return
+			}
+		}
+	}()
 }
 
 // run does ld and keeps its row.

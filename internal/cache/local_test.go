@@ -235,7 +235,7 @@ func BenchmarkLocalHit(b *testing.B) {
 	})
 }
 
-// What a hit in Redis costs, by a plain GET as it is done, and by the script that a miss needs.
+// What a hit in Redis costs: by a plain GET as it is done, alone and with many at once, and by the script that a miss needs.
 func BenchmarkSharedHit(b *testing.B) {
 	s, db := server(b), newDatabase()
 	r := newReplica(b, s.Addr(), db)
@@ -255,6 +255,20 @@ func BenchmarkSharedHit(b *testing.B) {
 			r.redis.Get(ctx, r.key(keyOf(1)))
 		}
 	})
+	for name, get := range map[string]func(context.Context, string) (string, error){
+		"many callers, a GET each":       func(ctx context.Context, key string) (string, error) { return r.redis.Get(ctx, key).Result() },
+		"many callers, together (trips)": r.trips.get,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					_, _ = get(ctx, r.key(keyOf(1)))
+				}
+			})
+		})
+	}
 	b.Run("script", func(b *testing.B) {
 		b.ReportAllocs()
 		v := r.link.view.Load()

@@ -85,7 +85,7 @@ func (c *Cache) lookup(ctx context.Context, key string, wantLease bool) found {
 	}
 
 	// A plain GET takes a third of the script's time (BenchmarkSharedHit), and is all that a hit needs.
-	text, err := c.redis.Get(call, c.key(key)).Result()
+	text, err := c.trips.get(call, c.key(key))
 	switch {
 	case err == nil:
 		if v = c.link.believe(call, c.clock); v == nil {
@@ -103,11 +103,12 @@ func (c *Cache) lookup(ctx context.Context, key string, wantLease bool) found {
 	}
 
 	token := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
-	text, err = leaseScript.Run(call, c.redis, []string{c.key(key)}, v.mark, v.after, token, leaseLife.Milliseconds()).Text()
+	answer, err := c.trips.script(call, leaseScript, c.key(key), v.mark, v.after, token, leaseLife.Milliseconds())
 	if err != nil {
 		c.failed(ctx, err)
 		return found{state: away}
 	}
+	text, _ = answer.(string)
 	if strings.HasSuffix(text, token) {
 		// Whichever server gave it: the mark in it says what a value stored by it is worth.
 		return found{state: leased, lease: text}
@@ -160,7 +161,7 @@ func (c *Cache) settle(ctx context.Context, key, lease, value string, life time.
 	}
 	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
-	if err := fillScript.Run(call, c.redis, []string{c.key(key)}, lease, value, life.Milliseconds()).Err(); err != nil {
+	if _, err := c.trips.script(call, fillScript, c.key(key), lease, value, life.Milliseconds()); err != nil {
 		c.failed(ctx, err)
 	}
 }

@@ -17,8 +17,9 @@ const (
 	firstLogins  = "`oauth`, first logins"
 	bareUpdates  = "bare driver, one UPDATE a commit"
 	laterLogins  = "`oauth`, later logins"
-	loginsAtOnce = 32 // connections to MySQL, as shipped, so that both sides have as many
 	knownUsers   = 10_000
+
+	connectionsToMySQL = 32 // as shipped, so that both sides have as many
 )
 
 // logins measures oauth beside what MariaDB itself takes in commits.
@@ -34,7 +35,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 	if err != nil {
 		return err
 	}
-	db, err := model.OpenMySQL(dsn, model.MySQLOptions{MaxOpen: loginsAtOnce})
+	db, err := model.OpenMySQL(dsn, model.MySQLOptions{MaxOpen: connectionsToMySQL})
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 			run  func() (result, error)
 		}{
 			{bareInserts, func() (result, error) {
-				return commits(ctx, plan.run, func(ctx context.Context, i int) error {
+				return statements(ctx, plan.run, func(ctx context.Context, i int) error {
 					return insertOne(ctx, db, fmt.Sprintf("oBare%02d%021d", round, i))
 				})
 			}},
@@ -76,7 +77,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 				return w.measure(ctx, contender{firstLogins, address, []*program{serve}, first})
 			}},
 			{bareUpdates, func() (result, error) {
-				return commits(ctx, plan.run, func(ctx context.Context, i int) error {
+				return statements(ctx, plan.run, func(ctx context.Context, i int) error {
 					_, err := db.ExecContext(ctx, "UPDATE wx_userinfo SET last_login_at = UTC_TIMESTAMP(3) WHERE id = ?", i%knownUsers+1)
 					return err
 				})
@@ -105,15 +106,25 @@ func insertOne(ctx context.Context, db *sql.DB, openid string) error {
 	return err
 }
 
-// commits runs one statement after the other on each connection.
-func commits(ctx context.Context, d time.Duration, one func(context.Context, int) error) (result, error) {
+func selectOne(ctx context.Context, db *sql.DB, id int) error {
+	rows, err := db.QueryContext(ctx, "SELECT * FROM wx_userinfo WHERE id = ?", id)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// statements runs one statement after the other on each connection.
+func statements(ctx context.Context, d time.Duration, one func(context.Context, int) error) (result, error) {
 	var mu sync.Mutex
 	var took []time.Duration
 	var errs []error
 	var wg sync.WaitGroup
 	began := time.Now()
 	next := 0
-	for range loginsAtOnce {
+	for range connectionsToMySQL {
 		wg.Go(func() {
 			for time.Since(began) < d {
 				mu.Lock()

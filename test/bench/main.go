@@ -53,7 +53,7 @@ type schedule struct {
 }
 
 func (schedule) quick() schedule {
-	return schedule{rounds: 2, run: time.Second, users: 100_000, distinct: 20_000, starts: 3, isQuick: true}
+	return schedule{rounds: 2, run: time.Second, users: 100_000, distinct: 50_000, starts: 3, isQuick: true}
 }
 
 func restConf(content string) (rest.RestConf, error) {

@@ -132,9 +132,13 @@ func (r *report) markdown() (string, error) {
 		x := r.users[name]
 		p("| %s | %s | %s | %s | %s | %.0f |", name, number(int(x.rate)), short(x.p50), short(x.p99), short(x.cpu), x.allocs)
 	}
+	selects := r.users[bareSelects]
+	p("| %s | %s | %s | %s | | |", bareSelects, number(int(selects.rate)), short(selects.p50), short(selects.p99))
+	p("\nWho asks for the first time is read from MariaDB and put into Redis. That takes %.2f of what MariaDB can do at most, with the", r.users[allCold].rate/selects.rate)
+	p("bare driver beside it and nobody else on the two cores.")
 
 	p("\n## Logins\n")
-	p("WeChat answers at once. The bare driver runs %d connections, as many as the service has.\n", loginsAtOnce)
+	p("WeChat answers at once. The bare driver runs %d connections, as many as the service has.\n", connectionsToMySQL)
 	p("| what | a second | p50 | p99 | CPU of `shares` |\n|---|--:|--:|--:|--:|")
 	for _, name := range []string{bareInserts, firstLogins, bareUpdates, laterLogins} {
 		x := r.logins[name]

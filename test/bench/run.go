@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"shares/model"
 )
 
 // connections is how many wrk holds open: enough that the server always has
@@ -171,6 +173,8 @@ const (
 	allCold    = "all users, each for the first time"
 	restarted  = "all users, each for the first time after a restart"
 	allWarm    = "all users, again"
+
+	bareSelects = "bare driver, one SELECT by primary key"
 )
 
 // users measures what it matters how many users there are, and how many ask.
@@ -219,46 +223,67 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 	if err := errors.Join(w.stop(inSmall), w.stop(inLarge)); err != nil {
 		return err
 	}
+	inLarge = nil
 
-	// The first pass, with nothing cached anywhere and then with Redis warm.
+	// The first pass, with nothing cached anywhere and then with Redis warm: as
+	// often as there are rounds, since a program has one first pass.
 	everybody := contender{load: with(lists[allWarm])}
 	few := contender{name: "(warm-up)", load: with(lists[fewUsers])}
-	for _, name := range []string{allCold, restarted} {
-		if name == allCold {
-			if err := w.forgetRows(ctx); err != nil {
+	firsts := make(map[string][]result)
+	for range plan.rounds {
+		for _, name := range []string{allCold, restarted} {
+			if inLarge != nil {
+				if err := w.stop(inLarge); err != nil {
+					return err
+				}
+			}
+			if name == allCold {
+				if err := w.forgetRows(ctx); err != nil {
+					return err
+				}
+			}
+			if inLarge, largeAddress, err = w.serve("large", large, w.redis); err != nil {
 				return err
 			}
-		}
-		if inLarge, largeAddress, err = w.serve("large", large, w.redis); err != nil {
-			return err
-		}
-		// Of its 100 users the program has its connections.
-		everybody.address, everybody.programs = largeAddress, []*program{inLarge}
-		few.address, few.programs = largeAddress, everybody.programs
-		if _, err := w.measure(ctx, few); err != nil {
-			return err
-		}
-		everybody.name = name
-		first, err := w.measure(ctx, everybody)
-		if err != nil {
-			return err
-		}
-		if first.requests > plan.distinct {
-			return fmt.Errorf("%d requests for %d users: not all were first ones", first.requests, plan.distinct)
-		}
-		rep.users[name] = first
-		// The rest of them, at half the speed if need be.
-		everybody.name, everybody.load.duration = "(the others)", (time.Duration(2*float64(plan.distinct)/first.rate)+1)*time.Second
-		if _, err := w.measure(ctx, everybody); err != nil {
-			return err
-		}
-		everybody.load.duration = plan.run
-		if name == allCold {
-			if err := w.stop(inLarge); err != nil {
+			// Of its 100 users the program has its connections.
+			everybody.address, everybody.programs = largeAddress, []*program{inLarge}
+			few.address, few.programs = largeAddress, everybody.programs
+			few.load.duration = time.Second
+			if _, err := w.measure(ctx, few); err != nil {
+				return err
+			}
+			everybody.name, everybody.load.duration = name, time.Second
+			first, err := w.measure(ctx, everybody)
+			if err != nil {
+				return err
+			}
+			if first.requests > plan.distinct {
+				return fmt.Errorf("%d requests for %d users: not all were first ones", first.requests, plan.distinct)
+			}
+			firsts[name] = append(firsts[name], first)
+			// The rest of them, at half the speed if need be.
+			everybody.name, everybody.load.duration = "(the others)", (time.Duration(2*float64(plan.distinct)/first.rate)+1)*time.Second
+			if _, err := w.measure(ctx, everybody); err != nil {
 				return err
 			}
 		}
 	}
+	db, err := model.OpenMySQL(large, model.MySQLOptions{MaxOpen: connectionsToMySQL})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for range plan.rounds {
+		r, err := statements(ctx, time.Second, func(ctx context.Context, i int) error { return selectOne(ctx, db, i*(plan.users/plan.distinct)+1) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", bareSelects, err)
+		}
+		firsts[bareSelects] = append(firsts[bareSelects], r)
+	}
+	for name, rs := range firsts {
+		rep.users[name] = medians(rs)
+	}
+	few.load.duration, everybody.load.duration = plan.run, plan.run
 	everybody.name, few.name = allWarm, fewUsers
 	again, err := w.rounds(ctx, plan.rounds, []contender{few, everybody})
 	if err != nil {
