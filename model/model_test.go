@@ -90,9 +90,13 @@ func openSQLite(t *testing.T, path string) *sql.DB {
 // register makes a user that must be new.
 func (e env) register(t *testing.T, openid string) *WxUserinfo {
 	t.Helper()
-	row, created, err := e.model.Register(t.Context(), NewUser{Openid: openid, Capacity: 5})
+	_, created, err := e.model.Register(t.Context(), NewUser{Openid: openid, Capacity: 5})
 	if err != nil || !created {
 		t.Fatalf("register: created %v, %v", created, err)
+	}
+	row, err := e.model.FindByOpenid(t.Context(), openid)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return row
 }

@@ -28,9 +28,9 @@ type (
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
-		// Register returns the user with u.Openid, and makes it first if there is none; created says that this call did. However many
+		// Register returns who has u.Openid, and makes that user first if there is none; created says that this call did. However many
 		// calls race for one openid, there is one row, and created is true for one of them. An existing row is not changed.
-		Register(ctx context.Context, u NewUser) (row *WxUserinfo, created bool, err error)
+		Register(ctx context.Context, u NewUser) (who Registered, created bool, err error)
 		// UpdateProfile sets the fields given in p and leaves the others as they are, in one statement. It returns ErrNotFound if there is
 		// no user with both the id and the session epoch: a session that was revoked meanwhile writes nothing. Without any field it writes
 		// nothing, checks nothing and returns nil.
@@ -53,6 +53,14 @@ type (
 		Openid   string // 1 to 64 printable ASCII characters
 		Unionid  string // empty if WeChat tells none
 		Capacity int64  // how many entries the user may keep
+	}
+
+	// Registered is what a login needs to know of a user.
+	Registered struct {
+		Id           int64  `db:"id"`
+		Openid       string `db:"openid"`
+		Unionid      string `db:"unionid"`
+		SessionEpoch int64  `db:"session_epoch"`
 	}
 
 	// Profile is a change of what users may set themselves; nil fields stay as they are. Limits are the caller's to check: MySQL refuses
@@ -181,54 +189,67 @@ func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string)
 
 // Register looks before it inserts, because a failed insert burns an id, and looks past the cache, because that may remember for a while
 // that there was no such user. Calls for one openid within this process take turns from there on: looks and inserts of a thousand would
-// queue for connections such that all look before any inserts. Between processes the unique index decides. The new row is read back for
-// the columns that the schema fills.
-func (m *customWxUserinfoModel) Register(ctx context.Context, u NewUser) (*WxUserinfo, bool, error) {
+// queue for connections such that all look before any inserts. Between processes the unique index decides.
+func (m *customWxUserinfoModel) Register(ctx context.Context, u NewUser) (Registered, bool, error) {
 	if !validOpenid(u.Openid) {
-		return nil, false, errors.New("model: register user: the openid is not 1 to 64 printable ASCII characters")
+		return Registered{}, false, errors.New("model: register user: the openid is not 1 to 64 printable ASCII characters")
 	}
-	row, err := m.FindByOpenid(ctx, u.Openid)
+	turn := m.registering.turn(u.Openid)
+	before := turn.ended.Load()
+	who, err := m.identify(ctx, u.Openid)
 	if !errors.Is(err, ErrNotFound) {
-		return row, false, err
+		return who, false, err
 	}
-	unlock, err := m.registering.lock(ctx, u.Openid)
+	unlock, err := turn.lock(ctx)
 	if err != nil {
-		return nil, false, wrap("register user", err)
+		return Registered{}, false, wrap("register user", err)
 	}
 	defer unlock()
-	row, err = m.FindByOpenid(ctx, u.Openid)
-	if !errors.Is(err, ErrNotFound) {
-		return row, false, err
-	}
-
-	created := true
-	if err := m.insert(ctx, u); isDuplicate(err) {
-		created = false
-	} else if err != nil {
-		return nil, false, wrap("insert user", err)
-	}
-	row, err = m.FindByOpenid(ctx, u.Openid)
-	if err != nil {
-		return nil, false, err
-	}
-	if created {
-		// Someone may have asked for the id or the openid before they existed, and the cache may remember that.
-		if err := m.DelCacheCtx(ctx, idKey(row.Id), cacheWxUserinfoOpenidPrefix+row.Openid); err != nil {
-			return nil, false, wrap("void cached user", err)
+	if turn.ended.Load() != before { // somebody had a turn since, perhaps for this openid
+		who, err = m.identify(ctx, u.Openid)
+		if !errors.Is(err, ErrNotFound) {
+			return who, false, err
 		}
 	}
-	return row, created, nil
+
+	who, err = m.insert(ctx, u)
+	if isDuplicate(err) {
+		who, err = m.identify(ctx, u.Openid)
+		return who, false, err
+	}
+	if err != nil {
+		return Registered{}, false, wrap("insert user", err)
+	}
+	// Someone may have asked for the id or the openid before they existed, and the cache may remember that.
+	if err := m.DelCacheCtx(ctx, idKey(who.Id), cacheWxUserinfoOpenidPrefix+who.Openid); err != nil {
+		return Registered{}, false, wrap("void cached user", err)
+	}
+	return who, true, nil
 }
 
-func (m *customWxUserinfoModel) insert(ctx context.Context, u NewUser) error {
+// identify looks in the database, past the cache.
+func (m *customWxUserinfoModel) identify(ctx context.Context, openid string) (Registered, error) {
+	var who Registered
+	query := fmt.Sprintf("select `id`, `openid`, `unionid`, `session_epoch` from %s where `openid` = ? limit 1", m.table)
+	if err := m.QueryRowNoCacheCtx(ctx, &who, query, openid); err != nil {
+		return Registered{}, wrap("find user by openid", err)
+	}
+	return who, nil
+}
+
+func (m *customWxUserinfoModel) insert(ctx context.Context, u NewUser) (Registered, error) {
 	epoch, err := m.NewEpoch()
 	if err != nil {
-		return err
+		return Registered{}, err
 	}
 	now := m.timestamp()
 	query := fmt.Sprintf("insert into %s (`openid`, `unionid`, `capacity`, `session_epoch`, `last_login_at`, `created_at`, `updated_at`) values (?, ?, ?, ?, ?, ?, ?)", m.table)
-	_, err = m.ExecNoCacheCtx(ctx, query, u.Openid, u.Unionid, u.Capacity, epoch, now, now, now)
-	return err
+	res, err := m.ExecNoCacheCtx(ctx, query, u.Openid, u.Unionid, u.Capacity, epoch, now, now, now)
+	if err != nil {
+		return Registered{}, err
+	}
+	id, err := res.LastInsertId()
+	return Registered{Id: id, Openid: u.Openid, Unionid: u.Unionid, SessionEpoch: epoch}, err
 }
 
 func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error {

@@ -27,13 +27,17 @@ func TestRegister(t *testing.T) {
 			t.Fatalf("before: %v, want ErrNotFound", err)
 		}
 
-		row, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u1", Capacity: 7})
+		who, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u1", Capacity: 7})
 		if err != nil || !created {
 			t.Fatalf("created %v, %v", created, err)
 		}
+		if diff := cmp.Diff(Registered{Id: 1, Openid: openid, Unionid: "u1", SessionEpoch: who.SessionEpoch}, who); diff != "" {
+			t.Errorf("new user (-want +got):\n%s", diff)
+		}
+		row := e.find(t, who.Id)
 		at := time.Date(2026, 1, 1, 19, 4, 5, 678_000_000, time.UTC)
 		want := &WxUserinfo{
-			Id: 1, Openid: openid, Unionid: "u1", Rg: 1, Capacity: 7, SessionEpoch: row.SessionEpoch,
+			Id: 1, Openid: openid, Unionid: "u1", Rg: 1, Capacity: 7, SessionEpoch: who.SessionEpoch,
 			LastLoginAt: at, CreatedAt: at, UpdatedAt: at,
 		}
 		if diff := cmp.Diff(want, row); diff != "" {
@@ -42,17 +46,19 @@ func TestRegister(t *testing.T) {
 		if row.SessionEpoch == 0 {
 			t.Error("the new row has no session epoch")
 		}
-		if diff := cmp.Diff(want, e.find(t, row.Id)); diff != "" {
-			t.Errorf("through the cache (-want +got):\n%s", diff)
-		}
 
 		e.clock.advance(time.Hour)
 		again, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u2", Capacity: 9})
 		if err != nil || created {
 			t.Fatalf("second login: created %v, %v", created, err)
 		}
-		if diff := cmp.Diff(want, again); diff != "" {
+		if diff := cmp.Diff(who, again); diff != "" {
 			t.Errorf("second login (-want +got):\n%s", diff)
+		}
+		if got, err := e.model.FindByOpenid(ctx, openid); err != nil {
+			t.Error(err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("after the second login (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -127,7 +133,7 @@ func TestRegisterRaceBetweenProcesses(t *testing.T) {
 	eachRealDatabase(t, func(t *testing.T, e env) {
 		for round := range 20 {
 			openid := "oracer-" + string(rune('a'+round))
-			rows := make([]*WxUserinfo, 8)
+			rows := make([]Registered, 8)
 			created := make([]bool, len(rows))
 			var g errgroup.Group
 			for i := range rows {
@@ -159,7 +165,7 @@ func TestRegisterRaceBetweenProcesses(t *testing.T) {
 func TestRegisterWaitsNoLongerThanItsContext(t *testing.T) {
 	e := onSQLite(t)
 	m := e.model.(*customWxUserinfoModel)
-	unlock, err := m.registering.lock(t.Context(), "oslow")
+	unlock, err := m.registering.turn("oslow").lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +407,7 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	}
 
 	m := e.model.(*customWxUserinfoModel)
-	err = m.insert(t.Context(), NewUser{Openid: "oalice"})
+	_, err = m.insert(t.Context(), NewUser{Openid: "oalice"})
 	if !isDuplicate(err) {
 		t.Fatalf("a second row for an openid: %v", err)
 	}
@@ -416,7 +422,7 @@ func TestRefusedDataOpensNoBreaker(t *testing.T) {
 		m := e.model.(*customWxUserinfoModel)
 		e.register(t, "oalice")
 		for range 500 {
-			if err := m.insert(t.Context(), NewUser{Openid: "oalice"}); !isDuplicate(err) {
+			if _, err := m.insert(t.Context(), NewUser{Openid: "oalice"}); !isDuplicate(err) {
 				t.Fatalf("got %v, want a duplicate", err)
 			}
 		}

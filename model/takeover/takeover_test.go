@@ -293,9 +293,9 @@ func TestModelOnATableTakenOver(t *testing.T) {
 	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 || row.SessionEpoch == 0 {
 		t.Errorf("found %+v", row)
 	}
-	row, created, err := m.Register(t.Context(), model.NewUser{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
-	if err != nil || !created || row.Id != 1000 {
-		t.Errorf("a new user whose openid differs in case: %+v, %v, %v", row, created, err)
+	who, created, err := m.Register(t.Context(), model.NewUser{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
+	if err != nil || !created || who.Id != 1000 {
+		t.Errorf("a new user whose openid differs in case: %+v, %v, %v", who, created, err)
 	}
 }
 

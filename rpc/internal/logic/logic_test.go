@@ -56,10 +56,13 @@ func (w *world) FindOne(_ context.Context, id int64) (*model.WxUserinfo, error) 
 	return w.row, w.findErr
 }
 
-func (w *world) Register(_ context.Context, u model.NewUser) (*model.WxUserinfo, bool, error) {
+func (w *world) Register(_ context.Context, u model.NewUser) (model.Registered, bool, error) {
 	w.note("register")
 	w.registered = u
-	return w.row, w.created, w.writeErr
+	if w.row == nil {
+		return model.Registered{}, w.created, w.writeErr
+	}
+	return model.Registered{Id: w.row.Id, Openid: w.row.Openid, Unionid: w.row.Unionid, SessionEpoch: w.row.SessionEpoch}, w.created, w.writeErr
 }
 
 func (w *world) UpdateProfile(_ context.Context, id, epoch int64, p model.Profile) error {

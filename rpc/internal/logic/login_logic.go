@@ -26,7 +26,7 @@ func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
 	if err != nil {
 		return nil, err
 	}
-	row, created, err := l.svcCtx.Users.Register(l.ctx, model.NewUser{
+	who, created, err := l.svcCtx.Users.Register(l.ctx, model.NewUser{
 		Openid:   identity.OpenID,
 		Unionid:  identity.UnionID,
 		Capacity: int64(l.svcCtx.Config.NewUserCapacity),
@@ -36,15 +36,15 @@ func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
 	}
 	if !created {
 		var unionid *string
-		if in.GetRefresh() && identity.UnionID != "" && identity.UnionID != row.Unionid {
+		if in.GetRefresh() && identity.UnionID != "" && identity.UnionID != who.Unionid {
 			unionid = &identity.UnionID
 		}
-		if err := l.svcCtx.Users.Touch(l.ctx, row.Id, unionid); err != nil {
+		if err := l.svcCtx.Users.Touch(l.ctx, who.Id, unionid); err != nil {
 			return nil, err
 		}
 	}
 	return &pb.LoginResp{
-		Caller: &pb.Caller{UserId: row.Id, Epoch: uint64(row.SessionEpoch)},
-		Openid: row.Openid,
+		Caller: &pb.Caller{UserId: who.Id, Epoch: uint64(who.SessionEpoch)},
+		Openid: who.Openid,
 	}, nil
 }
