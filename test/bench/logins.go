@@ -13,11 +13,11 @@ import (
 
 // The logins, as the report names them.
 const (
-	bareInserts  = "bare driver, one INSERT a commit"
-	firstLogins  = "`oauth`, first logins"
-	bareUpdates  = "bare driver, one UPDATE a commit"
-	laterLogins  = "`oauth`, later logins"
-	knownUsers   = 10_000
+	bareInserts = "bare driver, one INSERT a commit"
+	firstLogins = "`oauth`, first logins"
+	bareUpdates = "bare driver, one UPDATE a commit"
+	laterLogins = "`oauth`, later logins"
+	knownUsers  = 10_000
 
 	connectionsToMySQL = 32 // as shipped, so that both sides have as many
 )

@@ -25,6 +25,21 @@ type result struct {
 	p50, p99 time.Duration
 	cpu      time.Duration // of the contender's programs
 	allocs   float64       // heap objects
+
+	rates []float64 // of each run
+}
+
+// of returns how much of b's rate a has: the median over the rounds, where they
+// were compared in turn, so that a neighbour who comes or goes changes both.
+func (a result) of(b result) float64 {
+	if len(a.rates) != len(b.rates) {
+		return a.rate / b.rate
+	}
+	var ratios []float64
+	for i := range a.rates {
+		ratios = append(ratios, a.rates[i]/b.rates[i])
+	}
+	return median(ratios, func(r float64) float64 { return r })
 }
 
 // measure puts the load on a contender once.
@@ -103,7 +118,12 @@ func (w *world) rounds(ctx context.Context, rounds int, contenders []contender) 
 }
 
 func medians(rs []result) result {
+	var rates []float64
+	for _, r := range rs {
+		rates = append(rates, r.rate)
+	}
 	return result{
+		rates:  rates,
 		rate:   median(rs, func(r result) float64 { return r.rate }),
 		p50:    median(rs, func(r result) time.Duration { return r.p50 }),
 		p99:    median(rs, func(r result) time.Duration { return r.p99 }),

@@ -40,7 +40,7 @@ func milliseconds(v float64) string { return fmt.Sprintf("%.0f ms", v) }
 func (r *report) goals() []goal {
 	net, serve := r.most["bare net/http"], r.most[serveName]
 	halfNet, halfServe := r.half["bare net/http"], r.half[serveName]
-	of := func(a, b result) float64 { return a.rate / b.rate }
+	of := result.of
 	return []goal{
 		{"`get_user_info` through `shares serve`, of bare net/http", of(serve, net), .6, true, ratio},
 		{"its p99 at half the maximal load, of bare net/http's", float64(halfServe.p99) / float64(halfNet.p99), 2, false, ratio},
@@ -79,7 +79,7 @@ func (r *report) markdown() (string, error) {
 	p("- load: %s, one thread, %d connections kept alive, on the same machine as all servers", r.generator, connections)
 	p("- %s; %s; both local, MariaDB with every commit on disk", version("mariadbd"), version("redis-server"))
 	p("- `shares` as shipped (`-tags no_k8s,grpcnotrace -trimpath -ldflags \"-s -w\"`, pro mode, access log on, into a file), but `SHARES_RATE_LIMIT=off`")
-	p("- %d rounds of %s, everything that is compared in turn, after a second of warm-up; medians. The run took %s.\n",
+	p("- %d rounds of %s, everything that is compared in turn, after a second of warm-up; medians, of the ratios too. The run took %s.\n",
 		r.plan.rounds, r.plan.run, r.took.Round(time.Second))
 	p("Load generator, servers and storage share the cores, so absolute numbers are small and vary with the machine's")
 	p("neighbours; the ratios, taken in one run, are what counts. CPU is user and system time of the server's processes per")
@@ -105,7 +105,7 @@ func (r *report) markdown() (string, error) {
 	p("%s", header)
 	net := r.most["bare net/http"]
 	row := func(name string, x result) {
-		p("| %s | %s | %.2f | %s | %s | %s | %.2f | %.0f |", name, number(int(x.rate)), x.rate/net.rate, short(x.p50), short(x.p99),
+		p("| %s | %s | %.2f | %s | %s | %s | %.2f | %.0f |", name, number(int(x.rate)), x.of(net), short(x.p50), short(x.p99),
 			short(x.cpu), float64(x.cpu)/float64(net.cpu), x.allocs)
 	}
 	for _, ref := range referenceNames {
@@ -126,7 +126,7 @@ func (r *report) markdown() (string, error) {
 	p("\n## Many users\n")
 	p("`get_user_info` through `shares serve`. The large table has %s users (made in %s), %s of them ask; wrk takes the next", number(r.plan.users),
 		r.seeded.Round(time.Second), number(r.plan.distinct))
-	p("session from a list for each request, which costs it some of what the server could do.\n")
+	p("session from a list for each request, which costs it some of what the server could do. First times: of %d programs.\n", r.plan.firsts)
 	p("| what | requests/s | p50 | p99 | CPU | allocations |\n|---|--:|--:|--:|--:|--:|")
 	for _, name := range []string{smallTable, largeTable, fewUsers, allCold, restarted, allWarm} {
 		x := r.users[name]
@@ -134,7 +134,7 @@ func (r *report) markdown() (string, error) {
 	}
 	selects := r.users[bareSelects]
 	p("| %s | %s | %s | %s | | |", bareSelects, number(int(selects.rate)), short(selects.p50), short(selects.p99))
-	p("\nWho asks for the first time is read from MariaDB and put into Redis. That takes %.2f of what MariaDB can do at most, with the", r.users[allCold].rate/selects.rate)
+	p("\nWho asks for the first time is read from MariaDB and put into Redis. That takes %.2f of what MariaDB can do at most, with the", r.users[allCold].of(selects))
 	p("bare driver beside it and nobody else on the two cores.")
 
 	p("\n## Logins\n")

@@ -225,12 +225,12 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 	}
 	inLarge = nil
 
-	// The first pass, with nothing cached anywhere and then with Redis warm: as
-	// often as there are rounds, since a program has one first pass.
+	// The first pass, with nothing cached anywhere and then with Redis warm. A
+	// program has one.
 	everybody := contender{load: with(lists[allWarm])}
 	few := contender{name: "(warm-up)", load: with(lists[fewUsers])}
 	firsts := make(map[string][]result)
-	for range plan.rounds {
+	for range plan.firsts {
 		for _, name := range []string{allCold, restarted} {
 			if inLarge != nil {
 				if err := w.stop(inLarge); err != nil {
@@ -273,7 +273,7 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 		return err
 	}
 	defer db.Close()
-	for range plan.rounds {
+	for range plan.firsts {
 		r, err := statements(ctx, time.Second, func(ctx context.Context, i int) error { return selectOne(ctx, db, i*(plan.users/plan.distinct)+1) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", bareSelects, err)
