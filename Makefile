@@ -23,7 +23,7 @@ run: build ## run the service; whatever is not configured is embedded
 build: ## build the one static binary, .bin/shares
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
 
-test: lint check-gen test-go test-fuzz test-client ## everything that needs no quiet machine; CI runs it, test-faults and test-cluster
+test: lint check-gen test-go test-fuzz test-client ## all tests; CI adds test-faults and test-cluster
 	@echo "make test: all passed"
 
 test-go:
