@@ -83,7 +83,7 @@ func check(ctx context.Context, file string, replicas int) (err error) {
 
 func (p *parts) checkDatabase(ctx context.Context, replicas int) (string, error) {
 	if err := p.db.PingContext(ctx); err != nil {
-		return "", errors.New("does not answer: look at MYSQL_DSN, the network and the user's grants")
+		return "", fmt.Errorf("does not answer: look at MYSQL_DSN, the network and the user's grants (%w)", err)
 	}
 	dialect := migrations.SQLite
 	said := "SQLite"
@@ -93,7 +93,7 @@ func (p *parts) checkDatabase(ctx context.Context, replicas int) (string, error)
 		var version, charset string
 		var most int
 		if err := p.db.QueryRowContext(ctx, "select version(), @@character_set_connection, @@max_connections").Scan(&version, &charset, &most); err != nil {
-			return "", errors.New("answers no query: look at the user's grants")
+			return "", fmt.Errorf("answers no query: look at the user's grants (%w)", err)
 		}
 		said = "MySQL " + version
 		if charset != "utf8mb4" {

@@ -46,7 +46,11 @@ func migrate(ctx context.Context, file string, o takeover.Options) (err error) {
 		if o.DryRun {
 			return pendingSQLite(ctx, p.databaseFile(), o.Out)
 		}
-		return p.openDatabase(ctx) // migrates
+		if err := p.openDatabase(ctx); err != nil { // migrates
+			return err
+		}
+		fmt.Fprintln(o.Out, "the schema is up to date")
+		return nil
 	}
 	// Migrations may run for minutes, unlike the service's statements.
 	p.db, err = model.OpenMySQL(string(p.config.MySQLDSN), model.MySQLOptions{MaxOpen: 2, Timeout: 10 * time.Minute, Logger: p.log})
@@ -60,7 +64,18 @@ func migrate(ctx context.Context, file string, o takeover.Options) (err error) {
 	if o.DryRun {
 		return printPending(ctx, p.db, migrations.MySQL, o.Out)
 	}
-	return migrations.Migrate(ctx, p.db, migrations.MySQL)
+	pending, err := migrations.Pending(ctx, p.db, migrations.MySQL)
+	if err != nil {
+		return err
+	}
+	if err := migrations.Migrate(ctx, p.db, migrations.MySQL); err != nil {
+		return err
+	}
+	for _, name := range pending {
+		fmt.Fprintln(o.Out, "applied", name)
+	}
+	fmt.Fprintln(o.Out, "the schema is up to date")
+	return nil
 }
 
 // pendingSQLite does not make the file where there is none.

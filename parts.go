@@ -21,6 +21,7 @@ import (
 	"time"
 	_ "time/tzdata" // nor a time zone
 
+	"github.com/gofrs/flock"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -85,6 +86,9 @@ func load(file string, role config.Role) (*parts, error) {
 	}
 	if p.log, err = process.Logger(out, c.Pro(), c.LogLevel); err != nil {
 		return nil, err
+	}
+	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
+		p.log.Warn("in the environment, but no settings: misspelt?", "names", strings.Join(unknown, " "))
 	}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, nil
@@ -151,6 +155,26 @@ func (p *parts) startTraces(name string) {
 	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
+// lockData keeps a second serve off the folder of one that runs: each would
+// have a Redis of its own, and not see what the other writes.
+func (p *parts) lockData() error {
+	if p.config.Pro() || p.config.RedisAddr != "" && p.config.MySQLDSN != "" {
+		return nil
+	}
+	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	}
+	lock := flock.New(filepath.Join(p.config.DataDir, "serve.lock"))
+	switch locked, err := lock.TryLock(); {
+	case err != nil:
+		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	case !locked:
+		return fmt.Errorf("SHARES_DATA_DIR: %s is in use by another shares serve", p.config.DataDir)
+	}
+	p.onClose(lock.Close)
+	return nil
+}
+
 // devRedisFile is where tellDevRedis writes.
 func (p *parts) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
 
@@ -164,6 +188,7 @@ func (p *parts) tellDevRedis() error {
 	if err := os.WriteFile(p.devRedisFile(), []byte(p.devRedis), 0o600); err != nil {
 		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
+	p.onClose(func() error { return os.Remove(p.devRedisFile()) })
 	return nil
 }
 
@@ -175,7 +200,7 @@ func (p *parts) findDevRedis() error {
 	}
 	addr, err := os.ReadFile(p.devRedisFile())
 	if err != nil {
-		return fmt.Errorf("REDIS_ADDR is not set, and no serve has run on SHARES_DATA_DIR: %w", err)
+		return fmt.Errorf("REDIS_ADDR is not set, and no shares serve runs on %s: %w", p.config.DataDir, err)
 	}
 	p.config.RedisAddr = string(addr)
 	return nil
@@ -208,6 +233,23 @@ func (p *parts) openDatabase(ctx context.Context) error {
 	p.note("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
 	return nil
 }
+
+// warnOfSchema says at the start what readiness would say later, for those who
+// ask for none: nothing works on a schema that was not migrated.
+func (p *parts) warnOfSchema(ctx context.Context) {
+	if p.config.MySQLDSN == "" {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if current, latest, err := migrations.Version(ctx, p.db, migrations.MySQL); err == nil && current < latest {
+			p.log.WarnContext(ctx, errSchemaBehind.Error())
+		}
+	}()
+}
+
+var errSchemaBehind = errors.New("the schema is not up to date: run `shares migrate`")
 
 // databaseFile is where the embedded database is.
 func (p *parts) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
@@ -375,7 +417,7 @@ func (p *parts) ready(ctx context.Context) error {
 				return errors.New("the database has not answered yet")
 			}
 			if current < latest {
-				return errors.New("the schema is not up to date: run `shares migrate`")
+				return errSchemaBehind
 			}
 		}
 		p.started.Store(true)

@@ -42,6 +42,9 @@ func serve(ctx context.Context, file string) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	p.startTraces("shares")
+	if err := p.lockData(); err != nil {
+		return err
+	}
 	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openSecrets(), p.openWechat()); err != nil {
 		return err
 	}
@@ -134,6 +137,7 @@ func runRPC(ctx context.Context, file string) (err error) {
 	}
 	defer stopAdmin()
 	p.say("shares rpc " + version + " on " + p.config.RPCListen)
+	p.warnOfSchema(ctx)
 	// go-zero's own listeners stop the server: WrapUpTime after the signal, and
 	// by force WaitTime after it.
 	proc.Setup(proc.ShutdownConf{WrapUpTime: max(p.config.Drain, time.Millisecond), WaitTime: p.config.Shutdown})
@@ -202,6 +206,9 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	}
 	defer stopAdmin()
 	p.sayHello(listener.Addr())
+	if p.db != nil {
+		p.warnOfSchema(ctx)
+	}
 
 	// go-zero kills the process WaitTime after a signal; by then we are done.
 	proc.SetTimeToForceQuit(p.config.Shutdown + 5*time.Second)

@@ -72,10 +72,10 @@ func userCommand(file *string) *cobra.Command {
 		if err := p.users.SetAdmin(ctx, row.Id, a); err != nil {
 			return err
 		}
-		return p.flush(ctx, "set")
+		return p.flush(ctx, "set", runAgain)
 	})
-	set.Flags().BoolVar(&admin.vip, "vip", false, "whether the user is a vip")
-	set.Flags().StringVar(&admin.group, "group", "", "the user's groups")
+	set.Flags().BoolVar(&admin.vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
+	set.Flags().StringVar(&admin.group, "group", "", "the user's groups, comma-separated")
 	set.Flags().Int64Var(&admin.capacity, "capacity", 0, "how many entries the user may keep")
 	return cmd
 }
@@ -150,24 +150,26 @@ func revoke(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) erro
 	if err := p.users.SetEpoch(ctx, row.Id, epoch); err != nil {
 		return err
 	}
-	return p.flush(ctx, "revoke")
+	return p.flush(ctx, "revoke", runAgain)
 }
 
 func remove(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) error {
 	if err := p.users.Delete(ctx, row.Id); err != nil {
 		return err
 	}
-	return p.flush(ctx, "delete")
+	return p.flush(ctx, "delete", "it cannot be run again, and need not be")
 }
 
+const runAgain = "run it again when Redis is back"
+
 // flush waits until every running replica has been told, and says so where
-// that cannot be known.
-func (p *parts) flush(ctx context.Context, what string) error {
+// that cannot be known, and what to do then.
+func (p *parts) flush(ctx context.Context, what, then string) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := p.cache.Flush(ctx); err != nil {
 		return fmt.Errorf("%s: stored in the database, but Redis did not take the news: "+
-			"running replicas may go on with the old row for up to %s; run it again when Redis is back: %w", what, p.config.CacheTTL, err)
+			"running replicas may go on with the old row for up to %s; %s: %w", what, p.config.CacheTTL, then, err)
 	}
 	fmt.Println(what + ": done")
 	return nil

@@ -19,6 +19,10 @@ func IsUnavailable(err error) bool {
 		return true
 	}
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		switch string(m.SQLState[:]) {
+		case "42S02", "42S22": // no such table or column: the schema is behind, `shares migrate` brings it
+			return true
+		}
 		switch string(m.SQLState[:2]) {
 		case "22", "23", "42": // data, constraints, syntax and names
 			return false

@@ -26,6 +26,9 @@ type (
 	WxUserinfoModel interface {
 		// FindOne returns the user with the id, through the cache, or ErrNotFound. The row may be shared: it is not to be changed.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
+		// Recheck returns the row of a user of whom FindOne returned cached, from the database, past the cache; or ErrNotFound. Where the
+		// session epoch is another there, what is cached is void: a change of it may have missed the cache, when Redis was away.
+		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
 		// Register returns who has u.Openid, and makes that user first if there is none; created says that this call did. However many
@@ -176,6 +179,28 @@ func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUseri
 		return nil, wrap("find user", late(ctx, err)) // both levels of the cache have limits of their own
 	}
 	return row, nil
+}
+
+func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error) {
+	var row WxUserinfo
+	query := fmt.Sprintf("select %s from %s where `id` = ? limit 1", wxUserinfoRows, m.table)
+	err := m.QueryRowNoCacheCtx(ctx, &row, query, cached.Id)
+	if err != nil {
+		err = wrap("find user past the cache", err)
+	}
+	gone := errors.Is(err, ErrNotFound)
+	if err != nil && !gone {
+		return nil, err
+	}
+	if gone || row.SessionEpoch != cached.SessionEpoch {
+		if err := m.DelCacheCtx(ctx, idKey(cached.Id)); err != nil {
+			return nil, wrap("void cached user", err)
+		}
+	}
+	if gone {
+		return nil, err
+	}
+	return &row, nil
 }
 
 func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error) {

@@ -432,6 +432,53 @@ func TestRefusedDataOpensNoBreaker(t *testing.T) {
 	})
 }
 
+// What was changed behind the cache's back, as when Redis was away, is seen once somebody looks past it, and by all from then on.
+func TestRecheck(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		ctx := t.Context()
+		changed, deleted, same := e.register(t, "ochanged"), e.register(t, "odeleted"), e.register(t, "osame")
+		cached := map[int64]*WxUserinfo{}
+		for _, row := range []*WxUserinfo{changed, deleted, same} {
+			cached[row.Id] = e.find(t, row.Id)
+		}
+		for _, statement := range []string{
+			"update wx_userinfo set session_epoch = 77 where openid = 'ochanged'",
+			"delete from wx_userinfo where openid = 'odeleted'",
+			"update wx_userinfo set city = 'elsewhere' where openid = 'osame'",
+		} {
+			if _, err := e.db.ExecContext(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, old := range cached {
+			if got := e.find(t, old.Id); got.SessionEpoch != old.SessionEpoch || got.City != "" {
+				t.Fatal("the row is not cached: this shows nothing")
+			}
+		}
+
+		row, err := e.model.Recheck(ctx, cached[changed.Id])
+		if err != nil || row.SessionEpoch != 77 || row.Openid != "ochanged" {
+			t.Errorf("changed: %+v, %v", row, err)
+		}
+		if got := e.find(t, changed.Id).SessionEpoch; got != 77 {
+			t.Errorf("the cache still has epoch %d", got)
+		}
+		if _, err := e.model.Recheck(ctx, cached[deleted.Id]); !errors.Is(err, ErrNotFound) {
+			t.Errorf("deleted: %v", err)
+		}
+		if _, err := e.model.FindOne(ctx, deleted.Id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the cache still has a deleted user: %v", err)
+		}
+		// A guess at a session must not cost a user the cached row.
+		if row, err := e.model.Recheck(ctx, cached[same.Id]); err != nil || row.City != "elsewhere" {
+			t.Errorf("the same epoch: %+v, %v", row, err)
+		}
+		if got := e.find(t, same.Id).City; got != "" {
+			t.Error("the cached row of a user with the same epoch was voided")
+		}
+	})
+}
+
 func TestOpenidLookupUsesTheIndex(t *testing.T) {
 	t.Run("mariadb", func(t *testing.T) {
 		e := onMariaDB(t)

@@ -36,11 +36,23 @@ have() {
 	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
 }
 
+# Too old is worse than missing: no package manager mends it.
+fit() {
+	[ "$1" = node ] || return 0
+	node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' || {
+		echo "node $(node --version) is too old: install Node 20 or later (nodejs.org), and run this again" >&2
+		exit 1
+	}
+}
+
 missing=
 for name in "$@"; do
 	have "$name" || missing="$missing $name"
 done
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+	for name in "$@"; do fit "$name"; done
+	exit 0
+fi
 
 if command -v apt-get >/dev/null 2>&1; then
 	packages=
@@ -65,3 +77,4 @@ fi
 for name in $missing; do
 	have "$name" || { echo "still missing after the installation: $name" >&2; exit 1; }
 done
+for name in "$@"; do fit "$name"; done

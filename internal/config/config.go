@@ -212,3 +212,24 @@ func Settings() []Setting {
 	}
 	return settings
 }
+
+// Unknown returns the names in environ ("NAME=value") that look like settings of this service and are none, such as misspelt ones. What
+// Kubernetes and Docker add for a service of that name (SHARES_SERVICE_HOST, SHARES_PORT_80_TCP) is left out.
+func Unknown(environ []string) []string {
+	known := make(map[string]bool)
+	prefixes := make(map[string]bool)
+	for _, s := range Settings() {
+		known[s.Env] = true
+		prefix, _, _ := strings.Cut(s.Env, "_")
+		prefixes[prefix] = prefix != "MYSQL" && prefix != "REDIS" // others use those too
+	}
+	var unknown []string
+	for _, variable := range environ {
+		name, _, _ := strings.Cut(variable, "=")
+		prefix, rest, _ := strings.Cut(name, "_")
+		if prefixes[prefix] && !known[name] && !strings.HasPrefix(rest, "SERVICE_") && !strings.HasPrefix(rest, "PORT_") {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}

@@ -308,3 +308,13 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		t.Error("nothing was printed at all")
 	}
 }
+
+func TestUnknown(t *testing.T) {
+	got := Unknown([]string{
+		"SHARES_PORT=82", "SHARES_PROT=82", "WECHAT_SECRETS=hidden", "PATH=/bin", "MYSQL_ROOT_PASSWORD=x", "REDIS_PORT=tcp://10.0.0.1:6379",
+		"SHARES_SERVICE_HOST=10.0.0.1", "SHARES_PORT_80_TCP=tcp://10.0.0.1:80", "SHARESX=1", "QRCODE_PAGE=",
+	})
+	if diff := cmp.Diff([]string{"SHARES_PROT", "WECHAT_SECRETS", "QRCODE_PAGE"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

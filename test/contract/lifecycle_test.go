@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -413,4 +414,58 @@ func TestProRefusesEmbeddedParts(t *testing.T) {
 			t.Errorf("code %d, %v, %q, want SESSION_SECRET named, its value not", code, err, printed)
 		}
 	})
+}
+
+// TestRevocationThatMissedTheCache revokes where Redis cannot be told: whoever logs in after that must not be refused for what is cached.
+func TestRevocationThatMissedTheCache(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	u := s.newUser(t)
+	u.profile(t) // now cached
+	env := maps.Clone(s.env)
+	env["REDIS_ADDR"] = "127.0.0.1:1"
+	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Env: env})
+	if err != nil || code == 0 || !strings.Contains(printed, "Redis did not take the news") {
+		t.Fatalf("code %d, %v: %s", code, err, printed)
+	}
+	again := s.login(t, u.name)
+	again.profile(t)
+	again.post(t, updateUserInfo, `{"nickName":"again"}`).ok(t)
+	u.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+}
+
+// TestUnmigratedDatabase: the log says what is to be done, and the answers that it may pass.
+func TestUnmigratedDatabase(t *testing.T) {
+	t.Parallel()
+	parts := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	s := serveOn(t, parts, nil)
+	s.post(t, oauth, loginBody(s.code(t, t.Name()))).refused(t, http.StatusServiceUnavailable, -1)
+	eventually := time.Now().Add(10 * time.Second)
+	for !strings.Contains(s.edge.Output(), "run `shares migrate`") {
+		if time.Now().After(eventually) {
+			t.Fatalf("no word of shares migrate: %s", s.edge.Output())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	parts.migrate(t)
+	s.login(t, t.Name()).profile(t)
+}
+
+// TestSecondServe: two on one folder would each have a Redis of its own.
+func TestSecondServe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Dir: dir})
+	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"serve"}, Dir: dir})
+	if err != nil || code == 0 || !strings.Contains(printed, "is in use by another shares serve") {
+		t.Errorf("code %d, %v: %s", code, err, printed)
+	}
+	s := newSetting(t, first, first, nil)
+	s.control = first.URL()
+	u := s.newUser(t)
+	printed, code, err = testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Dir: dir})
+	if err != nil || code != 0 {
+		t.Errorf("the first is not reached any more: code %d, %v: %s", code, err, printed)
+	}
+	u.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
 }

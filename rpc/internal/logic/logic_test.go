@@ -56,6 +56,11 @@ func (w *world) FindOne(_ context.Context, id int64) (*model.WxUserinfo, error) 
 	return w.row, w.findErr
 }
 
+func (w *world) Recheck(_ context.Context, cached *model.WxUserinfo) (*model.WxUserinfo, error) {
+	w.note("recheck %d", cached.Id)
+	return w.row, w.findErr
+}
+
 func (w *world) Register(_ context.Context, u model.NewUser) (model.Registered, bool, error) {
 	w.note("register")
 	w.registered = u
@@ -319,7 +324,7 @@ func TestCallersThatDoNotCount(t *testing.T) {
 		asked  []string
 	}{
 		{"nobody", nil, nil, "SESSION_INVALID", nil},
-		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, "SESSION_INVALID", []string{"find 7"}},
+		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, "SESSION_INVALID", []string{"find 7", "recheck 7"}},
 		{"deleted", caller, fmt.Errorf("find: %w", model.ErrNotFound), "SESSION_INVALID", []string{"find 7"}},
 		{"storage cannot tell", caller, errAway, "away", []string{"find 7"}},
 	} {

@@ -66,6 +66,15 @@ func (s *ServiceContext) Caller(ctx context.Context, c *pb.Caller) (*model.WxUse
 	if err != nil {
 		return nil, CallerGone(err)
 	}
+	if uint64(row.SessionEpoch) == c.GetEpoch() {
+		return row, nil
+	}
+	// A revoked session, or one from a login after a revocation that missed the
+	// cache: without a second look, that user could not log in until the cached
+	// row ends.
+	if row, err = s.Users.Recheck(ctx, row); err != nil {
+		return nil, CallerGone(err)
+	}
 	if uint64(row.SessionEpoch) != c.GetEpoch() {
 		return nil, reason.Error(reason.SessionInvalid)
 	}

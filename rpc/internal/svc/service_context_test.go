@@ -11,17 +11,21 @@ import (
 	"shares/rpc/pb"
 )
 
-// users finds rows by one function; what else a model can is not asked for.
+// users finds rows by two functions; what else a model can is not asked for.
 type users struct {
 	model.WxUserinfoModel
-	find func(id int64) (*model.WxUserinfo, error)
+	find, recheck func(id int64) (*model.WxUserinfo, error)
 }
 
 func (u users) FindOne(_ context.Context, id int64) (*model.WxUserinfo, error) { return u.find(id) }
 
+func (u users) Recheck(_ context.Context, cached *model.WxUserinfo) (*model.WxUserinfo, error) {
+	return u.recheck(cached.Id)
+}
+
 func TestCaller(t *testing.T) {
 	away := errors.New("away")
-	rows := users{find: func(id int64) (*model.WxUserinfo, error) {
+	rows := users{recheck: func(id int64) (*model.WxUserinfo, error) {
 		switch id {
 		case 7:
 			return &model.WxUserinfo{Id: 7, SessionEpoch: 8}, nil
@@ -29,9 +33,19 @@ func TestCaller(t *testing.T) {
 			return &model.WxUserinfo{Id: 8, SessionEpoch: -1}, nil
 		case 9:
 			return nil, away
+		case 10:
+			return &model.WxUserinfo{Id: 10, SessionEpoch: 8}, nil
+		case 11:
+			return nil, away
 		}
 		return nil, fmt.Errorf("find: %w", model.ErrNotFound)
 	}}
+	rows.find = func(id int64) (*model.WxUserinfo, error) {
+		if id >= 10 { // the cache is behind
+			return &model.WxUserinfo{Id: id, SessionEpoch: 1}, nil
+		}
+		return rows.recheck(id)
+	}
 	for _, tt := range []struct {
 		name   string
 		caller *pb.Caller
@@ -45,6 +59,10 @@ func TestCaller(t *testing.T) {
 		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, 0, nil},
 		{"no epoch", &pb.Caller{UserId: 7}, 0, nil},
 		{"deleted", &pb.Caller{UserId: 6, Epoch: 8}, 0, nil},
+		{"logged in after a revocation that missed the cache", &pb.Caller{UserId: 10, Epoch: 8}, 10, nil},
+		{"revoked, which missed the cache", &pb.Caller{UserId: 10, Epoch: 7}, 0, nil},
+		{"the cache is behind, and storage cannot tell", &pb.Caller{UserId: 11, Epoch: 8}, 0, away},
+		{"deleted, which missed the cache", &pb.Caller{UserId: 12, Epoch: 8}, 0, nil},
 		{"storage cannot tell", &pb.Caller{UserId: 9, Epoch: 8}, 0, away},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
