@@ -185,7 +185,8 @@ func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		return err
 	}
 	if p.wechat != nil {
-		handler = beside(handler, "/simulator/", p.wechat.Control())
+		// Other sites in the developer's browser have no business there.
+		handler = beside(handler, "/simulator/", http.NewCrossOriginProtection().Handler(p.wechat.Control()))
 	}
 	if !p.config.Pro() {
 		if handler, err = page.Handler(page.Options{Version: version, Simulated: p.wechat != nil}, handler); err != nil {

@@ -95,6 +95,7 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 	}
 	return edge.New(edge.Options{
 		Timeout:     c.Timeout,
+		UploadPath:  uploadPath,
 		UploadTime:  middleware.UploadTime,
 		MaxInFlight: c.MaxInFlight,
 		Origins:     origins,
@@ -105,6 +106,9 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 		Metrics:     p.Metrics,
 	}, next), nil
 }
+
+// uploadPath is the endpoint behind the middleware Upload.
+const uploadPath = "/shares/api/v1/weixin.upload_avatar"
 
 func limits(c config.Config, p Parts) (middleware.LoginLimit, middleware.UserLimit, error) {
 	if c.RateLimit == "off" {

@@ -224,21 +224,6 @@ func TestUsersAway(t *testing.T) {
 	u.has(t, fresh())
 }
 
-// TestWithoutSchema is an error that nobody foresaw: users get a fixed text, and nothing of what is inside.
-func TestWithoutSchema(t *testing.T) {
-	t.Parallel()
-	parts := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
-	s := serveOn(t, parts, nil)
-	for language, want := range map[string]string{"zh": "服务内部错误", "en": "internal error"} {
-		r := s.post(t, oauth, loginBody(s.code(t, t.Name())), header("Accept-Language", language))
-		if text := r.refused(t, http.StatusInternalServerError, 2); text != want {
-			t.Errorf("text %q, want %q", text, want)
-		}
-	}
-	parts.migrate(t)
-	s.newUser(t).has(t, fresh())
-}
-
 // TestLoginLimit logs in more often than one address may.
 func TestLoginLimit(t *testing.T) {
 	t.Parallel()
@@ -439,16 +424,10 @@ func TestUnmigratedDatabase(t *testing.T) {
 	t.Parallel()
 	parts := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
 	s := serveOn(t, parts, nil)
-	s.post(t, oauth, loginBody(s.code(t, t.Name()))).refused(t, http.StatusServiceUnavailable, -1)
-	eventually := time.Now().Add(10 * time.Second)
-	for !strings.Contains(s.edge.Output(), "run `shares migrate`") {
-		if time.Now().After(eventually) {
-			t.Fatalf("no word of shares migrate: %s", s.edge.Output())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	unavailable(t, s.post(t, oauth, loginBody(s.code(t, t.Name()))))
+	waitUntil(t, "the log says what is to be done", func() bool { return strings.Contains(s.edge.Output(), "run `shares migrate`") })
 	parts.migrate(t)
-	s.login(t, t.Name()).profile(t)
+	s.newUser(t).has(t, fresh())
 }
 
 // TestSecondServe: two on one folder would each have a Redis of its own.

@@ -182,8 +182,8 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 	})
 	for _, path := range []string{"//shares/api/v1/weixin.oauth", "/shares/./api/v1/weixin.oauth", "/shares/api/../api/v1/weixin.oauth"} {
 		t.Run("unclean "+path, func(t *testing.T) {
-			// Served or not, but never redirected by a router that has its own form of answers.
-			s.do(t, http.MethodPost, path, strings.NewReader(`{}`)).refused(t, http.StatusBadRequest, 1001, "jscode")
+			// Neither served under a second name nor redirected by a router that has its own form of answers.
+			s.do(t, http.MethodPost, path, strings.NewReader(`{}`)).refused(t, http.StatusNotFound, 1006)
 		})
 	}
 	t.Run("query is no input", func(t *testing.T) {

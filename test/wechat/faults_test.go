@@ -152,10 +152,7 @@ func TestMisconfiguration(t *testing.T) {
 			if got := r.metric(t, metric); got != "1" {
 				t.Errorf("metric %q, want 1", got)
 			}
-			log := r.process.Output()
-			if !strings.Contains(log, tt.todo) {
-				t.Errorf("the log does not say %q", tt.todo)
-			}
+			waitUntil(t, "the log says what to do", func() bool { return strings.Contains(r.process.Output(), tt.todo) })
 			w.wechat.ClearFaults()
 
 			r.login(t, "user")
@@ -171,8 +168,6 @@ func TestMisconfiguration(t *testing.T) {
 		secrets.Hide("app secret", wrong)
 		r := w.serve(t, map[string]string{"WECHAT_SECRET": wrong})
 		r.post(t, oauth, "", map[string]string{"jscode": w.code("other")}).refused(t, http.StatusServiceUnavailable, -1)
-		if !strings.Contains(r.process.Output(), "WECHAT_SECRET is wrong") {
-			t.Error("the log does not say what to do")
-		}
+		waitUntil(t, "the log says what to do", func() bool { return strings.Contains(r.process.Output(), "WECHAT_SECRET is wrong") })
 	})
 }

@@ -110,5 +110,6 @@ func isJSON(contentType string) bool {
 		return true
 	}
 	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
+	return err == nil && (media == "application/json" || media == "text/json" ||
+		strings.HasSuffix(media, "+json") && !strings.HasPrefix(media, "multipart/"))
 }

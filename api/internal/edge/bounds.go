@@ -42,23 +42,26 @@ func newBounds(inFlight int) bounds {
 }
 
 // of returns the places for a request's work.
-func (b bounds) of(r *http.Request) slots {
-	if isUpload(r) {
+func (b bounds) of(r *http.Request, upload bool) slots {
+	if upload {
 		return b.uploads
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if reads(r) {
 		return b.pictures
 	}
 	return b.work
 }
 
-// isUpload reports whether a request brings files. An endpoint that takes none
-// refuses it without reading.
-func isUpload(r *http.Request) bool {
+// reads reports whether a request asks for a picture, and so brings no body.
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// isUpload reports whether a request brings files to the endpoint that takes
+// them. All other bodies are small, whatever they say they are.
+func (e *Edge) isUpload(r *http.Request) bool {
 	const prefix = "multipart/" // in any case
 	types := r.Header["Content-Type"]
 	return r.Method == http.MethodPost && len(types) > 0 &&
-		len(types[0]) > len(prefix) && strings.EqualFold(types[0][:len(prefix)], prefix)
+		len(types[0]) > len(prefix) && strings.EqualFold(types[0][:len(prefix)], prefix) && r.URL.Path == e.opts.UploadPath
 }
 
 // maxDrained is how much of a refused upload is still taken, in bytes.

@@ -16,7 +16,7 @@ import (
 	"shares/internal/reason"
 )
 
-const picture = "/shares/images/"
+const picture = "/shares/images/qrcode/a.jpg"
 
 // echo answers with the length of the body that it decoded.
 func echo(w http.ResponseWriter, r *http.Request) {
@@ -135,9 +135,10 @@ const uploadType = "multipart/form-data; boundary=x"
 
 // Uploads are read by their endpoint, in places of their own: slow ones take none from others.
 func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
-	w := newWorld(func(o *Options) { o.MaxInFlight = 32; o.UploadTime = time.Minute }, func(w http.ResponseWriter, r *http.Request) {
-		if end, _ := r.Context().Deadline(); isUpload(r) != (time.Until(end) > 30*time.Second) {
-			t.Errorf("upload %v has until %s", isUpload(r), end)
+	w := newWorld(func(o *Options) { o.MaxInFlight = 32; o.UploadPath, o.UploadTime = oauth, time.Minute }, func(w http.ResponseWriter, r *http.Request) {
+		upload := strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/")
+		if end, _ := r.Context().Deadline(); upload != (time.Until(end) > 30*time.Second) {
+			t.Errorf("upload %v has until %s", upload, end)
 		}
 		n, _ := io.Copy(io.Discard, r.Body)
 		answer.OK(w, r, &struct {
@@ -168,7 +169,9 @@ func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
 
 // A phone that is told no in the middle of an upload sees it, and does not take it for a broken network.
 func TestRefusedUploadsSeeWhy(t *testing.T) {
-	w := newWorld(nil, func(w http.ResponseWriter, r *http.Request) { answer.Error(w, r, reason.Error(reason.SessionInvalid)) })
+	w := newWorld(func(o *Options) { o.UploadPath = oauth }, func(w http.ResponseWriter, r *http.Request) {
+		answer.Error(w, r, reason.Error(reason.SessionInvalid))
+	})
 	srv := httptest.NewServer(w)
 	t.Cleanup(srv.Close)
 	for range 20 {
@@ -212,11 +215,60 @@ func TestUploadsAreToldByTheirType(t *testing.T) {
 		uploadType: true, "Multipart/Form-Data; boundary=x": true, "MULTIPART/MIXED": true,
 		"": false, "multipart": false, "application/json": false, "x-multipart/form-data": false,
 	} {
+		w := newWorld(func(o *Options) { o.UploadPath = oauth }, nil)
 		r := httptest.NewRequest(http.MethodPost, oauth, nil)
 		r.Header.Set("Content-Type", kind)
-		if got := isUpload(r); got != want {
+		if got := w.isUpload(r); got != want {
 			t.Errorf("%q: %v, want %v", kind, got, want)
 		}
+		if r.URL.Path += "s"; w.isUpload(r) {
+			t.Errorf("%q: an upload to an endpoint that takes none", kind)
+		}
+	}
+}
+
+// Slow bodies take no place, by whatever path and of whatever type they come.
+func TestSlowBodiesHoldNoPlaceByAnyPath(t *testing.T) {
+	const slow = "Content-Length: 50\r\n\r\n{"
+	for name, start := range map[string]string{
+		"a small body":                    "POST " + oauth + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
+		"two slashes":                     "POST /" + oauth + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
+		"a slash at the end":              "POST " + oauth + "/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
+		"dots":                            "POST /a/.." + oauth + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
+		"a path that nobody has":          "POST /nobody HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
+		"files where none are wanted":     "POST " + oauth + " HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/x+json\r\n" + slow,
+		"a picture asked for with a body": "GET " + picture + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nx",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(func(o *Options) { o.UploadPath = "/upload" }, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_, _ = io.WriteString(w, strings.Repeat("x", 1<<16))
+			})
+			srv := httptest.NewServer(w)
+			t.Cleanup(srv.Close)
+			conn := begin(t, srv, start)
+			busy := func() int { return len(w.bounds.work) + len(w.bounds.pictures) + len(w.bounds.uploads) }
+			for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				if busy() > 0 {
+					t.Fatal("it has a place")
+				}
+			}
+			_ = conn.Close()
+		})
+	}
+}
+
+func TestPanicInAnUpload(t *testing.T) {
+	w := newWorld(func(o *Options) { o.UploadPath = oauth }, func(http.ResponseWriter, *http.Request) { panic("x") })
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	resp, err := srv.Client().Post(srv.URL+oauth, uploadType, strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 500 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+		t.Errorf("%d, %s", resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ import (
 // Options say how an Edge treats requests.
 type Options struct {
 	Timeout     time.Duration // of one request, all of it
+	UploadPath  string        // of the endpoint that takes files; empty: none does
 	UploadTime  time.Duration // what a request that brings files has on top
 	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
 	Origins     *Origins
@@ -73,6 +76,12 @@ func (e *Edge) route(path string) *route {
 	return e.other
 }
 
+// isPicture reports whether a path is one of the many of a route with
+// parameters, which pictures have.
+func (e *Edge) isPicture(path string) bool {
+	return slices.ContainsFunc(e.prefixes, func(p prefix) bool { return strings.HasPrefix(path, p.fixed) })
+}
+
 // New returns the edge around next.
 func New(opts Options, next http.Handler) *Edge {
 	auto := promauto.With(opts.Metrics)
@@ -96,12 +105,12 @@ func New(opts Options, next http.Handler) *Edge {
 			ok:      e.requests.WithLabelValues(name, "200"),
 		}
 	}
-	for _, path := range opts.Routes {
-		ro := newRoute(path)
-		if fixed, _, ok := strings.Cut(path, ":"); ok {
+	for _, name := range opts.Routes {
+		ro := newRoute(name)
+		if fixed, _, ok := strings.Cut(name, ":"); ok {
 			e.prefixes = append(e.prefixes, prefix{fixed, ro})
 		} else {
-			e.routes[path] = ro
+			e.routes[name] = ro
 		}
 	}
 	e.other = newRoute("other")
@@ -124,7 +133,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	end := start.Add(e.opts.Timeout)
-	if isUpload(r) {
+	if e.isUpload(r) {
 		end = end.Add(e.opts.UploadTime)
 	}
 	x := e.begin(w, r.Context(), id, end)
@@ -167,13 +176,27 @@ var (
 
 // admitted lets a request through to the routes within the bounds.
 func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
-	if isUpload(r) {
-		defer drain(w, r) // after its place is free
-	} else if e.route(r.URL.Path) != e.other && !e.bounds.receive(r) {
+	switch {
+	case r.URL.Path != path.Clean(r.URL.Path):
+		// The router would clean it: a second name for each endpoint, by which
+		// rules and counts that know the first are passed by.
+		NotFound(w, r)
+	case reads(r) && r.ContentLength != 0 && e.isPicture(r.URL.Path):
+		// net/http reads it before it sends a long answer.
+		answer.Error(w, r, reason.Error(reason.BodyTooLarge, "max", "0"))
+	case e.isUpload(r):
+		e.inPlace(w, r, true)
+		drain(w, r)
+	case !e.bounds.receive(r):
 		answer.Error(w, r, reason.Error(reason.Overloaded))
-		return
+	default:
+		e.inPlace(w, r, false)
 	}
-	places := e.bounds.of(r)
+}
+
+// inPlace has the routes work on a request while it has a place.
+func (e *Edge) inPlace(w http.ResponseWriter, r *http.Request, upload bool) {
+	places := e.bounds.of(r, upload)
 	if !places.take() {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return

@@ -40,7 +40,7 @@ func newWorld(change func(*Options), next http.HandlerFunc) *world {
 		MaxInFlight: 8,
 		Origins:     NewOrigins(nil, false),
 		Answers:     &answer.Writer{},
-		Routes:      []string{oauth},
+		Routes:      []string{oauth, "/shares/images/:folder/:file"},
 		Log:         slog.New(slog.NewJSONHandler(&w.log, nil)),
 		AccessLog:   true,
 		Metrics:     w.reg,

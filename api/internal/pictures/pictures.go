@@ -77,6 +77,12 @@ func Handler(store Store) http.HandlerFunc {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("ETag", picture.ETag)
+		h.Add("Vary", "Origin") // what a cache has from a page of ours is not what another's may read
+		// Pictures are small, and what ServeContent says to these when it refuses
+		// them is not in our form.
+		for _, name := range []string{"Range", "If-Range", "If-Match", "If-Unmodified-Since"} {
+			r.Header.Del(name)
+		}
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(picture.Data))
 	}
 }

@@ -59,7 +59,7 @@ func TestHandler(t *testing.T) {
 	}
 	kept := http.Header{
 		"Content-Type": {"image/jpeg"}, "Cache-Control": {"public, max-age=31536000, immutable"},
-		"Cross-Origin-Resource-Policy": {"cross-origin"}, "Etag": {`"0123"`},
+		"Cross-Origin-Resource-Policy": {"cross-origin"}, "Etag": {`"0123"`}, "Vary": {"Origin"},
 	}
 	whole := kept.Clone()
 	whole.Set("Accept-Ranges", "bytes")
@@ -101,6 +101,9 @@ func TestHandler(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, "/shares/images/ab/cdef.jpg", nil)
 			r = pathvar.WithVars(r, map[string]string{"folder": "ab", "file": "cdef.jpg"})
+			// What net/http would refuse in a form of its own counts for nothing.
+			r.Header.Set("Range", "bytes=9999-")
+			r.Header.Set("If-Match", `"other"`)
 			if tt.ifNoneMatch != "" {
 				r.Header.Set("If-None-Match", tt.ifNoneMatch)
 			}

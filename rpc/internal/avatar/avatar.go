@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"image/png"
 
@@ -54,7 +55,8 @@ type Maker struct {
 	pixels *semaphore.Weighted
 }
 
-// NewMaker returns a Maker whose memory is bounded: the pictures that it decodes at once have no more than MaxPixels together.
+// NewMaker returns a Maker whose memory is bounded: the pictures that it decodes at once cost no more than MaxPixels
+// ordinary pixels together.
 func NewMaker() *Maker { return &Maker{pixels: semaphore.NewWeighted(MaxPixels)} }
 
 // Make returns the avatar for an uploaded file. It waits for its turn until ctx ends. Its other errors are ErrNotPicture and ErrTooLarge,
@@ -75,16 +77,22 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if config.Width < 1 || config.Height < 1 {
 		return Picture{}, fmt.Errorf("%w: no pixels", ErrNotPicture)
 	}
-	if config.Width > maxSide || config.Height > maxSide || config.Width*config.Height > MaxPixels {
+	cost := costOf(config)
+	if config.Width > maxSide || config.Height > maxSide || cost > MaxPixels {
 		return Picture{}, fmt.Errorf("%w: %d x %d pixels", ErrTooLarge, config.Width, config.Height)
 	}
 	if bytes.Count(file, []byte("\xff\xda")) > maxScans && format.name == "jpeg" { // FF in a scan is followed by 00: these are all markers
 		return Picture{}, fmt.Errorf("%w: too many scans", ErrTooLarge)
 	}
-	if err := m.pixels.Acquire(ctx, int64(config.Width*config.Height)); err != nil {
+	if format.name == "webp" {
+		// Its decoder takes up to 150 MB whatever the size: tables of codes, of
+		// which a small file can have thousands.
+		cost = MaxPixels
+	}
+	if err := m.pixels.Acquire(ctx, cost); err != nil {
 		return Picture{}, fmt.Errorf("make avatar: %w", err)
 	}
-	defer m.pixels.Release(int64(config.Width * config.Height))
+	defer m.pixels.Release(cost)
 	img, err := format.decode(bytes.NewReader(file))
 	if err != nil {
 		return Picture{}, fmt.Errorf("%w: %w", ErrNotPicture, err)
@@ -94,6 +102,17 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 		small = upright(small, orientation(file))
 	}
 	return encode(small)
+}
+
+// costOf is what decoding takes of the memory, as the number of ordinary pixels
+// that take as much.
+func costOf(c image.Config) int64 {
+	pixels := int64(c.Width) * int64(c.Height)
+	switch c.ColorModel {
+	case color.CMYKModel, color.NRGBA64Model, color.RGBA64Model, color.Gray16Model: // as printers and scanners have them
+		return 2 * pixels
+	}
+	return pixels
 }
 
 // scale returns a copy of img whose sides are at most Size, in the same proportion.

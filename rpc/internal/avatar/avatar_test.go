@@ -304,6 +304,51 @@ func TestLargePicturesTakeTurns(t *testing.T) {
 	}
 }
 
+// A small WebP takes as much memory as a large picture, and waits for its turn as one.
+func TestWebPTakesTurns(t *testing.T) {
+	m := NewMaker()
+	if !m.pixels.TryAcquire(1) {
+		t.Fatal("no pixel is free")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := m.Make(ctx, asWebP(4, 4, corners[0])); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("beside a picture: %v", err)
+	}
+	if _, err := m.Make(t.Context(), asPNG(t, quartered(4, 4))); err != nil {
+		t.Errorf("a small one of another kind: %v", err)
+	}
+	m.pixels.Release(1)
+	if _, err := m.Make(t.Context(), asWebP(4, 4, corners[0])); err != nil {
+		t.Errorf("alone: %v", err)
+	}
+}
+
+// What has more bits for a pixel may have fewer pixels.
+func TestCost(t *testing.T) {
+	// What a decoder reads of a JPEG before the pixels: Adobe's marker, without which four colours are none, the frame, and where a scan begins.
+	cmyk := func(w, h int) []byte {
+		file := []byte("\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00\xff\xc0\x00\x14\x08")
+		file = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(file, uint16(h)), uint16(w))
+		return append(file, "\x04\x01\x11\x00\x02\x11\x00\x03\x11\x00\x04\x11\x00\xff\xda\x00\x08abcdef"...)
+	}
+	for name, tt := range map[string]struct {
+		file []byte
+		want error
+	}{
+		"many pixels of CMYK": {cmyk(4096, 1600), ErrTooLarge},
+		"few pixels of CMYK":  {cmyk(4096, 1500), ErrNotPicture}, // there is nothing behind the header
+	} {
+		if _, err := NewMaker().Make(t.Context(), tt.file); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+	deep := image.NewNRGBA64(image.Rect(0, 0, 4096, 1600))
+	if _, err := NewMaker().Make(t.Context(), asPNG(t, deep)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("16 bits for each colour: %v", err)
+	}
+}
+
 func FuzzMake(f *testing.F) {
 	f.Add(asPNG(f, quartered(4, 4)))
 	f.Add(withExif(asJPEG(f, quartered(4, 4)), binary.BigEndian, 6))

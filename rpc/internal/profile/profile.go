@@ -111,7 +111,8 @@ func checkAvatarURL(value string) error {
 			return reason.Field(AvatarURL, "temporary_path")
 		}
 	}
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	// Who shows it puts it between quotes.
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.ContainsAny(value, "\"'<>`\\ ") {
 		return reason.Field(AvatarURL, "url")
 	}
 	return nil
