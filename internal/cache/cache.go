@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/core/jsonx"
@@ -394,8 +395,12 @@ func (e entry) decode(val any) error {
 	if e.kind == kindNone {
 		return sql.ErrNoRows
 	}
-	if err := jsonx.Unmarshal(e.data, val); err != nil {
-		// jsonx puts the input into its error; that is somebody's row.
+	unmarshal := func(data []byte, val any) error { return json.Unmarshal(data, val) } // takes a third of encoding/json's time
+	if _, ok := val.(*any); ok {
+		unmarshal = jsonx.Unmarshal // keeps a number, goctl's primary key in an index, exact
+	}
+	if err := unmarshal(e.data, val); err != nil {
+		// The error may hold a part of somebody's row.
 		return errors.New("cache: value is not a row of this program")
 	}
 	return nil

@@ -252,6 +252,13 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 			if _, err := w.measure(ctx, few); err != nil {
 				return err
 			}
+			few.name = fewUsers
+			beside, err := w.measure(ctx, few)
+			if err != nil {
+				return err
+			}
+			few.name = "(warm-up)"
+			firsts[besides(name)] = append(firsts[besides(name)], beside)
 			everybody.name, everybody.load.duration = name, time.Second
 			first, err := w.measure(ctx, everybody)
 			if err != nil {
@@ -295,6 +302,9 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 	}
 	return w.stop(inLarge)
 }
+
+// besides names the 100 users who were measured just before a first pass.
+func besides(name string) string { return fewUsers + " before " + name }
 
 // placeholder stands for a value in a load; see load.lua.
 func placeholder(length int) string {
