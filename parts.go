@@ -188,7 +188,12 @@ func (p *parts) tellDevRedis() error {
 	if err := os.WriteFile(p.devRedisFile(), []byte(p.devRedis), 0o600); err != nil {
 		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
-	p.onClose(func() error { return os.Remove(p.devRedisFile()) })
+	p.onClose(func() error {
+		if err := os.Remove(p.devRedisFile()); !errors.Is(err, fs.ErrNotExist) { // somebody cleared the folder
+			return err
+		}
+		return nil
+	})
 	return nil
 }
 

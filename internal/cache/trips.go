@@ -51,22 +51,22 @@ func (t *trips) do(ctx context.Context, cmd redis.Cmder) error {
 	t.running++
 	t.mu.Unlock()
 	err := t.redis.Process(ctx, cmd)
-	if t.next(false) != nil {
+	if trip := t.next(); trip != nil {
 		// Whoever came first may leave; the others' answers do not depend on that.
-		go t.run(context.WithoutCancel(ctx))
+		go t.run(context.WithoutCancel(ctx), trip)
 	}
 	return err
 }
 
-// run makes round trips as long as somebody waits.
-func (t *trips) run(ctx context.Context) {
-	for trip := t.next(true); trip != nil; trip = t.next(true) {
+// run makes a round trip, and more as long as somebody waits.
+func (t *trips) run(ctx context.Context, trip []passenger) {
+	for ; trip != nil; trip = t.next() {
 		t.send(ctx, trip)
 	}
 }
 
-// next returns who goes in the next round trip, and takes them off those who wait. When nobody does, a place for a trip is free.
-func (t *trips) next(take bool) []passenger {
+// next takes those who go in the next round trip off those who wait. When nobody does, it gives the place for a trip back.
+func (t *trips) next() []passenger {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.waiting) == 0 {
@@ -75,9 +75,7 @@ func (t *trips) next(take bool) []passenger {
 	}
 	n := min(len(t.waiting), tripLength)
 	trip := t.waiting[:n:n]
-	if take {
-		t.waiting = slices.Clone(t.waiting[n:])
-	}
+	t.waiting = slices.Clone(t.waiting[n:])
 	return trip
 }
 

@@ -16,8 +16,8 @@ const Headroom = 64 << 20
 // GiveHeadroom has the garbage collector wait for headroom bytes of garbage, or
 // for half of what is in use where that is more; by itself it waits for as much
 // as is in use. So the heap is large where it would be tiny and does not double
-// where it is large, and GOMEMLIMIT is obeyed. Where GOGC says something else than its default, it
-// does nothing. stop leaves the collector as it was found.
+// where it is large, and GOMEMLIMIT is obeyed. Where GOGC says something else
+// than its default, it does nothing. stop leaves the collector as it was found.
 func GiveHeadroom(headroom uint64) (stop func() error) {
 	found := debug.SetGCPercent(defaultPercent)
 	if found != defaultPercent {
