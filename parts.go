@@ -216,7 +216,11 @@ func (p *parts) findDevRedis() error {
 func (p *parts) openDatabase(ctx context.Context) error {
 	var err error
 	if dsn := string(p.config.MySQLDSN); dsn != "" {
-		p.db, err = model.OpenMySQL(dsn, model.MySQLOptions{MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log})
+		p.db, err = model.OpenMySQL(dsn, model.MySQLOptions{
+			MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log,
+			// A statement whose time is over, and whose connection is closed, would go on waiting, and hold what it has locked itself.
+			LockWait: p.config.MySQLTimeout / 2,
+		})
 		if err != nil {
 			return fmt.Errorf("MYSQL_DSN: %w", err)
 		}
@@ -285,13 +289,13 @@ func (p *parts) openUsers() error {
 		if err != nil {
 			return err
 		}
-		options = append(options, model.WithLocal(local))
+		options = append(options, model.WithLocal(local, p.cache))
 	}
-	conn := model.NewConn(p.db)
-	if p.config.MySQLDSN != "" { // SQLite, with its one connection, is a matter of waiting in turn
-		conn = model.Bounded(conn, p.config.MySQLTimeout)
+	limit := p.config.MySQLTimeout
+	if p.config.MySQLDSN == "" {
+		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn
 	}
-	p.users = model.NewWxUserinfoModel(conn, p.cache, options...)
+	p.users = model.NewWxUserinfoModel(model.NewConn(p.db, limit), p.cache, options...)
 	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
 	return nil
 }

@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) {
 	sqlx.DisableLog()
-	if file := os.Getenv(registerForever); file != "" {
-		os.Exit(registerUntilKilled(file))
+	if file := os.Getenv(logInForever); file != "" {
+		os.Exit(logInUntilKilled(file))
 	}
 	os.Exit(testenv.Main(m))
 }
@@ -63,7 +63,7 @@ func newEnv(t *testing.T, d migrations.Dialect, db *sql.DB) env {
 		t.Fatal(err)
 	}
 	e := env{dialect: d, db: db, cache: &memoryCache{}, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))}}
-	e.model = NewWxUserinfoModel(NewConn(db), e.cache, WithClock(e.clock.Now))
+	e.model = NewWxUserinfoModel(NewConn(db, 0), e.cache, WithClock(e.clock.Now))
 	return e
 }
 
@@ -90,7 +90,7 @@ func openSQLite(t *testing.T, path string) *sql.DB {
 // register makes a user that must be new.
 func (e env) register(t *testing.T, openid string) *WxUserinfo {
 	t.Helper()
-	_, created, err := e.model.Register(t.Context(), NewUser{Openid: openid, Capacity: 5})
+	_, created, err := e.model.LogIn(t.Context(), Login{Openid: openid, Capacity: 5})
 	if err != nil || !created {
 		t.Fatalf("register: created %v, %v", created, err)
 	}

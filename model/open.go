@@ -8,10 +8,10 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/zeromicro/go-zero/core/stores/sqlx"
 	_ "modernc.org/sqlite" // the driver of OpenSQLite
 )
 
@@ -20,6 +20,7 @@ type MySQLOptions struct {
 	MaxOpen     int           // connections at most, idle ones are kept; 32 if 0
 	DialTimeout time.Duration // 1 s if 0
 	Timeout     time.Duration // for each read from and write to the server; 2 s if 0. Migrations need more
+	LockWait    time.Duration // for a row that another transaction has locked, in whole seconds; the server's own, often 50 s, if 0
 	Logger      *slog.Logger  // gets what the driver has to say about broken connections
 }
 
@@ -51,6 +52,9 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	}
 	cfg.Params["time_zone"] = "'+00:00'"
 	cfg.Params["sql_mode"] = "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'" // too long a value is an error, not cut off
+	if o.LockWait > 0 {
+		cfg.Params["innodb_lock_wait_timeout"] = strconv.FormatInt(int64(max(o.LockWait, time.Second)/time.Second), 10)
+	}
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "utf8mb4_unicode_ci")); err != nil {
 		return nil, fmt.Errorf("model: set MySQL's charset: %w", err)
 	}
@@ -97,10 +101,4 @@ func OpenSQLite(path string) (*sql.DB, error) {
 	db.SetMaxOpenConns(1)
 	db.SetMaxIdleConns(1)
 	return db, nil
-}
-
-// NewConn returns the connection for NewWxUserinfoModel. Its circuit breaker opens when the database is away, and not when it refuses
-// data, a second row for an openid among them.
-func NewConn(db *sql.DB) sqlx.SqlConn {
-	return sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(isDataError))
 }

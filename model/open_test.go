@@ -106,7 +106,7 @@ func TestAcknowledgedWritesSurviveKillOfMariaDB(t *testing.T) {
 	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
 		t.Fatal(err)
 	}
-	m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+	m := NewWxUserinfoModel(NewConn(db, 0), &memoryCache{})
 
 	var mu sync.Mutex
 	acknowledged := map[string]int64{}
@@ -117,7 +117,7 @@ func TestAcknowledgedWritesSurviveKillOfMariaDB(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				openid := fmt.Sprintf("o-%d-%d", worker, i)
-				row, _, err := m.Register(ctx, NewUser{Openid: openid})
+				row, _, err := m.LogIn(ctx, Login{Openid: openid})
 				if err != nil {
 					return
 				}
@@ -147,13 +147,13 @@ func TestAcknowledgedWritesSurviveKillOfMariaDB(t *testing.T) {
 		t.Errorf("acknowledged users (-want +got):\n%s", diff)
 	}
 	// The same pool goes on.
-	if _, created, err := NewWxUserinfoModel(NewConn(db), &memoryCache{}).Register(t.Context(), NewUser{Openid: "after"}); err != nil || !created {
+	if _, created, err := NewWxUserinfoModel(NewConn(db, 0), &memoryCache{}).LogIn(t.Context(), Login{Openid: "after"}); err != nil || !created {
 		t.Errorf("a first login after the restart: created %v, %v", created, err)
 	}
 }
 
-// registerForever names the SQLite file that this test binary, started again by the test below, registers users in until it is killed.
-const registerForever = "SHARES_TEST_REGISTER_FOREVER"
+// logInForever names the SQLite file that this test binary, started again by the test below, registers users in until it is killed.
+const logInForever = "SHARES_TEST_REGISTER_FOREVER"
 
 func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a b?c%d#e.db")
@@ -162,7 +162,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), registerForever+"="+file)
+	cmd.Env = append(os.Environ(), logInForever+"="+file)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -200,7 +200,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 	}
 }
 
-func registerUntilKilled(file string) int {
+func logInUntilKilled(file string) int {
 	err := func() error {
 		db, err := OpenSQLite(file)
 		if err != nil {
@@ -210,9 +210,9 @@ func registerUntilKilled(file string) int {
 		if err := migrations.Migrate(ctx, db, migrations.SQLite); err != nil {
 			return err
 		}
-		m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+		m := NewWxUserinfoModel(NewConn(db, 0), &memoryCache{})
 		for i := 0; ; i++ {
-			row, _, err := m.Register(ctx, NewUser{Openid: fmt.Sprintf("o-%d", i)})
+			row, _, err := m.LogIn(ctx, Login{Openid: fmt.Sprintf("o-%d", i)})
 			if err != nil {
 				return err
 			}
@@ -258,7 +258,7 @@ func TestOpenSQLiteSettings(t *testing.T) {
 func stored(t *testing.T, db *sql.DB, users map[string]int64) map[string]int64 {
 	t.Helper()
 	got := maps.Clone(users)
-	m := NewWxUserinfoModel(NewConn(db), &memoryCache{})
+	m := NewWxUserinfoModel(NewConn(db, 0), &memoryCache{})
 	for openid := range users {
 		row, err := m.FindByOpenid(t.Context(), openid)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -31,15 +32,13 @@ type (
 		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
-		// Register returns who has u.Openid, and makes that user first if there is none; created says that this call did. However many
-		// calls race for one openid, there is one row, and created is true for one of them. An existing row is not changed.
-		Register(ctx context.Context, u NewUser) (who Registered, created bool, err error)
+		// LogIn notes a login now, of a user whom it makes first if there is none with the openid; created says that this call did. However
+		// many calls race for one openid, there is one row, and created is true for at most one of them.
+		LogIn(ctx context.Context, in Login) (who Registered, created bool, err error)
 		// UpdateProfile sets the fields given in p and leaves the others as they are, in one statement. It returns ErrNotFound if there is
 		// no user with both the id and the session epoch: a session that was revoked meanwhile writes nothing. Without any field it writes
 		// nothing, checks nothing and returns nil.
 		UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error
-		// Touch notes a login now, and the unionid if one is given. It returns ErrNotFound if there is no such user.
-		Touch(ctx context.Context, id int64, unionid *string) error
 		// SetEpoch gives the user another session epoch, best one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
 		// there is no such user.
 		SetEpoch(ctx context.Context, id, epoch int64) error
@@ -49,21 +48,6 @@ type (
 		Delete(ctx context.Context, id int64) error
 		// NewEpoch returns a random session epoch, never 0.
 		NewEpoch() (int64, error)
-	}
-
-	// NewUser is what is known of a user at the first login. The other columns take their defaults from the schema.
-	NewUser struct {
-		Openid   string // 1 to 64 printable ASCII characters
-		Unionid  string // empty if WeChat tells none
-		Capacity int64  // how many entries the user may keep
-	}
-
-	// Registered is what a login needs to know of a user.
-	Registered struct {
-		Id           int64  `db:"id"`
-		Openid       string `db:"openid"`
-		Unionid      string `db:"unionid"`
-		SessionEpoch int64  `db:"session_epoch"`
 	}
 
 	// Profile is a change of what users may set themselves; nil fields stay as they are. Limits are the caller's to check: MySQL refuses
@@ -85,17 +69,25 @@ type (
 
 	customWxUserinfoModel struct {
 		*defaultWxUserinfoModel
-		now         func() time.Time
-		random      io.Reader
-		registering *turns
-		local       Local
-		readLocal   func(context.Context, int64) (*WxUserinfo, error) // what local reads by; made once, for a hit makes nothing
+		conn      *Conn
+		now       func() time.Time
+		random    io.Reader
+		logins    *logins
+		local     Local
+		shared    Shared
+		readLocal func(context.Context, []int64) ([]*WxUserinfo, []error) // what local reads by; made once, for a hit makes nothing
 	}
 
 	// Local is rows in this process before the cache; *cache.Local is one.
 	Local interface {
-		// Take returns the row with the id from memory, or reads it. The row is shared.
-		Take(ctx context.Context, id int64, read func(context.Context, int64) (*WxUserinfo, error)) (*WxUserinfo, error)
+		// Take returns the row with the id from memory, or reads it, perhaps with others. The row is shared.
+		Take(ctx context.Context, id int64, read func(context.Context, []int64) ([]*WxUserinfo, []error)) (*WxUserinfo, error)
+	}
+
+	// Shared is the cache as Local reads through it; *cache.Cache is one.
+	Shared interface {
+		// TakeMany gets vals from the cache or by query, and returns an error for each; see cache.Cache.
+		TakeMany(ctx context.Context, keys []string, vals []any, query func(missing []int) (none []int, err error)) []error
 	}
 )
 
@@ -107,9 +99,9 @@ func Shape() string {
 	return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(wxUserinfoRows))), 36)
 }
 
-// WithLocal has FindOne look in l first.
-func WithLocal(l Local) Option {
-	return func(m *customWxUserinfoModel) { m.local = l }
+// WithLocal has FindOne look in l first, and then in shared, which is to be the cache of the model.
+func WithLocal(l Local, shared Shared) Option {
+	return func(m *customWxUserinfoModel) { m.local, m.shared = l, shared }
 }
 
 // WithClock sets the clock that rows are stamped with, time.Now by default.
@@ -122,24 +114,19 @@ func WithRandom(r io.Reader) Option {
 	return func(m *customWxUserinfoModel) { m.random = r }
 }
 
-// NewWxUserinfoModel returns a model for the wx_userinfo table on a connection of NewConn, caching rows in c.
-func NewWxUserinfoModel(conn sqlx.SqlConn, c cache.Cache, opts ...Option) WxUserinfoModel {
+// NewWxUserinfoModel returns a model for the wx_userinfo table, caching rows in c.
+func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoModel {
 	m := &customWxUserinfoModel{
 		defaultWxUserinfoModel: &defaultWxUserinfoModel{
 			CachedConn: sqlc.NewConnWithCache(conn, c),
 			table:      "`wx_userinfo`",
 		},
-		now:         time.Now,
-		random:      rand.Reader,
-		registering: newTurns(),
+		conn:   conn,
+		now:    time.Now,
+		random: rand.Reader,
 	}
-	m.readLocal = func(ctx context.Context, id int64) (*WxUserinfo, error) {
-		row, err := m.defaultWxUserinfoModel.FindOne(ctx, id)
-		if err == nil {
-			row.compact()
-		}
-		return row, err
-	}
+	m.logins = newLogins(m)
+	m.readLocal = m.findMany
 	for _, opt := range opts {
 		opt(m)
 	}
@@ -181,6 +168,60 @@ func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUseri
 	return row, nil
 }
 
+// findMany reads for local.
+func (m *customWxUserinfoModel) findMany(ctx context.Context, ids []int64) ([]*WxUserinfo, []error) {
+	rows, keys, vals := make([]*WxUserinfo, len(ids)), make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		rows[i] = new(WxUserinfo) // each by itself: a row of many would keep all of them in memory
+		keys[i], vals[i] = idKey(id), rows[i]
+	}
+	errs := m.shared.TakeMany(ctx, keys, vals, func(missing []int) (none []int, err error) {
+		args := make([]any, len(missing))
+		for n, i := range missing {
+			args[n] = ids[i]
+		}
+		byID := make(map[int64]*WxUserinfo, len(missing))
+		query := fmt.Sprintf("select %s from %s where `id` in (%s)", wxUserinfoRows, m.table, placeholders(len(args)))
+		if err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
+			var row WxUserinfo
+			if err := scan(row.columns()...); err != nil {
+				return err
+			}
+			byID[row.Id] = &row
+			return nil
+		}, query, args...); err != nil {
+			return nil, err
+		}
+		for _, i := range missing {
+			if row, ok := byID[ids[i]]; ok {
+				*rows[i] = *row
+			} else {
+				none = append(none, i)
+			}
+		}
+		return none, nil
+	})
+	for i, row := range rows {
+		if errs[i] == nil {
+			row.compact()
+		}
+	}
+	return rows, errs
+}
+
+// columns returns where the columns go that wxUserinfoRows names.
+func (u *WxUserinfo) columns() []any {
+	fields := reflect.ValueOf(u).Elem()
+	columns := make([]any, fields.NumField())
+	for i := range columns {
+		columns[i] = fields.Field(i).Addr().Interface()
+	}
+	return columns
+}
+
+// placeholders returns n of them, with commas between.
+func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
+
 func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error) {
 	var row WxUserinfo
 	query := fmt.Sprintf("select %s from %s where `id` = ? limit 1", wxUserinfoRows, m.table)
@@ -212,71 +253,6 @@ func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string)
 	return &row, nil
 }
 
-// Register looks before it inserts, because a failed insert burns an id, and looks past the cache, because that may remember for a while
-// that there was no such user. Calls for one openid within this process take turns from there on: looks and inserts of a thousand would
-// queue for connections such that all look before any inserts. Between processes the unique index decides.
-func (m *customWxUserinfoModel) Register(ctx context.Context, u NewUser) (Registered, bool, error) {
-	if !validOpenid(u.Openid) {
-		return Registered{}, false, errors.New("model: register user: the openid is not 1 to 64 printable ASCII characters")
-	}
-	turn := m.registering.turn(u.Openid)
-	before := turn.ended.Load()
-	who, err := m.identify(ctx, u.Openid)
-	if !errors.Is(err, ErrNotFound) {
-		return who, false, err
-	}
-	unlock, err := turn.lock(ctx)
-	if err != nil {
-		return Registered{}, false, wrap("register user", err)
-	}
-	defer unlock()
-	if turn.ended.Load() != before { // somebody had a turn since, perhaps for this openid
-		who, err = m.identify(ctx, u.Openid)
-		if !errors.Is(err, ErrNotFound) {
-			return who, false, err
-		}
-	}
-
-	who, err = m.insert(ctx, u)
-	if isDuplicate(err) {
-		who, err = m.identify(ctx, u.Openid)
-		return who, false, err
-	}
-	if err != nil {
-		return Registered{}, false, wrap("insert user", err)
-	}
-	// Someone may have asked for the id or the openid before they existed, and the cache may remember that.
-	if err := m.DelCacheCtx(ctx, idKey(who.Id), cacheWxUserinfoOpenidPrefix+who.Openid); err != nil {
-		return Registered{}, false, wrap("void cached user", err)
-	}
-	return who, true, nil
-}
-
-// identify looks in the database, past the cache.
-func (m *customWxUserinfoModel) identify(ctx context.Context, openid string) (Registered, error) {
-	var who Registered
-	query := fmt.Sprintf("select `id`, `openid`, `unionid`, `session_epoch` from %s where `openid` = ? limit 1", m.table)
-	if err := m.QueryRowNoCacheCtx(ctx, &who, query, openid); err != nil {
-		return Registered{}, wrap("find user by openid", err)
-	}
-	return who, nil
-}
-
-func (m *customWxUserinfoModel) insert(ctx context.Context, u NewUser) (Registered, error) {
-	epoch, err := m.NewEpoch()
-	if err != nil {
-		return Registered{}, err
-	}
-	now := m.timestamp()
-	query := fmt.Sprintf("insert into %s (`openid`, `unionid`, `capacity`, `session_epoch`, `last_login_at`, `created_at`, `updated_at`) values (?, ?, ?, ?, ?, ?, ?)", m.table)
-	res, err := m.ExecNoCacheCtx(ctx, query, u.Openid, u.Unionid, u.Capacity, epoch, now, now, now)
-	if err != nil {
-		return Registered{}, err
-	}
-	id, err := res.LastInsertId()
-	return Registered{Id: id, Openid: u.Openid, Unionid: u.Unionid, SessionEpoch: epoch}, err
-}
-
 func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error {
 	var c changes
 	set(&c, "nick_name", p.NickName)
@@ -290,21 +266,6 @@ func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int
 	set(&c, "rg", p.Rg)
 	set(&c, "only20", p.Only20)
 	return m.apply(ctx, "update profile", id, &epoch, c)
-}
-
-// Touch leaves the cached row alone unless the unionid changes: nothing reads the time of the last login from it, and voiding it would
-// cost the user's next request a query after every login.
-func (m *customWxUserinfoModel) Touch(ctx context.Context, id int64, unionid *string) error {
-	if unionid != nil {
-		var c changes
-		set(&c, "unionid", unionid)
-		now := m.timestamp()
-		set(&c, "last_login_at", &now)
-		return m.apply(ctx, "touch user", id, nil, c)
-	}
-	query := fmt.Sprintf("update %s set `last_login_at` = ? where `id` = ?", m.table)
-	res, err := m.ExecNoCacheCtx(ctx, query, m.timestamp(), id)
-	return checkFound("touch user", id, res, err)
 }
 
 func (m *customWxUserinfoModel) SetEpoch(ctx context.Context, id, epoch int64) error {
@@ -368,12 +329,12 @@ func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, 
 	res, err := m.ExecCtx(ctx, func(ctx context.Context, conn sqlx.SqlConn) (sql.Result, error) {
 		return conn.ExecCtx(ctx, query, args...)
 	}, idKey(id))
-	return checkFound(op, id, res, err)
+	return checkFound(fmt.Sprintf("%s %d", op, id), 1, res, err)
 }
 
-// checkFound turns an update that met no row into ErrNotFound. Rows that it met and left as they were count, too: OpenMySQL sees to it.
-func checkFound(op string, id int64, res sql.Result, err error) error {
-	op = fmt.Sprintf("%s %d", op, id)
+// checkFound turns an update that met fewer rows than want into ErrNotFound. Rows that it met and left as they were count, too: OpenMySQL
+// sees to it.
+func checkFound(op string, want int, res sql.Result, err error) error {
 	if err != nil {
 		return wrap(op, err)
 	}
@@ -381,7 +342,7 @@ func checkFound(op string, id int64, res sql.Result, err error) error {
 	if err != nil {
 		return wrap(op, err)
 	}
-	if n == 0 {
+	if n < int64(want) {
 		return wrap(op, ErrNotFound)
 	}
 	return nil
@@ -392,7 +353,7 @@ func (m *customWxUserinfoModel) timestamp() time.Time {
 	return m.now().UTC().Truncate(time.Millisecond)
 }
 
-func idKey(id int64) string { return fmt.Sprintf("%s%v", cacheWxUserinfoIdPrefix, id) }
+func idKey(id int64) string { return cacheWxUserinfoIdPrefix + strconv.FormatInt(id, 10) }
 
 func validOpenid(s string) bool {
 	for _, c := range []byte(s) {

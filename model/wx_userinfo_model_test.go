@@ -2,11 +2,9 @@ package model
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,167 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sync/errgroup"
 )
-
-func TestRegister(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		ctx := t.Context()
-		const openid = "oAbCdEfGhIjKlMnOpQrStUvWxYz1"
-		if _, err := e.model.FindByOpenid(ctx, openid); !errors.Is(err, ErrNotFound) {
-			t.Fatalf("before: %v, want ErrNotFound", err)
-		}
-		if _, err := e.model.FindOne(ctx, 1); !errors.Is(err, ErrNotFound) { // and the cache remembers it
-			t.Fatalf("before: %v, want ErrNotFound", err)
-		}
-
-		who, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u1", Capacity: 7})
-		if err != nil || !created {
-			t.Fatalf("created %v, %v", created, err)
-		}
-		if diff := cmp.Diff(Registered{Id: 1, Openid: openid, Unionid: "u1", SessionEpoch: who.SessionEpoch}, who); diff != "" {
-			t.Errorf("new user (-want +got):\n%s", diff)
-		}
-		row := e.find(t, who.Id)
-		at := time.Date(2026, 1, 1, 19, 4, 5, 678_000_000, time.UTC)
-		want := &WxUserinfo{
-			Id: 1, Openid: openid, Unionid: "u1", Rg: 1, Capacity: 7, SessionEpoch: who.SessionEpoch,
-			LastLoginAt: at, CreatedAt: at, UpdatedAt: at,
-		}
-		if diff := cmp.Diff(want, row); diff != "" {
-			t.Errorf("new row (-want +got):\n%s", diff)
-		}
-		if row.SessionEpoch == 0 {
-			t.Error("the new row has no session epoch")
-		}
-
-		e.clock.advance(time.Hour)
-		again, created, err := e.model.Register(ctx, NewUser{Openid: openid, Unionid: "u2", Capacity: 9})
-		if err != nil || created {
-			t.Fatalf("second login: created %v, %v", created, err)
-		}
-		if diff := cmp.Diff(who, again); diff != "" {
-			t.Errorf("second login (-want +got):\n%s", diff)
-		}
-		if got, err := e.model.FindByOpenid(ctx, openid); err != nil {
-			t.Error(err)
-		} else if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("after the second login (-want +got):\n%s", diff)
-		}
-	})
-}
-
-func TestRegisterTakesOpenidsByteByByte(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		lower, upper := e.register(t, "oabc"), e.register(t, "oABC")
-		if lower.Id == upper.Id || lower.SessionEpoch == upper.SessionEpoch {
-			t.Errorf("two users share a row: %d and %d", lower.Id, upper.Id)
-		}
-		for _, want := range []*WxUserinfo{lower, upper} {
-			got, err := e.model.FindByOpenid(t.Context(), want.Openid)
-			if err != nil || got.Id != want.Id {
-				t.Errorf("%s: %+v, %v", want.Openid, got, err)
-			}
-		}
-	})
-}
-
-func TestRegisterRefusesBadOpenids(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		for name, openid := range map[string]string{
-			"empty": "", "too long": strings.Repeat("o", 65), "space": "o b", "trailing space": "ob ", "not ASCII": "oé", "control": "o\x00",
-		} {
-			_, _, err := e.model.Register(t.Context(), NewUser{Openid: openid})
-			if err == nil {
-				t.Errorf("%s: taken", name)
-			} else if len(openid) > 1 && strings.Contains(err.Error(), openid) {
-				t.Errorf("%s: the error holds the openid: %v", name, err)
-			}
-		}
-		e.register(t, strings.Repeat("o", 64))
-	})
-}
-
-func TestRegisterRace(t *testing.T) {
-	eachRealDatabase(t, func(t *testing.T, e env) {
-		const logins = 1000
-		before := e.register(t, "before").Id
-		var mu sync.Mutex
-		ids, creations := map[int64]int{}, 0
-		var g errgroup.Group
-		for range logins {
-			g.Go(func() error {
-				row, created, err := e.model.Register(t.Context(), NewUser{Openid: "oracer", Capacity: 5})
-				if err != nil {
-					return err
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				ids[row.Id]++
-				if created {
-					creations++
-				}
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		if len(ids) != 1 || creations != 1 {
-			t.Errorf("%d logins gave rows %v, %d of them made, want one row made once", logins, ids, creations)
-		}
-		if after := e.register(t, "after").Id; after != before+2 {
-			t.Errorf("ids went from %d to %d: the race burnt some", before, after)
-		}
-	})
-}
-
-// Two processes do not know of each other's first logins: the unique index must decide, and the loser must find the winner's row.
-func TestRegisterRaceBetweenProcesses(t *testing.T) {
-	eachRealDatabase(t, func(t *testing.T, e env) {
-		for round := range 20 {
-			openid := "oracer-" + string(rune('a'+round))
-			rows := make([]Registered, 8)
-			created := make([]bool, len(rows))
-			var g errgroup.Group
-			for i := range rows {
-				other := NewWxUserinfoModel(NewConn(e.db), &memoryCache{})
-				g.Go(func() (err error) {
-					rows[i], created[i], err = other.Register(t.Context(), NewUser{Openid: openid})
-					return err
-				})
-			}
-			if err := g.Wait(); err != nil {
-				t.Fatal(err)
-			}
-			makers := 0
-			for i := range rows {
-				if diff := cmp.Diff(rows[0], rows[i]); diff != "" {
-					t.Fatalf("processes see different rows:\n%s", diff)
-				}
-				if created[i] {
-					makers++
-				}
-			}
-			if makers != 1 {
-				t.Fatalf("%d processes made the row", makers)
-			}
-		}
-	})
-}
-
-func TestRegisterWaitsNoLongerThanItsContext(t *testing.T) {
-	e := onSQLite(t)
-	m := e.model.(*customWxUserinfoModel)
-	unlock, err := m.registering.turn("oslow").lock(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, _, err := m.Register(ctx, NewUser{Openid: "oslow"}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("got %v, want a deadline", err)
-	}
-}
 
 func TestUpdateProfile(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
@@ -246,7 +83,10 @@ func TestConcurrentUpdatesAllSurvive(t *testing.T) {
 			}
 		}
 		g.Go(func() error { return e.model.SetAdmin(t.Context(), row.Id, Admin{Capacity: ptr(int64(50))}) })
-		g.Go(func() error { return e.model.Touch(t.Context(), row.Id, ptr("u")) })
+		g.Go(func() error {
+			_, _, err := e.model.LogIn(t.Context(), Login{Openid: row.Openid, Unionid: "u", Refresh: true})
+			return err
+		})
 		if err := g.Wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -255,45 +95,6 @@ func TestConcurrentUpdatesAllSurvive(t *testing.T) {
 		want.Language, want.Phone, want.Rg, want.Only20, want.Capacity, want.Unionid = "l", "1", 0, 1, 50, "u"
 		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
-		}
-	})
-}
-
-func TestTouch(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		ctx := t.Context()
-		row := e.register(t, "oalice")
-		e.find(t, row.Id)
-		want := *row
-
-		e.clock.advance(time.Hour)
-		if err := e.model.Touch(ctx, row.Id, nil); err != nil {
-			t.Fatal(err)
-		}
-		want.LastLoginAt = want.LastLoginAt.Add(time.Hour)
-		got, err := e.model.FindByOpenid(ctx, row.Openid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(&want, got); diff != "" {
-			t.Errorf("login (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff(row, e.find(t, row.Id)); diff != "" {
-			t.Errorf("a login voided the cached row (-want +got):\n%s", diff)
-		}
-
-		e.clock.advance(time.Hour)
-		if err := e.model.Touch(ctx, row.Id, ptr("u1")); err != nil {
-			t.Fatal(err)
-		}
-		want.Unionid, want.LastLoginAt, want.UpdatedAt = "u1", want.LastLoginAt.Add(time.Hour), want.UpdatedAt.Add(2*time.Hour)
-		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
-			t.Errorf("login with a unionid (-want +got):\n%s", diff)
-		}
-		for _, unionid := range []*string{nil, ptr("u2")} {
-			if err := e.model.Touch(ctx, row.Id+100, unionid); !errors.Is(err, ErrNotFound) {
-				t.Errorf("no such user: %v, want ErrNotFound", err)
-			}
 		}
 	})
 }
@@ -407,11 +208,11 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	}
 
 	m := e.model.(*customWxUserinfoModel)
-	_, err = m.insert(t.Context(), NewUser{Openid: "oalice"})
+	err = m.insert(t.Context(), []*login{{Login: Login{Openid: "oalice"}}})
 	if !isDuplicate(err) {
 		t.Fatalf("a second row for an openid: %v", err)
 	}
-	if err := wrap("insert user", err); strings.Contains(err.Error(), "oalice") {
+	if err := wrap("insert users", err); strings.Contains(err.Error(), "oalice") {
 		t.Errorf("the error holds the openid: %v", err)
 	}
 }
@@ -422,7 +223,7 @@ func TestRefusedDataOpensNoBreaker(t *testing.T) {
 		m := e.model.(*customWxUserinfoModel)
 		e.register(t, "oalice")
 		for range 500 {
-			if _, err := m.insert(t.Context(), NewUser{Openid: "oalice"}); !isDuplicate(err) {
+			if err := m.insert(t.Context(), []*login{{Login: Login{Openid: "oalice"}}}); !isDuplicate(err) {
 				t.Fatalf("got %v, want a duplicate", err)
 			}
 		}
@@ -529,4 +330,28 @@ func TestCompact(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { row := want; row.compact() }); n != 1 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// What is read for many at once is what is read for one, in the order of the ids, and none twice in memory.
+func TestFindMany(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{})).(*customWxUserinfoModel)
+		alice, bob := e.register(t, "oalice"), e.register(t, "obob")
+		if err := e.model.UpdateProfile(t.Context(), bob.Id, bob.SessionEpoch, Profile{NickName: ptr("鲍勃"), Phone: ptr("1"), Only20: ptr(true)}); err != nil {
+			t.Fatal(err)
+		}
+		bob = e.find(t, bob.Id)
+		rows, errs := m.findMany(t.Context(), []int64{bob.Id, 99, alice.Id, bob.Id})
+		for i, want := range []*WxUserinfo{bob, nil, alice, bob} {
+			if want == nil {
+				if !errors.Is(errs[i], ErrNotFound) {
+					t.Errorf("row %d: %v, want ErrNotFound", i, errs[i])
+				}
+				continue
+			}
+			if diff := cmp.Diff(want, rows[i]); errs[i] != nil || diff != "" {
+				t.Errorf("row %d: %v (-want +got):\n%s", i, errs[i], diff)
+			}
+		}
+	})
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/core/jsonx"
 	gozero "github.com/zeromicro/go-zero/core/stores/cache"
+
+	"shares/internal/batch"
 )
 
 const (
@@ -37,8 +39,8 @@ const (
 	// long.
 	leaseLife = 3 * time.Second
 
-	// batch bounds the invalidations that are delivered in one round trip after an outage.
-	batch = 256
+	// deliverAtOnce bounds the invalidations that are delivered in one round trip after an outage.
+	deliverAtOnce = 256
 )
 
 // Options of a Cache. Redis is required; the zero value of anything else means its default.
@@ -61,9 +63,6 @@ type Options struct {
 	// TTL is the longest life of a value in the shared level. Lives are spread over its last fifth. Default 5 minutes.
 	TTL time.Duration
 
-	// NotFoundTTL is the same for "no such row". Default 5 s.
-	NotFoundTTL time.Duration
-
 	// Timeout bounds each Redis call, besides the caller's context. Default 100 ms.
 	Timeout time.Duration
 
@@ -84,9 +83,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.TTL <= 0 {
 		o.TTL = 5 * time.Minute
-	}
-	if o.NotFoundTTL <= 0 {
-		o.NotFoundTTL = 5 * time.Second
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 100 * time.Millisecond
@@ -112,6 +108,7 @@ func (o Options) withDefaults() Options {
 type Cache struct {
 	opts  Options
 	redis redis.UniversalClient
+	apart bool // the keys are on several servers
 	log   *slog.Logger
 	count metrics
 	born  time.Time // the zero of clock
@@ -120,8 +117,8 @@ type Cache struct {
 	stream  stream
 	pending pending
 	flights flights
-	trips   trips
 	queries chan struct{}
+	fills   *batch.Batcher[fill]
 
 	locals atomic.Pointer[[]voider] // copied on write under mu
 	mu     sync.Mutex
@@ -156,9 +153,10 @@ func New(o Options) (*Cache, error) {
 	c.link.changed.Store(&changed)
 	c.pending.limit = o.Pending
 	c.flights.now = c.clock
-	c.trips.redis, c.trips.timeout = o.Redis, o.Timeout
+	_, c.apart = o.Redis.(*redis.ClusterClient)
 	c.stream.void = o.Namespace + ":row:void"
 	c.stream.beat = o.Namespace + ":row:beat:" + strconv.FormatUint(rand.Uint64(), 36)
+	c.fills = batch.New(1, deliverAtOnce, func(fills []fill) { c.settle(context.Background(), fills) })
 	c.count = newMetrics(o.Metrics, c)
 	c.link.watch(o.Redis)
 
@@ -255,11 +253,11 @@ func (c *Cache) Get(key string, val any) error { return c.GetCtx(context.Backgro
 
 // GetCtx decodes the shared value of key into val. It returns sql.ErrNoRows when there is none that can be trusted.
 func (c *Cache) GetCtx(ctx context.Context, key string, val any) error {
-	found := c.lookup(ctx, key, false)
+	found := c.lookup(ctx, []string{key}, false)[0]
 	if found.state != hit {
 		return sql.ErrNoRows
 	}
-	return found.decode(val)
+	return decode(found.row, val)
 }
 
 // IsNotFound reports whether err says that there is no such row.
@@ -284,8 +282,8 @@ func (c *Cache) Take(val any, key string, query func(val any) error) error {
 }
 
 // TakeCtx fills val, a pointer, from the shared level or by query, and then stores what query found unless the key was voided in
-// between. Calls for one key share one query; a caller leaves when its ctx ends. It returns sql.ErrNoRows when query did, within
-// NotFoundTTL, and else query's error or ctx's.
+// between. Calls for one key share one query; a caller leaves when its ctx ends. It returns query's error, sql.ErrNoRows among them, or
+// ctx's. That there is no row is not kept: nobody asks for one who has not been told its key.
 func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val any) error) error {
 	return c.take(ctx, val, key, c.life(), query)
 }
@@ -328,20 +326,13 @@ func (c *Cache) take(ctx context.Context, val any, key string, life time.Duratio
 func (c *Cache) lead(ctx context.Context, f *flight, val any, key string, life time.Duration, query func(any) error) error {
 	defer c.flights.land(key, f)
 
-	found := c.lookup(ctx, key, true)
-	if found.state == hit {
-		if err := found.decode(val); err == nil || errors.Is(err, sql.ErrNoRows) {
-			c.count.shared.Inc()
-			f.answer(found.entry, nil)
-			return err
-		}
-		// Not what this program stores. A void is all that helps: whoever reads next may fill.
-		c.log.WarnContext(ctx, "cached row cannot be decoded")
-		c.expunge(ctx, key)
+	found := c.lookup(ctx, []string{key}, true)[0]
+	if found.state == hit && c.known(ctx, key, found, val) {
+		f.answer(found.row, nil)
+		return nil
 	}
-
 	if err := c.enter(ctx); err != nil {
-		c.release(ctx, key, found)
+		c.settle(ctx, found.release(key))
 		return err
 	}
 	c.count.database.Inc()
@@ -349,30 +340,89 @@ func (c *Cache) lead(ctx context.Context, f *flight, val any, key string, life t
 		defer func() { <-c.queries }()
 		return query(val)
 	}()
-	var row entry
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		row, life = entry{kind: kindNone}, min(life, c.opts.NotFoundTTL)
-	case err != nil:
-		c.release(ctx, key, found)
-		if ctx.Err() == nil {
-			f.answer(entry{}, err)
-		}
-		return err
-	default:
-		data, encErr := jsonx.Marshal(val)
-		if encErr != nil {
-			// The caller has its row; only nobody else gets it from here.
-			c.log.ErrorContext(ctx, "row cannot be cached", "type", fmt.Sprintf("%T", val))
-			c.release(ctx, key, found)
-			return nil
-		}
-		row = entry{kind: kindValue, data: data}
+	if row, ok := c.encode(ctx, val, err); ok {
+		// The waiters need not wait for the store; if the key is voided meanwhile, no one joins any more.
+		f.answer(row, nil)
+		c.settle(ctx, found.store(key, row, life))
+		return nil
 	}
-	// The waiters need not wait for the store; if the key is voided meanwhile, no one joins any more.
-	f.answer(row, nil)
-	c.fill(ctx, key, found, row, life)
+	if err != nil && ctx.Err() == nil {
+		f.answer(nil, err)
+	}
+	c.settle(ctx, found.release(key))
 	return err
+}
+
+// TakeMany is TakeCtx for several keys together: what Redis knows of them takes one round trip, and what it does not know one query.
+// vals are pointers, to where the rows of keys go. query is given the indexes of rows to read, and returns those of them that there are
+// none of. TakeMany returns an error for each key, nil where there is a row. Calls for one key at the same time do not share a query:
+// that is what Local does.
+func (c *Cache) TakeMany(ctx context.Context, keys []string, vals []any, query func(missing []int) (none []int, err error)) []error {
+	errs := make([]error, len(keys))
+	founds := c.lookup(ctx, keys, true)
+	missing := make([]int, 0, len(keys))
+	for i, found := range founds {
+		if found.state != hit || !c.known(ctx, keys[i], found, vals[i]) {
+			missing = append(missing, i)
+		}
+	}
+	if len(missing) == 0 {
+		return errs
+	}
+
+	err := c.enter(ctx)
+	if err == nil {
+		c.count.database.Add(float64(len(missing)))
+		var none []int
+		none, err = func() ([]int, error) {
+			defer func() { <-c.queries }()
+			return query(missing)
+		}()
+		for _, i := range none {
+			errs[i] = sql.ErrNoRows
+		}
+	}
+	fills := make([]fill, 0, len(missing))
+	for _, i := range missing {
+		if err != nil {
+			errs[i] = err
+		}
+		if row, ok := c.encode(ctx, vals[i], errs[i]); ok {
+			fills = append(fills, founds[i].store(keys[i], row, c.life())...)
+		} else {
+			fills = append(fills, founds[i].release(keys[i])...)
+		}
+	}
+	for _, f := range fills {
+		c.fills.Add(f)
+	}
+	return errs
+}
+
+// known decodes into val what the shared level has of key, and reports whether that could be done.
+func (c *Cache) known(ctx context.Context, key string, f found, val any) bool {
+	if err := decode(f.row, val); err != nil {
+		// Not what this program stores. A void is all that helps: whoever reads next may fill.
+		c.log.WarnContext(ctx, "cached row cannot be decoded")
+		c.expunge(ctx, key)
+		return false
+	}
+	c.count.shared.Inc()
+	return true
+}
+
+// encode returns the row that a query put into val, as the shared level keeps it, if the query's err is nil and it can be encoded.
+func (c *Cache) encode(ctx context.Context, val any, err error) (row []byte, ok bool) {
+	if err != nil {
+		return nil, false
+	}
+	row, err = json.Marshal(val)
+	if err != nil {
+		// The caller has its row; only nobody else gets it from here.
+		c.log.ErrorContext(ctx, "row cannot be cached", "type", fmt.Sprintf("%T", val))
+		return nil, false
+	}
+	return row, true
 }
 
 // enter waits for a place among the queries in the database; the caller gives it back.
@@ -385,21 +435,13 @@ func (c *Cache) enter(ctx context.Context) error {
 	}
 }
 
-// entry is what the shared level knows of a key: a row, or that there is none.
-type entry struct {
-	kind byte
-	data []byte
-}
-
-func (e entry) decode(val any) error {
-	if e.kind == kindNone {
-		return sql.ErrNoRows
-	}
+// decode is the reverse of encode.
+func decode(row []byte, val any) error {
 	unmarshal := func(data []byte, val any) error { return json.Unmarshal(data, val) } // takes a third of encoding/json's time
 	if _, ok := val.(*any); ok {
 		unmarshal = jsonx.Unmarshal // keeps a number, goctl's primary key in an index, exact
 	}
-	if err := unmarshal(e.data, val); err != nil {
+	if err := unmarshal(row, val); err != nil {
 		// The error may hold a part of somebody's row.
 		return errors.New("cache: value is not a row of this program")
 	}

@@ -18,8 +18,8 @@ type flight struct {
 	done    chan struct{}
 
 	answered bool // else whoever led it has left without a result
-	entry
-	err error
+	row      []byte
+	err      error
 }
 
 // join returns the flight of key, and whether the caller leads it and so has to land it. A flight that is older than blind is not
@@ -61,8 +61,8 @@ func (fs *flights) land(key string, f *flight) {
 }
 
 // answer gives all that joined their result.
-func (f *flight) answer(e entry, err error) {
-	f.answered, f.entry, f.err = true, e, err
+func (f *flight) answer(row []byte, err error) {
+	f.answered, f.row, f.err = true, row, err
 	close(f.done)
 }
 
@@ -71,5 +71,5 @@ func (f *flight) deliver(val any) error {
 	if f.err != nil {
 		return f.err
 	}
-	return f.decode(val)
+	return decode(f.row, val)
 }

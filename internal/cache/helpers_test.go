@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -77,7 +78,7 @@ type replica struct {
 	*Cache
 	db    *database
 	local *Local[int64, *user]
-	load  func(context.Context, int64) (*user, error)
+	load  Read[int64, *user]
 }
 
 func client(t testing.TB, addr string) redis.UniversalClient {
@@ -105,7 +106,7 @@ func newReplica(t testing.TB, addr string, db *database, change ...func(*Options
 		t.Fatal(err)
 	}
 	r := &replica{Cache: c, db: db, local: l}
-	r.load = r.shared
+	r.load = r.many
 	return r
 }
 
@@ -124,6 +125,40 @@ func (r *replica) shared(ctx context.Context, id int64) (*user, error) {
 		return nil, err
 	}
 	return &row, nil
+}
+
+// many reads several rows through Redis, as the model does for Local.
+func (r *replica) many(ctx context.Context, ids []int64) ([]*user, []error) {
+	rows, keys, vals := make([]*user, len(ids)), make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		rows[i] = new(user)
+		keys[i], vals[i] = keyOf(id), rows[i]
+	}
+	return rows, r.TakeMany(ctx, keys, vals, func(missing []int) (none []int, err error) {
+		for _, i := range missing {
+			found, err := r.db.find(ctx, ids[i])
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				none = append(none, i)
+			case err != nil:
+				return nil, err
+			default:
+				*rows[i] = *found
+			}
+		}
+		return none, nil
+	})
+}
+
+// each is the Read of a function that reads one row.
+func each[K comparable, T any](read func(context.Context, K) (T, error)) Read[K, T] {
+	return func(ctx context.Context, keys []K) ([]T, []error) {
+		values, errs := make([]T, len(keys)), make([]error, len(keys))
+		for i, key := range keys {
+			values[i], errs[i] = read(ctx, key)
+		}
+		return values, errs
+	}
 }
 
 // memory reads through both levels.
@@ -192,4 +227,24 @@ func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
 		}
 	})
 	return in, sync.OnceFunc(func() { close(out) })
+}
+
+// cluster starts a cluster of one node, which holds its clients to the rules of clusters, and returns its address.
+func cluster(t testing.TB) string {
+	t.Helper()
+	s := server(t, "--cluster-enabled", "yes")
+	if err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return s.Addr()
+}
+
+// onCluster has a replica's client be one for clusters.
+func onCluster(t testing.TB) func(*Options) {
+	return func(o *Options) {
+		co := &redis.UniversalOptions{Addrs: []string{o.Redis.(*redis.Client).Options().Addr}, IsClusterMode: true}
+		Bound(co)
+		o.Redis = redis.NewUniversalClient(co)
+		t.Cleanup(func() { _ = o.Redis.Close() })
+	}
 }

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"shares/internal/batch"
 )
 
 // LocalOptions of a Local. Key is required; the zero value of anything else means its default.
@@ -47,10 +50,10 @@ type Local[K comparable, T any] struct {
 	opts  LocalOptions[K]
 	rows  *otter.Cache[K, *row[T]]
 
-	jobs chan job[K, T] // to goroutines that wait for their next
+	batches *batch.Batcher[*load[K, T]]
 
 	mu    sync.Mutex // also orders stores with voids
-	loads map[K]*load[T]
+	loads map[K]*load[K, T]
 }
 
 // row is a row in memory.
@@ -61,11 +64,25 @@ type row[T any] struct {
 }
 
 // load is a read under way. Its result may be read once done is closed.
-type load[T any] struct {
+type load[K comparable, T any] struct {
+	ctx  context.Context
+	key  K
+	read Read[K, T]
 	row[T]
 	err  error
 	done chan struct{}
 }
+
+// Read reads the rows of some keys, among which one may be twice. It returns rows and errors in the order of keys.
+type Read[K comparable, T any] = func(ctx context.Context, keys []K) ([]T, []error)
+
+const (
+	// readsAtOnce is how many reads are under way at once: enough that one which takes long does not keep all others waiting.
+	readsAtOnce = 2
+
+	// readLength bounds the rows of one read.
+	readLength = 64
+)
 
 // voider is what a Cache knows of its Locals.
 type voider interface{ void(keys []string) }
@@ -88,7 +105,8 @@ func NewLocal[K comparable, T any](c *Cache, o LocalOptions[K]) (*Local[K, T], e
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	l := &Local[K, T]{cache: c, opts: o, rows: rows, jobs: make(chan job[K, T]), loads: make(map[K]*load[T])}
+	l := &Local[K, T]{cache: c, opts: o, rows: rows, loads: make(map[K]*load[K, T])}
+	l.batches = batch.New(readsAtOnce, readLength, l.run)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	locals := append([]voider{l}, *c.locals.Load()...)
@@ -116,9 +134,10 @@ func (l *Local[K, T]) fresh(r *row[T]) bool {
 }
 
 // Take returns the row of key from memory, or else by read, whose result is kept unless the key is voided meanwhile. Callers for one
-// key share one read; it runs under a context of its own, that ends with LoadTimeout and not with theirs. It returns ctx's error when
-// that ends first, and read's error uncached. A read that is a stored func, not a new closure, keeps a hit free of allocations.
-func (l *Local[K, T]) Take(ctx context.Context, key K, read func(context.Context, K) (T, error)) (T, error) {
+// key share one read, and a read is of several keys where many are asked for at once. It runs under a context of its own, that ends with
+// LoadTimeout and not with theirs. Take returns ctx's error when that ends first, and read's error uncached. All callers should give the
+// same read, and one that is a stored func, not a new closure: that keeps a hit free of allocations.
+func (l *Local[K, T]) Take(ctx context.Context, key K, read Read[K, T]) (T, error) {
 	if value, ok := l.Get(key); ok {
 		return value, nil
 	}
@@ -133,7 +152,7 @@ func (l *Local[K, T]) Take(ctx context.Context, key K, read func(context.Context
 }
 
 // join returns the load of key that is under way, or starts one. It leaves alone one that is older than blind, as flights.join does.
-func (l *Local[K, T]) join(ctx context.Context, key K, read func(context.Context, K) (T, error)) *load[T] {
+func (l *Local[K, T]) join(ctx context.Context, key K, read Read[K, T]) *load[K, T] {
 	c := l.cache
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,72 +161,54 @@ func (l *Local[K, T]) join(ctx context.Context, key K, read func(context.Context
 		c.count.joined.Inc()
 		return ld
 	}
-	ld := &load[T]{row: row[T]{started: now, epoch: c.stream.epoch.Load()}, done: make(chan struct{})}
+	ld := &load[K, T]{
+		ctx: ctx, key: key, read: read,
+		row: row[T]{started: now, epoch: c.stream.epoch.Load()}, done: make(chan struct{}),
+	}
 	l.loads[key] = ld
-	l.do(job[K, T]{context.WithoutCancel(ctx), key, ld, read})
+	l.batches.Add(ld)
 	return ld
 }
 
-// job is a load that is to be done.
-type job[K comparable, T any] struct {
-	ctx  context.Context
-	key  K
-	load *load[T]
-	read func(context.Context, K) (T, error)
-}
-
-// idle is how long a goroutine waits for its next load. One that has had a load has the stack that loads need; a new one would copy
-// it several times while it grows, which took as long as the load's Redis call.
-const idle = time.Second
-
-// do has a goroutine do j: one that waits, or a new one.
-func (l *Local[K, T]) do(j job[K, T]) {
-	select {
-	case l.jobs <- j:
-		return
-	default:
+// run reads the rows of loads, and keeps them.
+func (l *Local[K, T]) run(loads []*load[K, T]) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(loads[0].ctx), l.opts.LoadTimeout)
+	defer cancel()
+	keys := make([]K, len(loads))
+	for i, ld := range loads {
+		keys[i] = ld.key
 	}
-	go func() {
-		timer := time.NewTimer(idle)
-		defer timer.Stop()
-		for {
-			ctx, cancel := context.WithTimeout(j.ctx, l.opts.LoadTimeout)
-			l.run(ctx, j.key, j.load, j.read)
-			cancel()
-			timer.Reset(idle)
-			select {
-			case j = <-l.jobs:
-			case <-timer.C:
-				return
-			}
-		}
-	}()
-}
+	values, errs := l.recovered(ctx, keys, loads[0].read)
 
-// run does ld and keeps its row.
-func (l *Local[K, T]) run(ctx context.Context, key K, ld *load[T], read func(context.Context, K) (T, error)) {
-	defer close(ld.done)
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+	l.mu.Lock()
+	for i, ld := range loads {
+		ld.value, ld.err = values[i], errs[i]
 		// Another load, or none: the key was voided, or this took too long.
-		if l.loads[key] != ld {
-			return
+		if l.loads[ld.key] != ld {
+			continue
 		}
-		delete(l.loads, key)
+		delete(l.loads, ld.key)
 		if ld.err == nil {
 			kept := ld.row
-			l.rows.Set(key, &kept)
+			l.rows.Set(ld.key, &kept)
 		}
-	}()
+	}
+	l.mu.Unlock()
+	for _, ld := range loads {
+		close(ld.done)
+	}
+}
+
+// recovered is read, with a panic of it as an error.
+func (l *Local[K, T]) recovered(ctx context.Context, keys []K, read Read[K, T]) (values []T, errs []error) {
 	defer func() {
 		// On this goroutine, nobody else would catch it.
 		if p := recover(); p != nil {
-			ld.err = errors.New("cache: read panicked")
 			l.cache.log.ErrorContext(ctx, "read panicked", "stack", string(debug.Stack()))
+			values, errs = make([]T, len(keys)), slices.Repeat([]error{errors.New("cache: read panicked")}, len(keys))
 		}
 	}()
-	ld.value, ld.err = read(ctx, key)
+	return read(ctx, keys)
 }
 
 // void drops the rows of keys, and keeps those being read from being kept.

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -69,10 +70,10 @@ func TestLoadEndsWithItsOwnTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Take(t.Context(), 1, func(ctx context.Context, _ int64) (int, error) {
+	_, err = l.Take(t.Context(), 1, each(func(ctx context.Context, _ int64) (int, error) {
 		<-ctx.Done()
 		return 0, ctx.Err()
-	})
+	}))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
@@ -86,7 +87,7 @@ func TestFailedReadsAreNotKept(t *testing.T) {
 		"error": func(context.Context, int64) (*user, error) { return nil, boom },
 		"panic": func(context.Context, int64) (*user, error) { panic(boom) },
 	} {
-		if _, err := r.local.Take(t.Context(), 1, read); err == nil {
+		if _, err := r.local.Take(t.Context(), 1, each(read)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -102,7 +103,7 @@ func TestRowsInMemoryAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := func(_ context.Context, id int64) (int64, error) { return id, nil }
+	read := each(func(_ context.Context, id int64) (int64, error) { return id, nil })
 	for id := range int64(1000) {
 		if got, err := l.Take(t.Context(), id, read); err != nil || got != id {
 			t.Fatalf("row %d: %v, %v", id, got, err)
@@ -157,10 +158,10 @@ func TestAge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := l.Take(t.Context(), 1, func(context.Context, int64) (int, error) {
+			if _, err := l.Take(t.Context(), 1, each(func(context.Context, int64) (int, error) {
 				time.Sleep(test.read)
 				return 1, nil
-			}); err != nil {
+			})); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(test.wait)
@@ -255,18 +256,18 @@ func BenchmarkSharedHit(b *testing.B) {
 			r.redis.Get(ctx, r.key(keyOf(1)))
 		}
 	})
-	for name, get := range map[string]func(context.Context, string) (string, error){
-		"many callers, a GET each":       func(ctx context.Context, key string) (string, error) { return r.redis.Get(ctx, key).Result() },
-		"many callers, together (trips)": r.trips.get,
-	} {
-		b.Run(name, func(b *testing.B) {
+	for _, n := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("TakeMany of %d, each", n), func(b *testing.B) {
+			ids := make([]int64, n)
+			for i := range ids {
+				ids[i] = int64(i)
+				db.commit(ids[i], 1)
+				version(b, r.shared, ids[i])
+			}
 			b.ReportAllocs()
-			b.SetParallelism(32)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					_, _ = get(ctx, r.key(keyOf(1)))
-				}
-			})
+			for i := 0; i < b.N; i += n {
+				_, _ = r.many(ctx, ids)
+			}
 		})
 	}
 	b.Run("script", func(b *testing.B) {

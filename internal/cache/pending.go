@@ -107,7 +107,7 @@ func (p *pending) drained() <-chan struct{} {
 // deliver sends a batch of pending invalidations to Redis, or the one that stands for all. Only the heartbeat's goroutine calls it,
 // and Close when that has ended.
 func (c *Cache) deliver(ctx context.Context) error {
-	keys, all, receipt := c.pending.some(batch)
+	keys, all, receipt := c.pending.some(deliverAtOnce)
 	if all {
 		if err := c.voidAll(ctx); err != nil {
 			c.failed(ctx, err)

@@ -285,7 +285,7 @@ func TestModelOnATableTakenOver(t *testing.T) {
 	exec1(t, db, firstTable)
 	fill(t, db)
 	mustRun(t, db, Options{})
-	m := model.NewWxUserinfoModel(model.NewConn(db), noCache{})
+	m := model.NewWxUserinfoModel(model.NewConn(db, 0), noCache{})
 	row, err := m.FindByOpenid(t.Context(), "oAbcdefghijklmnopqrstuvwxyz1")
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestModelOnATableTakenOver(t *testing.T) {
 	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 || row.SessionEpoch == 0 {
 		t.Errorf("found %+v", row)
 	}
-	who, created, err := m.Register(t.Context(), model.NewUser{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
+	who, created, err := m.LogIn(t.Context(), model.Login{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
 	if err != nil || !created || who.Id != 1000 {
 		t.Errorf("a new user whose openid differs in case: %+v, %v, %v", who, created, err)
 	}

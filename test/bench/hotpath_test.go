@@ -54,8 +54,8 @@ func service(t testing.TB) (handler http.Handler, session string) {
 	cleanup(t, rows.Close)
 	local, err := cache.NewLocal[int64, *model.WxUserinfo](rows, cache.LocalOptions[int64]{Key: cache.IDKey(model.IDKeyPrefix())})
 	check(t, err)
-	users := model.NewWxUserinfoModel(model.NewConn(db), rows, model.WithLocal(local))
-	row, _, err := users.Register(t.Context(), model.NewUser{Openid: openid(1), Capacity: 5})
+	users := model.NewWxUserinfoModel(model.NewConn(db, 0), rows, model.WithLocal(local, rows))
+	row, _, err := users.LogIn(t.Context(), model.Login{Openid: openid(1), Capacity: 5})
 	check(t, err)
 	name, avatar := "小明同学", "https://thirdwx.qlogo.cn/mmopen/vi_32/Q0j4TwGTfTLQ0j4TwGTfTLQ0j4TwGTfTL/132"
 	check(t, users.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, model.Profile{NickName: &name, AvatarUrl: &avatar}))

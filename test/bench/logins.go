@@ -69,7 +69,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 			run  func() (result, error)
 		}{
 			{bareInserts, func() (result, error) {
-				return statements(ctx, plan.run, func(ctx context.Context, i int) error {
+				return statements(ctx, bareInserts, plan.run, func(ctx context.Context, i int) error {
 					return insertOne(ctx, db, fmt.Sprintf("oBare%02d%021d", round, i))
 				})
 			}},
@@ -77,7 +77,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 				return w.measure(ctx, contender{firstLogins, address, []*program{serve}, first})
 			}},
 			{bareUpdates, func() (result, error) {
-				return statements(ctx, plan.run, func(ctx context.Context, i int) error {
+				return statements(ctx, bareUpdates, plan.run, func(ctx context.Context, i int) error {
 					_, err := db.ExecContext(ctx, "UPDATE wx_userinfo SET last_login_at = UTC_TIMESTAMP(3) WHERE id = ?", i%knownUsers+1)
 					return err
 				})
@@ -117,7 +117,7 @@ func selectOne(ctx context.Context, db *sql.DB, id int) error {
 }
 
 // statements runs one statement after the other on each connection.
-func statements(ctx context.Context, d time.Duration, one func(context.Context, int) error) (result, error) {
+func statements(ctx context.Context, name string, d time.Duration, one func(context.Context, int) error) (result, error) {
 	var mu sync.Mutex
 	var took []time.Duration
 	var errs []error
@@ -146,8 +146,10 @@ func statements(ctx context.Context, d time.Duration, one func(context.Context, 
 	if err := errors.Join(errs...); err != nil {
 		return result{}, err
 	}
-	return result{
+	r := result{
 		rate: float64(len(took)) / time.Since(began).Seconds(),
 		p50:  percentile(took, 50), p99: percentile(took, 99),
-	}, nil
+	}
+	r.say(name)
+	return r, nil
 }

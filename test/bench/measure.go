@@ -67,9 +67,14 @@ func (w *world) measure(ctx context.Context, c contender) (result, error) {
 		cpu:    time.Duration(float64(after.cpu-before.cpu) / n),
 		allocs: (after.allocs - before.allocs) / n,
 	}
-	fmt.Fprintf(os.Stderr, "%s  %-34s %7.0f/s  p50 %-8s p99 %-8s cpu %-8s allocs %.0f\n", time.Now().Format("15:04:05"), c.name,
-		r.rate, r.p50.Round(10*time.Microsecond), r.p99.Round(10*time.Microsecond), r.cpu.Round(100*time.Nanosecond), r.allocs)
+	r.say(c.name)
 	return r, nil
+}
+
+// say tells whoever waits for the report.
+func (a result) say(name string) {
+	fmt.Fprintf(os.Stderr, "%s  %-34s %7.0f/s  p50 %-8s p99 %-8s cpu %-8s allocs %.0f\n", time.Now().Format("15:04:05"), name,
+		a.rate, a.p50.Round(10*time.Microsecond), a.p99.Round(10*time.Microsecond), a.cpu.Round(100*time.Nanosecond), a.allocs)
 }
 
 func total(programs []*program) (usage, error) {

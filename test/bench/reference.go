@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,20 +117,4 @@ func wait() error {
 	defer stop()
 	<-ctx.Done()
 	return nil
-}
-
-// wechat is WeChat as fast as can be: a login code is the openid, and whatever
-// else is asked next answers.
-func wechat(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/sns/jscode2session" {
-			next.ServeHTTP(w, r)
-			return
-		}
-		code := r.URL.Query().Get("js_code")
-		body := `{"session_key":"5tF5KuDigyB6e4m7FigHvw==","openid":"` + strings.TrimSpace(code) + `"}`
-		w.Header().Set("Content-Type", "text/plain")
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		_, _ = io.WriteString(w, body)
-	})
 }

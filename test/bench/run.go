@@ -281,7 +281,7 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 	}
 	defer db.Close()
 	for range plan.firsts {
-		r, err := statements(ctx, time.Second, func(ctx context.Context, i int) error { return selectOne(ctx, db, i*(plan.users/plan.distinct)+1) })
+		r, err := statements(ctx, bareSelects, time.Second, func(ctx context.Context, i int) error { return selectOne(ctx, db, i*(plan.users/plan.distinct)+1) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", bareSelects, err)
 		}

@@ -77,9 +77,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if err != nil {
 		return w, err
 	}
-	server := &http.Server{Handler: wechat(simulator.New(simulator.Options{})), ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }() // ends with Close
-	w.onClose(server.Close)
+	w.onClose(listener.Close)
+	go instantWechat{simulator.New(simulator.Options{})}.serve(listener) // ends with Close
 	w.wechat = "http://" + listener.Addr().String()
 
 	w.session, err = sessiontest.Issuer(sessionSecret, 2*time.Hour)

@@ -29,18 +29,17 @@ type world struct {
 	model.WxUserinfoModel // what logic does not use
 
 	row      *model.WxUserinfo
-	created  bool
 	findErr  error
 	writeErr error
 
-	identity   func(code string) (wechat.Identity, error)
-	phone      func(code string) (string, error)
-	verdict    func(ctx context.Context, openid, content string) (wechat.Verdict, error)
-	registered model.NewUser
-	code       func(userID int64, page, scene string) (string, error)
-	avatar     func(file string) (avatar.Picture, error)
-	capErr     error
-	putErr     error
+	identity func(code string) (wechat.Identity, error)
+	phone    func(code string) (string, error)
+	verdict  func(ctx context.Context, openid, content string) (wechat.Verdict, error)
+	loggedIn model.Login
+	code     func(userID int64, page, scene string) (string, error)
+	avatar   func(file string) (avatar.Picture, error)
+	capErr   error
+	putErr   error
 
 	config config.Config
 	log    bytes.Buffer
@@ -61,26 +60,17 @@ func (w *world) Recheck(_ context.Context, cached *model.WxUserinfo) (*model.WxU
 	return w.row, w.findErr
 }
 
-func (w *world) Register(_ context.Context, u model.NewUser) (model.Registered, bool, error) {
-	w.note("register")
-	w.registered = u
+func (w *world) LogIn(_ context.Context, in model.Login) (model.Registered, bool, error) {
+	w.note("log in")
+	w.loggedIn = in
 	if w.row == nil {
-		return model.Registered{}, w.created, w.writeErr
+		return model.Registered{}, false, w.writeErr
 	}
-	return model.Registered{Id: w.row.Id, Openid: w.row.Openid, Unionid: w.row.Unionid, SessionEpoch: w.row.SessionEpoch}, w.created, w.writeErr
+	return model.Registered{Id: w.row.Id, Openid: w.row.Openid, Unionid: w.row.Unionid, SessionEpoch: w.row.SessionEpoch}, false, w.writeErr
 }
 
 func (w *world) UpdateProfile(_ context.Context, id, epoch int64, p model.Profile) error {
 	w.note("write %d epoch %d%s", id, epoch, written(p))
-	return w.writeErr
-}
-
-func (w *world) Touch(_ context.Context, id int64, unionid *string) error {
-	u := "-"
-	if unionid != nil {
-		u = *unionid
-	}
-	w.note("touch %d unionid %s", id, u)
 	return w.writeErr
 }
 
@@ -183,31 +173,21 @@ func TestLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		identity func(string) (wechat.Identity, error)
-		created  bool
 		refresh  bool
 		writeErr error
 		want     string
 		asked    []string
 	}{
-		{"a new user", known(wechat.Identity{OpenID: "oA", UnionID: "uA"}), true, false, nil, "ok",
-			[]string{"wechat login c", "register"}},
-		{"a new user, refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), true, true, nil, "ok",
-			[]string{"wechat login c", "register"}},
-		{"a known user", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, false, nil, "ok",
-			[]string{"wechat login c", "register", "touch 7 unionid -"}},
-		{"a known user, refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, true, nil, "ok",
-			[]string{"wechat login c", "register", "touch 7 unionid uB"}},
-		{"refreshed with nothing new", known(wechat.Identity{OpenID: "oA", UnionID: "uA"}), false, true, nil, "ok",
-			[]string{"wechat login c", "register", "touch 7 unionid -"}},
-		{"refreshed when WeChat tells none", known(wechat.Identity{OpenID: "oA"}), false, true, nil, "ok",
-			[]string{"wechat login c", "register", "touch 7 unionid -"}},
-		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errAway }, false, false, nil, "away",
+		{"a user", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, nil, "ok", []string{"wechat login c", "log in"}},
+		{"refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), true, nil, "ok", []string{"wechat login c", "log in"}},
+		{"without a unionid", known(wechat.Identity{OpenID: "oA"}), false, nil, "ok", []string{"wechat login c", "log in"}},
+		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errAway }, false, nil, "away",
 			[]string{"wechat login c"}},
-		{"storage away", known(wechat.Identity{OpenID: "oA"}), false, false, errAway, "away", []string{"wechat login c", "register"}},
+		{"storage away", known(wechat.Identity{OpenID: "oA"}), false, errAway, "away", []string{"wechat login c", "log in"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
-			w.identity, w.created, w.writeErr = tt.identity, tt.created, tt.writeErr
+			w.identity, w.writeErr = tt.identity, tt.writeErr
 			w.row.SessionEpoch = -2 // an epoch has all 64 bits
 			w.config.NewUserCapacity = 5
 			got, err := NewLoginLogic(context.Background(), w.svc()).Login(&pb.LoginReq{Code: "c", Refresh: tt.refresh})
@@ -219,8 +199,8 @@ func TestLogin(t *testing.T) {
 				return
 			}
 			id, _ := tt.identity("")
-			if diff := cmp.Diff(model.NewUser{Openid: id.OpenID, Unionid: id.UnionID, Capacity: 5}, w.registered); diff != "" {
-				t.Errorf("registered (-want +got):\n%s", diff)
+			if diff := cmp.Diff(model.Login{Openid: id.OpenID, Unionid: id.UnionID, Refresh: tt.refresh, Capacity: 5}, w.loggedIn); diff != "" {
+				t.Errorf("logged in (-want +got):\n%s", diff)
 			}
 			want := &pb.LoginResp{Caller: &pb.Caller{UserId: 7, Epoch: 1<<64 - 2}, Openid: "oA"}
 			if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
@@ -229,21 +209,6 @@ func TestLogin(t *testing.T) {
 		})
 	}
 }
-
-// A login whose note could not be written is none: the client tries again.
-func TestLoginThatCannotBeNoted(t *testing.T) {
-	w := newWorld()
-	w.identity = func(string) (wechat.Identity, error) { return wechat.Identity{OpenID: "oA"}, nil }
-	s := w.svc()
-	s.Users = &touchFails{w}
-	if _, err := NewLoginLogic(context.Background(), s).Login(&pb.LoginReq{Code: "c"}); !errors.Is(err, errAway) {
-		t.Errorf("%v, want %v", err, errAway)
-	}
-}
-
-type touchFails struct{ *world }
-
-func (touchFails) Touch(context.Context, int64, *string) error { return errAway }
 
 func TestGetUser(t *testing.T) {
 	w := newWorld()

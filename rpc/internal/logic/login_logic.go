@@ -26,22 +26,14 @@ func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, created, err := l.svcCtx.Users.Register(l.ctx, model.NewUser{
+	who, _, err := l.svcCtx.Users.LogIn(l.ctx, model.Login{
 		Openid:   identity.OpenID,
 		Unionid:  identity.UnionID,
+		Refresh:  in.GetRefresh(),
 		Capacity: int64(l.svcCtx.Config.NewUserCapacity),
 	})
 	if err != nil {
 		return nil, err
-	}
-	if !created {
-		var unionid *string
-		if in.GetRefresh() && identity.UnionID != "" && identity.UnionID != who.Unionid {
-			unionid = &identity.UnionID
-		}
-		if err := l.svcCtx.Users.Touch(l.ctx, who.Id, unionid); err != nil {
-			return nil, err
-		}
 	}
 	return &pb.LoginResp{
 		Caller: &pb.Caller{UserId: who.Id, Epoch: uint64(who.SessionEpoch)},

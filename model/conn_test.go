@@ -5,12 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
 
 // The one connection of the pool is taken, as all are while a database hangs.
-func TestBounded(t *testing.T) {
+func TestStatementsAreBounded(t *testing.T) {
 	db, err := OpenSQLite(filepath.Join(t.TempDir(), "shares.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -30,12 +31,17 @@ func TestBounded(t *testing.T) {
 		{"the caller's own time", time.Minute, 10 * time.Millisecond, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := NewWxUserinfoModel(Bounded(NewConn(db), tt.limit), &memoryCache{})
+			m := NewWxUserinfoModel(NewConn(db, tt.limit), &memoryCache{}, WithLocal(nil, noShared{}))
 			name := "x"
 			for what, call := range map[string]func(context.Context) error{
 				"find":    func(ctx context.Context) error { _, err := m.FindByOpenid(ctx, "x"); return err },
 				"find id": func(ctx context.Context) error { _, err := m.FindOne(ctx, 1); return err },
-				"write":   func(ctx context.Context) error { return m.UpdateProfile(ctx, 1, 1, Profile{NickName: &name}) },
+				"find many": func(ctx context.Context) error {
+					_, errs := m.(*customWxUserinfoModel).findMany(ctx, []int64{1, 2})
+					return errors.Join(errs...)
+				},
+				"log in": func(ctx context.Context) error { _, _, err := m.LogIn(ctx, Login{Openid: "x"}); return err },
+				"write":  func(ctx context.Context) error { return m.UpdateProfile(ctx, 1, 1, Profile{NickName: &name}) },
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), tt.time)
 				err := call(ctx)
@@ -48,15 +54,31 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// noShared has nothing.
+type noShared struct{}
+
+func (noShared) TakeMany(_ context.Context, keys []string, _ []any, query func([]int) ([]int, error)) []error {
+	all := make([]int, len(keys))
+	for i := range all {
+		all[i] = i
+	}
+	none, err := query(all)
+	errs := slices.Repeat([]error{err}, len(keys))
+	for _, i := range none {
+		errs[i] = sql.ErrNoRows
+	}
+	return errs
+}
+
 // slowLocal is a level in memory whose read has a limit of its own.
 type slowLocal struct{}
 
-func (slowLocal) Take(context.Context, int64, func(context.Context, int64) (*WxUserinfo, error)) (*WxUserinfo, error) {
+func (slowLocal) Take(context.Context, int64, func(context.Context, []int64) ([]*WxUserinfo, []error)) (*WxUserinfo, error) {
 	return nil, context.DeadlineExceeded
 }
 
 func TestLateReadInMemory(t *testing.T) {
-	m := NewWxUserinfoModel(NewConn(new(sql.DB)), &memoryCache{}, WithLocal(slowLocal{}))
+	m := NewWxUserinfoModel(NewConn(new(sql.DB), 0), &memoryCache{}, WithLocal(slowLocal{}, nil))
 	if _, err := m.FindOne(t.Context(), 1); !IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want one that says unavailable", err)
 	}

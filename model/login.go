@@ -1,0 +1,303 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"shares/internal/batch"
+)
+
+type (
+	// Login is what is known of a user who logs in.
+	Login struct {
+		Openid   string // 1 to 64 printable ASCII characters
+		Unionid  string // empty if WeChat tells none
+		Refresh  bool   // a known user's unionid becomes the one that WeChat tells, if it tells one
+		Capacity int64  // of a new user: how many entries the user may keep. Other columns take their defaults from the schema
+	}
+
+	// Registered is what a login needs to know of a user.
+	Registered struct {
+		Id           int64
+		Openid       string
+		Unionid      string // before the login, if the user is not new
+		SessionEpoch int64
+	}
+)
+
+const (
+	// loginsAtOnce is how many batches of logins are under way at once: some, because one may have to wait for a row that is locked.
+	loginsAtOnce = 2
+
+	// loginLength bounds the logins of a batch.
+	loginLength = 64
+
+	// recentLength is how many newcomers are remembered at least. More than can be made while one login waits.
+	recentLength = 10_000
+)
+
+// logins has those who log in at the same moment looked up together, and noted or made together: a statement for fifty users, and above
+// all its commit, takes hardly more than one for a single user (BenchmarkLogIn).
+//
+// Rows are made by one batch after the other, which looks again for those whom an earlier one may have made. So no id is burnt by inserts
+// that fail, however often somebody new logs in at once. Between processes the unique index decides.
+type logins struct {
+	model     *customWxUserinfoModel
+	arrivals  *batch.Batcher[*login]
+	newcomers *batch.Batcher[*login]
+	made      atomic.Uint64 // batches of newcomers so far
+	recent    recent        // of make, one batch at a time
+}
+
+// login is one under way. Its result may be read once done is closed.
+type login struct {
+	ctx context.Context
+	Login
+	seen uint64 // batches of newcomers that had been made when it was looked up
+
+	who      Registered
+	created  bool // by this one
+	err      error
+	panicked any
+	done     chan struct{}
+}
+
+func newLogins(m *customWxUserinfoModel) *logins {
+	g := &logins{model: m}
+	g.arrivals = batch.New(loginsAtOnce, loginLength, g.arrive)
+	g.newcomers = batch.New(1, loginLength, g.make)
+	return g
+}
+
+// LogIn goes on when its caller leaves: others are in the same boat.
+func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered, bool, error) {
+	if !validOpenid(in.Openid) {
+		return Registered{}, false, errors.New("model: log in: the openid is not 1 to 64 printable ASCII characters")
+	}
+	l := &login{ctx: ctx, Login: in, done: make(chan struct{})}
+	m.logins.arrivals.Add(l)
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		return Registered{}, false, wrap("log in", ctx.Err())
+	}
+	if l.panicked != nil {
+		panic(l.panicked) // where it is known how to answer
+	}
+	return l.who, l.created, l.err
+}
+
+// arrive looks a batch up, and notes the logins of those who have a row. The others come again when they have been given one: an insert
+// does not say which ids it gave. LAST_INSERT_ID is one of them, and not every server gives the others the next ones.
+func (g *logins) arrive(all []*login) {
+	defer recovered(all)
+	made := g.made.Load()
+	known, unknown, err := g.model.note(together(all), all)
+	switch {
+	case err == nil:
+		finish(known)
+		for _, l := range unknown {
+			l.seen = made
+			g.newcomers.Add(l)
+		}
+	case len(all) == 1:
+		all[0].err = err
+		finish(all)
+	default:
+		// It may be about one of them: a row that is locked, or was deleted a moment ago.
+		for _, l := range all {
+			go g.arrive([]*login{l})
+		}
+	}
+}
+
+// make gives a row to each of a batch who has none yet.
+func (g *logins) make(all []*login) {
+	defer recovered(all)
+	number := g.made.Load() + 1
+	var newcomers []*login
+	for _, l := range all {
+		// Others may have logged in as the same user since that one was looked up, or in this very batch.
+		if l.created = !g.recent.since(l.seen, l.Openid); l.created {
+			g.recent.add(number, l.Openid)
+			newcomers = append(newcomers, l)
+		}
+	}
+	err := g.model.insert(together(all), newcomers)
+	g.made.Store(number)
+	if err != nil {
+		for _, l := range newcomers {
+			l.created = false
+			g.recent.remove(l.Openid)
+		}
+	}
+	switch {
+	case err == nil, len(all) == 1 && isDuplicate(err): // another process was first
+		for _, l := range all {
+			g.arrivals.Add(l)
+		}
+	case len(all) == 1:
+		all[0].err = err
+		finish(all)
+	default:
+		for _, l := range all {
+			g.make([]*login{l})
+		}
+	}
+}
+
+// recent remembers for some time whose rows were made, and by which batch.
+type recent struct{ now, before map[string]uint64 }
+
+// since reports whether a batch later than the given one made the row.
+func (r *recent) since(batch uint64, openid string) bool {
+	return max(r.now[openid], r.before[openid]) > batch
+}
+
+func (r *recent) add(batch uint64, openid string) {
+	if len(r.now) >= recentLength || r.now == nil {
+		r.now, r.before = make(map[string]uint64, recentLength), r.now
+	}
+	r.now[openid] = batch
+}
+
+func (r *recent) remove(openid string) {
+	delete(r.now, openid)
+	delete(r.before, openid)
+}
+
+// together is the context of what is done for all.
+func together(all []*login) context.Context {
+	if len(all) == 1 {
+		return all[0].ctx
+	}
+	return context.WithoutCancel(all[0].ctx) // whoever came first may leave
+}
+
+// finish tells those who wait.
+func finish(all []*login) {
+	for _, l := range all {
+		close(l.done)
+	}
+}
+
+// recovered has a panic happen to those who wait, instead of to the process.
+func recovered(all []*login) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	for _, l := range all {
+		select {
+		case <-l.done:
+		default:
+			l.panicked = p
+			close(l.done)
+		}
+	}
+}
+
+// identify looks users up by their openids, past the cache, which may remember for a while that there was no such user. Who is not in its
+// answer has no row.
+func (m *customWxUserinfoModel) identify(ctx context.Context, all []*login) (map[string]Registered, error) {
+	openids := make([]any, len(all))
+	for i, l := range all {
+		openids[i] = l.Openid
+	}
+	found := make(map[string]Registered, len(all))
+	query := fmt.Sprintf("select `id`, `openid`, `unionid`, `session_epoch` from %s where `openid` in (%s)", m.table, placeholders(len(openids)))
+	err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
+		var who Registered
+		if err := scan(&who.Id, &who.Openid, &who.Unionid, &who.SessionEpoch); err != nil {
+			return err
+		}
+		found[who.Openid] = who
+		return nil
+	}, query, openids...)
+	if err != nil {
+		return nil, wrap("find users by openid", err)
+	}
+	return found, nil
+}
+
+// note looks a batch up and notes the logins of those who are known.
+func (m *customWxUserinfoModel) note(ctx context.Context, all []*login) (known, unknown []*login, err error) {
+	who, err := m.identify(ctx, all)
+	if err != nil {
+		return nil, nil, err
+	}
+	var ids []int64
+	for _, l := range all {
+		found, ok := who[l.Openid]
+		if !ok {
+			unknown = append(unknown, l)
+			continue
+		}
+		l.who = found
+		known = append(known, l)
+		switch {
+		case l.created:
+			// It says so itself. Nothing can be cached under an id that did not exist.
+		case l.Refresh && l.Unionid != "" && l.Unionid != found.Unionid:
+			if err := m.setUnionid(ctx, found.Id, l.Unionid); err != nil {
+				return nil, nil, err
+			}
+		default:
+			ids = append(ids, found.Id)
+		}
+	}
+	return known, unknown, m.touch(ctx, ids)
+}
+
+// touch notes a login now. It leaves cached rows alone: nothing reads the time of the last login from them, and voiding them would cost
+// each user's next request a query after every login.
+func (m *customWxUserinfoModel) touch(ctx context.Context, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	slices.Sort(ids) // everybody locks rows in this order
+	ids = slices.Compact(ids)
+	args := []any{m.timestamp()}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	query := fmt.Sprintf("update %s set `last_login_at` = ? where `id` in (%s)", m.table, placeholders(len(ids)))
+	res, err := m.conn.ExecCtx(ctx, query, args...)
+	return checkFound("note logins", len(ids), res, err)
+}
+
+// setUnionid notes a login now, and the unionid.
+func (m *customWxUserinfoModel) setUnionid(ctx context.Context, id int64, unionid string) error {
+	var c changes
+	set(&c, "unionid", &unionid)
+	now := m.timestamp()
+	set(&c, "last_login_at", &now)
+	return m.apply(ctx, "set unionid of user", id, nil, c)
+}
+
+// insert makes rows.
+func (m *customWxUserinfoModel) insert(ctx context.Context, newcomers []*login) error {
+	if len(newcomers) == 0 {
+		return nil
+	}
+	now := m.timestamp()
+	var args []any
+	for _, l := range newcomers {
+		epoch, err := m.NewEpoch()
+		if err != nil {
+			return err
+		}
+		args = append(args, l.Openid, l.Unionid, l.Capacity, epoch, now, now, now)
+	}
+	row := "(" + placeholders(7) + ")"
+	query := fmt.Sprintf("insert into %s (`openid`, `unionid`, `capacity`, `session_epoch`, `last_login_at`, `created_at`, `updated_at`) values %s%s",
+		m.table, row, strings.Repeat(", "+row, len(newcomers)-1))
+	if _, err := m.conn.ExecCtx(ctx, query, args...); err != nil {
+		return wrap("insert users", err)
+	}
+	return nil
+}
