@@ -30,8 +30,10 @@ type (
 )
 
 const (
-	// loginsAtOnce is how many batches of logins are under way at once: some, because one may have to wait for a row that is locked.
+	// loginsAtOnce is how many batches of logins are under way at once, as long as they are quick; mostLogins, while one has to wait for a
+	// row that is locked, or a connection leads nowhere.
 	loginsAtOnce = 2
+	mostLogins   = 16
 
 	// loginLength bounds the logins of a batch.
 	loginLength = 64
@@ -68,8 +70,8 @@ type login struct {
 
 func newLogins(m *customWxUserinfoModel) *logins {
 	g := &logins{model: m}
-	g.arrivals = batch.New(loginsAtOnce, loginLength, g.arrive)
-	g.newcomers = batch.New(1, loginLength, g.make)
+	g.arrivals = batch.New(loginsAtOnce, mostLogins, loginLength, g.arrive)
+	g.newcomers = batch.New(1, 1, loginLength, g.make)
 	return g
 }
 
@@ -102,8 +104,8 @@ func (g *logins) arrive(all []*login) {
 		finish(known)
 		for _, l := range unknown {
 			l.seen = made
-			g.newcomers.Add(l)
 		}
+		g.newcomers.Add(unknown...)
 	case len(all) == 1:
 		all[0].err = err
 		finish(all)
@@ -137,9 +139,7 @@ func (g *logins) make(all []*login) {
 	}
 	switch {
 	case err == nil, len(all) == 1 && isDuplicate(err): // another process was first
-		for _, l := range all {
-			g.arrivals.Add(l)
-		}
+		g.arrivals.Add(all...)
 	case len(all) == 1:
 		all[0].err = err
 		finish(all)

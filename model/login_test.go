@@ -98,7 +98,7 @@ func hold(t *testing.T, m WxUserinfoModel) (release func()) {
 	g := m.(*customWxUserinfoModel).logins
 	held, open := make(chan struct{}, loginsAtOnce), make(chan struct{})
 	arrive := g.arrive
-	g.arrivals = batch.New(loginsAtOnce, loginLength, func(all []*login) {
+	g.arrivals = batch.New(loginsAtOnce, loginsAtOnce, loginLength, func(all []*login) {
 		if all[0].Openid == "hold" {
 			held <- struct{}{}
 			<-open

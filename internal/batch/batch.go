@@ -5,35 +5,42 @@ package batch
 import (
 	"runtime"
 	"sync"
+	"time"
 )
 
-// Batcher hands what it is given to a function, in batches. Nothing waits for company: while fewer than the allowed batches are under
-// way, each thing makes a batch of its own at once, and only what comes while all are under way goes together, in the next. So it is
-// load that makes batches longer, and with them each thing cheaper.
+// Patience is how long those under way may take before one more batch is started beside them.
+const Patience = 2 * time.Millisecond
+
+// Batcher hands what it is given to a function, in batches. What comes while few are under way goes at once; what comes later goes
+// together, in the next batch. So it is load that makes batches longer, and with them each thing cheaper; nothing waits for company.
+// Nor does it wait for what has got stuck, a statement on a locked row or a connection to nowhere: where batches take longer than
+// Patience, there are more of them.
 type Batcher[T any] struct {
 	do      func([]T)
-	atOnce  int
+	few     int
+	most    int
 	longest int
 
 	mu      sync.Mutex
-	running int
 	waiting []T
+	running int
+	started time.Time   // the last batch
+	late    *time.Timer // starts one more; nil while nothing waits for that
 }
 
-// New returns a Batcher that calls do for at most atOnce batches at once, each of at least one and at most longest things. do must not
-// panic; it tells whoever waits for a thing that it is done, or was not.
-func New[T any](atOnce, longest int, do func([]T)) *Batcher[T] {
-	return &Batcher[T]{do: do, atOnce: atOnce, longest: longest}
+// New returns a Batcher that calls do for batches of at least one and at most longest things: few of them at once as long as they are quick,
+// and never more than most. do must not panic; it tells whoever waits for a thing that it is done, or was not.
+func New[T any](few, most, longest int, do func([]T)) *Batcher[T] {
+	return &Batcher[T]{do: do, few: few, most: most, longest: longest}
 }
 
-// Add has thing done, and does not wait for that.
-func (b *Batcher[T]) Add(thing T) {
+// Add has things done, and does not wait for that.
+func (b *Batcher[T]) Add(things ...T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.waiting = append(b.waiting, thing)
-	if b.running < b.atOnce {
-		b.running++
-		go b.run()
+	b.waiting = append(b.waiting, things...)
+	if len(things) > 0 {
+		b.start()
 	}
 }
 
@@ -42,6 +49,26 @@ func (b *Batcher[T]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
+}
+
+// start starts a batch, now or when its time has come. It is called with mu held.
+func (b *Batcher[T]) start() {
+	wait := Patience - time.Since(b.started)
+	switch {
+	case b.running < b.few, wait <= 0 && b.running < b.most:
+		b.running++
+		b.started = time.Now()
+		go b.run()
+	case b.running < b.most && b.late == nil:
+		b.late = time.AfterFunc(wait, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.late = nil
+			if len(b.waiting) > 0 {
+				b.start()
+			}
+		})
+	}
 }
 
 // run does batches as long as somebody waits.
@@ -57,6 +84,7 @@ func (b *Batcher[T]) run() {
 func (b *Batcher[T]) next() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.started = time.Now()
 	switch n := len(b.waiting); {
 	case n == 0:
 		b.running--

@@ -1,68 +1,109 @@
 package batch
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
+
+// works is what a Batcher's function does with its batches: they wait until they may end.
+type works struct {
+	mu            sync.Mutex
+	lengths       []int
+	done          map[int]int
+	running, high int
+	gate          chan struct{}
+}
+
+func newWorks() *works { return &works{done: map[int]int{}, gate: make(chan struct{})} }
+
+func (w *works) do(things []int) {
+	w.mu.Lock()
+	w.running++
+	w.high = max(w.high, w.running)
+	w.lengths = append(w.lengths, len(things))
+	w.mu.Unlock()
+	<-w.gate
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running--
+	for _, thing := range things {
+		w.done[thing]++
+	}
+}
 
 // Whoever comes while there is a place goes alone and at once; the others go together, and nobody is left behind or done twice.
 func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const atOnce, longest, things = 2, 10, 25
-		var mu sync.Mutex
-		var lengths []int
-		done := map[int]int{}
-		var running, most int
-		gate := make(chan struct{})
-		b := New(atOnce, longest, func(batch []int) {
-			mu.Lock()
-			running++
-			most = max(most, running)
-			lengths = append(lengths, len(batch))
-			mu.Unlock()
-			<-gate
-			mu.Lock()
-			defer mu.Unlock()
-			running--
-			for _, thing := range batch {
-				done[thing]++
-			}
-		})
-		for thing := range atOnce {
+		const few, longest, things = 2, 10, 25
+		w := newWorks()
+		b := New(few, 10*few, longest, w.do)
+		for thing := range few {
 			b.Add(thing)
 			synctest.Wait() // it is under way
 		}
 		for thing := range things {
-			b.Add(atOnce + thing)
+			b.Add(few + thing)
 		}
 		synctest.Wait()
 		if got := b.Waiting(); got != things {
 			t.Errorf("%d wait, want %d", got, things)
 		}
-		close(gate)
+		time.Sleep(Patience / 2) // they are quick
+		close(w.gate)
 		synctest.Wait()
 
-		if most != atOnce {
-			t.Errorf("%d batches at once, want %d", most, atOnce)
+		if w.high != few {
+			t.Errorf("%d batches at once, want %d", w.high, few)
 		}
-		sum, longestSeen := 0, 0
-		for _, n := range lengths {
-			sum, longestSeen = sum+n, max(longestSeen, n)
+		slices.Sort(w.lengths)
+		if want := []int{1, 1, 5, 10, 10}; !slices.Equal(w.lengths, want) {
+			t.Errorf("batches of %v, want %v", w.lengths, want)
 		}
-		if len(lengths) != 5 || longestSeen != longest || sum != atOnce+things {
-			t.Errorf("batches of %v, want two of one and then 10, 10, 5", lengths)
-		}
-		for thing := range atOnce + things {
-			if done[thing] != 1 {
-				t.Errorf("%d was done %d times", thing, done[thing])
+		for thing := range few + things {
+			if w.done[thing] != 1 {
+				t.Errorf("%d was done %d times", thing, w.done[thing])
 			}
 		}
+		time.Sleep(time.Second) // whatever was to be started late has been
 		// The places are free again.
 		b.Add(-1)
 		synctest.Wait()
-		if b.Waiting() != 0 || b.running != 0 || done[-1] != 1 {
-			t.Errorf("afterwards %d wait, %d run, done %d times", b.Waiting(), b.running, done[-1])
+		if b.Waiting() != 0 || b.running != 0 || w.done[-1] != 1 {
+			t.Errorf("afterwards %d wait, %d run, done %d times", b.Waiting(), b.running, w.done[-1])
+		}
+	})
+}
+
+// While batches are stuck, others are started beside them, one after each Patience, up to a limit.
+func TestNobodyWaitsForWhatIsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 8
+		w := newWorks()
+		b := New(1, most, 100, w.do)
+		b.Add(0)
+		synctest.Wait()
+		for thing := range 2 * most {
+			b.Add(1 + 2*thing)
+			b.Add(2 + 2*thing)
+			synctest.Wait()
+			if got, want := w.running, min(thing+1, most); got != want {
+				t.Fatalf("%d batches are under way after %d, want %d", got, thing, want)
+			}
+			time.Sleep(Patience)
+		}
+		if w.lengths[1] < 2 {
+			t.Errorf("batches of %v, want those that waited to go together", w.lengths)
+		}
+		if b.Waiting() == 0 {
+			t.Error("there is no limit")
+		}
+		close(w.gate)
+		synctest.Wait()
+		if n := len(w.done); n != 1+4*most || b.Waiting() != 0 {
+			t.Errorf("%d things were done, %d wait", n, b.Waiting())
 		}
 	})
 }

@@ -156,7 +156,7 @@ func New(o Options) (*Cache, error) {
 	_, c.apart = o.Redis.(*redis.ClusterClient)
 	c.stream.void = o.Namespace + ":row:void"
 	c.stream.beat = o.Namespace + ":row:beat:" + strconv.FormatUint(rand.Uint64(), 36)
-	c.fills = batch.New(1, deliverAtOnce, func(fills []fill) { c.settle(context.Background(), fills) })
+	c.fills = batch.New(1, 4, deliverAtOnce, func(fills []fill) { c.settle(context.Background(), fills) })
 	c.count = newMetrics(o.Metrics, c)
 	c.link.watch(o.Redis)
 
@@ -393,9 +393,7 @@ func (c *Cache) TakeMany(ctx context.Context, keys []string, vals []any, query f
 			fills = append(fills, founds[i].release(keys[i])...)
 		}
 	}
-	for _, f := range fills {
-		c.fills.Add(f)
-	}
+	c.fills.Add(fills...)
 	return errs
 }
 

@@ -77,8 +77,9 @@ type load[K comparable, T any] struct {
 type Read[K comparable, T any] = func(ctx context.Context, keys []K) ([]T, []error)
 
 const (
-	// readsAtOnce is how many reads are under way at once: enough that one which takes long does not keep all others waiting.
+	// readsAtOnce is how many reads are under way at once, as long as they are quick; mostReads, while they are not.
 	readsAtOnce = 2
+	mostReads   = 32
 
 	// readLength bounds the rows of one read.
 	readLength = 64
@@ -106,7 +107,7 @@ func NewLocal[K comparable, T any](c *Cache, o LocalOptions[K]) (*Local[K, T], e
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	l := &Local[K, T]{cache: c, opts: o, rows: rows, loads: make(map[K]*load[K, T])}
-	l.batches = batch.New(readsAtOnce, readLength, l.run)
+	l.batches = batch.New(readsAtOnce, mostReads, readLength, l.run)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	locals := append([]voider{l}, *c.locals.Load()...)
