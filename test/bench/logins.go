@@ -20,6 +20,9 @@ const (
 	knownUsers  = 10_000
 
 	connectionsToMySQL = 32 // as shipped, so that both sides have as many
+
+	// A login waits for WeChat and, twice if it is the first, for MySQL: it takes more of them to keep the cores busy.
+	loginConnections = 2 * connections
 )
 
 // logins measures oauth beside what MariaDB itself takes in commits.
@@ -47,7 +50,7 @@ func (w *world) logins(ctx context.Context, plan schedule, _ string, rep *report
 		file, err := w.write(fmt.Sprintf("codes-%d", codes), n, code)
 		return load{
 			path: "/shares/api/v1/weixin.oauth", body: `{"jscode":"` + placeholder(len(openid(1))) + `"}`, values: file,
-			connections: connections, duration: plan.run,
+			connections: loginConnections, duration: plan.run,
 		}, err
 	}
 	later, err := oauth(func(i int) string { return openid(i + 1) }, knownUsers)

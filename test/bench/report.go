@@ -138,7 +138,7 @@ func (r *report) markdown() (string, error) {
 	p("bare driver beside it and nobody else on the two cores.")
 
 	p("\n## Logins\n")
-	p("WeChat answers at once. The bare driver runs %d connections, as many as the service has.\n", connectionsToMySQL)
+	p("WeChat answers at once, to %d clients. The bare driver runs %d connections, as many as the service has.\n", loginConnections, connectionsToMySQL)
 	p("| what | a second | p50 | p99 | CPU of `shares` |\n|---|--:|--:|--:|--:|")
 	for _, name := range []string{bareInserts, firstLogins, bareUpdates, laterLogins} {
 		x := r.logins[name]

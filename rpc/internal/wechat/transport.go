@@ -45,9 +45,11 @@ type boundTransport struct {
 // RoundTrip sends the request to the base URL under the call's context, and returns an answer that weapp cannot misread: status 2xx,
 // read whole, and JSON or an image with the Content-Type to match. Its errors are *Error without the endpoint.
 func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(t.ctx)
-	req.URL.Scheme, req.URL.Host, req.Host = t.base.Scheme, t.base.Host, t.base.Host
-	req.URL.Path, req.URL.RawPath = path.Join("/", t.base.Path, req.URL.Path), ""
+	target := *req.URL
+	target.Scheme, target.Host = t.base.Scheme, t.base.Host
+	target.Path, target.RawPath = path.Join("/", t.base.Path, target.Path), ""
+	req = req.WithContext(t.ctx) // a copy
+	req.URL, req.Host = &target, target.Host
 	if req.Body == nil {
 		// net/http repeats a GET by itself after a broken connection, unless it has a body that cannot be had again. It finds this one
 		// empty and sends none.
