@@ -32,7 +32,7 @@ type (
 const (
 	// loginsAtOnce is how many batches of logins are under way at once, as long as they are quick; mostLogins, while one has to wait for a
 	// row that is locked, or a connection leads nowhere.
-	loginsAtOnce = 2
+	loginsAtOnce = 1
 	mostLogins   = 16
 
 	// loginLength bounds the logins of a batch.

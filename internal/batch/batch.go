@@ -9,7 +9,7 @@ import (
 )
 
 // Patience is how long those under way may take before one more batch is started beside them.
-const Patience = 2 * time.Millisecond
+const Patience = 10 * time.Millisecond
 
 // Batcher hands what it is given to a function, in batches. What comes while few are under way goes at once; what comes later goes
 // together, in the next batch. So it is load that makes batches longer, and with them each thing cheaper; nothing waits for company.

@@ -77,7 +77,7 @@ func (r *report) markdown() (string, error) {
 		p("- %s", line)
 	}
 	p("- load: %s, one thread, %d connections kept alive, on the same machine as all servers", r.generator, connections)
-	p("- %s; %s; both local, MariaDB with every commit on disk", version("mariadbd"), version("redis-server"))
+	p("- %s; %s; both local, MariaDB with every commit on disk and a buffer pool of 1 GB", version("mariadbd"), version("redis-server"))
 	p("- `shares` as shipped (`-tags no_k8s,grpcnotrace -trimpath -ldflags \"-s -w\"`, pro mode, access log on, into a file), but `SHARES_RATE_LIMIT=off`")
 	p("- %d rounds of %s, everything that is compared in turn, after a second of warm-up; medians, of the ratios too. The run took %s.\n",
 		r.plan.rounds, r.plan.run, r.took.Round(time.Second))

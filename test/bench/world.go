@@ -64,6 +64,9 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		return w, err
 	}
 	w.onClose(w.maria.Close)
+	if err := w.givePool(ctx); err != nil {
+		return w, err
+	}
 	if w.redis, err = testenv.StartRedis(); err != nil {
 		return w, err
 	}
@@ -96,6 +99,17 @@ func (w *world) close() error {
 		errs = append(errs, w.closers[i]())
 	}
 	return errors.Join(errs...)
+}
+
+// givePool has MariaDB keep the large table in memory, as an operator would: a million users are some 500 MB, and tests run with 64.
+func (w *world) givePool(ctx context.Context) (err error) {
+	db, err := sql.Open("mysql", w.maria.DSN(""))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	_, err = db.ExecContext(ctx, "SET GLOBAL innodb_buffer_pool_size = 1 << 30")
+	return err
 }
 
 // stop ends one program before the end of all.
