@@ -13,19 +13,20 @@ import (
 
 // Conn is a database as the model uses it: goctl's connection, with a limit on every statement, the wait for a free connection included.
 // When a database hangs, its connections are all waiting, and without a limit whoever comes next waits behind them until the whole
-// request's time is over. What takes longer is an error that IsUnavailable knows, and that the breakers count.
+// request's time is over. What takes longer is an error that IsUnavailable knows, and that the breaker counts.
 type Conn struct {
 	sqlx.SqlConn
 	db      *sql.DB
 	limit   time.Duration
-	breaker breaker.Breaker // of queryRows; goctl's connection has its own
+	breaker breaker.Breaker
 }
 
-// NewConn returns the connection for NewWxUserinfoModel. A limit of 0 is none. Its circuit breakers open when the database is away, and not
+// NewConn returns the connection for NewWxUserinfoModel. A limit of 0 is none. Its circuit breaker opens when the database is away, and not
 // when it refuses data, a second row for an openid among them.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
 	return &Conn{
-		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(isDataError)),
+		// Its own breaker never opens: it does not see what queryRows does, and two would take turns in refusing.
+		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
 		db:      db, limit: limit, breaker: breaker.NewBreaker(),
 	}
 }
@@ -48,35 +49,34 @@ func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any
 // where: that took as long as the whole of the rest.
 func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error) error, query string, args ...any) error {
 	return c.within(ctx, func(ctx context.Context) error {
-		return c.breaker.DoWithAcceptableCtx(ctx, func() error {
-			rows, err := c.db.QueryContext(ctx, query, args...)
-			if err != nil {
+		rows, err := c.db.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close() //nolint:errcheck // Err says what went wrong
+		for rows.Next() {
+			if err := each(rows.Scan); err != nil {
 				return err
 			}
-			defer rows.Close() //nolint:errcheck // Err says what went wrong
-			for rows.Next() {
-				if err := each(rows.Scan); err != nil {
-					return err
-				}
-			}
-			return rows.Err()
-		}, acceptable)
+		}
+		return rows.Err()
 	})
 }
 
-// acceptable tells what does not count against the database, as goctl's connection does.
-func acceptable(err error) bool {
-	return err == nil || errors.Is(err, context.Canceled) || isDataError(err)
+// within calls do if the breaker allows it, and tells a limit of ours from the end of the caller's own time.
+func (c *Conn) within(ctx context.Context, do func(context.Context) error) error {
+	limited := ctx
+	if c.limit > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, c.limit)
+		defer cancel()
+	}
+	return late(ctx, c.breaker.DoWithAcceptableCtx(limited, func() error { return do(limited) }, isHealthy))
 }
 
-// within calls do, and tells a limit of ours from the end of the caller's own time.
-func (c *Conn) within(ctx context.Context, do func(context.Context) error) error {
-	if c.limit <= 0 {
-		return do(ctx)
-	}
-	limited, cancel := context.WithTimeout(ctx, c.limit)
-	defer cancel()
-	return late(ctx, do(limited))
+// isHealthy reports whether the outcome of a statement says nothing against the database.
+func isHealthy(err error) bool {
+	return err == nil || errors.Is(err, sql.ErrNoRows) || errors.Is(err, context.Canceled) || isDataError(err)
 }
 
 // errLate says that the database took longer than it may.
