@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -96,12 +97,18 @@ func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered
 // arrive looks a batch up, and notes the logins of those who have a row. The others come again when they have been given one: an insert
 // does not say which ids it gave. LAST_INSERT_ID is one of them, and not every server gives the others the next ones.
 func (g *logins) arrive(all []*login) {
+	if all = present(all); len(all) == 0 {
+		return
+	}
 	defer recovered(all)
 	made := g.made.Load()
-	known, unknown, err := g.model.note(together(all), all)
+	known, changed, unknown, err := g.model.note(together(all), all)
 	switch {
 	case err == nil:
 		finish(known)
+		for _, l := range changed {
+			go g.change(l)
+		}
 		for _, l := range unknown {
 			l.seen = made
 		}
@@ -115,6 +122,14 @@ func (g *logins) arrive(all []*login) {
 			go g.arrive([]*login{l})
 		}
 	}
+}
+
+// change notes the login of one who has another unionid now. That is not for the batch: it happens once to a user, and takes a statement
+// for each.
+func (g *logins) change(l *login) {
+	defer recovered([]*login{l})
+	l.err = g.model.setUnionid(l.ctx, l.who.Id, l.Unionid)
+	finish([]*login{l})
 }
 
 // make gives a row to each of a batch who has none yet.
@@ -170,6 +185,11 @@ func (r *recent) remove(openid string) {
 	delete(r.before, openid)
 }
 
+// present returns those who have not left.
+func present(all []*login) []*login {
+	return slices.DeleteFunc(all, func(l *login) bool { return l.ctx.Err() != nil })
+}
+
 // together is the context of what is done for all.
 func together(all []*login) context.Context {
 	if len(all) == 1 {
@@ -195,14 +215,13 @@ func recovered(all []*login) {
 		select {
 		case <-l.done:
 		default:
-			l.panicked = p
+			l.panicked = fmt.Sprintf("%v\n\n%s", p, debug.Stack())
 			close(l.done)
 		}
 	}
 }
 
-// identify looks users up by their openids, past the cache, which may remember for a while that there was no such user. Who is not in its
-// answer has no row.
+// identify looks users up by their openids, in the database. Who is not in its answer has no row.
 func (m *customWxUserinfoModel) identify(ctx context.Context, all []*login) (map[string]Registered, error) {
 	openids := make([]any, len(all))
 	for i, l := range all {
@@ -224,11 +243,11 @@ func (m *customWxUserinfoModel) identify(ctx context.Context, all []*login) (map
 	return found, nil
 }
 
-// note looks a batch up and notes the logins of those who are known.
-func (m *customWxUserinfoModel) note(ctx context.Context, all []*login) (known, unknown []*login, err error) {
+// note looks a batch up, and notes the logins of those who are known and have the same unionid as before.
+func (m *customWxUserinfoModel) note(ctx context.Context, all []*login) (known, changed, unknown []*login, err error) {
 	who, err := m.identify(ctx, all)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var ids []int64
 	for _, l := range all {
@@ -238,19 +257,17 @@ func (m *customWxUserinfoModel) note(ctx context.Context, all []*login) (known, 
 			continue
 		}
 		l.who = found
-		known = append(known, l)
 		switch {
-		case l.created:
-			// It says so itself. Nothing can be cached under an id that did not exist.
+		case l.created: // its row says so, and nothing can be cached under an id that did not exist
+			known = append(known, l)
 		case l.Refresh && l.Unionid != "" && l.Unionid != found.Unionid:
-			if err := m.setUnionid(ctx, found.Id, l.Unionid); err != nil {
-				return nil, nil, err
-			}
+			changed = append(changed, l)
 		default:
+			known = append(known, l)
 			ids = append(ids, found.Id)
 		}
 	}
-	return known, unknown, m.touch(ctx, ids)
+	return known, changed, unknown, m.touch(ctx, ids)
 }
 
 // touch notes a login now. It leaves cached rows alone: nothing reads the time of the last login from them, and voiding them would cost

@@ -116,7 +116,7 @@ func hold(t *testing.T, m WxUserinfoModel) (release func()) {
 
 // Known users and new ones, one of them three times, all at once: each gets its own row.
 func TestLogInTogether(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
+	eachRealDatabase(t, func(t *testing.T, e env) {
 		known := map[string]*WxUserinfo{}
 		for i := range 20 {
 			openid := fmt.Sprintf("oKnown%02d", i)
@@ -161,6 +161,35 @@ func TestLogInTogether(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]int{"oNew1": 1, "oNew2": 1, "oNew3": 1}, made); diff != "" {
 			t.Errorf("made (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// The statements for many are understood by every database.
+func TestStatementsForMany(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, e env) {
+		m := e.model.(*customWxUserinfoModel)
+		all := []*login{{Login: Login{Openid: "oOne", Unionid: "u1", Capacity: 1}}, {Login: Login{Openid: "oTwo", Capacity: 2}}}
+		if err := m.insert(t.Context(), all); err != nil {
+			t.Fatal(err)
+		}
+		who, err := m.identify(t.Context(), append(all, &login{Login: Login{Openid: "oNone"}}))
+		if err != nil || len(who) != 2 {
+			t.Fatalf("%+v, %v", who, err)
+		}
+		one, two := who["oOne"], who["oTwo"]
+		if one.Id == two.Id || one.SessionEpoch == two.SessionEpoch || one.SessionEpoch == 0 || one.Unionid != "u1" || two.Unionid != "" {
+			t.Errorf("%+v and %+v", one, two)
+		}
+		e.clock.advance(time.Hour)
+		if err := m.touch(t.Context(), []int64{two.Id, one.Id}); err != nil {
+			t.Fatal(err)
+		}
+		for openid, capacity := range map[string]int64{"oOne": 1, "oTwo": 2} {
+			row, err := m.FindByOpenid(t.Context(), openid)
+			if err != nil || row.Capacity != capacity || row.LastLoginAt.Sub(row.CreatedAt) != time.Hour {
+				t.Errorf("%s: %+v, %v", openid, row, err)
+			}
 		}
 	})
 }
@@ -345,6 +374,12 @@ func TestLogInWaitsNoLongerThanItsContext(t *testing.T) {
 	if _, _, err := e.model.LogIn(ctx, Login{Openid: "oslow"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v, want a deadline", err)
 	}
+	// Who has left costs nothing any more.
+	release()
+	e.register(t, "onext")
+	if _, err := e.model.FindByOpenid(t.Context(), "oslow"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("who had left was registered: %v", err)
+	}
 }
 
 // A login that waits is another goroutine's work, but a panic in it is still its caller's, who knows how to answer.
@@ -359,8 +394,8 @@ func TestPanicInALogIn(t *testing.T) {
 	})))
 	func() {
 		defer func() {
-			if p := recover(); p != "broken" {
-				t.Errorf("recovered %v", p)
+			if p, _ := recover().(string); !strings.HasPrefix(p, "broken") || !strings.Contains(p, "login.go") {
+				t.Errorf("recovered %v, want what panicked and where", p)
 			}
 		}()
 		_, _, err := m.LogIn(t.Context(), Login{Openid: "oalice"})
