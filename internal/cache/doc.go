@@ -9,6 +9,8 @@
 // only while its lease stands; a write removes value and lease and publishes that, atomically, after its commit and before it is
 // acknowledged. A reader that is refused the lease reads the database and stores nothing.
 //
+// Many keys that are asked for at once share the round trips and the query, each with a lease of its own.
+//
 // A row in memory is used while every invalidation published since its read began must have arrived. The proof is a heartbeat of
 // 200 ms that each process publishes and receives itself, on the connection that brings the invalidations: one that comes back
 // proves the stream complete up to its sending. A proof is believed for 600 ms. After a gap, or a new subscription, everything read

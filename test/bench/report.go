@@ -134,8 +134,8 @@ func (r *report) markdown() (string, error) {
 	}
 	selects := r.users[bareSelects]
 	p("| %s | %s | %s | %s | | |", bareSelects, number(int(selects.rate)), short(selects.p50), short(selects.p99))
-	p("\nWho asks for the first time is read from MariaDB and put into Redis. That takes %.2f of what MariaDB can do at most, with the", r.users[allCold].of(selects))
-	p("bare driver beside it and nobody else on the two cores.")
+	p("\nWho asks for the first time is read from MariaDB and put into Redis. That is %.2f of what a bare driver gets that asks for", r.users[allCold].of(selects))
+	p("one row at a time, with MariaDB beside it and nobody else on the two cores.")
 
 	p("\n## Logins\n")
 	p("WeChat answers at once, to %d clients. The bare driver runs %d connections, as many as the service has.\n", loginConnections, connectionsToMySQL)
