@@ -38,9 +38,9 @@ var mix = []struct {
 // load sends requests at a fixed rate, whether or not the earlier ones have
 // been answered, and judges the answers.
 type load struct {
-	w        *world
-	promised []kind
-	report   *report
+	w      *world
+	row    row
+	report *report
 
 	stopping context.CancelFunc
 	sender   sync.WaitGroup
@@ -52,8 +52,8 @@ type load struct {
 	examples map[string]int
 }
 
-func (w *world) startLoad(ctx context.Context, promised []kind, r *report) *load {
-	l := &load{w: w, promised: promised, report: r, examples: make(map[string]int)}
+func (w *world) startLoad(ctx context.Context, of row, r *report) *load {
+	l := &load{w: w, row: of, report: r, examples: make(map[string]int)}
 	balancing, stop := context.WithCancel(ctx)
 	l.stopping = stop
 	for _, s := range w.edges {
@@ -236,7 +236,8 @@ func (l *load) judge(k kind, s *server, start time.Time, a answer) {
 		return
 	}
 	l.lastBad = end
-	mayBeRefused := !slices.Contains(l.promised, k) && a.err == nil && a.status == http.StatusServiceUnavailable && a.retryAfter
+	mayBeRefused := !slices.Contains(l.row.promised, k) && a.err == nil &&
+		(a.status == http.StatusServiceUnavailable && a.retryAfter || a.status == http.StatusGatewayTimeout && l.row.late)
 	switch {
 	case mayBeRefused:
 		r.refused++
