@@ -273,6 +273,8 @@ func (p *parts) openUsers() error {
 		Timeout: p.config.RedisTimeout,
 		Logger:  p.log,
 		Metrics: p.metrics,
+
+		QueryTimeout: p.config.MySQLTimeout,
 	})
 	if err != nil {
 		return err
@@ -283,8 +285,6 @@ func (p *parts) openUsers() error {
 		local, err := cache.NewLocal[int64, *model.WxUserinfo](p.cache, cache.LocalOptions[int64]{
 			Key:  cache.IDKey(model.IDKeyPrefix()),
 			Size: p.config.LocalUsers,
-			// Of its parts: a look at Redis, a query, and the fill.
-			LoadTimeout: p.config.MySQLTimeout + 2*p.config.RedisTimeout,
 		})
 		if err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 
 	"github.com/zeromicro/go-zero/core/breaker"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Conn is a database as the model uses it: goctl's connection, with a limit on every statement, the wait for a free connection included.
@@ -48,6 +50,8 @@ func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any
 // queryRows calls each for every row of the answer. goctl's QueryRowsCtx finds out by reflection, and again for each row, which column goes
 // where: that took as long as the whole of the rest.
 func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error) error, query string, args ...any) error {
+	ctx, span := otel.Tracer("shares/model").Start(ctx, "sql", trace.WithSpanKind(trace.SpanKindClient)) // as goctl's calls have one
+	defer span.End()
 	return c.within(ctx, func(ctx context.Context) error {
 		rows, err := c.db.QueryContext(ctx, query, args...)
 		if err != nil {

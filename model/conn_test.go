@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 )
@@ -37,7 +36,7 @@ func TestStatementsAreBounded(t *testing.T) {
 				"find":    func(ctx context.Context) error { _, err := m.FindByOpenid(ctx, "x"); return err },
 				"find id": func(ctx context.Context) error { _, err := m.FindOne(ctx, 1); return err },
 				"find many": func(ctx context.Context) error {
-					_, errs := m.(*customWxUserinfoModel).findMany(ctx, []int64{1, 2})
+					_, errs := findMany(ctx, m, 1, 2)
 					return errors.Join(errs...)
 				},
 				"log in": func(ctx context.Context) error { _, _, err := m.LogIn(ctx, Login{Openid: "x"}); return err },
@@ -57,23 +56,23 @@ func TestStatementsAreBounded(t *testing.T) {
 // noShared has nothing.
 type noShared struct{}
 
-func (noShared) TakeMany(_ context.Context, keys []string, _ []any, query func([]int) ([]int, error)) []error {
-	all := make([]int, len(keys))
-	for i := range all {
-		all[i] = i
+func (noShared) TakeMany(ctx context.Context, keys []string, vals []any, query func(context.Context, []string, []any) []error, done func(int, error)) {
+	for i, err := range query(ctx, keys, vals) {
+		done(i, err)
 	}
-	none, err := query(all)
-	errs := slices.Repeat([]error{err}, len(keys))
-	for _, i := range none {
-		errs[i] = sql.ErrNoRows
-	}
-	return errs
+}
+
+// findMany reads rows as a Local would have them read.
+func findMany(ctx context.Context, m WxUserinfoModel, ids ...int64) ([]*WxUserinfo, []error) {
+	rows, errs := make([]*WxUserinfo, len(ids)), make([]error, len(ids))
+	m.(*customWxUserinfoModel).findMany(ctx, ids, func(i int, row *WxUserinfo, err error) { rows[i], errs[i] = row, err })
+	return rows, errs
 }
 
 // slowLocal is a level in memory whose read has a limit of its own.
 type slowLocal struct{}
 
-func (slowLocal) Take(context.Context, int64, func(context.Context, []int64) ([]*WxUserinfo, []error)) (*WxUserinfo, error) {
+func (slowLocal) Take(context.Context, int64, func(context.Context, []int64, func(int, *WxUserinfo, error))) (*WxUserinfo, error) {
 	return nil, context.DeadlineExceeded
 }
 

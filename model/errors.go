@@ -28,7 +28,11 @@ type serverError struct {
 func (e *serverError) Error() string { return fmt.Sprintf("model: %s: MySQL error %d", e.op, e.number) }
 func (e *serverError) Unwrap() error { return e.err }
 
-const mysqlDuplicateEntry = 1062
+const (
+	mysqlDuplicateEntry = 1062
+	mysqlLockWait       = 1205
+	mysqlDeadlock       = 1213
+)
 
 // isDuplicate tells whether a write failed because a unique column has that value already.
 func isDuplicate(err error) bool {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/go-sql-driver/mysql"
+
 	"shares/internal/batch"
 )
 
@@ -39,6 +41,9 @@ const (
 	// loginLength bounds the logins of a batch.
 	loginLength = 64
 
+	// mostRows is how often a login tries to have a row made: once, unless others do the same or delete it.
+	mostRows = 4
+
 	// recentLength is how many newcomers are remembered at least. More than can be made while one login waits.
 	recentLength = 10_000
 )
@@ -61,6 +66,7 @@ type login struct {
 	ctx context.Context
 	Login
 	seen uint64 // batches of newcomers that had been made when it was looked up
+	rows int    // how often it was to be given a row
 
 	who      Registered
 	created  bool // by this one
@@ -109,18 +115,23 @@ func (g *logins) arrive(all []*login) {
 		for _, l := range changed {
 			go g.change(l)
 		}
+		var newcomers, never []*login
 		for _, l := range unknown {
-			l.seen = made
+			if l.seen = made; l.rows < mostRows {
+				newcomers = append(newcomers, l)
+			} else {
+				never = append(never, l)
+			}
 		}
-		g.newcomers.Add(unknown...)
-	case len(all) == 1:
-		all[0].err = err
-		finish(all)
-	default:
-		// It may be about one of them: a row that is locked, or was deleted a moment ago.
+		g.newcomers.Add(newcomers...)
+		// A proxy reads from a replica that is behind, or the table compares openids otherwise than its schema says.
+		fail(never, wrap("log in", fmt.Errorf("%w: who has a row is not found", errLate)))
+	case len(all) > 1 && isAboutOne(err):
 		for _, l := range all {
 			go g.arrive([]*login{l})
 		}
+	default:
+		fail(all, err)
 	}
 }
 
@@ -134,10 +145,14 @@ func (g *logins) change(l *login) {
 
 // make gives a row to each of a batch who has none yet.
 func (g *logins) make(all []*login) {
+	if all = present(all); len(all) == 0 {
+		return
+	}
 	defer recovered(all)
 	number := g.made.Load() + 1
 	var newcomers []*login
 	for _, l := range all {
+		l.rows++
 		// Others may have logged in as the same user since that one was looked up, or in this very batch.
 		if l.created = !g.recent.since(l.seen, l.Openid); l.created {
 			g.recent.add(number, l.Openid)
@@ -153,16 +168,26 @@ func (g *logins) make(all []*login) {
 		}
 	}
 	switch {
-	case err == nil, len(all) == 1 && isDuplicate(err): // another process was first
+	case err == nil:
 		g.arrivals.Add(all...)
-	case len(all) == 1:
-		all[0].err = err
-		finish(all)
-	default:
+	case len(all) > 1 && isAboutOne(err):
 		for _, l := range all {
 			g.make([]*login{l})
 		}
+	case isDuplicate(err): // another process was first
+		g.arrivals.Add(all...)
+	default:
+		fail(all, err)
 	}
+}
+
+// isAboutOne reports whether an error may concern one user of several, so that it is worth trying them one by one: one whose row is locked,
+// was deleted a moment ago, or made by another process.
+func isAboutOne(err error) bool {
+	if m, ok := errors.AsType[*mysql.MySQLError](err); ok && (m.Number == mysqlLockWait || m.Number == mysqlDeadlock) {
+		return true
+	}
+	return errors.Is(err, ErrNotFound) || isDataError(err)
 }
 
 // recent remembers for some time whose rows were made, and by which batch.
@@ -203,6 +228,14 @@ func finish(all []*login) {
 	for _, l := range all {
 		close(l.done)
 	}
+}
+
+// fail tells those who wait that it went wrong.
+func fail(all []*login, err error) {
+	for _, l := range all {
+		l.err = err
+	}
+	finish(all)
 }
 
 // recovered has a panic happen to those who wait, instead of to the process.

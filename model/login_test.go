@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"crypto/rand"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/google/go-cmp/cmp"
+	"github.com/zeromicro/go-zero/core/breaker"
 	"golang.org/x/sync/errgroup"
 
 	"shares/internal/batch"
@@ -343,6 +346,39 @@ func TestLogInOfOneWhomAnotherProcessMakes(t *testing.T) {
 			t.Errorf("got row %d, theirs is %d", all[1].who.Id, theirs.Id)
 		}
 	})
+}
+
+// Who has a row that no look finds, for a proxy reads from a replica that is behind, is told to come again, and not tried for ever.
+func TestLogInOfOneWhoIsNeverFound(t *testing.T) {
+	e := onSQLite(t)
+	// The table takes both for one, as its collation would in a database that was not made by the migrations.
+	if _, err := e.db.ExecContext(t.Context(), "CREATE UNIQUE INDEX other ON wx_userinfo (openid COLLATE NOCASE)"); err != nil {
+		t.Fatal(err)
+	}
+	e.register(t, "oalice")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, _, err := e.model.LogIn(ctx, Login{Openid: "oALICE"}); !IsUnavailable(err) {
+		t.Errorf("%v, want one that says unavailable", err)
+	}
+}
+
+// What is about none of them in particular is not tried for each of them.
+func TestErrorsAboutOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		err error
+		one bool
+	}{
+		"away": {driver.ErrBadConn, false}, "late": {errLate, false}, "breaker": {breaker.ErrServiceUnavailable, false},
+		"deleted meanwhile": {wrap("x", ErrNotFound), true}, "locked": {wrap("x", &mysql.MySQLError{Number: mysqlLockWait}), true},
+		"deadlock":  {wrap("x", &mysql.MySQLError{Number: mysqlDeadlock, SQLState: [5]byte([]byte("40001"))}), true},
+		"duplicate": {wrap("x", &mysql.MySQLError{Number: mysqlDuplicateEntry, SQLState: [5]byte([]byte("23000"))}), true},
+		"shutdown":  {wrap("x", &mysql.MySQLError{Number: 1053, SQLState: [5]byte([]byte("08S01"))}), false},
+	} {
+		if got := isAboutOne(test.err); got != test.one {
+			t.Errorf("%s: %v, want %v", name, got, test.one)
+		}
+	}
 }
 
 // Who was deleted between being looked up and being noted is made again, and the others of the batch do not notice.

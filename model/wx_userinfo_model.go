@@ -75,19 +75,20 @@ type (
 		logins    *logins
 		local     Local
 		shared    Shared
-		readLocal func(context.Context, []int64) ([]*WxUserinfo, []error) // what local reads by; made once, for a hit makes nothing
+		readLocal func(context.Context, []int64, func(int, *WxUserinfo, error)) // what local reads by; made once, for a hit makes nothing
+		readRows  func(context.Context, []string, []any) []error                // what shared reads by
 	}
 
 	// Local is rows in this process before the cache; *cache.Local is one.
 	Local interface {
 		// Take returns the row with the id from memory, or reads it, perhaps with others. The row is shared.
-		Take(ctx context.Context, id int64, read func(context.Context, []int64) ([]*WxUserinfo, []error)) (*WxUserinfo, error)
+		Take(ctx context.Context, id int64, read func(ctx context.Context, ids []int64, answer func(i int, row *WxUserinfo, err error))) (*WxUserinfo, error)
 	}
 
 	// Shared is the cache as Local reads through it; *cache.Cache is one.
 	Shared interface {
-		// TakeMany gets vals from the cache or by query, and returns an error for each; see cache.Cache.
-		TakeMany(ctx context.Context, keys []string, vals []any, query func(missing []int) (none []int, err error)) []error
+		// TakeMany gets vals from the cache or by query, and calls done for each; see cache.Cache.
+		TakeMany(ctx context.Context, keys []string, vals []any, query func(ctx context.Context, keys []string, vals []any) []error, done func(i int, err error))
 	}
 )
 
@@ -126,7 +127,7 @@ func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoMod
 		random: rand.Reader,
 	}
 	m.logins = newLogins(m)
-	m.readLocal = m.findMany
+	m.readLocal, m.readRows = m.findMany, m.queryMany
 	for _, opt := range opts {
 		opt(m)
 	}
@@ -169,44 +170,56 @@ func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUseri
 }
 
 // findMany reads for local.
-func (m *customWxUserinfoModel) findMany(ctx context.Context, ids []int64) ([]*WxUserinfo, []error) {
-	rows, keys, vals := make([]*WxUserinfo, len(ids)), make([]string, len(ids)), make([]any, len(ids))
+func (m *customWxUserinfoModel) findMany(ctx context.Context, ids []int64, answer func(int, *WxUserinfo, error)) {
+	keys, vals := make([]string, len(ids)), make([]any, len(ids))
 	for i, id := range ids {
-		rows[i] = new(WxUserinfo) // each by itself: a row of many would keep all of them in memory
-		keys[i], vals[i] = idKey(id), rows[i]
+		keys[i], vals[i] = idKey(id), new(WxUserinfo) // each by itself: a row of many would keep all of them in memory
 	}
-	errs := m.shared.TakeMany(ctx, keys, vals, func(missing []int) (none []int, err error) {
-		args := make([]any, len(missing))
-		for n, i := range missing {
-			args[n] = ids[i]
+	m.shared.TakeMany(ctx, keys, vals, m.readRows, func(i int, err error) {
+		if err != nil {
+			answer(i, nil, err)
+			return
 		}
-		byID := make(map[int64]*WxUserinfo, len(missing))
-		query := fmt.Sprintf("select %s from %s where `id` in (%s)", wxUserinfoRows, m.table, placeholders(len(args)))
-		if err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
-			var row WxUserinfo
-			if err := scan(row.columns()...); err != nil {
-				return err
-			}
-			byID[row.Id] = &row
-			return nil
-		}, query, args...); err != nil {
-			return nil, err
-		}
-		for _, i := range missing {
-			if row, ok := byID[ids[i]]; ok {
-				*rows[i] = *row
-			} else {
-				none = append(none, i)
-			}
-		}
-		return none, nil
+		row := vals[i].(*WxUserinfo)
+		row.compact()
+		answer(i, row, nil)
 	})
-	for i, row := range rows {
-		if errs[i] == nil {
-			row.compact()
+}
+
+// queryMany reads for shared.
+func (m *customWxUserinfoModel) queryMany(ctx context.Context, keys []string, vals []any) []error {
+	errs := make([]error, len(keys))
+	ids := make([]any, len(keys))
+	for i, key := range keys {
+		id, err := strconv.ParseInt(strings.TrimPrefix(key, cacheWxUserinfoIdPrefix), 10, 64)
+		ids[i], errs[i] = id, err // none is of another form
+	}
+	type result struct {
+		row WxUserinfo
+		err error
+	}
+	found := make(map[any]*result, len(keys))
+	query := fmt.Sprintf("select %s from %s where `id` in (%s)", wxUserinfoRows, m.table, placeholders(len(ids)))
+	err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
+		var r result
+		r.err = scan(r.row.columns()...)
+		found[r.row.Id] = &r // its first column
+		return nil
+	}, query, ids...)
+	for i := range keys {
+		switch r, ok := found[ids[i]]; {
+		case err != nil:
+			errs[i] = err
+		case errs[i] != nil:
+		case !ok:
+			errs[i] = ErrNotFound
+		case r.err != nil:
+			errs[i] = r.err // a row that cannot be read is nobody else's trouble
+		default:
+			*vals[i].(*WxUserinfo) = r.row
 		}
 	}
-	return rows, errs
+	return errs
 }
 
 // columns returns where the columns go that wxUserinfoRows names.

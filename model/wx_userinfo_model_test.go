@@ -335,13 +335,13 @@ func TestCompact(t *testing.T) {
 // What is read for many at once is what is read for one, in the order of the ids, and none twice in memory.
 func TestFindMany(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
-		m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{})).(*customWxUserinfoModel)
+		m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{}))
 		alice, bob := e.register(t, "oalice"), e.register(t, "obob")
 		if err := e.model.UpdateProfile(t.Context(), bob.Id, bob.SessionEpoch, Profile{NickName: ptr("鲍勃"), Phone: ptr("1"), Only20: ptr(true)}); err != nil {
 			t.Fatal(err)
 		}
 		bob = e.find(t, bob.Id)
-		rows, errs := m.findMany(t.Context(), []int64{bob.Id, 99, alice.Id, bob.Id})
+		rows, errs := findMany(t.Context(), m, bob.Id, 99, alice.Id, bob.Id)
 		for i, want := range []*WxUserinfo{bob, nil, alice, bob} {
 			if want == nil {
 				if !errors.Is(errs[i], ErrNotFound) {
@@ -354,4 +354,21 @@ func TestFindMany(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A row that cannot be read is nobody else's trouble. Only SQLite takes such a value.
+func TestFindManyBesideABrokenRow(t *testing.T) {
+	e := onSQLite(t)
+	m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{}))
+	broken, whole := e.register(t, "obroken"), e.register(t, "owhole")
+	if _, err := e.db.ExecContext(t.Context(), "UPDATE wx_userinfo SET vip = 'yes' WHERE id = ?", broken.Id); err != nil {
+		t.Fatal(err)
+	}
+	rows, errs := findMany(t.Context(), m, broken.Id, whole.Id)
+	if errs[0] == nil || errors.Is(errs[0], ErrNotFound) {
+		t.Errorf("the broken row: %v", errs[0])
+	}
+	if diff := cmp.Diff(whole, rows[1]); errs[1] != nil || diff != "" {
+		t.Errorf("the whole one: %v (-want +got):\n%s", errs[1], diff)
+	}
 }

@@ -85,17 +85,18 @@ func (b *Batcher[T]) next() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.started = time.Now()
-	switch n := len(b.waiting); {
-	case n == 0:
+	n := len(b.waiting)
+	if n == 0 {
 		b.running--
 		return nil
-	case n <= b.longest:
+	}
+	if n <= b.longest {
 		things := b.waiting
 		b.waiting = nil
 		return things
-	default:
-		things := b.waiting[:b.longest:b.longest]
-		b.waiting = b.waiting[b.longest:]
-		return things
 	}
+	things := b.waiting[:b.longest:b.longest]
+	b.waiting = b.waiting[b.longest:]
+	b.start() // they need not wait for these
+	return things
 }

@@ -107,3 +107,21 @@ func TestNobodyWaitsForWhatIsStuck(t *testing.T) {
 		}
 	})
 }
+
+// Nor do those who were too many for the next batch, though nobody comes after them.
+func TestNobodyWaitsForWhatIsStuckBehindAFullBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorks()
+		b := New(1, 8, 10, w.do)
+		b.Add(0)
+		synctest.Wait()
+		b.Add(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25)
+		time.Sleep(4 * Patience)
+		synctest.Wait()
+		if b.Waiting() != 0 || w.running != 4 {
+			t.Errorf("%d wait beside %d stuck batches, want none beside 4", b.Waiting(), w.running)
+		}
+		close(w.gate)
+		synctest.Wait()
+	})
+}

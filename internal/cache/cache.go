@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,6 +43,14 @@ const (
 
 	// deliverAtOnce bounds the invalidations that are delivered in one round trip after an outage.
 	deliverAtOnce = 256
+
+	// readsAtOnce is how many reads of several keys are under way at once, at Redis and at the database each, as long as they are quick;
+	// mostReads, while they are not.
+	readsAtOnce = 2
+	mostReads   = 32
+
+	// readLength bounds the keys of one read.
+	readLength = 64
 )
 
 // Options of a Cache. Redis is required; the zero value of anything else means its default.
@@ -66,6 +76,9 @@ type Options struct {
 	// Timeout bounds each Redis call, besides the caller's context. Default 100 ms.
 	Timeout time.Duration
 
+	// QueryTimeout bounds a query of TakeMany, which no caller's context ends. Default 2 s.
+	QueryTimeout time.Duration
+
 	// Queries bounds the reads that are in the database at once, so that losing Redis does not mean losing the database too.
 	// More of them wait, as long as their contexts let them. Default 64.
 	Queries int
@@ -86,6 +99,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 100 * time.Millisecond
+	}
+	if o.QueryTimeout <= 0 {
+		o.QueryTimeout = 2 * time.Second
 	}
 	if o.Queries <= 0 {
 		o.Queries = 64
@@ -108,7 +124,7 @@ func (o Options) withDefaults() Options {
 type Cache struct {
 	opts  Options
 	redis redis.UniversalClient
-	apart bool // the keys are on several servers
+	apart bool // the keys may be on several servers
 	log   *slog.Logger
 	count metrics
 	born  time.Time // the zero of clock
@@ -118,6 +134,7 @@ type Cache struct {
 	pending pending
 	flights flights
 	queries chan struct{}
+	misses  *batch.Batcher[miss]
 	fills   *batch.Batcher[fill]
 
 	locals atomic.Pointer[[]voider] // copied on write under mu
@@ -153,10 +170,11 @@ func New(o Options) (*Cache, error) {
 	c.link.changed.Store(&changed)
 	c.pending.limit = o.Pending
 	c.flights.now = c.clock
-	_, c.apart = o.Redis.(*redis.ClusterClient)
+	c.apart = o.Unordered
 	c.stream.void = o.Namespace + ":row:void"
 	c.stream.beat = o.Namespace + ":row:beat:" + strconv.FormatUint(rand.Uint64(), 36)
-	c.fills = batch.New(1, 4, deliverAtOnce, func(fills []fill) { c.settle(context.Background(), fills) })
+	c.misses = batch.New(readsAtOnce, mostReads, readLength, c.read)
+	c.fills = batch.New(1, 4, deliverAtOnce, func(fills []fill) { c.settle(fills[0].ctx, fills) })
 	c.count = newMetrics(o.Metrics, c)
 	c.link.watch(o.Redis)
 
@@ -332,7 +350,7 @@ func (c *Cache) lead(ctx context.Context, f *flight, val any, key string, life t
 		return nil
 	}
 	if err := c.enter(ctx); err != nil {
-		c.settle(ctx, found.release(key))
+		c.settle(ctx, found.release(ctx, key))
 		return err
 	}
 	c.count.database.Inc()
@@ -343,58 +361,85 @@ func (c *Cache) lead(ctx context.Context, f *flight, val any, key string, life t
 	if row, ok := c.encode(ctx, val, err); ok {
 		// The waiters need not wait for the store; if the key is voided meanwhile, no one joins any more.
 		f.answer(row, nil)
-		c.settle(ctx, found.store(key, row, life))
+		c.settle(ctx, found.store(ctx, key, row, life))
 		return nil
 	}
 	if err != nil && ctx.Err() == nil {
 		f.answer(nil, err)
 	}
-	c.settle(ctx, found.release(key))
+	c.settle(ctx, found.release(ctx, key))
 	return err
 }
 
-// TakeMany is TakeCtx for several keys together: what Redis knows of them takes one round trip, and what it does not know one query.
-// vals are pointers, to where the rows of keys go. query is given the indexes of rows to read, and returns those of them that there are
-// none of. TakeMany returns an error for each key, nil where there is a row. Calls for one key at the same time do not share a query:
-// that is what Local does.
-func (c *Cache) TakeMany(ctx context.Context, keys []string, vals []any, query func(missing []int) (none []int, err error)) []error {
-	errs := make([]error, len(keys))
-	founds := c.lookup(ctx, keys, true)
-	missing := make([]int, 0, len(keys))
-	for i, found := range founds {
-		if found.state != hit || !c.known(ctx, keys[i], found, vals[i]) {
-			missing = append(missing, i)
-		}
-	}
-	if len(missing) == 0 {
-		return errs
-	}
+// Query reads the rows of keys from the database into vals, and returns an error for each: sql.ErrNoRows where there is none. One key may be
+// there twice.
+type Query = func(ctx context.Context, keys []string, vals []any) []error
 
-	err := c.enter(ctx)
-	if err == nil {
-		c.count.database.Add(float64(len(missing)))
-		var none []int
-		none, err = func() ([]int, error) {
-			defer func() { <-c.queries }()
-			return query(missing)
-		}()
-		for _, i := range none {
-			errs[i] = sql.ErrNoRows
+// TakeMany is TakeCtx for several keys together: what Redis knows of them takes one round trip, and what it does not know one query, shared
+// with other calls. vals are pointers, to where the rows of keys go. query runs under a context of its own, that ends with
+// QueryTimeout. TakeMany calls done once for each key, with nil where there is a row: at once for what Redis
+// knows, and later, from another goroutine, for the others. Calls for one key at the same time are not joined: that is what Local does.
+func (c *Cache) TakeMany(ctx context.Context, keys []string, vals []any, query Query, done func(i int, err error)) {
+	var missing []miss
+	for i, found := range c.lookup(ctx, keys, true) {
+		if found.state == hit && c.known(ctx, keys[i], found, vals[i]) {
+			done(i, nil)
+			continue
 		}
+		missing = append(missing, miss{ctx, keys[i], vals[i], found, query, func(err error) { done(i, err) }})
 	}
-	fills := make([]fill, 0, len(missing))
-	for _, i := range missing {
-		if err != nil {
-			errs[i] = err
-		}
-		if row, ok := c.encode(ctx, vals[i], errs[i]); ok {
-			fills = append(fills, founds[i].store(keys[i], row, c.life())...)
+	c.misses.Add(missing...)
+}
+
+// miss is a row that has to come from the database.
+type miss struct {
+	ctx   context.Context
+	key   string
+	val   any
+	found found
+	query Query
+	done  func(error)
+}
+
+// read reads rows from the database.
+func (c *Cache) read(misses []miss) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(misses[0].ctx), c.opts.QueryTimeout)
+	defer cancel()
+	keys, vals := make([]string, len(misses)), make([]any, len(misses))
+	for i, m := range misses {
+		keys[i], vals[i] = m.key, m.val
+	}
+	errs := c.queried(ctx, keys, vals, misses[0].query)
+	fills := make([]fill, 0, len(misses))
+	for i, m := range misses {
+		if row, ok := c.encode(ctx, m.val, errs[i]); ok {
+			fills = append(fills, m.found.store(ctx, m.key, row, c.life())...)
 		} else {
-			fills = append(fills, founds[i].release(keys[i])...)
+			fills = append(fills, m.found.release(ctx, m.key)...)
 		}
 	}
 	c.fills.Add(fills...)
-	return errs
+	for i, m := range misses {
+		m.done(errs[i])
+	}
+}
+
+// queried is query in a place among the queries, with a panic of it as an error.
+func (c *Cache) queried(ctx context.Context, keys []string, vals []any, query Query) (errs []error) {
+	all := func(err error) []error { return slices.Repeat([]error{err}, len(vals)) }
+	if err := c.enter(ctx); err != nil {
+		return all(err)
+	}
+	defer func() { <-c.queries }()
+	defer func() {
+		// On this goroutine, nobody else would catch it.
+		if p := recover(); p != nil {
+			c.log.ErrorContext(ctx, "query panicked", "stack", string(debug.Stack()))
+			errs = all(errors.New("cache: query panicked"))
+		}
+	}()
+	c.count.database.Add(float64(len(vals)))
+	return query(ctx, keys, vals)
 }
 
 // known decodes into val what the shared level has of key, and reports whether that could be done.

@@ -283,6 +283,7 @@ func TestWriterAloneLosesRedis(t *testing.T) {
 			for id := range int64(5) {
 				db.commit(id, 1)
 				version(t, reader.memory, id)
+				eventually(t, "the row is in redis", func() bool { return reader.lookup(t.Context(), []string{keyOf(id)}, false)[0].state == hit })
 			}
 			p.set(true)
 			for id := range int64(5) {

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -128,36 +127,47 @@ func (r *replica) shared(ctx context.Context, id int64) (*user, error) {
 }
 
 // many reads several rows through Redis, as the model does for Local.
-func (r *replica) many(ctx context.Context, ids []int64) ([]*user, []error) {
-	rows, keys, vals := make([]*user, len(ids)), make([]string, len(ids)), make([]any, len(ids))
+func (r *replica) many(ctx context.Context, ids []int64, answer func(int, *user, error)) {
+	keys, vals := make([]string, len(ids)), make([]any, len(ids))
 	for i, id := range ids {
-		rows[i] = new(user)
-		keys[i], vals[i] = keyOf(id), rows[i]
+		keys[i], vals[i] = keyOf(id), new(user)
 	}
-	return rows, r.TakeMany(ctx, keys, vals, func(missing []int) (none []int, err error) {
-		for _, i := range missing {
-			found, err := r.db.find(ctx, ids[i])
-			switch {
-			case errors.Is(err, sql.ErrNoRows):
-				none = append(none, i)
-			case err != nil:
-				return nil, err
-			default:
-				*rows[i] = *found
-			}
+	r.TakeMany(ctx, keys, vals, r.query, func(i int, err error) { answer(i, vals[i].(*user), err) })
+}
+
+// query is the Query of many.
+func (r *replica) query(ctx context.Context, keys []string, vals []any) []error {
+	errs := make([]error, len(keys))
+	for i, key := range keys {
+		id, _ := IDKey("cache:user:id:")(key)
+		var found *user
+		if found, errs[i] = r.db.find(ctx, id); errs[i] == nil {
+			*vals[i].(*user) = *found
 		}
-		return none, nil
+	}
+	return errs
+}
+
+// all calls a Read and waits for all of its answers.
+func all[K comparable, T any](ctx context.Context, read Read[K, T], keys []K) ([]T, []error) {
+	values, errs := make([]T, len(keys)), make([]error, len(keys))
+	var wg sync.WaitGroup
+	wg.Add(len(keys))
+	read(ctx, keys, func(i int, value T, err error) {
+		values[i], errs[i] = value, err
+		wg.Done()
 	})
+	wg.Wait()
+	return values, errs
 }
 
 // each is the Read of a function that reads one row.
 func each[K comparable, T any](read func(context.Context, K) (T, error)) Read[K, T] {
-	return func(ctx context.Context, keys []K) ([]T, []error) {
-		values, errs := make([]T, len(keys)), make([]error, len(keys))
+	return func(ctx context.Context, keys []K, answer func(int, T, error)) {
 		for i, key := range keys {
-			values[i], errs[i] = read(ctx, key)
+			value, err := read(ctx, key)
+			answer(i, value, err)
 		}
-		return values, errs
 	}
 }
 

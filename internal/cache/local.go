@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ type LocalOptions[K comparable] struct {
 	// Life bounds the age of a row, from the start of the read that brought it, while invalidations arrive. Default 60 s.
 	Life time.Duration
 
-	// LoadTimeout bounds a load, which no caller's context ends. Default 2 s.
+	// LoadTimeout bounds the context of a read, which no caller's context ends. Default 2 s.
 	LoadTimeout time.Duration
 }
 
@@ -69,21 +68,14 @@ type load[K comparable, T any] struct {
 	key  K
 	read Read[K, T]
 	row[T]
-	err  error
-	done chan struct{}
+	err      error
+	finished bool // under Local.mu
+	done     chan struct{}
 }
 
-// Read reads the rows of some keys, among which one may be twice. It returns rows and errors in the order of keys.
-type Read[K comparable, T any] = func(ctx context.Context, keys []K) ([]T, []error)
-
-const (
-	// readsAtOnce is how many reads are under way at once, as long as they are quick; mostReads, while they are not.
-	readsAtOnce = 2
-	mostReads   = 32
-
-	// readLength bounds the rows of one read.
-	readLength = 64
-)
+// Read reads the rows of some keys, among which one may be twice. It calls answer once for each, by its place in keys; also after it has
+// returned, from other goroutines.
+type Read[K comparable, T any] = func(ctx context.Context, keys []K, answer func(i int, value T, err error))
 
 // voider is what a Cache knows of its Locals.
 type voider interface{ void(keys []string) }
@@ -171,7 +163,7 @@ func (l *Local[K, T]) join(ctx context.Context, key K, read Read[K, T]) *load[K,
 	return ld
 }
 
-// run reads the rows of loads, and keeps them.
+// run reads the rows of loads.
 func (l *Local[K, T]) run(loads []*load[K, T]) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(loads[0].ctx), l.opts.LoadTimeout)
 	defer cancel()
@@ -179,37 +171,38 @@ func (l *Local[K, T]) run(loads []*load[K, T]) {
 	for i, ld := range loads {
 		keys[i] = ld.key
 	}
-	values, errs := l.recovered(ctx, keys, loads[0].read)
-
-	l.mu.Lock()
-	for i, ld := range loads {
-		ld.value, ld.err = values[i], errs[i]
-		// Another load, or none: the key was voided, or this took too long.
-		if l.loads[ld.key] != ld {
-			continue
-		}
-		delete(l.loads, ld.key)
-		if ld.err == nil {
-			kept := ld.row
-			l.rows.Set(ld.key, &kept)
-		}
-	}
-	l.mu.Unlock()
-	for _, ld := range loads {
-		close(ld.done)
-	}
-}
-
-// recovered is read, with a panic of it as an error.
-func (l *Local[K, T]) recovered(ctx context.Context, keys []K, read Read[K, T]) (values []T, errs []error) {
+	answer := func(i int, value T, err error) { l.finish(loads[i], value, err) }
 	defer func() {
 		// On this goroutine, nobody else would catch it.
 		if p := recover(); p != nil {
 			l.cache.log.ErrorContext(ctx, "read panicked", "stack", string(debug.Stack()))
-			values, errs = make([]T, len(keys)), slices.Repeat([]error{errors.New("cache: read panicked")}, len(keys))
+			var none T
+			for i := range loads {
+				answer(i, none, errors.New("cache: read panicked"))
+			}
 		}
 	}()
-	return read(ctx, keys)
+	loads[0].read(ctx, keys, answer)
+}
+
+// finish ends ld, unless it has ended, and keeps its row.
+func (l *Local[K, T]) finish(ld *load[K, T], value T, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ld.finished {
+		return
+	}
+	ld.finished, ld.value, ld.err = true, value, err
+	defer close(ld.done) // when whoever waits finds the row in memory
+	// Another load, or none: the key was voided, or this took too long.
+	if l.loads[ld.key] != ld {
+		return
+	}
+	delete(l.loads, ld.key)
+	if err == nil {
+		kept := ld.row
+		l.rows.Set(ld.key, &kept)
+	}
 }
 
 // void drops the rows of keys, and keeps those being read from being kept.

@@ -266,7 +266,7 @@ func BenchmarkSharedHit(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += n {
-				_, _ = r.many(ctx, ids)
+				_, _ = all(ctx, r.many, ids)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -73,7 +74,7 @@ func TestTakeMany(t *testing.T) {
 			queries := db.count()
 			read := func() {
 				t.Helper()
-				rows, errs := r.many(t.Context(), ids)
+				rows, errs := all(t.Context(), r.many, ids)
 				for i := range ids {
 					if want[i] == 0 && !r.IsNotFound(errs[i]) || want[i] > 0 && (errs[i] != nil || rows[i].Version != want[i]) {
 						t.Errorf("row %d: %+v, %v", ids[i], rows[i], errs[i])
@@ -114,7 +115,7 @@ func TestTakeManyIsFewRoundTrips(t *testing.T) {
 	version(t, r.shared, 0) // Redis has the scripts from here on
 	seen := &commands{counts: map[string]int{}}
 	r.redis.(*redis.Client).AddHook(seen)
-	if _, errs := r.many(t.Context(), ids); slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+	if _, errs := all(t.Context(), r.many, ids); slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
 		t.Fatal(errs)
 	}
 	looks := 0
@@ -140,20 +141,84 @@ func TestTakeManyWhoseQueryFails(t *testing.T) {
 	db.commit(1, 1)
 	version(t, r.shared, 1)
 	boom := errors.New("boom")
-	var rows [3]user
 	keys := []string{keyOf(1), keyOf(2), keyOf(3)}
-	errs := r.TakeMany(t.Context(), keys, []any{&rows[0], &rows[1], &rows[2]}, func(missing []int) ([]int, error) {
-		if diff := cmp.Diff([]int{1, 2}, missing); diff != "" {
-			t.Errorf("missing (-want +got):\n%s", diff)
+	var mu sync.Mutex
+	errs := map[int]error{}
+	var wg sync.WaitGroup
+	wg.Add(len(keys))
+	r.TakeMany(t.Context(), keys, []any{new(user), new(user), new(user)}, func(_ context.Context, missing []string, vals []any) []error {
+		if diff := cmp.Diff(keys[1:], missing); diff != "" || len(vals) != 2 {
+			t.Errorf("%d vals, missing (-want +got):\n%s", len(vals), diff)
 		}
-		return nil, boom
+		return []error{boom, boom}
+	}, func(i int, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs[i] = err
+		wg.Done()
 	})
-	if errs[0] != nil || rows[0].Version != 1 || !errors.Is(errs[1], boom) || !errors.Is(errs[2], boom) {
-		t.Errorf("%v, %v", rows, errs)
+	wg.Wait()
+	if errs[0] != nil || !errors.Is(errs[1], boom) || !errors.Is(errs[2], boom) {
+		t.Errorf("%v", errs)
 	}
 	eventually(t, "the leases were given back", func() bool {
 		return s.Client(t).Exists(t.Context(), r.key(keys[1]), r.key(keys[2])).Val() == 0
 	})
+}
+
+// What Redis has is there at once, whatever becomes of the query for the others; also of those that come later, while many queries are stuck.
+func TestWhatRedisHasWaitsForNoQuery(t *testing.T) {
+	db := newDatabase()
+	r := newReplica(t, server(t).Addr(), db)
+	r.up(t)
+	db.commit(1, 1)
+	version(t, r.shared, 1)
+	stuck := make(chan struct{})
+	db.onRead(func() { <-stuck })
+	var wg sync.WaitGroup
+	for id := range int64(4 * mostReads) {
+		wg.Go(func() {
+			_, _ = r.memory(t.Context(), 1000+id)
+		})
+	}
+	eventually(t, "queries are stuck", func() bool { return db.count() > readsAtOnce })
+	hit := make(chan error, 1)
+	r.many(t.Context(), []int64{2000, 1}, func(i int, row *user, err error) {
+		if i == 1 {
+			hit <- err
+		}
+	})
+	for name, got := range map[string]<-chan error{
+		"beside a miss": hit,
+		"by itself": func() <-chan error {
+			got := make(chan error, 1)
+			go func() { _, err := r.memory(t.Context(), 1); got <- err }()
+			return got
+		}(),
+	} {
+		select {
+		case err := <-got:
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(time.Second):
+			t.Errorf("%s: waits", name)
+		}
+	}
+	close(stuck)
+	wg.Wait()
+}
+
+// A panic on a goroutine of nobody's is an error of those who wait.
+func TestPanickingQueryOfMany(t *testing.T) {
+	r := newReplica(t, server(t).Addr(), newDatabase())
+	r.up(t)
+	done := make(chan error, 1)
+	r.TakeMany(t.Context(), []string{keyOf(1)}, []any{new(user)}, func(context.Context, []string, []any) []error { panic("broken") },
+		func(_ int, err error) { done <- err })
+	if err := <-done; err == nil {
+		t.Error("no error")
+	}
 }
 
 // A row that is voided between its lease and its fill is not stored, while the others of its batch are.
@@ -168,7 +233,7 @@ func TestTakeManyStoresNothingVoided(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = r.many(t.Context(), []int64{0, 1, 2})
+		_, _ = all(t.Context(), r.many, []int64{0, 1, 2})
 	}()
 	<-arrived
 	if err := r.write(t.Context(), 1, 2); err != nil {
@@ -191,17 +256,17 @@ func TestLocalReadsTogether(t *testing.T) {
 	var reads, longest atomic.Int64
 	gate := make(chan struct{})
 	odd := errors.New("odd")
-	read := func(_ context.Context, ids []int64) ([]*user, []error) {
+	read := func(_ context.Context, ids []int64, answer func(int, *user, error)) {
 		reads.Add(1)
 		longest.Store(max(longest.Load(), int64(len(ids))))
 		<-gate
-		rows, errs := make([]*user, len(ids)), make([]error, len(ids))
 		for i, id := range ids {
-			if rows[i] = (&user{ID: id, Version: id}); id%2 == 1 {
-				rows[i], errs[i] = nil, odd
+			if id%2 == 1 {
+				answer(i, nil, odd)
+			} else {
+				answer(i, &user{ID: id, Version: id}, nil)
 			}
 		}
-		return rows, errs
 	}
 	var wg sync.WaitGroup
 	take := func(id int64) {

@@ -256,6 +256,7 @@ func (v *view) read(text string) (found, bool) {
 
 // fill is what is to become of a lease: a value that it allows to store, or nothing, which gives it back.
 type fill struct {
+	ctx   context.Context // of whoever took the lease
 	key   string
 	lease string
 	value string
@@ -263,19 +264,19 @@ type fill struct {
 }
 
 // store returns what stores row under key, if f holds a lease.
-func (f found) store(key string, row []byte, life time.Duration) []fill {
+func (f found) store(ctx context.Context, key string, row []byte, life time.Duration) []fill {
 	if f.state != leased {
 		return nil
 	}
-	return []fill{{key, f.lease, string(kindValue) + f.lease[1:headLen] + string(row), life}}
+	return []fill{{ctx, key, f.lease, string(kindValue) + f.lease[1:headLen] + string(row), life}}
 }
 
 // release returns what gives the lease of f on key back, if it holds one, so that the next reader may store.
-func (f found) release(key string) []fill {
+func (f found) release(ctx context.Context, key string) []fill {
 	if f.state != leased {
 		return nil
 	}
-	return []fill{{key, f.lease, "", leaseLife}}
+	return []fill{{ctx, key, f.lease, "", leaseLife}}
 }
 
 // settle does fills, where the leases still stand.
