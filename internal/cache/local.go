@@ -185,24 +185,31 @@ func (l *Local[K, T]) run(loads []*load[K, T]) {
 	loads[0].read(ctx, keys, answer)
 }
 
-// finish ends ld, unless it has ended, and keeps its row.
+// finish ends ld, unless it has ended.
 func (l *Local[K, T]) finish(ld *load[K, T], value T, err error) {
+	if l.keep(ld, value, err) {
+		close(ld.done) // not under mu, which those who waited for this may want next
+	}
+}
+
+// keep notes the result of ld, and keeps its row; first is false where ld has one already.
+func (l *Local[K, T]) keep(ld *load[K, T], value T, err error) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ld.finished {
-		return
+		return false
 	}
 	ld.finished, ld.value, ld.err = true, value, err
-	defer close(ld.done) // when whoever waits finds the row in memory
 	// Another load, or none: the key was voided, or this took too long.
 	if l.loads[ld.key] != ld {
-		return
+		return true
 	}
 	delete(l.loads, ld.key)
 	if err == nil {
 		kept := ld.row
 		l.rows.Set(ld.key, &kept)
 	}
+	return true
 }
 
 // void drops the rows of keys, and keeps those being read from being kept.
