@@ -65,17 +65,9 @@ func service(t testing.TB) (handler http.Handler, session string) {
 	pictures, err := images.Open(t.Context(), bucket, images.Options{})
 	check(t, err)
 	cleanup(t, pictures.Close)
-	wechat := simulator.New(simulator.Options{})
 	halves, err := rpc.New(c, rpc.Parts{
 		Users: users, Redis: client, Pictures: pictures,
-		Transport: inProcess{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/sns/jscode2session" {
-				wechat.ServeHTTP(w, r)
-				return
-			}
-			// Its codes are good once; here one is the openid of who it stands for.
-			_, _ = io.WriteString(w, `{"session_key":"5tF5KuDigyB6e4m7FigHvw==","openid":"`+r.URL.Query().Get("js_code")+`"}`)
-		})}, Log: log, Metrics: metrics, Now: time.Now,
+		Transport: inProcess{simulator.New(simulator.Options{})}, Log: log, Metrics: metrics, Now: time.Now,
 	})
 	check(t, err)
 	t.Cleanup(halves.Close)
@@ -178,7 +170,6 @@ var endpoints = []struct {
 	{"get_user_info", "{}", 21},
 	{"re_login", "{}", 28},
 	{"get_qrcode", `{"page":"pages/index/index","scene":"bench"}`, 50},
-	{"oauth", `{"jscode":"` + openid(1) + `"}`, 215}, // alone: with others at the same time, their statements are shared
 }
 
 // A request must not come to need more memory unnoticed: a tenth more than
