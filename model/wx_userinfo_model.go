@@ -186,6 +186,8 @@ func (m *customWxUserinfoModel) findMany(ctx context.Context, ids []int64, answe
 	})
 }
 
+var errBrokenRow = errors.New("the row holds a value that does not fit its column")
+
 // queryMany reads for shared.
 func (m *customWxUserinfoModel) queryMany(ctx context.Context, keys []string, vals []any) []error {
 	errs := make([]error, len(keys))
@@ -202,7 +204,9 @@ func (m *customWxUserinfoModel) queryMany(ctx context.Context, keys []string, va
 	query := fmt.Sprintf("select %s from %s where `id` in (%s)", wxUserinfoRows, m.table, placeholders(len(ids)))
 	err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
 		var r result
-		r.err = scan(r.row.columns()...)
+		if scan(r.row.columns()...) != nil {
+			r.err = errBrokenRow // the error itself quotes the value
+		}
 		found[r.row.Id] = &r // its first column
 		return nil
 	}, query, ids...)

@@ -365,7 +365,7 @@ func TestFindManyBesideABrokenRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, errs := findMany(t.Context(), m, broken.Id, whole.Id)
-	if errs[0] == nil || errors.Is(errs[0], ErrNotFound) {
+	if !errors.Is(errs[0], errBrokenRow) || strings.Contains(errs[0].Error(), "yes") {
 		t.Errorf("the broken row: %v", errs[0])
 	}
 	if diff := cmp.Diff(whole, rows[1]); errs[1] != nil || diff != "" {

@@ -25,9 +25,6 @@ type LocalOptions[K comparable] struct {
 
 	// Life bounds the age of a row, from the start of the read that brought it, while invalidations arrive. Default 60 s.
 	Life time.Duration
-
-	// LoadTimeout bounds the context of a read, which no caller's context ends. Default 2 s.
-	LoadTimeout time.Duration
 }
 
 // IDKey returns the LocalOptions.Key for goctl's keys of the form prefix + id.
@@ -91,9 +88,6 @@ func NewLocal[K comparable, T any](c *Cache, o LocalOptions[K]) (*Local[K, T], e
 	if o.Life <= 0 {
 		o.Life = time.Minute
 	}
-	if o.LoadTimeout <= 0 {
-		o.LoadTimeout = 2 * time.Second
-	}
 	rows, err := otter.New(&otter.Options[K, *row[T]]{MaximumSize: o.Size})
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
@@ -127,8 +121,8 @@ func (l *Local[K, T]) fresh(r *row[T]) bool {
 }
 
 // Take returns the row of key from memory, or else by read, whose result is kept unless the key is voided meanwhile. Callers for one
-// key share one read, and a read is of several keys where many are asked for at once. It runs under a context of its own, that ends with
-// LoadTimeout and not with theirs. Take returns ctx's error when that ends first, and read's error uncached. All callers should give the
+// key share one read, and a read is of several keys where many are asked for at once. It runs under a context that
+// does not end with theirs: read has limits of its own. Take returns ctx's error when that ends first, and read's error uncached. All callers should give the
 // same read, and one that is a stored func, not a new closure: that keeps a hit free of allocations.
 func (l *Local[K, T]) Take(ctx context.Context, key K, read Read[K, T]) (T, error) {
 	if value, ok := l.Get(key); ok {
@@ -165,8 +159,7 @@ func (l *Local[K, T]) join(ctx context.Context, key K, read Read[K, T]) *load[K,
 
 // run reads the rows of loads.
 func (l *Local[K, T]) run(loads []*load[K, T]) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(loads[0].ctx), l.opts.LoadTimeout)
-	defer cancel()
+	ctx := context.WithoutCancel(loads[0].ctx)
 	keys := make([]K, len(loads))
 	for i, ld := range loads {
 		keys[i] = ld.key

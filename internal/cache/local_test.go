@@ -63,18 +63,14 @@ func TestLoadOutlivesItsCaller(t *testing.T) {
 	eventually(t, "the row is in memory", func() bool { _, ok := r.local.Get(1); return ok })
 }
 
-func TestLoadEndsWithItsOwnTime(t *testing.T) {
-	s := server(t)
-	r := newReplica(t, s.Addr(), newDatabase())
-	l, err := NewLocal[int64, int](r.Cache, LocalOptions[int64]{Key: IDKey(""), LoadTimeout: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = l.Take(t.Context(), 1, each(func(ctx context.Context, _ int64) (int, error) {
+func TestQueryEndsWithItsOwnTime(t *testing.T) {
+	r := newReplica(t, server(t).Addr(), newDatabase(), func(o *Options) { o.QueryTimeout = 20 * time.Millisecond })
+	done := make(chan error, 1)
+	r.TakeMany(t.Context(), []string{keyOf(1)}, []any{new(user)}, func(ctx context.Context, _ []string, _ []any) []error {
 		<-ctx.Done()
-		return 0, ctx.Err()
-	}))
-	if !errors.Is(err, context.DeadlineExceeded) {
+		return []error{ctx.Err()}
+	}, func(_ int, err error) { done <- err })
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
