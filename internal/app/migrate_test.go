@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"database/sql"
@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 func shares(t *testing.T, args ...string) string {
 	t.Helper()
 	var out strings.Builder
-	cmd := root()
+	cmd := Command(Build{})
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	if err := cmd.ExecuteContext(t.Context()); err != nil {

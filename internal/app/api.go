@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeromicro/go-zero/zrpc"
+	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver/dns"
+
+	"shares/internal/config"
+	"shares/internal/requestid"
+	"shares/rpc/pb"
+)
+
+// runAPI runs the HTTP edge alone; the user service is behind zRPC.
+func runAPI(ctx context.Context, file string, build Build) (err error) {
+	p, err := load(file, config.RoleAPI)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	p.build = build
+	p.startTraces("shares-api")
+	if err := errors.Join(p.openRedis(), p.openPictures(ctx), p.openSecrets()); err != nil {
+		return err
+	}
+	p.note("Users", p.config.RPCTarget)
+	// gRPC looks names up again at most every 30 s, which is long for a rollout.
+	dns.SetMinResolutionInterval(2 * time.Second)
+	conf := zrpc.RpcClientConf{
+		Target:       p.config.RPCTarget,
+		NonBlock:     true,
+		Timeout:      p.config.RPCTimeout.Milliseconds(),
+		BalancerName: "round_robin",
+	}
+	conf.Middlewares.Timeout = true
+	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
+	client, err := zrpc.NewClient(conf, zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
+		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
+		// A node that dies says nothing: without pings its calls hang to their deadline.
+		zrpc.WithDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 10 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true,
+		})))
+	if err != nil {
+		return fmt.Errorf("WEIXIN_RPC_TARGET: %w", err)
+	}
+	p.rpc = client.Conn()
+	p.rpc.Connect()
+	p.onClose(p.rpc.Close)
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
+}
+
+// rpcServiceConfig has replicas that wind down get no more calls (they say
+// NOT_SERVING to health checks), and repeats a read once that met one going.
+const rpcServiceConfig = `{
+	"loadBalancingConfig": [{"round_robin": {}}],
+	"healthCheckConfig": {"serviceName": ""},
+	"methodConfig": [{
+		"name": [{"service": "weixin.Weixin", "method": "GetUser"}],
+		"retryPolicy": {
+			"maxAttempts": 2, "initialBackoff": "0.02s", "maxBackoff": "0.1s", "backoffMultiplier": 2,
+			"retryableStatusCodes": ["UNAVAILABLE"]
+		}
+	}]
+}`

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+
+	"shares/internal/admin"
+	"shares/internal/process"
+	"shares/model/migrations"
+)
+
+// startAdmin serves health and metrics, if an address for them is set. The
+// returned flag turns readiness off.
+func (p *parts) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) {
+	ready := new(atomic.Bool)
+	ready.Store(true)
+	if p.config.AdminListen == "" {
+		return ready, func() {}, nil
+	}
+	listener, err := net.Listen("tcp", p.config.AdminListen)
+	if err != nil {
+		return nil, nil, fmt.Errorf("SHARES_ADMIN_LISTEN: %w", err)
+	}
+	check := func(ctx context.Context) error {
+		if !ready.Load() {
+			return errors.New("shutting down")
+		}
+		return p.ready(ctx)
+	}
+	// The probes answer to the very end: a pod that winds down is unready, not dead.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	server := &process.HTTP{Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second, Log: p.log}
+	var done sync.WaitGroup
+	done.Go(func() { _ = server.Run(running) })
+	return ready, func() { stop(); done.Wait() }, nil
+}
+
+// ready reports whether requests can be served. The first time it wants all of
+// the own dependencies: the schema that this program needs, or the user
+// service. After that it wants one of the two places that users are read from:
+// an outage meets all replicas at once, and taking all of them away would turn
+// a part of the answers into none. WeChat is no dependency of readiness.
+func (p *parts) ready(ctx context.Context) error {
+	if !p.started.Load() {
+		if p.rpc != nil && p.rpc.GetState() != connectivity.Ready {
+			return errors.New("the user service has not been reached yet")
+		}
+		if p.db != nil {
+			dialect := migrations.SQLite
+			if p.config.MySQLDSN != "" {
+				dialect = migrations.MySQL
+			}
+			current, latest, err := migrations.Version(ctx, p.db, dialect)
+			if err != nil {
+				return errors.New("the database has not answered yet")
+			}
+			if current < latest {
+				return errSchemaBehind
+			}
+		}
+		p.started.Store(true)
+		return nil
+	}
+	if p.db == nil {
+		return nil
+	}
+	answers := make(chan bool, 2)
+	go func() { answers <- p.redis.Ping(ctx).Err() == nil }()
+	go func() { answers <- p.db.PingContext(ctx) == nil }()
+	for range cap(answers) {
+		if <-answers {
+			return nil
+		}
+	}
+	return errors.New("neither the database nor Redis answers")
+}

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zeromicro/go-zero/core/proc"
+
+	"shares/api"
+	"shares/internal/config"
+	"shares/internal/page"
+	"shares/internal/process"
+	"shares/rpc/pb"
+)
+
+// serve runs both halves in one process.
+func serve(ctx context.Context, file string, build Build) (err error) {
+	p, err := load(file, config.RoleServe)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	p.build = build
+	p.startTraces("shares")
+	if err := p.lockData(); err != nil {
+		return err
+	}
+	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openSecrets(), p.openWechat()); err != nil {
+		return err
+	}
+	users, err := p.userService()
+	if err != nil {
+		return err
+	}
+	return p.serveHTTP(ctx, users.Client())
+}
+
+// serveHTTP serves the edge until ctx ends, and then as long as it takes to
+// finish, within the configured time.
+func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
+	handler, err := api.Handler(p.config, api.Parts{
+		Users:    users,
+		Pictures: p.pictures,
+		Redis:    p.redis,
+		Secrets:  p.secrets,
+		Log:      p.log,
+		Metrics:  p.metrics,
+		Now:      time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	if p.wechat != nil {
+		// Other sites in the developer's browser have no business there.
+		handler = beside(handler, "/simulator/", http.NewCrossOriginProtection().Handler(p.wechat.Control()))
+	}
+	if !p.config.Pro() {
+		if handler, err = page.Handler(page.Options{Version: p.build.Version, Simulated: p.wechat != nil}, handler); err != nil {
+			return err
+		}
+		p.note("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
+	}
+	listener, err := p.listen()
+	if err != nil {
+		return err
+	}
+	if err := p.tellDevRedis(); err != nil {
+		return err
+	}
+	ready, stopAdmin, err := p.startAdmin(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
+	p.sayHello(listener.Addr())
+	if p.db != nil {
+		p.warnOfSchema(ctx)
+	}
+
+	// go-zero kills the process WaitTime after a signal; by then we are done.
+	proc.SetTimeToForceQuit(p.config.Shutdown + 5*time.Second)
+	go func() {
+		<-ctx.Done()
+		ready.Store(false)
+	}()
+	server := &process.HTTP{
+		Handler:  handler,
+		Listener: listener,
+		Drain:    p.config.Drain,
+		Grace:    p.config.Shutdown - p.config.Drain,
+		Log:      p.log,
+	}
+	return server.Run(ctx)
+}
+
+// beside serves the paths under prefix by other. A ServeMux would redirect
+// unclean paths by itself, in a form that is not ours.
+func beside(handler http.Handler, prefix string, other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			other.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// fallbackPort is where dev mode goes when the documented port needs
+// privileges that the user lacks.
+const fallbackPort = 8082
+
+func (p *parts) listen() (net.Listener, error) {
+	host := p.host()
+	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
+		p.note("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
+		listener, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(fallbackPort)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("SHARES_HOST, SHARES_PORT: %w", err)
+	}
+	return listener, nil
+}

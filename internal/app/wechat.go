@@ -1,0 +1,84 @@
+package app
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"shares/internal/config"
+	"shares/internal/process"
+	"shares/simulator"
+)
+
+// simulatorCommand is WeChat's API on a local port, for a service that runs
+// elsewhere.
+func simulatorCommand() *cobra.Command {
+	var listen, appID, secret string
+	var devCodes bool
+	cmd := &cobra.Command{
+		Use:   "simulator",
+		Short: "run a simulated WeChat on a local port",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := process.Logger(os.Stderr, false, "info")
+			if err != nil {
+				return err
+			}
+			listener, err := net.Listen("tcp", listen)
+			if err != nil {
+				return fmt.Errorf("--listen: %w", err)
+			}
+			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
+				listener.Addr(), appID, secret)
+			server := &process.HTTP{
+				Handler:  simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log}),
+				Listener: listener,
+				Grace:    5 * time.Second,
+				Log:      log,
+			}
+			return server.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address to listen on")
+	cmd.Flags().StringVar(&appID, "appid", simulator.DefaultAppID, "the app it knows")
+	cmd.Flags().StringVar(&secret, "secret", simulator.DefaultSecret, "the app's secret")
+	cmd.Flags().BoolVar(&devCodes, "dev-codes", false, "log unknown 32-character codes in as one development user")
+	return cmd
+}
+
+// openWechat starts the simulator where no AppID is configured.
+func (p *parts) openWechat() error {
+	if p.config.WechatAppID != "" {
+		p.note("WeChat", p.config.WechatBaseURL)
+		return nil
+	}
+	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log})
+	p.config.WechatAppID, p.config.WechatSecret = simulator.DefaultAppID, config.Secret(simulator.DefaultSecret)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	srv := &http.Server{Handler: p.wechat, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = srv.Serve(listener) }() // ends with Close
+	p.onClose(srv.Close)
+	p.config.WechatBaseURL = "http://" + listener.Addr().String()
+	p.note("WeChat", "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)")
+	return nil
+}
+
+// host is the address to listen on: the simulator logs anyone in, so beside
+// it only loopback unless SHARES_HOST opens it.
+func (p *parts) host() string {
+	if p.wechat != nil {
+		if h := p.config.Host; h != "" && h != "127.0.0.1" && h != "localhost" && h != "::1" {
+			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: anyone who reaches it can log in as anyone")
+		}
+		return cmp.Or(p.config.Host, "127.0.0.1")
+	}
+	return p.config.Host
+}
