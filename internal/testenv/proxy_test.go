@@ -1,0 +1,55 @@
+package testenv
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestProxy(t *testing.T) {
+	s := Redis(t)
+	p := NewProxy(t, s.Addr())
+	c := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, ReadTimeout: time.Minute})
+	defer c.Close()
+	ctx := t.Context()
+	if err := c.Set(ctx, "k", "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+
+	dropped := p.DropReply("lost")
+	if got, err := c.Get(ctx, "k").Result(); got != "1" || err != nil {
+		t.Fatalf("another request: %q, %v", got, err)
+	}
+	if err := c.Set(ctx, "k", "lost", 0).Err(); err == nil {
+		t.Error("the reply was not dropped")
+	}
+	<-dropped
+	if got, err := c.Get(ctx, "k").Result(); got != "lost" || err != nil {
+		t.Errorf("the request was not done, or the proxy is broken: %q, %v", got, err)
+	}
+
+	p.Hang()
+	hasty := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, ReadTimeout: 50 * time.Millisecond})
+	defer hasty.Close()
+	if err := hasty.Ping(ctx).Err(); !os.IsTimeout(err) {
+		t.Errorf("while it hangs: %v, want a timeout", err)
+	}
+	answer := make(chan error, 1)
+	go func() { answer <- c.Ping(ctx).Err() }()
+	p.Resume()
+	if err := <-answer; err != nil {
+		t.Errorf("after Resume: %v", err)
+	}
+
+	p.Cut()
+	if err := c.Ping(ctx).Err(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("while it is cut: %v, want a lost connection", err)
+	}
+	p.Restore()
+	if err := c.Ping(ctx).Err(); err != nil {
+		t.Errorf("after Restore: %v", err)
+	}
+}
