@@ -90,7 +90,7 @@ func routes(t *testing.T) []rest.Route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler.RegisterHandlers(server, svc.NewServiceContext(config.Config{}, svc.Parts{}))
+	handler.RegisterHandlers(server, svc.NewServiceContext(config.Config{}, svc.Deps{}))
 	return server.Routes()
 }
 

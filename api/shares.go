@@ -29,8 +29,8 @@ import (
 	"shares/rpc/pb"
 )
 
-// Parts is what the edge needs from the outside.
-type Parts struct {
+// Deps are the dependencies of the edge.
+type Deps struct {
 	Users    pb.WeixinClient       // the user service: in this process or behind zRPC
 	Pictures pictures.Store        // what QR codes are served from
 	Redis    redis.UniversalClient // counts logins per address
@@ -42,7 +42,7 @@ type Parts struct {
 
 // Handler returns the whole edge as one http.Handler. Its errors are mistakes
 // in the configuration.
-func Handler(c config.Config, p Parts) (http.Handler, error) {
+func Handler(c config.Config, p Deps) (http.Handler, error) {
 	tokens, err := session.NewTokens(p.Secrets, c.SessionLifetime, c.SessionMaxAge, p.Now)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 		return nil, err
 	}
 	origins := edge.NewOrigins(c.Origins(), !c.Pro())
-	svcCtx := svc.NewServiceContext(c, svc.Parts{
+	svcCtx := svc.NewServiceContext(c, svc.Deps{
 		Users:    p.Users,
 		Sessions: tokens,
 		Pictures: pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL},
@@ -110,7 +110,7 @@ func Handler(c config.Config, p Parts) (http.Handler, error) {
 // uploadPath is the endpoint behind the middleware Upload.
 const uploadPath = "/shares/api/v1/weixin.upload_avatar"
 
-func limits(c config.Config, p Parts) (middleware.LoginLimit, middleware.UserLimit, error) {
+func limits(c config.Config, p Deps) (middleware.LoginLimit, middleware.UserLimit, error) {
 	if c.RateLimit == "off" {
 		return limit.OffLogins{}, limit.OffUsers{}, nil
 	}

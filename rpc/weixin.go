@@ -32,8 +32,8 @@ import (
 	"shares/rpc/pb"
 )
 
-// Parts is what the service needs from the outside.
-type Parts struct {
+// Deps are the dependencies of the service.
+type Deps struct {
 	Users     model.WxUserinfoModel
 	Redis     redis.UniversalClient
 	Pictures  qrcode.Store
@@ -54,7 +54,7 @@ type Service struct {
 }
 
 // New returns the service. Its errors are mistakes in the configuration.
-func New(c config.Config, p Parts) (*Service, error) {
+func New(c config.Config, p Deps) (*Service, error) {
 	if c.OTLPEndpoint != "" {
 		if p.Transport == nil {
 			p.Transport = wechat.NewTransport()

@@ -81,7 +81,7 @@ func check(ctx context.Context, file string, replicas int) (err error) {
 	return nil
 }
 
-func (p *parts) checkDatabase(ctx context.Context, replicas int) (string, error) {
+func (p *program) checkDatabase(ctx context.Context, replicas int) (string, error) {
 	if err := p.db.PingContext(ctx); err != nil {
 		return "", fmt.Errorf("does not answer: look at MYSQL_DSN, the network and the user's grants (%w)", err)
 	}
@@ -113,7 +113,7 @@ func (p *parts) checkDatabase(ctx context.Context, replicas int) (string, error)
 	return said + ", schema up to date", errors.Join(errs...)
 }
 
-func (p *parts) checkRedis(ctx context.Context) (string, error) {
+func (p *program) checkRedis(ctx context.Context) (string, error) {
 	const key = "shares:check"
 	if err := p.redis.Set(ctx, key, "1", time.Minute).Err(); err != nil {
 		return "", fmt.Errorf("takes no write: look at REDIS_ADDR, REDIS_TYPE, REDIS_USERNAME, REDIS_PASSWORD and REDIS_TLS (%w)", err)
@@ -128,7 +128,7 @@ func (p *parts) checkRedis(ctx context.Context) (string, error) {
 	return fmt.Sprintf("answers in %s", time.Since(start).Round(10*time.Microsecond)), nil
 }
 
-func (p *parts) checkBucket(ctx context.Context) (string, error) {
+func (p *program) checkBucket(ctx context.Context) (string, error) {
 	var dot bytes.Buffer
 	if err := png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
 		return "", err
@@ -144,7 +144,7 @@ func (p *parts) checkBucket(ctx context.Context) (string, error) {
 	return "a picture written and read back", nil
 }
 
-func (p *parts) checkAddress(ctx context.Context) (string, error) {
+func (p *program) checkAddress(ctx context.Context) (string, error) {
 	if p.config.PublicURL == "" {
 		return "SHARES_PUBLIC_URL is not set: addresses hold the host that a request came to", nil
 	}

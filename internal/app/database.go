@@ -17,7 +17,7 @@ import (
 
 // openDatabase connects to nothing yet; a SQLite file is migrated, since there
 // is nobody else to do it.
-func (p *parts) openDatabase(ctx context.Context) error {
+func (p *program) openDatabase(ctx context.Context) error {
 	var err error
 	if dsn := string(p.config.MySQLDSN); dsn != "" {
 		p.db, err = model.OpenMySQL(dsn, model.MySQLOptions{
@@ -49,7 +49,7 @@ func (p *parts) openDatabase(ctx context.Context) error {
 
 // warnOfSchema says at the start what readiness would say later, for those who
 // ask for none: nothing works on a schema that was not migrated.
-func (p *parts) warnOfSchema(ctx context.Context) {
+func (p *program) warnOfSchema(ctx context.Context) {
 	if p.config.MySQLDSN == "" {
 		return
 	}
@@ -65,10 +65,10 @@ func (p *parts) warnOfSchema(ctx context.Context) {
 var errSchemaBehind = errors.New("the schema is not up to date: run `shares migrate`")
 
 // databaseFile is where the embedded database is.
-func (p *parts) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
+func (p *program) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
 
 // openUsers puts the cache, and the rows in this process, before the database.
-func (p *parts) openUsers() error {
+func (p *program) openUsers() error {
 	var err error
 	p.cache, err = cache.New(cache.Options{
 		Redis:   p.redis,

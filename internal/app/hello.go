@@ -9,7 +9,7 @@ import (
 
 // sayHello tells people where the service is, what it is made of and how to
 // try it; machines get one log line.
-func (p *parts) sayHello(address net.Addr) {
+func (p *program) sayHello(address net.Addr) {
 	_, port, _ := net.SplitHostPort(address.String())
 	base := "http://localhost:" + port
 	lines := "shares " + p.build.Version + " on " + base
@@ -27,7 +27,7 @@ func (p *parts) sayHello(address net.Addr) {
 	fmt.Fprintf(os.Stderr, "\n  try it:   curl -s %s/shares/api/v1/weixin.oauth -H 'Content-Type: application/json' \\\n              -d %s\n\n", base, code)
 }
 
-func (p *parts) say(title string) {
+func (p *program) say(title string) {
 	if p.config.Pro() {
 		p.log.Info("started", "what", title, "parts", strings.Join(p.notes, "; "))
 		return

@@ -18,7 +18,7 @@ import (
 
 // startAdmin serves health and metrics, if an address for them is set. The
 // returned flag turns readiness off.
-func (p *parts) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) {
+func (p *program) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) {
 	ready := new(atomic.Bool)
 	ready.Store(true)
 	if p.config.AdminListen == "" {
@@ -47,7 +47,7 @@ func (p *parts) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) {
 // service. After that it wants one of the two places that users are read from:
 // an outage meets all replicas at once, and taking all of them away would turn
 // a part of the answers into none. WeChat is no dependency of readiness.
-func (p *parts) ready(ctx context.Context) error {
+func (p *program) ready(ctx context.Context) error {
 	if !p.started.Load() {
 		if p.rpc != nil && p.rpc.GetState() != connectivity.Ready {
 			return errors.New("the user service has not been reached yet")

@@ -18,7 +18,7 @@ import (
 	"shares/internal/devredis"
 )
 
-func (p *parts) openRedis() error {
+func (p *program) openRedis() error {
 	o := &redis.UniversalOptions{
 		Addrs:         p.config.RedisAddrs(),
 		Username:      p.config.RedisUsername,
@@ -57,7 +57,7 @@ func (p *parts) openRedis() error {
 
 // lockData keeps a second serve off the folder of one that runs: each would
 // have a Redis of its own, and not see what the other writes.
-func (p *parts) lockData() error {
+func (p *program) lockData() error {
 	if p.config.Pro() || p.config.RedisAddr != "" && p.config.MySQLDSN != "" {
 		return nil
 	}
@@ -76,12 +76,12 @@ func (p *parts) lockData() error {
 }
 
 // devRedisFile is where tellDevRedis writes.
-func (p *parts) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
+func (p *program) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
 
 // tellDevRedis tells `shares user` and `shares check` where the Redis inside
 // this serve is. It is for a serve that has its port: one that fails to start
 // must not hide the one that runs.
-func (p *parts) tellDevRedis() error {
+func (p *program) tellDevRedis() error {
 	if p.devRedis == "" {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (p *parts) tellDevRedis() error {
 
 // findDevRedis has openRedis use the Redis inside a running serve, where none
 // is configured.
-func (p *parts) findDevRedis() error {
+func (p *program) findDevRedis() error {
 	if p.config.RedisAddr != "" {
 		return nil
 	}

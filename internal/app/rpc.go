@@ -60,11 +60,11 @@ func runRPC(ctx context.Context, file string, build Build) (err error) {
 	return nil
 }
 
-func (p *parts) userService() (*rpc.Service, error) {
+func (p *program) userService() (*rpc.Service, error) {
 	if err := p.openUsers(); err != nil {
 		return nil, err
 	}
-	users, err := rpc.New(p.config, rpc.Parts{
+	users, err := rpc.New(p.config, rpc.Deps{
 		Users:    p.users,
 		Redis:    p.redis,
 		Pictures: p.pictures,

@@ -13,7 +13,7 @@ import (
 )
 
 // openSecrets makes a session secret once and keeps it, when none is configured.
-func (p *parts) openSecrets() error {
+func (p *program) openSecrets() error {
 	if p.secrets = p.config.SessionSecrets(); len(p.secrets) > 0 {
 		return nil
 	}

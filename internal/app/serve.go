@@ -44,8 +44,8 @@ func serve(ctx context.Context, file string, build Build) (err error) {
 
 // serveHTTP serves the edge until ctx ends, and then as long as it takes to
 // finish, within the configured time.
-func (p *parts) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
-	handler, err := api.Handler(p.config, api.Parts{
+func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
+	handler, err := api.Handler(p.config, api.Deps{
 		Users:    users,
 		Pictures: p.pictures,
 		Redis:    p.redis,
@@ -116,7 +116,7 @@ func beside(handler http.Handler, prefix string, other http.Handler) http.Handle
 // privileges that the user lacks.
 const fallbackPort = 8082
 
-func (p *parts) listen() (net.Listener, error) {
+func (p *program) listen() (net.Listener, error) {
 	host := p.host()
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 	listener, err := net.Listen("tcp", address)

@@ -21,7 +21,7 @@ const flushTimeout = time.Second
 // see it within a second.
 func userCommand(file *string) *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "show, change or remove one user"}
-	sub := func(use, short string, run func(context.Context, *parts, string, *model.WxUserinfo) error) *cobra.Command {
+	sub := func(use, short string, run func(context.Context, *program, string, *model.WxUserinfo) error) *cobra.Command {
 		c := &cobra.Command{
 			Use:   use + " <openid>",
 			Short: short,
@@ -38,7 +38,7 @@ func userCommand(file *string) *cobra.Command {
 	sub("revoke", "end all sessions of the user", revoke)
 
 	var yes bool
-	remove := sub("delete", "remove the user for good", func(ctx context.Context, p *parts, openid string, row *model.WxUserinfo) error {
+	remove := sub("delete", "remove the user for good", func(ctx context.Context, p *program, openid string, row *model.WxUserinfo) error {
 		if !yes {
 			return errors.New("this cannot be undone: repeat with --yes")
 		}
@@ -52,7 +52,7 @@ func userCommand(file *string) *cobra.Command {
 		capacity int64
 	}
 	var set *cobra.Command
-	set = sub("set", "set what only the operator may: vip, group, capacity", func(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) error {
+	set = sub("set", "set what only the operator may: vip, group, capacity", func(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
 		var a model.Admin
 		if set.Flags().Changed("vip") {
 			a.Vip = &admin.vip
@@ -80,7 +80,7 @@ func userCommand(file *string) *cobra.Command {
 	return cmd
 }
 
-func withUser(ctx context.Context, file, openid string, run func(context.Context, *parts, string, *model.WxUserinfo) error) (err error) {
+func withUser(ctx context.Context, file, openid string, run func(context.Context, *program, string, *model.WxUserinfo) error) (err error) {
 	p, err := load(file, config.RoleUser)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func withUser(ctx context.Context, file, openid string, run func(context.Context
 	return run(ctx, p, openid, row)
 }
 
-func show(_ context.Context, _ *parts, _ string, row *model.WxUserinfo) error {
+func show(_ context.Context, _ *program, _ string, row *model.WxUserinfo) error {
 	phone := row.Phone
 	if len(phone) > 4 {
 		phone = "…" + phone[len(phone)-4:]
@@ -127,7 +127,7 @@ func show(_ context.Context, _ *parts, _ string, row *model.WxUserinfo) error {
 	return nil
 }
 
-func export(_ context.Context, _ *parts, _ string, row *model.WxUserinfo) error {
+func export(_ context.Context, _ *program, _ string, row *model.WxUserinfo) error {
 	// The epoch is no data of the user: with the secret it makes sessions.
 	data, err := json.MarshalIndent(map[string]any{
 		"id": row.Id, "openid": row.Openid, "unionid": row.Unionid, "nickName": row.NickName, "avatarURL": row.AvatarUrl,
@@ -142,7 +142,7 @@ func export(_ context.Context, _ *parts, _ string, row *model.WxUserinfo) error 
 	return nil
 }
 
-func revoke(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) error {
+func revoke(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
 	epoch, err := p.users.NewEpoch()
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func revoke(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) erro
 	return p.flush(ctx, "revoke", runAgain)
 }
 
-func remove(ctx context.Context, p *parts, _ string, row *model.WxUserinfo) error {
+func remove(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
 	if err := p.users.Delete(ctx, row.Id); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ const runAgain = "run it again when Redis is back"
 
 // flush waits until every running replica has been told, and says so where
 // that cannot be known, and what to do then.
-func (p *parts) flush(ctx context.Context, what, then string) error {
+func (p *program) flush(ctx context.Context, what, then string) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := p.cache.Flush(ctx); err != nil {

@@ -52,7 +52,7 @@ func simulatorCommand() *cobra.Command {
 }
 
 // openWechat starts the simulator where no AppID is configured.
-func (p *parts) openWechat() error {
+func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
 		p.note("WeChat", p.config.WechatBaseURL)
 		return nil
@@ -73,7 +73,7 @@ func (p *parts) openWechat() error {
 
 // host is the address to listen on: the simulator logs anyone in, so beside
 // it only loopback unless SHARES_HOST opens it.
-func (p *parts) host() string {
+func (p *program) host() string {
 	if p.wechat != nil {
 		if h := p.config.Host; h != "" && h != "127.0.0.1" && h != "localhost" && h != "::1" {
 			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: anyone who reaches it can log in as anyone")

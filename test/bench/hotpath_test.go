@@ -65,13 +65,13 @@ func service(t testing.TB) (handler http.Handler, session string) {
 	pictures, err := images.Open(t.Context(), bucket, images.Options{})
 	check(t, err)
 	cleanup(t, pictures.Close)
-	halves, err := rpc.New(c, rpc.Parts{
+	halves, err := rpc.New(c, rpc.Deps{
 		Users: users, Redis: client, Pictures: pictures,
 		Transport: inProcess{simulator.New(simulator.Options{})}, Log: log, Metrics: metrics, Now: time.Now,
 	})
 	check(t, err)
 	t.Cleanup(halves.Close)
-	handler, err = api.Handler(c, api.Parts{
+	handler, err = api.Handler(c, api.Deps{
 		Users: halves.Client(), Pictures: pictures, Redis: client, Secrets: []string{sessionSecret},
 		Log: log, Metrics: metrics, Now: time.Now,
 	})

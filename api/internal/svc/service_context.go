@@ -27,8 +27,8 @@ type ServiceContext struct {
 	Upload          rest.Middleware
 }
 
-// Parts is what a ServiceContext is made of.
-type Parts struct {
+// Deps are what NewServiceContext builds the middlewares from.
+type Deps struct {
 	Users    pb.WeixinClient
 	Sessions *session.Tokens
 	Pictures pictures.Addresses
@@ -38,8 +38,8 @@ type Parts struct {
 	Address  middleware.ClientAddress
 }
 
-// NewServiceContext wires the parts together.
-func NewServiceContext(c config.Config, p Parts) *ServiceContext {
+// NewServiceContext returns the context of all handlers.
+func NewServiceContext(c config.Config, p Deps) *ServiceContext {
 	credentials := middleware.NewCredentials(p.Sessions, p.Origins)
 	return &ServiceContext{
 		Config:          c,

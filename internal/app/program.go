@@ -29,10 +29,9 @@ import (
 	"shares/simulator"
 )
 
-// parts is what a process is built from: real parts where they are configured,
-// and in dev mode embedded ones where they are not. Nothing but this file
-// knows which is which.
-type parts struct {
+// program is one run of the command: its settings and what it opened. In dev mode an embedded part
+// stands in for each that is not configured; only this package knows which ones are embedded.
+type program struct {
 	build    Build
 	config   config.Config
 	log      *slog.Logger
@@ -53,7 +52,7 @@ type parts struct {
 }
 
 // load reads the settings and starts the log.
-func load(file string, role config.Role) (*parts, error) {
+func load(file string, role config.Role) (*program, error) {
 	c, err := config.Load(file)
 	if err != nil {
 		return nil, err
@@ -61,7 +60,7 @@ func load(file string, role config.Role) (*parts, error) {
 	if err := c.Validate(role); err != nil {
 		return nil, err
 	}
-	p := &parts{config: c, metrics: prometheus.NewRegistry()}
+	p := &program{config: c, metrics: prometheus.NewRegistry()}
 	p.onClose(process.GiveHeadroom(process.Headroom))
 	var out io.Writer = os.Stderr
 	if c.Pro() { // people want to see lines when they are written
@@ -83,7 +82,7 @@ func load(file string, role config.Role) (*parts, error) {
 }
 
 // Close closes what was opened, the last first.
-func (p *parts) Close() error {
+func (p *program) Close() error {
 	var errs []error
 	for i := len(p.close) - 1; i >= 0; i-- {
 		errs = append(errs, p.close[i]())
@@ -91,14 +90,14 @@ func (p *parts) Close() error {
 	return errors.Join(errs...)
 }
 
-func (p *parts) onClose(f func() error) { p.close = append(p.close, f) }
+func (p *program) onClose(f func() error) { p.close = append(p.close, f) }
 
-func (p *parts) note(part, what string) {
+func (p *program) note(part, what string) {
 	p.notes = append(p.notes, fmt.Sprintf("%-9s %s", part, what))
 }
 
 // startTraces sends spans to a collector, if one is configured.
-func (p *parts) startTraces(name string) {
+func (p *program) startTraces(name string) {
 	if p.config.OTLPEndpoint == "" {
 		return
 	}
@@ -106,7 +105,7 @@ func (p *parts) startTraces(name string) {
 	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
-func (p *parts) openPictures(ctx context.Context) error {
+func (p *program) openPictures(ctx context.Context) error {
 	bucket := p.config.QRCodeBucket
 	if bucket == "" {
 		dir := filepath.Join(p.config.DataDir, "pictures")
