@@ -44,15 +44,8 @@ func onSQLite(t *testing.T) env {
 	return newEnv(t, migrations.SQLite, openSQLite(t, filepath.Join(t.TempDir(), "users.db")))
 }
 
-// eachDatabase runs a test of outcomes on every database: MariaDB and SQLite, and go-mysql-server, which parses MySQL's own dialect.
+// eachDatabase runs a test on MariaDB and on SQLite.
 func eachDatabase(t *testing.T, test func(t *testing.T, e env)) {
-	t.Run("mariadb", func(t *testing.T) { test(t, onMariaDB(t)) })
-	t.Run("sqlite", func(t *testing.T) { test(t, onSQLite(t)) })
-	t.Run("mysql dialect", func(t *testing.T) { test(t, onGoMySQLServer(t)) })
-}
-
-// eachRealDatabase is eachDatabase for tests of concurrency, which go-mysql-server's in-memory tables do not promise.
-func eachRealDatabase(t *testing.T, test func(t *testing.T, e env)) {
 	t.Run("mariadb", func(t *testing.T) { test(t, onMariaDB(t)) })
 	t.Run("sqlite", func(t *testing.T) { test(t, onSQLite(t)) })
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"reflect"
 	"strconv"
 	"strings"
@@ -32,22 +31,20 @@ type (
 		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
-		// LogIn notes a login now, of a user whom it makes first if there is none with the openid; created says that this call did. However
-		// many calls race for one openid, there is one row, and created is true for at most one of them.
+		// LogIn sets the user's last_login_at, and first inserts a user if none has the openid. However many calls race for
+		// one openid, there is one row, and created is true for at most one call.
 		LogIn(ctx context.Context, in Login) (who Registered, created bool, err error)
 		// UpdateProfile sets the fields given in p and leaves the others as they are, in one statement. It returns ErrNotFound if there is
 		// no user with both the id and the session epoch: a session that was revoked meanwhile writes nothing. Without any field it writes
 		// nothing, checks nothing and returns nil.
 		UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error
-		// SetEpoch gives the user another session epoch, best one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
+		// SetEpoch gives the user another session epoch, one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
 		// there is no such user.
 		SetEpoch(ctx context.Context, id, epoch int64) error
 		// SetAdmin sets what only the operator may, as UpdateProfile does for the rest. It returns ErrNotFound if there is no such user.
 		SetAdmin(ctx context.Context, id int64, a Admin) error
 		// Delete removes the user, or returns ErrNotFound. The id is not given to another user.
 		Delete(ctx context.Context, id int64) error
-		// NewEpoch returns a random session epoch, never 0.
-		NewEpoch() (int64, error)
 	}
 
 	// Profile is a change of what users may set themselves; nil fields stay as they are. Limits are the caller's to check: MySQL refuses
@@ -71,8 +68,6 @@ type (
 		*defaultWxUserinfoModel
 		conn      *Conn
 		now       func() time.Time
-		random    io.Reader
-		logins    *logins
 		local     Local
 		shared    Shared
 		readLocal func(context.Context, []int64, func(int, *WxUserinfo, error)) // what local reads by; made once, for a hit makes nothing
@@ -110,11 +105,6 @@ func WithClock(now func() time.Time) Option {
 	return func(m *customWxUserinfoModel) { m.now = now }
 }
 
-// WithRandom sets the source of session epochs, crypto/rand by default.
-func WithRandom(r io.Reader) Option {
-	return func(m *customWxUserinfoModel) { m.random = r }
-}
-
 // NewWxUserinfoModel returns a model for the wx_userinfo table, caching rows in c.
 func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoModel {
 	m := &customWxUserinfoModel{
@@ -122,11 +112,9 @@ func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoMod
 			CachedConn: sqlc.NewConnWithCache(conn, c),
 			table:      "`wx_userinfo`",
 		},
-		conn:   conn,
-		now:    time.Now,
-		random: rand.Reader,
+		conn: conn,
+		now:  time.Now,
 	}
-	m.logins = newLogins(m)
 	m.readLocal, m.readRows = m.findMany, m.queryMany
 	for _, opt := range opts {
 		opt(m)
@@ -302,15 +290,14 @@ func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, a Admin)
 	return m.apply(ctx, "update user", id, nil, c)
 }
 
-// NewEpoch is the epoch that the row of a new user gets, too. 0 is left out: it is what a caller that forgot the epoch sends.
-func (m *customWxUserinfoModel) NewEpoch() (int64, error) {
+// NewEpoch returns a random session epoch. It is never 0, because a caller that forgot the epoch
+// sends 0.
+func NewEpoch() int64 {
 	for {
 		var b [8]byte
-		if _, err := io.ReadFull(m.random, b[:]); err != nil {
-			return 0, fmt.Errorf("model: make a session epoch: %w", err)
-		}
+		rand.Read(b[:]) //nolint:errcheck // it never fails
 		if epoch := int64(binary.BigEndian.Uint64(b[:])); epoch != 0 {
-			return epoch, nil
+			return epoch
 		}
 	}
 }
@@ -346,21 +333,21 @@ func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, 
 	res, err := m.ExecCtx(ctx, func(ctx context.Context, conn sqlx.SqlConn) (sql.Result, error) {
 		return conn.ExecCtx(ctx, query, args...)
 	}, idKey(id))
-	return checkFound(fmt.Sprintf("%s %d", op, id), 1, res, err)
+	return checkFound(fmt.Sprintf("%s %d", op, id), res, err)
 }
 
-// checkFound turns an update that met fewer rows than want into ErrNotFound. Rows that it met and left as they were count, too: OpenMySQL
-// sees to it.
-func checkFound(op string, want int, res sql.Result, err error) error {
+// checkFound turns an update that matched no row into ErrNotFound. A matched row counts even if
+// nothing in it changed, because OpenMySQL sets clientFoundRows.
+func checkFound(op string, res sql.Result, err error) error {
 	if err != nil {
 		return wrap(op, err)
 	}
 	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return wrap(op, err)
-	}
-	if n < int64(want) {
-		return wrap(op, ErrNotFound)
 	}
 	return nil
 }

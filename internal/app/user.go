@@ -143,11 +143,7 @@ func export(_ context.Context, _ *program, _ string, row *model.WxUserinfo) erro
 }
 
 func revoke(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
-	epoch, err := p.users.NewEpoch()
-	if err != nil {
-		return err
-	}
-	if err := p.users.SetEpoch(ctx, row.Id, epoch); err != nil {
+	if err := p.users.SetEpoch(ctx, row.Id, model.NewEpoch()); err != nil {
 		return err
 	}
 	return p.flush(ctx, "revoke", runAgain)

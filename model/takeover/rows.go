@@ -3,15 +3,15 @@ package takeover
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"shares/model"
 )
 
 // wording has the columns that people write into; emoji are looked for in these.
@@ -228,10 +228,7 @@ func (t *takeover) convertBatch(ctx context.Context, reader *reader, now time.Ti
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	statement, args, err := t.update(reader.columns, rows, now)
-	if err != nil {
-		return 0, err
-	}
+	statement, args := t.update(reader.columns, rows, now)
 	if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 		return 0, err
 	}
@@ -240,7 +237,7 @@ func (t *takeover) convertBatch(ctx context.Context, reader *reader, now time.Ti
 }
 
 // update returns the statement that converts the rows. Values that are each row's own are listed by id; NULLs get the column's default.
-func (t *takeover) update(columns []target, rows []row, now time.Time) (string, []any, error) {
+func (t *takeover) update(columns []target, rows []row, now time.Time) (string, []any) {
 	var sets []string
 	var args []any
 	for i, w := range columns {
@@ -269,14 +266,10 @@ func (t *takeover) update(columns []target, rows []row, now time.Time) (string, 
 	}
 	sets = append(sets, "`session_epoch` = CASE `id`"+strings.Repeat(" WHEN ? THEN ?", len(rows))+" END")
 	for _, row := range rows {
-		epoch, err := t.newEpoch()
-		if err != nil {
-			return "", nil, err
-		}
-		args = append(args, row.id, epoch)
+		args = append(args, row.id, model.NewEpoch())
 	}
 	args = append(args, rows[0].id, rows[len(rows)-1].id)
-	return "UPDATE `wx_userinfo` SET " + strings.Join(sets, ", ") + " WHERE `id` BETWEEN ? AND ? AND `session_epoch` IS NULL", args, nil
+	return "UPDATE `wx_userinfo` SET " + strings.Join(sets, ", ") + " WHERE `id` BETWEEN ? AND ? AND `session_epoch` IS NULL", args
 }
 
 // convert returns what is stored for an old value that is not NULL.
@@ -289,17 +282,4 @@ func (w target) convert(old string) string {
 		return unescape(old)
 	}
 	return old
-}
-
-// newEpoch returns a random session epoch, never 0: no session that anyone holds is a session of this user.
-func (t *takeover) newEpoch() (int64, error) {
-	for {
-		var b [8]byte
-		if _, err := io.ReadFull(t.Random, b[:]); err != nil {
-			return 0, fmt.Errorf("make a session epoch: %w", err)
-		}
-		if epoch := int64(binary.BigEndian.Uint64(b[:])); epoch != 0 {
-			return epoch, nil
-		}
-	}
 }

@@ -11,7 +11,6 @@ package takeover
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"io"
@@ -26,7 +25,6 @@ type Options struct {
 	KeepTwins bool             // openids that differ in case only are different users
 	Out       io.Writer        // gets the report and the progress, as lines without any data of users; nil for none
 	Now       func() time.Time // time.Now if nil
-	Random    io.Reader        // of session epochs; crypto/rand if nil
 
 	batch int               // rows of a transaction, 250 if 0: one statement of them stays far below any max_allowed_packet
 	step  func(name string) // called after each step that the database has kept, for tests that end the process there
@@ -44,9 +42,6 @@ func Run(ctx context.Context, db *sql.DB, o Options) error {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Random == nil {
-		o.Random = rand.Reader
 	}
 	if o.step == nil {
 		o.step = func(string) {}
