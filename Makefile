@@ -40,11 +40,11 @@ test-client: build ## the TypeScript client against a running service
 
 gen: .bin/.built ## generate code from shares.api, rpc/weixin.proto and model/migrations
 	tools/install.sh protoc mariadbd
-	tools/gen.sh
+	go -C tools run ./gen
 
-check-gen: .bin/.built ## fail when `make gen` would change something
+check-gen: .bin/.built ## fail when `make gen` would change something or code no longer fits its sources
 	tools/install.sh protoc mariadbd
-	tools/check-gen.sh
+	go -C tools run ./gen -check
 
 lint: .bin/.built ## vet and staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \

@@ -66,9 +66,9 @@ type (
 	}
 )
 
-func newWxUserinfoModel(conn sqlx.SqlConn, c cache.CacheConf, opts ...cache.Option) *defaultWxUserinfoModel {
+func newWxUserinfoModel(conn sqlx.SqlConn, c cache.Cache) *defaultWxUserinfoModel {
 	return &defaultWxUserinfoModel{
-		CachedConn: sqlc.NewConn(conn, c, opts...),
+		CachedConn: sqlc.NewConnWithCache(conn, c),
 		table:      "`wx_userinfo`",
 	}
 }

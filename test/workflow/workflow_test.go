@@ -65,7 +65,7 @@ func TestReadmeTutorial(t *testing.T) {
 			if strings.TrimSpace(b.text) != "make gen" {
 				t.Fatalf("the tutorial runs more than make gen: %q", b.text)
 			}
-			generated = append(generated, run("", "tools/gen.sh"))
+			generated = append(generated, run("", "go", "-C", "tools", "run", "./gen"))
 		}
 	}
 

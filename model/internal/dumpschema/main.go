@@ -1,12 +1,12 @@
-// Command dumpschema migrates an empty MariaDB and writes its wx_userinfo table as SQL, from which goctl generates the model. `make gen`
-// runs it; nothing else does. What servers of different versions print differently is taken out, so that the file changes only with the
-// migrations.
+// Command dumpschema migrates an empty MariaDB and writes its tables as SQL, from which goctl generates
+// the models; goose's own tables are left out. `make gen` runs it. Parts that servers print
+// differently are normalised, so that the file changes only with the migrations.
 //
 //	go run ./model/internal/dumpschema model/schema.sql
-//	goctl model mysql ddl --src model/schema.sql --dir model --cache --style go_zero --ignore-columns ''
+//	goctl model mysql ddl --src model/schema.sql --dir model --cache --style go_zero --home tools/goctl --ignore-columns ''
 //
-// By default goctl leaves created_at and updated_at out of what it inserts, for the server to fill; an empty --ignore-columns ends that,
-// since here the service's own clock fills them.
+// By default goctl does not insert created_at and updated_at, for the server to fill. The empty
+// --ignore-columns changes that, because here the service's clock fills them.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 
 	_ "github.com/go-sql-driver/mysql"
 
@@ -63,11 +64,37 @@ func dump(ctx context.Context, dsn string) (_ string, err error) {
 	if err := migrations.Migrate(ctx, db, migrations.MySQL); err != nil {
 		return "", err
 	}
-	var table, ddl string
-	if err := db.QueryRowContext(ctx, "SHOW CREATE TABLE `wx_userinfo`").Scan(&table, &ddl); err != nil {
-		return "", fmt.Errorf("read the table: %w", err)
+	names, err := tables(ctx, db)
+	if err != nil {
+		return "", fmt.Errorf("list the tables: %w", err)
 	}
-	return header + normalise(ddl) + ";\n", nil
+	var schema []string
+	for _, name := range names {
+		var ddl string
+		if err := db.QueryRowContext(ctx, "SHOW CREATE TABLE `"+name+"`").Scan(&name, &ddl); err != nil {
+			return "", fmt.Errorf("read the table %s: %w", name, err)
+		}
+		schema = append(schema, normalise(ddl)+";\n")
+	}
+	return header + strings.Join(schema, "\n"), nil
+}
+
+// tables returns the names of all tables but goose's, in their order.
+func tables(ctx context.Context, db *sql.DB) (names []string, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT table_name FROM information_schema.tables
+		WHERE table_schema = DATABASE() AND table_name NOT LIKE 'goose%' ORDER BY table_name`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err reports the failure
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
 }
 
 var (

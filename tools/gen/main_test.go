@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tree is a copy of this repository's sources that a test may change.
+type tree struct {
+	t    *testing.T
+	root string
+}
+
+func newTree(t *testing.T) tree {
+	t.Helper()
+	root := t.TempDir()
+	if _, err := copyTree("../..", root); err != nil {
+		t.Fatal(err)
+	}
+	return tree{t, root}
+}
+
+// replace changes a file: pairs of what is there and what takes its place.
+func (tr tree) replace(name string, pairs ...string) {
+	tr.t.Helper()
+	path := filepath.Join(tr.root, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if !bytes.Contains(data, []byte(pairs[i])) {
+			tr.t.Fatalf("%s has no %q", name, pairs[i])
+		}
+	}
+	if err := os.WriteFile(path, []byte(strings.NewReplacer(pairs...).Replace(string(data))), 0o644); err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+func (tr tree) write(name, text string) {
+	tr.t.Helper()
+	if err := write(tr.root, name, []byte(text)); err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+func (tr tree) files() files {
+	tr.t.Helper()
+	all, err := readTree(tr.root)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	return all
+}
+
+// gen runs the command and returns what it prints.
+func (tr tree) gen(check bool) (string, error) {
+	tr.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = w
+	printed := make(chan []byte)
+	go func() {
+		out, _ := io.ReadAll(r)
+		printed <- out
+	}()
+	runErr := run(tr.root, check)
+	os.Stdout = stdout
+	w.Close()
+	return string(<-printed), runErr
+}
+
+func changedFiles(before, after files) []string {
+	names := map[string]bool{}
+	for name, data := range before {
+		if now, ok := after[name]; !ok || !bytes.Equal(now, data) {
+			names[name] = true
+		}
+	}
+	for name := range after {
+		if _, ok := before[name]; !ok {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
+	for name, change := range map[string]func(tree){
+		"the first": func(tr tree) { tr.replace("shares.api", "@handler Oauth", "@handler Oauth (") },
+		// A good contract, so that goctl has written handlers by then.
+		"a later one": func(tr tree) {
+			tr.replace("shares.api", "/weixin.get_qrcode", "/weixin.get_code")
+			tr.replace("client/src/index.ts", "./client.js", "./absent.js")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTree(t)
+			change(tr)
+			before := tr.files()
+			out, err := tr.gen(false)
+			if err == nil || !strings.Contains(err.Error(), "nothing was written") {
+				t.Errorf("error %v, want one that says so\n%s", err, out)
+			}
+			if changed := changedFiles(before, tr.files()); len(changed) > 0 {
+				t.Errorf("changed: %v", changed)
+			}
+		})
+	}
+}
+
+// A migration that creates a table gives it a model, with the constructor that the users' has.
+func TestSecondTable(t *testing.T) {
+	tr := newTree(t)
+	const table = "-- +goose Up\nCREATE TABLE `note` (\n  `id` bigint NOT NULL AUTO_INCREMENT,\n" +
+		"  `user_id` bigint NOT NULL,\n  `text` varchar(255) NOT NULL DEFAULT '',\n  PRIMARY KEY (`id`)\n);\n"
+	tr.write("model/migrations/mysql/00099_note.sql", "-- +goose NO TRANSACTION\n"+table)
+	tr.write("model/migrations/sqlite/00099_note.sql", strings.ReplaceAll(table, "bigint NOT NULL AUTO_INCREMENT", "integer NOT NULL"))
+	if out, err := tr.gen(false); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	after := tr.files()
+	for name, want := range map[string]string{
+		"model/schema.sql":               "CREATE TABLE `note` (",
+		"model/note_model.go":            "func NewNoteModel(conn sqlx.SqlConn, c cache.Cache) NoteModel {",
+		"model/note_model_gen.go":        "UserId int64  `db:\"user_id\"`",
+		"model/wx_userinfo_model_gen.go": "func newWxUserinfoModel(conn sqlx.SqlConn, c cache.Cache) *defaultWxUserinfoModel {",
+	} {
+		if !bytes.Contains(after[name], []byte(want)) {
+			t.Errorf("%s has no %q:\n%s", name, want, after[name])
+		}
+	}
+
+	// Without its table, the model is not generated any more and what is by hand is named.
+	for _, dialect := range []string{"mysql", "sqlite"} {
+		if err := os.Remove(filepath.Join(tr.root, "model/migrations", dialect, "00099_note.sql")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := tr.gen(false)
+	if want := "any more:\n  model/note_model.go\n"; err != nil || !strings.Contains(out, want) {
+		t.Errorf("%v, want %q in:\n%s", err, want, out)
+	}
+	if tr.files()["model/note_model_gen.go"] != nil {
+		t.Error("the generated model of the removed table is still there")
+	}
+}
+
+// A new endpoint, a renamed request type and a removed endpoint.
+func TestReport(t *testing.T) {
+	tr := newTree(t)
+	tr.replace("shares.api",
+		"\tGetQrcodeReq {", "\tGetCodeReq {", "(GetQrcodeReq)", "(GetCodeReq)",
+		"@handler ReLogin\n\tpost /weixin.re_login (ReLoginReq) returns (ReLoginResp)",
+		"@handler LogOut\n\tpost /weixin.log_out (ReLoginReq) returns (ReLoginResp)")
+	const (
+		unfilled = "gen: left to fill:\n  api/internal/logic/weixin/log_out_logic.go\n"
+		misfit   = "gen: signatures that no longer fit:\n  api/internal/logic/weixin/get_qrcode_logic.go:"
+		wanted   = ": want func (l *GetQrcodeLogic) GetQrcode(req *types.GetCodeReq) (resp *types.GetQrcodeResp, err error)\n"
+		unused   = "any more:\n  api/internal/logic/weixin/re_login_logic.go\n"
+	)
+	before := tr.files()
+	out, err := tr.gen(true)
+	if err == nil || !strings.Contains(err.Error(), "run make gen") {
+		t.Errorf("the check before make gen: %v", err)
+	}
+	if changed := changedFiles(before, tr.files()); len(changed) > 0 {
+		t.Errorf("the check wrote %v", changed)
+	}
+	for range 2 { // the second run changes nothing and says the same
+		out, err = tr.gen(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{unfilled, misfit, wanted, unused} {
+			if !strings.Contains(out, want) {
+				t.Errorf("make gen does not print %q:\n%s", want, out)
+			}
+		}
+		after := tr.files()
+		if _, ok := after["api/internal/handler/weixin/re_login_handler.go"]; ok {
+			t.Error("the handler of the removed endpoint is still there")
+		}
+		for _, name := range []string{"get_qrcode_logic.go", "re_login_logic.go"} {
+			name = "api/internal/logic/weixin/" + name
+			if !bytes.Equal(before[name], after[name]) {
+				t.Errorf("%s, which is written by hand, was changed", name)
+			}
+		}
+	}
+	if out, err = tr.gen(true); err == nil || !strings.Contains(err.Error(), "named above") {
+		t.Errorf("the check after make gen: %v\n%s", err, out)
+	}
+}
