@@ -53,11 +53,8 @@ type program struct {
 
 // load reads the settings and starts the log.
 func load(file string, role config.Role) (*program, error) {
-	c, err := config.Load(file)
+	c, warnings, err := config.Load(file, os.Environ())
 	if err != nil {
-		return nil, err
-	}
-	if err := c.Validate(role); err != nil {
 		return nil, err
 	}
 	p := &program{config: c, metrics: prometheus.NewRegistry()}
@@ -74,8 +71,11 @@ func load(file string, role config.Role) (*program, error) {
 	if p.log, err = process.Logger(out, c.Pro(), c.LogLevel); err != nil {
 		return nil, err
 	}
-	if unknown := config.Unknown(os.Environ()); len(unknown) > 0 {
-		p.log.Warn("in the environment, but no settings: misspelt?", "names", strings.Join(unknown, " "))
+	for _, warning := range warnings {
+		p.log.Warn(warning)
+	}
+	if err := c.Validate(role); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, nil

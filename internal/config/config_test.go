@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,71 +17,29 @@ import (
 	"gopkg.in/yaml.v2"
 )
 
-// childEnv makes the test binary a process that loads the file it names and prints what it got: go-zero remembers each environment
-// variable from its first look on, so every environment needs a process of its own.
-const childEnv = "SHARES_CONFIG_TEST_CHILD"
-
-func TestMain(m *testing.M) {
-	paths, child := os.LookupEnv(childEnv)
-	if !child {
-		os.Exit(m.Run())
-	}
-	var results []loaded
-	for path := range strings.SplitSeq(paths, "|") {
-		c, err := Load(path)
-		r := loaded{Config: c}
-		if err != nil {
-			r.Err = err.Error()
-		}
-		for _, s := range []Secret{c.SessionSecret, c.MySQLDSN, c.RedisPassword, c.WechatSecret} {
-			r.Secrets = append(r.Secrets, string(s))
-		}
-		results = append(results, r)
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(results); err != nil {
-		panic(err)
-	}
-}
-
-// loaded is what Load gave, without secrets in Config.
-type loaded struct {
-	Config  Config
-	Secrets []string // session, MySQL, Redis, WeChat
-	Err     string
-}
-
-// load loads each of the files ("": none) in one process that has the given environment and no other.
-func load(t *testing.T, env []string, files ...string) []loaded {
+// load loads a file with the given content ("": no file) and environment.
+func load(t *testing.T, env []string, file string) (Config, []string, error) {
 	t.Helper()
-	dir := t.TempDir()
-	var paths []string
-	for i, content := range files {
-		path := ""
-		if content != "" {
-			path = filepath.Join(dir, fmt.Sprintf("%d.yaml", i))
-			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		paths = append(paths, path)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(env, childEnv+"="+strings.Join(paths, "|"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var results []loaded
-	if err := json.Unmarshal(out, &results); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for i := range results {
-		c := &results[i].Config
-		for _, s := range []*Secret{&c.SessionSecret, &c.MySQLDSN, &c.RedisPassword, &c.WechatSecret} {
-			*s = "" // they travelled as [redacted]
+	path := ""
+	if file != "" {
+		path = filepath.Join(t.TempDir(), "shares.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return results
+	return Load(path, env)
+}
+
+// same compares configurations with their secrets, which print as [redacted].
+func same(t *testing.T, want, got Config) {
+	t.Helper()
+	if want != got {
+		t.Errorf("(-want +got):\n%s\nsecrets: want %q, got %q", cmp.Diff(want, got), secrets(want), secrets(got))
+	}
+}
+
+func secrets(c Config) []string {
+	return []string{string(c.SessionSecret), string(c.MySQLDSN), string(c.RedisPassword), string(c.WechatSecret)}
 }
 
 func TestLoad(t *testing.T) {
@@ -101,98 +56,179 @@ func TestLoad(t *testing.T) {
 		QRCodeEnvVersion: "release", QRCodeWidth: 430, QRCodeCheckPath: true, QRCodeLineColor: "#000000",
 		QRCodePerMinute: 5000, QRCodePerUserDay: 200, TraceSample: 0.01,
 	}
-	type want struct {
-		file    string
-		change  func(*Config)
-		secrets []string
+	env := []string{"SHARES_PORT=9000", "SHARES_TIMEOUT=9s", "SHARES_ENVELOPE=false", "SESSION_LIFETIME=90m",
+		"REDIS_TLS=true", "REDIS_USERNAME=007", "SHARES_TRACE_SAMPLE=0.5", "SHARES_LOG_LEVEL=",
+		"SESSION_SECRET=a$b,c#d%e", "MYSQL_DSN=u:p$w@tcp(h:1)/d?x=y", "REDIS_PASSWORD=$HOME", "WECHAT_SECRET=12345678"}
+	ofEnv := func(c *Config) {
+		c.Port, c.Timeout, c.SessionLifetime = 9000, 9*time.Second, 90*time.Minute
+		c.RedisTLS, c.RedisUsername, c.TraceSample = true, "007", 0.5
+		c.SessionSecret, c.MySQLDSN, c.RedisPassword, c.WechatSecret = "a$b,c#d%e", "u:p$w@tcp(h:1)/d?x=y", "$HOME", "12345678"
 	}
-	none := []string{"", "", "", ""}
 	for _, tt := range []struct {
 		name string
 		env  []string
-		want []want
+		file string
+		want func(*Config)
 	}{
-		{"files", nil, []want{
-			{"", func(*Config) {}, none},
-			{" \n# nothing\n", func(*Config) {}, none},
-			{"Mode: pro\nPort: 8082\nTimeout: 7s\nEnvelope: true\nQRCodeCheckPath: false\n", func(c *Config) {
-				c.Mode, c.Port, c.Timeout, c.Envelope, c.QRCodeCheckPath = "pro", 8082, 7*time.Second, true, false
-			}, none},
-			{"port: 8082\nDATADIR: /var/lib/shares\n", func(c *Config) { c.Port, c.DataDir = 8082, "/var/lib/shares" }, none},
-			{`SessionSecret: "a$HOME,b"`, func(*Config) {}, []string{"a$HOME,b", "", "", ""}},
+		{"nothing", nil, "", func(*Config) {}},
+		{"comments", nil, " \n# nothing\n", func(*Config) {}},
+		{"a file", nil, "Mode: pro\nPort: 8082\nTimeout: 7s\nEnvelope: true\nQRCodeCheckPath: false\n", func(c *Config) {
+			c.Mode, c.Port, c.Timeout, c.Envelope, c.QRCodeCheckPath = "pro", 8082, 7*time.Second, true, false
 		}},
-		{"the environment, which wins", []string{"SHARES_PORT=9000", "SHARES_TIMEOUT=9s", "SHARES_ENVELOPE=false", "SESSION_LIFETIME=90m",
-			"REDIS_TLS=true", "REDIS_USERNAME=007", "SHARES_TRACE_SAMPLE=0.5", "SHARES_LOG_LEVEL=",
-			"SESSION_SECRET=a$b,c#d%e", "MYSQL_DSN=u:p$w@tcp(h:1)/d?x=y", "REDIS_PASSWORD=$HOME", "WECHAT_SECRET=12345678"}, []want{
-			{"", func(c *Config) {
-				c.Port, c.Timeout, c.SessionLifetime = 9000, 9*time.Second, 90*time.Minute
-				c.RedisTLS, c.RedisUsername, c.TraceSample = true, "007", 0.5
-			}, []string{"a$b,c#d%e", "u:p$w@tcp(h:1)/d?x=y", "$HOME", "12345678"}},
-			{"Port: 8082\nTimeout: 7s\nEnvelope: true\nCORSOrigins: https://a.example.com\nLogLevel: debug\nWechatSecret: of-the-file\n", func(c *Config) {
-				c.Port, c.Timeout, c.SessionLifetime = 9000, 9*time.Second, 90*time.Minute
-				c.RedisTLS, c.RedisUsername, c.TraceSample = true, "007", 0.5
-				c.CORSOrigins, c.LogLevel = "https://a.example.com", "debug"
-			}, []string{"a$b,c#d%e", "u:p$w@tcp(h:1)/d?x=y", "$HOME", "12345678"}},
-		}},
+		{"keys in any case", nil, "port: 8082\nDATADIR: /var/lib/shares\n", func(c *Config) { c.Port, c.DataDir = 8082, "/var/lib/shares" }},
+		{"no expansion", nil, `SessionSecret: "a$HOME,b"`, func(c *Config) { c.SessionSecret = "a$HOME,b" }},
+		{"a text that looks like a number", nil, "RedisUsername: 007\n", func(c *Config) { c.RedisUsername = "007" }},
+		{"the environment", env, "", ofEnv},
+		{
+			"the environment wins", env, "Port: 8082\nTimeout: 7s\nCORSOrigins: https://a.example.com\nLogLevel: debug\nWechatSecret: of-the-file\n",
+			func(c *Config) { ofEnv(c); c.CORSOrigins, c.LogLevel = "https://a.example.com", "debug" },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var files []string
-			for _, w := range tt.want {
-				files = append(files, w.file)
+			got, warnings, err := load(t, tt.env, tt.file)
+			if err != nil || warnings != nil {
+				t.Fatalf("%v, warnings %q", err, warnings)
 			}
-			for i, got := range load(t, tt.env, files...) {
-				want := loaded{Config: defaults, Secrets: tt.want[i].secrets}
-				tt.want[i].change(&want.Config)
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("file %q (-want +got):\n%s", tt.want[i].file, diff)
-				}
-			}
+			want := defaults
+			tt.want(&want)
+			same(t, want, got)
 		})
 	}
 }
 
-// A setting that cannot be is named, and a secret in the wrong form is not shown.
+// `echo secret | base64` keeps the line break, and Windows adds a CR.
+func TestBlanksAroundEveryValueAreRemoved(t *testing.T) {
+	var clean, env, file []string
+	for i, s := range Settings() {
+		value := strings.Trim(sample(reflect.TypeFor[Config]().Field(i)), `"`)
+		clean = append(clean, s.Env+"="+value)
+		env = append(env, s.Env+"=\t "+value+" \r\n")
+		file = append(file, fmt.Sprintf("%s: %q", s.Key, value+"\r\n"))
+	}
+	want, warnings, err := Load("", clean)
+	if err != nil || warnings != nil {
+		t.Fatalf("%v, warnings %q", err, warnings)
+	}
+	for name, from := range map[string]struct {
+		env  []string
+		file string
+	}{"environment": {env: env}, "file": {file: strings.Join(file, "\n")}} {
+		got, warnings, err := load(t, from.env, from.file)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		same(t, want, got)
+		all := strings.Join(warnings, "\n")
+		for i, s := range Settings() {
+			if len(warnings) <= i || !strings.Contains(warnings[i], s.Env) {
+				t.Fatalf("%s: no warning names %s:\n%s", name, s.Env, all)
+			}
+		}
+		if strings.Contains(all, "value-of") {
+			t.Errorf("%s: a value is in the warnings:\n%s", name, all)
+		}
+	}
+}
+
+// The error names the setting and what is allowed, and never shows the value.
 func TestLoadRefuses(t *testing.T) {
-	t.Parallel()
-	const secret = "hunter2"
 	for _, tt := range []struct {
 		name string
-		env  []string
-		want map[string][]string // by file: what is in the error
+		env  string
+		file string
+		want []string
 	}{
-		{"files", nil, map[string][]string{
-			"Port: 82\nPorrt: 83\nSecret: hunter2\n":    {"unknown settings: Porrt, Secret"},
-			"- a\n- b\n":                                {"not a YAML mapping"},
-			"\t:{":                                      {"not a YAML mapping"},
-			"Mode: prod\n":                              {"Mode", "SHARES_MODE", "prod"},
-			"Timeout: 5\n":                              {"SHARES_TIMEOUT"},
-			"qrcodewidth: 100\n":                        {"QRCodeWidth", "QRCODE_WIDTH"},
-			"SessionSecret: [hunter2, hunter2]\n":       {"SESSION_SECRET"},
-			"SessionSecret: {a: hunter2}\n":             {"SESSION_SECRET"},
-			"Host: a\nWechatSecret:\n  hunter2: true\n": {"WECHAT_SECRET"},
-		}},
-		{"a port", []string{"SHARES_PORT=70000"}, map[string][]string{"": {"SHARES_PORT"}, "Port: 82\nHost: a\n": {"SHARES_PORT"}}},
-		{"a number", []string{"SHARES_MAX_IN_FLIGHT=many"}, map[string][]string{"": {"SHARES_MAX_IN_FLIGHT"}}},
-		{"a choice", []string{"WECHAT_CONTENT_CHECK=yes"}, map[string][]string{"": {"WECHAT_CONTENT_CHECK", "yes"}}},
+		{"unknown keys", "", "Port: 82\nPorrt: 83\nSecret: hunter2\n", []string{"unknown settings: Porrt, Secret"}},
+		{"a list", "", "- a\n- hunter2\n", []string{"must be a YAML mapping"}},
+		{"no YAML", "", "\t:{hunter2", []string{"must be a YAML mapping"}},
+		{"twice", "", "Port: 82\nPort: 83\n", []string{"once"}},
+		{"a mode", "", "Mode: hunter2\n", []string{"Mode (SHARES_MODE): must be dev or pro"}},
+		{"a duration without unit", "", "Timeout: 5\n", []string{"SHARES_TIMEOUT", "must be a duration such as 500ms or 2h, at least 1ms"}},
+		{"a width", "", "qrcodewidth: 100\n", []string{"QRCODE_WIDTH", "must be a whole number, from 280 to 1280"}},
+		{"a list of secrets", "", "SessionSecret: [hunter2, hunter2]\n", []string{"SESSION_SECRET", "single value"}},
+		{"a mapping", "", "Host: a\nWechatSecret:\n  hunter2: true\n", []string{"WECHAT_SECRET", "single value"}},
+		{"a port out of range", "SHARES_PORT=70000", "Port: 82\n", []string{"SHARES_PORT: must be a whole number, from 0 to 65535"}},
+		{"a port that is none", "SHARES_PORT=hunter2", "", []string{"SHARES_PORT: must be a whole number, from 0 to 65535"}},
+		{"a service link", "SHARES_PORT=tcp://10.0.0.1:82", "", []string{"SHARES_PORT", "Kubernetes", "enableServiceLinks: false"}},
+		{"a number", "SHARES_MAX_IN_FLIGHT=hunter2", "", []string{"SHARES_MAX_IN_FLIGHT: must be a whole number, at least 1"}},
+		{"a boolean", "REDIS_TLS=hunter2", "", []string{"REDIS_TLS: must be true or false"}},
+		{"a choice", "WECHAT_CONTENT_CHECK=hunter2", "", []string{"WECHAT_CONTENT_CHECK: must be on or off"}},
+		{"no number", "SHARES_TRACE_SAMPLE=NaN", "", []string{"SHARES_TRACE_SAMPLE: must be a number, from 0 to 1"}},
+		{"too many traces", "SHARES_TRACE_SAMPLE=1.5", "", []string{"from 0 to 1"}},
+		{"nothing in flight", "SHARES_MAX_IN_FLIGHT=0", "", []string{"at least 1"}},
+		{"no login", "SHARES_LOGIN_PER_MINUTE=0", "", []string{"SHARES_LOGIN_PER_MINUTE"}},
+		{"no request", "SHARES_USER_PER_SECOND=0", "", []string{"SHARES_USER_PER_SECOND"}},
+		{"no burst", "SHARES_USER_BURST=0", "", []string{"SHARES_USER_BURST"}},
+		{"no connection", "MYSQL_MAX_OPEN=0", "", []string{"MYSQL_MAX_OPEN"}},
+		{"no time", "SHARES_TIMEOUT=0s", "", []string{"SHARES_TIMEOUT"}},
+		{"no time for Redis", "REDIS_TIMEOUT=0s", "", []string{"REDIS_TIMEOUT"}},
+		{"a short session", "SESSION_LIFETIME=59s", "", []string{"SESSION_LIFETIME", "at least 1m"}},
+		{"a negative drain", "SHARES_DRAIN=-1s", "", []string{"SHARES_DRAIN", "at least 0s"}},
+		{"a negative capacity", "SHARES_NEW_USER_CAPACITY=-1", "", []string{"SHARES_NEW_USER_CAPACITY"}},
+		{"negative avatars", "SHARES_AVATARS_PER_USER_DAY=-1", "", []string{"SHARES_AVATARS_PER_USER_DAY"}},
+		{"a negative quota", "QRCODE_PER_MINUTE=-1", "", []string{"QRCODE_PER_MINUTE"}},
+		{"negative rows", "SHARES_LOCAL_USERS=-1", "", []string{"SHARES_LOCAL_USERS"}},
+		{"two at once", "SHARES_PORT=x", "Timeout: x\n", []string{"SHARES_PORT", "SHARES_TIMEOUT"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			files := slices.Sorted(maps.Keys(tt.want))
-			for i, got := range load(t, tt.env, files...) {
-				for _, want := range tt.want[files[i]] {
-					if !strings.Contains(got.Err, want) {
-						t.Errorf("file %q: %q, want %q", files[i], got.Err, want)
-					}
+			_, _, err := load(t, []string{tt.env}, tt.file)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
 				}
-				if strings.Contains(got.Err, secret) {
-					t.Errorf("file %q: a secret is shown: %q", files[i], got.Err)
-				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the value is shown: %q", err)
 			}
 		})
 	}
-	if _, err := Load(filepath.Join(t.TempDir(), "absent.yaml")); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := Load(filepath.Join(t.TempDir(), "absent.yaml"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an absent file: %v", err)
+	}
+}
+
+func TestRedisURL(t *testing.T) {
+	type redis struct {
+		addr, user, password string
+		tls                  bool
+	}
+	for in, want := range map[string]redis{
+		"redis://db":                          {addr: "db:6379"},
+		"redis://db:6380/0":                   {addr: "db:6380"},
+		"redis://:hun%2Fter2@db:6380/":        {addr: "db:6380", password: "hun/ter2"},
+		"rediss://app:hunter2@db:6380":        {addr: "db:6380", user: "app", password: "hunter2", tls: true},
+		"redis://[fd00::1]:6379":              {addr: "[fd00::1]:6379"},
+		"db:6379":                             {addr: "db:6379"},
+		" rediss://app:hunter2@db.example \n": {addr: "db.example:6379", user: "app", password: "hunter2", tls: true},
+	} {
+		c, _, err := Load("", []string{"REDIS_ADDR=" + in})
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+		got := redis{c.RedisAddr, c.RedisUsername, string(c.RedisPassword), c.RedisTLS}
+		if got != want {
+			t.Errorf("%q: got %+v, want %+v", in, got, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"redis://app:hun/ter2@db:6379":                     "escaped",
+		"redis://app:hunter2%@db:6379":                     "escaped",
+		"http://db:6379":                                   "redis://",
+		"redis://db:6379/3":                                "database 0",
+		"redis://db:6379?db=0&password=hunter2":            "without parameters",
+		"redis://:hunter2@a:6379,redis://:hunter2@b:6379":  "one URL",
+		"redis://app:hunter2@db:6379\x00REDIS_PASSWORD=ab": "must have no user and password",
+	} {
+		c, _, err := Load("", strings.Split("REDIS_ADDR="+in, "\x00"))
+		if err == nil || !strings.Contains(err.Error(), "REDIS_ADDR") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", in, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "ter2") || strings.Contains(c.RedisAddr, "ter2") {
+			t.Errorf("%q: the password is shown: %v, address %q", in, err, c.RedisAddr)
+		}
 	}
 }
 
@@ -215,20 +251,18 @@ func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 		file = append(file, s.Key+": "+value)
 		env = append(env, s.Env+"="+strings.Trim(value, `"`))
 	}
-	fromFile := load(t, nil, strings.Join(file, "\n"))[0]
-	fromEnv := load(t, env, "")[0]
-	if fromFile.Err != "" || fromEnv.Err != "" {
-		t.Fatalf("file: %q, environment: %q", fromFile.Err, fromEnv.Err)
+	fromFile, _, err := load(t, nil, strings.Join(file, "\n"))
+	if err != nil {
+		t.Fatalf("file: %v", err)
 	}
-	if diff := cmp.Diff(fromFile, fromEnv); diff != "" {
-		t.Errorf("(-file +environment):\n%s", diff)
+	fromEnv, _, err := load(t, env, "")
+	if err != nil {
+		t.Fatalf("environment: %v", err)
 	}
-	if slices.Contains(fromEnv.Secrets, "") {
-		t.Errorf("secrets not read: %q", fromEnv.Secrets)
-	}
-	v := reflect.ValueOf(fromEnv.Config)
+	same(t, fromFile, fromEnv)
+	v := reflect.ValueOf(fromEnv)
 	for i := range v.NumField() {
-		if v.Field(i).IsZero() && v.Field(i).Type() != reflect.TypeFor[Secret]() {
+		if v.Field(i).IsZero() {
 			t.Errorf("%s was not read", v.Type().Field(i).Name)
 		}
 	}
@@ -259,17 +293,9 @@ func TestShippedFiles(t *testing.T) {
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%v, %v", files, err)
 	}
-	var contents []string
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		contents = append(contents, string(content))
-	}
-	for i, r := range load(t, nil, contents...) {
-		if r.Err != "" {
-			t.Errorf("%s: %s", files[i], r.Err)
+		if _, _, err := Load(file, nil); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -309,12 +335,18 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 }
 
-func TestUnknown(t *testing.T) {
-	got := Unknown([]string{
-		"SHARES_PORT=82", "SHARES_PROT=82", "WECHAT_SECRETS=hidden", "PATH=/bin", "MYSQL_ROOT_PASSWORD=x", "REDIS_PORT=tcp://10.0.0.1:6379",
-		"SHARES_SERVICE_HOST=10.0.0.1", "SHARES_PORT_80_TCP=tcp://10.0.0.1:80", "SHARESX=1", "QRCODE_PAGE=",
+func TestMisspeltVariables(t *testing.T) {
+	_, warnings, err := Load("", []string{
+		"SHARES_PROT=82", "WECHAT_SECRETS=hidden", "QRCODE_PAGE=", // typos
+		"PATH=/bin", "SESSION_MANAGER=local/desktop:@/tmp/.ICE-unix/1", "MYSQL_ROOT_PASSWORD=x", "REDIS_PORT=tcp://10.0.0.1:6379",
+		"SHARES_SERVICE_HOST=10.0.0.1", "SHARES_SERVICE_PORT_HTTP=80", "SHARES_PORT_80_TCP=tcp://10.0.0.1:80", "SHARESX=1",
+		"SHARES_RPC_PORT=tcp://10.0.0.1:8083", "SHARES_RPC_PORT_8083_TCP_ADDR=10.0.0.1", "SHARES_RPC_SERVICE_HOST=10.0.0.1",
 	})
-	if diff := cmp.Diff([]string{"SHARES_PROT", "WECHAT_SECRETS", "QRCODE_PAGE"}, got); diff != "" {
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"QRCODE_PAGE: unknown setting (typo?)", "SHARES_PROT: unknown setting (typo?)", "WECHAT_SECRETS: unknown setting (typo?)"}
+	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

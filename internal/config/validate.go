@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -8,10 +9,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// Role says which parts a process runs, and so which settings it needs.
+// Role is what a process runs. It decides which settings are needed.
 type Role int
 
 // The roles of the `shares` command.
@@ -20,147 +20,127 @@ const (
 	RoleAPI                 // the HTTP edge alone
 	RoleRPC                 // the user service alone
 	RoleMigrate             // the schema
-	RoleUser                // the operator's view on one user
+	RoleUser                // the sub-commands of `shares user`
 )
-
-// defaultWechatBaseURL is WeChat itself, as the tag of Config.WechatBaseURL says.
-const defaultWechatBaseURL = "https://api.weixin.qq.com"
 
 // MinSecret is the shortest session secret taken, in bytes.
 const MinSecret = 32
 
-// Pro reports whether embedded parts and made-up secrets are refused.
+// placeholder is in each secret of deploy/examples/secrets.yaml.
+const placeholder = "replace-me"
+
+const defaultWechatBaseURL = "https://api.weixin.qq.com" // as in Config's tag
+
+// Pro reports whether embedded parts and generated secrets are refused.
 func (c Config) Pro() bool { return c.Mode == "pro" }
 
-// Validate checks what the role needs and names the variable of everything
-// that is missing or wrong, all at once. It never prints a secret's value.
+// problems collects what is wrong with a configuration.
+type problems struct{ errs []error }
+
+func (p *problems) require(ok bool, format string, args ...any) {
+	if !ok {
+		p.errs = append(p.errs, fmt.Errorf(format, args...))
+	}
+}
+
+func (p *problems) check(env string, err error) {
+	if err != nil {
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", env, err))
+	}
+}
+
+// Validate checks what the role needs, and returns everything that is missing or wrong at once, by
+// variable. No error holds a secret.
 func (c Config) Validate(role Role) error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	required := func(env, value string) {
-		if value == "" {
-			bad("%s is required", env)
-		}
+	var p problems
+	c.validatePresence(&p, role)
+	if role == RoleServe || role == RoleAPI {
+		c.validateEdge(&p)
 	}
-
-	api := role == RoleServe || role == RoleAPI
-	rpc := role == RoleServe || role == RoleRPC
-
-	// Only serve in dev mode embeds; everything else needs real parts.
-	if c.Pro() || role != RoleServe {
-		if rpc || role == RoleUser && c.Pro() {
-			required("REDIS_ADDR", c.RedisAddr)
-		}
-		if rpc {
-			required("WECHAT_APPID", c.WechatAppID)
-			required("WECHAT_SECRET", string(c.WechatSecret))
-		}
-		if rpc && (c.Pro() || role == RoleRPC) || role == RoleUser && c.Pro() || role == RoleMigrate && c.Pro() {
-			required("MYSQL_DSN", string(c.MySQLDSN))
-		}
-		if api {
-			required("SESSION_SECRET", string(c.SessionSecret))
-		}
-		if api && !rpc {
-			required("REDIS_ADDR", c.RedisAddr)
-		}
-		if api || rpc {
-			required("QRCODE_BUCKET", c.QRCodeBucket)
-		}
+	if role == RoleServe || role == RoleRPC {
+		c.validateService(&p)
 	}
-	if c.Pro() && api {
-		required("SHARES_PUBLIC_URL", c.PublicURL)
-	}
-	if (c.WechatAppID == "") != (c.WechatSecret == "") && rpc {
-		bad("WECHAT_APPID and WECHAT_SECRET go together")
-	}
-	if role == RoleServe && c.WechatAppID == "" && c.WechatBaseURL != defaultWechatBaseURL {
-		bad("WECHAT_BASE_URL is set, but WECHAT_APPID and WECHAT_SECRET are not: the embedded simulator would be used")
-	}
-
-	if api {
-		for i, s := range c.SessionSecrets() {
-			if len(s) < MinSecret {
-				bad("SESSION_SECRET: secret %d of the list has %d characters, at least %d are needed", i+1, len(s), MinSecret)
-			}
-		}
-		if c.SessionSecret != "" && len(c.SessionSecrets()) == 0 {
-			bad("SESSION_SECRET is empty")
-		}
-		if c.SessionLifetime < time.Minute {
-			bad("SESSION_LIFETIME: at least a minute")
-		}
-		if c.SessionMaxAge < c.SessionLifetime {
-			bad("SESSION_MAX_AGE is less than SESSION_LIFETIME")
-		}
-		if _, err := c.Proxies(); err != nil {
-			bad("SHARES_TRUSTED_PROXIES: %w", err)
-		}
-		for _, o := range c.Origins() {
-			if err := httpURL(o, false); err != nil {
-				bad("SHARES_CORS_ORIGINS: %q: %w", o, err)
-			}
-		}
-		if c.PublicURL != "" {
-			if err := httpURL(c.PublicURL, true); err != nil {
-				bad("SHARES_PUBLIC_URL: %w", err)
-			}
-		}
-		if c.QRCodePublicURL != "" {
-			if err := httpURL(c.QRCodePublicURL, true); err != nil {
-				bad("QRCODE_PUBLIC_URL: %w", err)
-			}
-		}
-		if c.MaxInFlight < 1 || c.LoginPerMinute < 1 || c.UserPerSecond < 1 || c.UserBurst < 1 {
-			bad("SHARES_MAX_IN_FLIGHT, SHARES_LOGIN_PER_MINUTE, SHARES_USER_PER_SECOND and SHARES_USER_BURST: at least 1 (SHARES_RATE_LIMIT=off turns limits off)")
-		}
-		if c.Timeout <= 0 {
-			bad("SHARES_TIMEOUT: more than 0")
-		}
-	}
-	if role == RoleAPI && c.RPCTimeout >= c.Timeout {
-		bad("SHARES_RPC_TIMEOUT must be less than SHARES_TIMEOUT")
-	}
-	if rpc {
-		if c.WechatTimeout <= 0 || c.MySQLTimeout <= 0 || c.RedisTimeout <= 0 {
-			bad("WECHAT_TIMEOUT, MYSQL_TIMEOUT and REDIS_TIMEOUT: more than 0")
-		}
-		if c.WechatTimeout >= c.RPCTimeout || c.MySQLTimeout >= c.RPCTimeout {
-			bad("WECHAT_TIMEOUT and MYSQL_TIMEOUT must be less than SHARES_RPC_TIMEOUT")
-		}
-		if err := httpURL(c.WechatBaseURL, true); err != nil {
-			bad("WECHAT_BASE_URL: %w", err)
-		}
-		if _, err := c.LineColor(); err != nil {
-			bad("QRCODE_LINE_COLOR: %w", err)
-		}
-		if c.MySQLMaxOpen < 1 {
-			bad("MYSQL_MAX_OPEN: at least 1")
-		}
-		if c.NewUserCapacity < 0 {
-			bad("SHARES_NEW_USER_CAPACITY: not negative")
-		}
-		if c.QRCodePerMinute < 0 || c.QRCodePerUserDay < 0 || c.LocalUsers < 0 {
-			bad("QRCODE_PER_MINUTE, QRCODE_PER_USER_DAY and SHARES_LOCAL_USERS: not negative")
-		}
-		if c.AvatarsPerUserDay < 0 {
-			bad("SHARES_AVATARS_PER_USER_DAY: not negative")
-		}
-	}
+	p.require(role != RoleAPI || c.RPCTimeout < c.Timeout,
+		"SHARES_RPC_TIMEOUT: must be less than SHARES_TIMEOUT")
 	if role == RoleRPC {
-		if _, _, err := net.SplitHostPort(c.RPCListen); err != nil {
-			bad("SHARES_RPC_LISTEN: host:port is needed")
-		}
-	}
-	if c.Drain < 0 || c.Shutdown <= c.Drain {
-		bad("SHARES_SHUTDOWN must be more than SHARES_DRAIN: what runs needs time to finish")
+		p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
 	}
 	if c.AdminListen != "" {
-		if _, _, err := net.SplitHostPort(c.AdminListen); err != nil {
-			bad("SHARES_ADMIN_LISTEN: host:port is needed")
+		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
+	}
+	p.require(c.Shutdown > c.Drain,
+		"SHARES_SHUTDOWN: must be more than SHARES_DRAIN, so that running requests can finish")
+	addrs := c.RedisAddrs()
+	for _, addr := range addrs {
+		p.check("REDIS_ADDR", hostPort(addr))
+	}
+	p.require(c.RedisType != "node" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, and "+
+		"REDIS_TYPE=node takes one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
+	return errors.Join(p.errs...)
+}
+
+// validatePresence checks that what cannot be embedded is configured: only serve in dev mode embeds.
+func (c Config) validatePresence(p *problems, role Role) {
+	required := func(ok bool, env, value string) { p.require(!ok || value != "", "%s is required", env) }
+	api := role == RoleServe || role == RoleAPI
+	rpc := role == RoleServe || role == RoleRPC
+	alone := c.Pro() || role == RoleAPI || role == RoleRPC
+	required(alone && role != RoleMigrate, "REDIS_ADDR", c.RedisAddr)
+	required(alone && role != RoleAPI, "MYSQL_DSN", string(c.MySQLDSN))
+	required(alone && rpc, "WECHAT_APPID", c.WechatAppID)
+	required(alone && rpc, "WECHAT_SECRET", string(c.WechatSecret))
+	required(alone && api, "SESSION_SECRET", string(c.SessionSecret))
+	required(alone && (api || rpc), "QRCODE_BUCKET", c.QRCodeBucket)
+	required(c.Pro() && api, "SHARES_PUBLIC_URL", c.PublicURL)
+	for _, secret := range []struct {
+		env   string
+		value Secret
+	}{
+		{"SESSION_SECRET", c.SessionSecret}, {"MYSQL_DSN", c.MySQLDSN},
+		{"REDIS_PASSWORD", c.RedisPassword}, {"WECHAT_SECRET", c.WechatSecret},
+	} {
+		p.require(!strings.Contains(string(secret.value), placeholder),
+			"%s: is the placeholder of the example: set a value of your own", secret.env)
+	}
+}
+
+func (c Config) validateEdge(p *problems) {
+	secrets := c.SessionSecrets()
+	p.require(c.SessionSecret == "" || secrets != nil, "SESSION_SECRET: must not be empty")
+	for i, s := range secrets {
+		p.require(len(s) >= MinSecret, "SESSION_SECRET: secret %d has %d bytes, at least %d are "+
+			"needed (openssl rand -base64 36 makes one)", i+1, len(s), MinSecret)
+	}
+	p.require(c.SessionMaxAge >= c.SessionLifetime,
+		"SESSION_MAX_AGE: must not be less than SESSION_LIFETIME")
+	_, err := c.Proxies()
+	p.check("SHARES_TRUSTED_PROXIES", err)
+	for _, o := range c.Origins() {
+		if err := httpURL(o, false); err != nil {
+			p.check("SHARES_CORS_ORIGINS", fmt.Errorf("%q: %w", o, err))
 		}
 	}
-	return errors.Join(errs...)
+	if c.PublicURL != "" {
+		p.check("SHARES_PUBLIC_URL", httpURL(c.PublicURL, true))
+	}
+	if c.QRCodePublicURL != "" {
+		p.check("QRCODE_PUBLIC_URL", httpURL(c.QRCodePublicURL, true))
+	}
+	if c.Host != "" {
+		p.check("SHARES_HOST", host(c.Host))
+	}
+}
+
+func (c Config) validateService(p *problems) {
+	p.require((c.WechatAppID == "") == (c.WechatSecret == ""),
+		"WECHAT_APPID and WECHAT_SECRET: must be set together")
+	p.require(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
+		"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET, or the embedded simulator is used")
+	p.require(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
+		"WECHAT_TIMEOUT and MYSQL_TIMEOUT: must be less than SHARES_RPC_TIMEOUT")
+	p.check("WECHAT_BASE_URL", httpURL(c.WechatBaseURL, true))
+	_, err := c.LineColor()
+	p.check("QRCODE_LINE_COLOR", err)
 }
 
 // SessionSecrets is the list of session secrets, the signing one first.
@@ -209,15 +189,60 @@ func list(s string) []string {
 	return items
 }
 
+// httpURL checks an address without user, query and fragment; path says whether it may have a path.
 func httpURL(s string, path bool) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("an http or https URL is needed")
+		return errors.New("must begin with http:// or https:// and a host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("no user, query or fragment may be in it")
-	case strings.HasSuffix(s, "/") || !path && u.Path != "":
-		return errors.New("no trailing slash, please")
+		return errors.New("must have no user, query or fragment")
+	case strings.HasSuffix(s, "/"):
+		return errors.New("must not end with a slash")
+	case !path && u.Path != "":
+		return errors.New("must not have a path")
+	}
+	return nil
+}
+
+func hostPort(s string) error {
+	name, port, err := net.SplitHostPort(s)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		return errors.New("must be host:port with a port from 0 to 65535")
+	}
+	return host(name)
+}
+
+func host(s string) error {
+	if _, err := netip.ParseAddr(s); err != nil && strings.ContainsAny(s, "[]:/@ ") {
+		return errors.New("must be a host name or IP address alone, such as 127.0.0.1 or ::1, " +
+			"without brackets and port")
+	}
+	return nil
+}
+
+// splitRedisURL replaces REDIS_ADDR in the form of a URL by the settings that it stands for.
+func (c *Config) splitRedisURL() error {
+	if !strings.Contains(c.RedisAddr, "://") {
+		return nil
+	}
+	u, err := url.Parse(c.RedisAddr)
+	c.RedisAddr = "" // it may hold a password
+	switch {
+	case err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || strings.Contains(u.Host, ","):
+		return errors.New("REDIS_ADDR: must be host:port, or one URL redis://user:password@host:port " +
+			"(rediss:// for TLS) in which / : @ # ? % of the password are escaped, such as %2F for /")
+	case strings.Trim(u.Path, "/0") != "" || u.RawQuery != "":
+		return errors.New("REDIS_ADDR: must be a URL of database 0 without parameters")
+	case u.User != nil && (c.RedisUsername != "" || c.RedisPassword != ""):
+		return errors.New("REDIS_ADDR: must have no user and password " +
+			"while REDIS_USERNAME or REDIS_PASSWORD is set")
+	}
+	c.RedisAddr = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379"))
+	c.RedisTLS = c.RedisTLS || u.Scheme == "rediss"
+	if u.User != nil {
+		password, _ := u.User.Password()
+		c.RedisUsername, c.RedisPassword = u.User.Username(), Secret(password)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ import (
 // on a database with one user, who has the session.
 func service(t testing.TB) (handler http.Handler, session string) {
 	t.Helper()
-	c, err := config.Load("")
+	c, _, err := config.Load("", nil)
 	check(t, err)
 	c.Mode, c.PublicURL, c.RateLimit = "pro", "https://shares.example.com", "off"
 	c.WechatAppID, c.WechatSecret = simulator.DefaultAppID, simulator.DefaultSecret
