@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -25,8 +26,8 @@ type MySQLOptions struct {
 }
 
 // OpenMySQL returns a pool on the MySQL or MariaDB that a go-sql-driver DSN names. It does not connect yet. What the service relies on is
-// set whatever the DSN says: UTC, utf8mb4, strict SQL mode, timeouts, matched rows counted as affected ones, no connection kept to a
-// server that has become read-only. The error for a bad DSN does not quote it, because passwords are in it.
+// set whatever the DSN says: autocommit, UTC, utf8mb4, strict SQL mode, timeouts, matched rows counted as affected ones, no
+// connection kept to a server that has become read-only. The error for a bad DSN does not quote it, because passwords are in it.
 func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil || cfg.DBName == "" || (cfg.Net != "tcp" && cfg.Net != "unix") { // a network of another name is a piece of a password
@@ -47,14 +48,7 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg.CheckConnLiveness = true
 	cfg.MultiStatements, cfg.ColumnsWithAlias, cfg.AllowAllFiles = false, false, false
 	cfg.Logger = driverLog{logger}
-	if cfg.Params == nil {
-		cfg.Params = map[string]string{}
-	}
-	cfg.Params["time_zone"] = "'+00:00'"
-	cfg.Params["sql_mode"] = "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'" // too long a value is an error, not cut off
-	if o.LockWait > 0 {
-		cfg.Params["innodb_lock_wait_timeout"] = strconv.FormatInt(int64(max(o.LockWait, time.Second)/time.Second), 10)
-	}
+	cfg.Params = sessionVariables(cfg.Params, o.LockWait)
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "utf8mb4_unicode_ci")); err != nil {
 		return nil, fmt.Errorf("model: set MySQL's charset: %w", err)
 	}
@@ -69,6 +63,27 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	db.SetMaxIdleConns(maxOpen)
 	db.SetConnMaxLifetime(3 * time.Minute) // below usual server and proxy limits; also spreads load after a failover
 	return db, nil
+}
+
+// sessionVariables returns params with the variables that the service relies on, whatever the DSN
+// and the server's defaults say. The driver sets all of them on each new connection.
+func sessionVariables(params map[string]string, lockWait time.Duration) map[string]string {
+	set := map[string]string{
+		"autocommit":       "1",
+		"sql_select_limit": "18446744073709551615", // none
+		"time_zone":        "'+00:00'",
+		"sql_mode":         "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'", // too long a value is an error, not cut off
+	}
+	if lockWait > 0 {
+		seconds := int64(max(lockWait, time.Second) / time.Second)
+		set["innodb_lock_wait_timeout"] = strconv.FormatInt(seconds, 10)
+	}
+	for name, value := range params {
+		if _, ok := set[strings.ToLower(name)]; !ok {
+			set[name] = value
+		}
+	}
+	return set
 }
 
 // driverLog gives the driver's messages, which name errors of the connection and no data, to a logger.

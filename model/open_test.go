@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -24,12 +25,12 @@ func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	for name, params := range map[string]string{
 		"plain":    "",
-		"contrary": "?parseTime=false&loc=Asia%2FShanghai&charset=latin1&collation=latin1_bin&clientFoundRows=false&interpolateParams=false&rejectReadOnly=false&multiStatements=true&time_zone=%27%2B08%3A00%27&sql_mode=%27%27&timeout=1h",
+		"contrary": "?parseTime=false&loc=Asia%2FShanghai&charset=latin1&collation=latin1_bin&clientFoundRows=false&interpolateParams=false&rejectReadOnly=false&multiStatements=true&time_zone=%27%2B08%3A00%27&sql_mode=%27%27&timeout=1h&autocommit=0&AUTOCOMMIT=0&sql_select_limit=1&Sql_Mode=%27%27",
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := openMySQL(t, dsn+params)
 			got := map[string]string{}
-			rows, err := db.QueryContext(t.Context(), "SHOW VARIABLES WHERE Variable_name IN ('time_zone', 'sql_mode', 'character_set_client', 'character_set_results', 'character_set_connection')")
+			rows, err := db.QueryContext(t.Context(), "SHOW VARIABLES WHERE Variable_name IN ('time_zone', 'sql_mode', 'autocommit', 'sql_select_limit', 'character_set_client', 'character_set_results', 'character_set_connection')")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,6 +43,7 @@ func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
 				got[k] = v
 			}
 			want := map[string]string{
+				"autocommit": "ON", "sql_select_limit": "18446744073709551615",
 				"time_zone": "+00:00", "sql_mode": "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
 				"character_set_client": "utf8mb4", "character_set_results": "utf8mb4", "character_set_connection": "utf8mb4",
 			}
@@ -56,6 +58,38 @@ func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
 				t.Errorf("a time came back as %v, %v", at, err)
 			}
 		})
+	}
+}
+
+// A server may start its sessions with autocommit=0 and a limit on every SELECT.
+func TestWritesAreKeptWhateverTheServersDefaults(t *testing.T) {
+	s := testenv.NewMariaDB(t)
+	dsn := s.Database(t)
+	db := openMySQL(t, dsn)
+	for _, set := range []string{"SET GLOBAL autocommit = 0", "SET GLOBAL sql_select_limit = 1"} {
+		if _, err := db.ExecContext(t.Context(), set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := newEnv(t, migrations.MySQL, openMySQL(t, dsn))
+	if err := migrations.VerifyWrites(t.Context(), e.db); err != nil {
+		t.Error(err)
+	}
+	users := map[string]int64{}
+	for _, openid := range []string{"oalice", "obob"} {
+		users[openid] = e.register(t, openid).Id
+	}
+	if diff := cmp.Diff(users, stored(t, openMySQL(t, dsn), users)); diff != "" {
+		t.Errorf("users on other connections (-want +got):\n%s", diff)
+	}
+
+	raw, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { raw.Close() })
+	if err := migrations.VerifyWrites(t.Context(), raw); !errors.Is(err, migrations.ErrWriteLost) {
+		t.Errorf("connections that do not commit: %v, want ErrWriteLost", err)
 	}
 }
 

@@ -109,6 +109,8 @@ func (p *program) checkDatabase(ctx context.Context, replicas int) (string, erro
 		errs = append(errs, fmt.Errorf("schema: %w", err))
 	} else if len(pending) > 0 {
 		errs = append(errs, fmt.Errorf("the schema lacks %s: run `shares migrate`", strings.Join(pending, ", ")))
+	} else if dialect == migrations.MySQL {
+		errs = append(errs, migrations.VerifyWrites(ctx, p.db))
 	}
 	return said + ", schema up to date", errors.Join(errs...)
 }

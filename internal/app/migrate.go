@@ -71,6 +71,9 @@ func migrate(ctx context.Context, file string, o takeover.Options) (err error) {
 	if err := migrations.Migrate(ctx, p.db, migrations.MySQL); err != nil {
 		return err
 	}
+	if err := migrations.VerifyWrites(ctx, p.db); err != nil {
+		return err
+	}
 	for _, name := range pending {
 		fmt.Fprintln(o.Out, "applied", name)
 	}
