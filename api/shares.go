@@ -17,7 +17,6 @@ import (
 	"github.com/zeromicro/go-zero/rest/chain"
 	resthandler "github.com/zeromicro/go-zero/rest/handler"
 
-	"shares/api/internal/answer"
 	"shares/api/internal/edge"
 	"shares/api/internal/handler"
 	"shares/api/internal/limit"
@@ -99,7 +98,8 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 		UploadTime:  middleware.UploadTime,
 		MaxInFlight: c.MaxInFlight,
 		Origins:     origins,
-		Answers:     &answer.Writer{Envelope: c.Envelope, Secure: strings.HasPrefix(c.PublicURL, "https://")},
+		Envelope:    c.Envelope,
+		Secure:      strings.HasPrefix(c.PublicURL, "https://"),
 		Routes:      paths(server),
 		Log:         p.Log,
 		AccessLog:   c.AccessLog == "on",

@@ -1,11 +1,12 @@
-// Package requestid is the name of one request, the same in the answer's
-// X-Request-Id, in api's log and in rpc's.
+// Package requestid implements the id of a request, which is the same in the
+// X-Request-Id header, api's log and rpc's log.
 package requestid
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"math/rand/v2"
-	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -18,12 +19,14 @@ const (
 	maxLength   = 64
 )
 
-// New returns a fresh id: 16 hexadecimal digits or fewer. It names, it does
-// not authorise, so it need not be unpredictable.
-func New() string { return strconv.FormatUint(rand.Uint64(), 16) }
+// New returns a new id of 16 hexadecimal digits. It is no credential, so it may
+// be predictable.
+func New() string {
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
+}
 
-// Clean returns id when it is fit for a log: 1 to 64 letters, digits, dots,
-// dashes and underscores; a new one otherwise.
+// Clean returns id if it has 1 to 64 letters, digits, dots, dashes and
+// underscores, and a new id otherwise.
 func Clean(id string) string {
 	if id == "" || len(id) > maxLength {
 		return New()
@@ -37,19 +40,14 @@ func Clean(id string) string {
 	return id
 }
 
-// Key is the key of a context's value that is the id: a *string.
+// Key is the context key of the request's state, which has a method RequestID.
 type Key struct{}
 
-// NewContext returns ctx with id in it.
-func NewContext(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, Key{}, &id)
-}
-
-// FromContext returns the request's id: api's own, or what its gRPC metadata
-// brought; empty outside of a request.
+// FromContext returns the id of the request's state or of its gRPC metadata,
+// and "" outside of a request.
 func FromContext(ctx context.Context) string {
-	if id, ok := ctx.Value(Key{}).(*string); ok {
-		return *id
+	if state, ok := ctx.Value(Key{}).(interface{ RequestID() string }); ok {
+		return state.RequestID()
 	}
 	if values := metadata.ValueFromIncomingContext(ctx, metadataKey); len(values) > 0 {
 		return Clean(values[0])

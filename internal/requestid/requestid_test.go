@@ -10,13 +10,22 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
+// state is the state of a request with this id.
+type state string
+
+func (s state) RequestID() string { return string(s) }
+
+func with(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, Key{}, state(id))
+}
+
 var fit = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 
 func TestNew(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 1000 {
 		id := New()
-		if !fit.MatchString(id) || len(id) > 16 {
+		if !fit.MatchString(id) || len(id) != 16 {
 			t.Fatalf("%q", id)
 		}
 		seen[id] = true
@@ -59,9 +68,9 @@ func TestFromContext(t *testing.T) {
 		want string
 	}{
 		{"outside of a request", context.Background(), ""},
-		{"api's own", NewContext(context.Background(), "abc"), "abc"},
+		{"api's own", with(context.Background(), "abc"), "abc"},
 		{"what a call brought", incoming("abc"), "abc"},
-		{"one's own before what a call brought", NewContext(incoming("abc"), "def"), "def"},
+		{"one's own before what a call brought", with(incoming("abc"), "def"), "def"},
 	} {
 		if got := FromContext(tt.ctx); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
@@ -76,7 +85,7 @@ func TestUnaryClientInterceptor(t *testing.T) {
 	for id, want := range map[string][]string{"abc": {"abc"}, "": nil} {
 		ctx := context.Background()
 		if id != "" {
-			ctx = NewContext(ctx, id)
+			ctx = with(ctx, id)
 		}
 		called := false
 		err := UnaryClientInterceptor(ctx, "/m", nil, nil, nil,

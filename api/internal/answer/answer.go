@@ -4,7 +4,6 @@
 package answer
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,48 +16,23 @@ import (
 	"shares/internal/reason"
 )
 
-// Writer writes answers. Its zero value has no envelope and cookies for http.
-type Writer struct {
-	Envelope bool // HTTP 200 and {"state","code","error","data"}, as the first system answered
-	Secure   bool // the public URL is https: cookies carry Secure
-}
-
-// Note is what the access log tells of a refusal.
-type Note struct {
-	Reason reason.Reason
-	Err    error
-}
-
-// Key is the key of a context's value that is the *Answer.
-type Key struct{}
-
-// Answer is what OK and Error need to know of a request's answer.
-type Answer struct {
-	Writer *Writer
-	Note   Note // filled by Error
-}
-
-// NewContext returns ctx with a in it.
-func NewContext(ctx context.Context, a *Answer) context.Context {
-	return context.WithValue(ctx, Key{}, a)
-}
-
-func fromContext(ctx context.Context) *Answer {
-	if a, ok := ctx.Value(Key{}).(*Answer); ok {
-		return a
+// state returns the state of a request, and an empty one outside of the edge.
+func state(r *http.Request) *session.Call {
+	if c := session.FromContext(r.Context()); c != nil {
+		return c
 	}
-	return &Answer{Writer: &Writer{}}
+	return &session.Call{}
 }
 
 // OK writes resp as JSON with status 200, and the session cookie when logic
-// handed out a session.
+// handed out a session. The cookie is only cleared where the request has one.
 func OK(w http.ResponseWriter, r *http.Request, resp any) {
-	aw := fromContext(r.Context()).Writer
-	if call := session.FromContext(r.Context()); call != nil && call.HandedOut != nil {
-		http.SetCookie(w, aw.cookie(call.HandedOut))
+	c := state(r)
+	if h := c.HandedOut; h != nil && (h.Token != "" || session.FromCookie(r) != "") {
+		http.SetCookie(w, cookie(h, c.Secure))
 	}
 	var v any = resp
-	if aw.Envelope {
+	if c.Envelope {
 		v = envelope{State: true, Error: "normal", Data: resp}
 	}
 	// A stored text may hold bytes that are no UTF-8; they become U+FFFD.
@@ -78,8 +52,8 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		why, f = reason.Internal, forms[reason.Internal]
 	}
-	s := fromContext(r.Context())
-	s.Note.Reason, s.Note.Err = why, err
+	c := state(r)
+	c.Refused = err
 	if f.retryAfter > 0 {
 		after := metadata["retry_after"]
 		if after == "" {
@@ -89,7 +63,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	msg := message(why, metadata, prefersEnglish(r.Header.Get("Accept-Language")))
 	status, v := f.status, any(failure{Code: f.code, Msg: msg})
-	if s.Writer.Envelope {
+	if c.Envelope {
 		status, v = http.StatusOK, refused{Code: f.code, Error: msg}
 	}
 	body, marshalErr := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
@@ -127,14 +101,14 @@ func write(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body) // a client that has gone needs no answer
 }
 
-// cookie is the session's cookie; an empty token clears it.
-func (w *Writer) cookie(h *session.HandedOut) *http.Cookie {
+// cookie returns the session cookie; an empty token clears it.
+func cookie(h *session.HandedOut, secure bool) *http.Cookie {
 	c := &http.Cookie{
 		Name:     session.CookieName,
 		Value:    h.Token,
 		Path:     "/",
 		HttpOnly: true,
-		Secure:   w.Secure,
+		Secure:   secure,
 		SameSite: http.SameSiteLaxMode,
 		MaxAge:   -1,
 	}

@@ -25,31 +25,25 @@ type answered struct {
 }
 
 type request struct {
-	writer   Writer
 	language string
-	note     *Note
-	call     *session.Call
+	cookie   string
+	call     session.Call
 }
 
-func (q request) do(answer func(http.ResponseWriter, *http.Request)) *httptest.ResponseRecorder {
+func (q *request) do(answer func(http.ResponseWriter, *http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	if q.language != "" {
 		r.Header.Set("Accept-Language", q.language)
 	}
-	a := &Answer{Writer: &q.writer}
-	ctx := NewContext(r.Context(), a)
-	if q.call != nil {
-		ctx = session.NewContext(ctx, q.call)
+	if q.cookie != "" {
+		r.Header.Set("Cookie", q.cookie)
 	}
 	rec := httptest.NewRecorder()
-	answer(rec, r.WithContext(ctx))
-	if q.note != nil {
-		*q.note = a.Note
-	}
+	answer(rec, r.WithContext(session.NewContext(r.Context(), &q.call)))
 	return rec
 }
 
-func (q request) err(err error) answered {
+func (q *request) err(err error) answered {
 	rec := q.do(func(w http.ResponseWriter, r *http.Request) { Error(w, r, err) })
 	return answered{rec.Code, rec.Header().Get("Retry-After"), rec.Body.String()}
 }
@@ -85,7 +79,7 @@ func TestErrors(t *testing.T) {
 		{fmt.Errorf("store: %w", reason.Error(reason.SessionInvalid)), answered{401, "", `{"code":1018,"msg":"登录状态已失效，请重新登录"}`}},
 		{errors.Join(reason.Error(reason.Unavailable), errors.New("bucket")), answered{503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`}},
 	} {
-		if diff := cmp.Diff(tt.want, request{}.err(tt.err)); diff != "" {
+		if diff := cmp.Diff(tt.want, (&request{}).err(tt.err)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
 		}
 	}
@@ -93,7 +87,7 @@ func TestErrors(t *testing.T) {
 
 func TestErrorsInEnglish(t *testing.T) {
 	want := answered{400, "", `{"code":1001,"msg":"nickName is too long: at most 64 characters"}`}
-	got := request{language: "en-US,en;q=0.9"}.err(reason.Field("nickName", "too_long", "max", "64"))
+	got := (&request{language: "en-US,en;q=0.9"}).err(reason.Field("nickName", "too_long", "max", "64"))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -101,7 +95,7 @@ func TestErrorsInEnglish(t *testing.T) {
 
 // The first system answered everything with 200.
 func TestEnvelope(t *testing.T) {
-	q := request{writer: Writer{Envelope: true}}
+	q := request{call: session.Call{Envelope: true}}
 	want := answered{200, "", `{"state":false,"code":1018,"error":"登录状态已失效，请重新登录"}`}
 	if diff := cmp.Diff(want, q.err(reason.Error(reason.SessionInvalid))); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
@@ -127,13 +121,13 @@ func TestErrorsDoNotLeak(t *testing.T) {
 		reason.Error(reason.Reason(secret)),
 	} {
 		for _, envelope := range []bool{false, true} {
-			var note Note
-			got := request{writer: Writer{Envelope: envelope}, note: &note}.err(err)
+			q := request{call: session.Call{Envelope: envelope}}
+			got := q.err(err)
 			if strings.Contains(fmt.Sprint(got), secret) {
 				t.Errorf("%v: %v", err, got)
 			}
-			if note.Err != err || note.Reason == "" {
-				t.Errorf("%v: noted %v, %v", err, note.Reason, note.Err)
+			if q.call.Refused != err {
+				t.Errorf("%v: noted %v", err, q.call.Refused)
 			}
 		}
 	}
@@ -153,7 +147,7 @@ func TestOK(t *testing.T) {
 		{"no UTF-8", &types.GetQrcodeResp{Url: "a\xffb"}, "{\"url\":\"a\ufffdb\"}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			rec := request{}.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, tt.resp) })
+			rec := (&request{}).do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, tt.resp) })
 			if rec.Code != http.StatusOK {
 				t.Errorf("status %d", rec.Code)
 			}
@@ -169,7 +163,7 @@ func TestOK(t *testing.T) {
 }
 
 func TestUnwritableIsInternal(t *testing.T) {
-	rec := request{}.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, make(chan int)) })
+	rec := (&request{}).do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, make(chan int)) })
 	if rec.Code != 500 || rec.Body.String() != `{"code":2,"msg":"服务内部错误"}` {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
@@ -182,17 +176,20 @@ func TestCookie(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		secure bool
+		cookie string // of the request
 		handed *session.HandedOut
 		want   []string
 	}{
-		{"none handed out", true, nil, nil},
-		{"over https", true, in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; Secure; SameSite=Lax"}},
-		{"over http", false, in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; SameSite=Lax"}},
-		{"about to end", true, in(time.Millisecond), []string{"session_token=abc; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"}},
-		{"cleared", true, &session.HandedOut{}, []string{"session_token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}},
+		{"none handed out", true, "", nil, nil},
+		{"over https", true, "", in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; Secure; SameSite=Lax"}},
+		{"over http", false, "session_token=old", in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; SameSite=Lax"}},
+		{"about to end", true, "", in(time.Millisecond), []string{"session_token=abc; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"}},
+		{"not cleared without a cookie", true, "", &session.HandedOut{}, nil},
+		{"not cleared for another cookie", true, "a=b", &session.HandedOut{}, nil},
+		{"cleared", true, "a=b; session_token=old", &session.HandedOut{}, []string{"session_token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			q := request{writer: Writer{Secure: tt.secure}, call: &session.Call{HandedOut: tt.handed}}
+			q := request{cookie: tt.cookie, call: session.Call{Secure: tt.secure, HandedOut: tt.handed}}
 			rec := q.do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, &types.ReLoginResp{}) })
 			if diff := cmp.Diff(tt.want, rec.Header()["Set-Cookie"]); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

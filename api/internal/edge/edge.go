@@ -6,12 +6,12 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"shares/api/internal/answer"
+	"shares/api/internal/session"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 )
@@ -31,7 +32,8 @@ type Options struct {
 	UploadTime  time.Duration // what a request that brings files has on top
 	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
 	Origins     *Origins
-	Answers     *answer.Writer
+	Envelope    bool     // see session.Call
+	Secure      bool     // see session.Call
 	Routes      []string // the paths that metrics and the log name; all others are "other"
 	Log         *slog.Logger
 	AccessLog   bool
@@ -44,42 +46,8 @@ type Edge struct {
 	next     http.Handler
 	cors     http.Handler
 	bounds   bounds
-	routes   map[string]*route
-	prefixes []prefix // of routes with parameters
-	other    *route
-
 	requests *prometheus.CounterVec
-}
-
-// route is what is counted of one path.
-type route struct {
-	name    string
-	seconds prometheus.Observer
-	ok      prometheus.Counter
-}
-
-type prefix struct {
-	fixed string
-	*route
-}
-
-// route returns what is counted of a path.
-func (e *Edge) route(path string) *route {
-	if ro, ok := e.routes[path]; ok {
-		return ro
-	}
-	for _, p := range e.prefixes {
-		if strings.HasPrefix(path, p.fixed) {
-			return p.route
-		}
-	}
-	return e.other
-}
-
-// isPicture reports whether a path is one of the many of a route with
-// parameters, which pictures have.
-func (e *Edge) isPicture(path string) bool {
-	return slices.ContainsFunc(e.prefixes, func(p prefix) bool { return strings.HasPrefix(path, p.fixed) })
+	seconds  *prometheus.HistogramVec
 }
 
 // New returns the edge around next.
@@ -89,31 +57,19 @@ func New(opts Options, next http.Handler) *Edge {
 		opts:   opts,
 		next:   next,
 		bounds: newBounds(opts.MaxInFlight),
-		routes: make(map[string]*route),
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_http_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
+		seconds: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "shares_http_request_seconds",
+			Help:    "Time from a request's header to its answer, by route.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"route"}),
 	}
-	seconds := auto.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "shares_http_request_seconds", Help: "Time from a request's header to its answer, by route.",
-		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
-	}, []string{"route"})
-	newRoute := func(name string) *route {
-		return &route{
-			name:    name,
-			seconds: seconds.WithLabelValues(name),
-			ok:      e.requests.WithLabelValues(name, "200"),
-		}
+	for _, route := range append([]string{other}, opts.Routes...) {
+		e.requests.WithLabelValues(route, "200") // a rate needs the zero before the first request
+		e.seconds.WithLabelValues(route)
 	}
-	for _, name := range opts.Routes {
-		ro := newRoute(name)
-		if fixed, _, ok := strings.Cut(name, ":"); ok {
-			e.prefixes = append(e.prefixes, prefix{fixed, ro})
-		} else {
-			e.routes[name] = ro
-		}
-	}
-	e.other = newRoute("other")
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_http_in_flight", Help: "Requests being worked on.",
 	}, func() float64 { return float64(len(e.bounds.work) + len(e.bounds.pictures) + len(e.bounds.uploads)) })
@@ -121,45 +77,59 @@ func New(opts Options, next http.Handler) *Edge {
 	return e
 }
 
+// other is the route of all paths that are not in Options.Routes.
+const other = "other"
+
+// route returns the route of a path, whose parameters are at its end.
+func (e *Edge) route(path string) string {
+	for _, route := range e.opts.Routes {
+		fixed, _, parameters := strings.Cut(route, ":")
+		if path == route || parameters && strings.HasPrefix(path, fixed) {
+			return route
+		}
+	}
+	return other
+}
+
+// isPicture reports whether the path's route has parameters, as only pictures have.
+func (e *Edge) isPicture(path string) bool { return strings.Contains(e.route(path), ":") }
+
 // ServeHTTP implements http.Handler.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	ro := e.route(r.URL.Path)
-	id := r.Header.Get(requestid.Header)
-	if id == "" {
-		id = requestid.New()
-	} else {
-		id = requestid.Clean(id)
+	call := &session.Call{
+		ID:       requestid.Clean(r.Header.Get(requestid.Header)),
+		Envelope: e.opts.Envelope,
+		Secure:   e.opts.Secure,
 	}
-
-	end := start.Add(e.opts.Timeout)
+	timeout := e.opts.Timeout
 	if e.isUpload(r) {
-		end = end.Add(e.opts.UploadTime)
+		timeout += e.opts.UploadTime
 	}
-	x := e.begin(w, r.Context(), id, end)
-	defer x.end()
-	r = r.WithContext(x)
-	rec, note := &x.rec, &x.answer.Note
+	ctx, cancel := context.WithTimeout(session.NewContext(r.Context(), call), timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
 	h := w.Header()
-	h[requestid.Header] = x.idText[:]
-	h["X-Content-Type-Options"] = nosniff
-	h["Cache-Control"] = noStore
-	if e.opts.Answers.Secure {
+	h.Set(requestid.Header, call.ID)
+	h["X-Content-Type-Options"], h["Cache-Control"] = nosniff, noStore
+	if e.opts.Secure {
 		h["Strict-Transport-Security"] = oneYear
 	}
 
+	rec, route := &recorder{ResponseWriter: w}, e.route(r.URL.Path)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			note.Err = fmt.Errorf("panic: %T", p)
-			e.opts.Log.Error("panic", "request_id", id, "route", ro.name, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			e.opts.Log.Error("panic", "request_id", call.ID, "route", route,
+				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			call.Refused = fmt.Errorf("panic: %T", p)
 			if rec.status == 0 {
-				answer.Error(rec, r, reason.Error(reason.Internal))
+				answer.Error(rec, r, call.Refused)
 			}
 		}
-		e.done(r, rec, ro, id, note, time.Since(start))
+		e.done(r, rec, route, call, time.Since(start))
 	}()
 	if r.Header["Origin"] != nil {
 		e.cors.ServeHTTP(rec, r)
@@ -207,20 +177,20 @@ func (e *Edge) inPlace(w http.ResponseWriter, r *http.Request, upload bool) {
 
 // done counts and logs one answer: method, route, status, duration, id and, of
 // a refusal, its reason. No body, cookie or query is ever logged.
-func (e *Edge) done(r *http.Request, rec *recorder, ro *route, id string, note *answer.Note, took time.Duration) {
+func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.Call, took time.Duration) {
 	status := rec.status
 	if status == 0 {
 		status = http.StatusOK
 	}
-	ro.seconds.Observe(took.Seconds())
-	if status == http.StatusOK {
-		ro.ok.Inc()
-	} else {
-		e.requests.WithLabelValues(ro.name, strconv.Itoa(status)).Inc()
+	e.seconds.WithLabelValues(route).Observe(took.Seconds())
+	e.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	var why reason.Reason
+	if call.Refused != nil {
+		why, _ = reason.Of(call.Refused)
 	}
 	level := slog.LevelInfo
 	// A refusal under overload costs next to nothing, and no line either: metrics count it.
-	if status >= 500 && note.Reason != reason.Overloaded || note.Reason == reason.Internal {
+	if status >= 500 && why != reason.Overloaded || why == reason.Internal {
 		level = slog.LevelError
 	}
 	if !e.opts.AccessLog && level < slog.LevelError {
@@ -229,15 +199,15 @@ func (e *Edge) done(r *http.Request, rec *recorder, ro *route, id string, note *
 	attrs := make([]slog.Attr, 0, 7)
 	attrs = append(attrs,
 		slog.String("method", method(r.Method)),
-		slog.String("route", ro.name),
+		slog.String("route", route),
 		slog.Int("status", status),
 		slog.Duration("took", took),
-		slog.String("request_id", id))
-	if note.Reason != "" {
-		attrs = append(attrs, slog.String("reason", string(note.Reason)))
+		slog.String("request_id", call.ID))
+	if why != "" {
+		attrs = append(attrs, slog.String("reason", string(why)))
 	}
-	if note.Err != nil && level == slog.LevelError {
-		attrs = append(attrs, slog.String("error", note.Err.Error()))
+	if call.Refused != nil && level == slog.LevelError {
+		attrs = append(attrs, slog.String("error", call.Refused.Error()))
 	}
 	e.opts.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -39,7 +39,6 @@ func newWorld(change func(*Options), next http.HandlerFunc) *world {
 		Timeout:     5 * time.Second,
 		MaxInFlight: 8,
 		Origins:     NewOrigins(nil, false),
-		Answers:     &answer.Writer{},
 		Routes:      []string{oauth, "/shares/images/:folder/:file"},
 		Log:         slog.New(slog.NewJSONHandler(&w.log, nil)),
 		AccessLog:   true,
@@ -104,7 +103,7 @@ func TestHeaders(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(func(o *Options) { o.Answers.Secure = tt.secure }, fine)
+			w := newWorld(func(o *Options) { o.Secure = tt.secure }, fine)
 			if diff := cmp.Diff(tt.want, w.do(post(oauth)).Header()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -314,7 +313,7 @@ func TestAccessLog(t *testing.T) {
 
 // With the envelope every status is 200; the log and its level tell the truth all the same.
 func TestAccessLogSeesThroughTheEnvelope(t *testing.T) {
-	w := newWorld(func(o *Options) { o.Answers.Envelope = true }, refuse(errors.New("oh")))
+	w := newWorld(func(o *Options) { o.Envelope = true }, refuse(errors.New("oh")))
 	w.do(post(oauth))
 	want := []map[string]any{{"level": "ERROR", "msg": "request", "method": "POST", "route": oauth, "status": 200.0,
 		"request_id": "abc-1", "reason": "INTERNAL", "error": "oh"}}

@@ -8,19 +8,27 @@ import (
 	"context"
 
 	"shares/internal/reason"
+	"shares/internal/requestid"
 	"shares/rpc/pb"
 )
 
-// Call is what one request knows of sessions. The edge makes it, middlewares
-// fill it, logic reads it; the answer writer turns what was handed out into a
-// cookie.
+// Call is the state of one request, the only context value of the edge.
+// Middlewares and logic fill it; the answer and the access log are made from it.
 type Call struct {
+	ID       string // of the request, in X-Request-Id and every log line
+	Envelope bool   // answer in the legacy form: HTTP 200 and {"state","code","error","data"}
+	Secure   bool   // the public URL is https: cookies carry Secure
+
 	FromBody string  // the body's sessionID, where the endpoint takes one there
 	Session  Session // of the credential that counts, once verified
 	Valid    bool    // Session is set
 
 	HandedOut *HandedOut // set by HandOut or Clear
+	Refused   error      // set by answer.Error
 }
+
+// RequestID returns ID; requestid.FromContext uses it.
+func (c *Call) RequestID() string { return c.ID }
 
 // HandedOut is the sessionId that an answer's cookie shall hold; an empty
 // token clears the cookie.
@@ -29,17 +37,14 @@ type HandedOut struct {
 	Session Session
 }
 
-// Key is the key of a context's value that is the *Call.
-type Key struct{}
-
 // NewContext returns ctx with call in it.
 func NewContext(ctx context.Context, call *Call) context.Context {
-	return context.WithValue(ctx, Key{}, call)
+	return context.WithValue(ctx, requestid.Key{}, call)
 }
 
 // FromContext returns the request's Call, nil outside of one.
 func FromContext(ctx context.Context) *Call {
-	call, _ := ctx.Value(Key{}).(*Call)
+	call, _ := ctx.Value(requestid.Key{}).(*Call)
 	return call
 }
 

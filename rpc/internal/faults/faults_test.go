@@ -19,6 +19,7 @@ import (
 	"github.com/zeromicro/go-zero/core/breaker"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"shares/internal/images"
@@ -38,6 +39,11 @@ func outcome(err error) string {
 		s += " " + name + "=" + metadata[name]
 	}
 	return s
+}
+
+// inRequest returns the context of a call that brought a request id.
+func inRequest(id string) context.Context {
+	return metadata.NewIncomingContext(context.Background(), metadata.Pairs(requestid.Header, id))
 }
 
 func wrapped(err error) error { return fmt.Errorf("login: %w", err) }
@@ -189,7 +195,7 @@ func TestInterceptor(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
-			ctx := requestid.NewContext(context.Background(), "abc-1")
+			ctx := inRequest("abc-1")
 			resp, err := intercept(ctx, "request", &grpc.UnaryServerInfo{FullMethod: "/weixin.Weixin/Login"},
 				func(_ context.Context, req any) (any, error) { return req, tt.err })
 			if tt.err == nil {
@@ -214,7 +220,7 @@ func TestPanic(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	var log bytes.Buffer
 	intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
-	resp, err := intercept(requestid.NewContext(context.Background(), "abc-1"), nil, &grpc.UnaryServerInfo{FullMethod: "/m"},
+	resp, err := intercept(inRequest("abc-1"), nil, &grpc.UnaryServerInfo{FullMethod: "/m"},
 		func(context.Context, any) (any, error) { panic(errors.New(secret)) })
 	if resp != nil || outcome(err) != "INTERNAL" || status.Code(err) != codes.Internal {
 		t.Errorf("%v, %v", resp, err)
