@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite"
 
@@ -64,41 +65,42 @@ func stateOf(t *testing.T, d Dialect, db *sql.DB) state {
 	return s
 }
 
-// sources returns the file names of a dialect's migrations; their order is that of the versions in front.
-func sources(t *testing.T, d Dialect) []string {
+// sources returns the file names of a dialect's migrations, and the latest version.
+func sources(t *testing.T, d Dialect) (names []string, latest int64) {
 	t.Helper()
-	entries, err := files.ReadDir(string(d))
+	all, err := load(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
+	for _, m := range all {
+		names = append(names, m.name)
+		latest = m.version
 	}
-	return names
+	return names, latest
 }
 
 func TestBothDialectsHaveTheSameVersions(t *testing.T) {
-	if diff := cmp.Diff(sources(t, MySQL), sources(t, SQLite)); diff != "" {
+	mysql, _ := sources(t, MySQL)
+	sqlite, _ := sources(t, SQLite)
+	if diff := gocmp.Diff(mysql, sqlite); diff != "" {
 		t.Errorf("(-mysql +sqlite):\n%s", diff)
 	}
 }
 
 func TestMigrateFromNothingTwice(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d Dialect, db *sql.DB) {
-		all := sources(t, d)
-		latest := int64(len(all))
-		if diff := cmp.Diff(state{Pending: all, Latest: latest}, stateOf(t, d, db)); diff != "" {
+		all, latest := sources(t, d)
+		if diff := gocmp.Diff(state{Pending: all, Latest: latest}, stateOf(t, d, db)); diff != "" {
 			t.Errorf("before (-want +got):\n%s", diff)
 		}
-		if fresh, err := isFresh(t.Context(), db, d); err != nil || !fresh {
-			t.Errorf("asking wrote to the database: fresh %v, %v", fresh, err)
+		if columns, err := columnNames(t.Context(), db, d, versionTable); err != nil || len(columns) > 0 {
+			t.Errorf("asking wrote to the database: %v, %v", columns, err)
 		}
 		for range 2 {
 			if err := Migrate(t.Context(), db, d); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(state{Current: latest, Latest: latest}, stateOf(t, d, db)); diff != "" {
+			if diff := gocmp.Diff(state{Current: latest, Latest: latest}, stateOf(t, d, db)); diff != "" {
 				t.Errorf("after (-want +got):\n%s", diff)
 			}
 		}
@@ -110,11 +112,11 @@ func TestDatabaseNewerThanTheBinary(t *testing.T) {
 		if err := Migrate(t.Context(), db, d); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.ExecContext(t.Context(), "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (999, 1)"); err != nil {
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (9999999, 1)"); err != nil {
 			t.Fatal(err)
 		}
-		latest := int64(len(sources(t, d)))
-		if diff := cmp.Diff(state{Current: 999, Latest: latest}, stateOf(t, d, db)); diff != "" {
+		_, latest := sources(t, d)
+		if diff := gocmp.Diff(state{Current: 9999999, Latest: latest}, stateOf(t, d, db)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if err := Migrate(t.Context(), db, d); err != nil {
@@ -136,7 +138,7 @@ func TestMigratorsAtOnce(t *testing.T) {
 		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+versionTable+" WHERE version_id > 0").Scan(&applied); err != nil {
 			t.Fatal(err)
 		}
-		if applied != len(sources(t, d)) {
+		if all, _ := sources(t, d); applied != len(all) {
 			t.Errorf("%d migrations applied, want each once", applied)
 		}
 	})
@@ -191,8 +193,8 @@ func TestMigrateRefusesATableOfAnotherSystem(t *testing.T) {
 		if err := Migrate(t.Context(), db, d); !errors.Is(err, ErrForeignTable) {
 			t.Errorf("got %v, want ErrForeignTable", err)
 		}
-		if fresh, err := isFresh(t.Context(), db, d); err != nil || !fresh {
-			t.Errorf("the refused database was changed: fresh %v, %v", fresh, err)
+		if columns, err := columnNames(t.Context(), db, d, versionTable); err != nil || len(columns) > 0 {
+			t.Errorf("the refused database was changed: %v, %v", columns, err)
 		}
 	})
 }
@@ -214,11 +216,11 @@ func TestMigrateRefusesATableHalfTakenOver(t *testing.T) {
 
 func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
 	db := mariaDB(t)
-	p, err := provider(db, MySQL)
+	all, err := load(MySQL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.UpTo(t.Context(), 1); err != nil {
+	if err := migrate(t.Context(), db, MySQL, all[:1]); err != nil {
 		t.Fatal(err)
 	}
 	want, err := columnNames(t.Context(), db, MySQL, "wx_userinfo")
@@ -234,7 +236,7 @@ func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
 		got = append(got, c.Name)
 		again = append(again, "`"+c.Name+"` "+c.Definition)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE again ("+strings.Join(again, ", ")+", PRIMARY KEY (id))"); err != nil {
@@ -269,7 +271,7 @@ func TestBothDialectsHaveTheSameColumns(t *testing.T) {
 	if len(want) == 0 {
 		t.Fatal("no columns")
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-mysql +sqlite):\n%s", diff)
 	}
 	for _, c := range want {
@@ -299,22 +301,138 @@ func columns(t *testing.T, db *sql.DB, query string) (cs []column) {
 	return cs
 }
 
-// Statements of one step are not undone together: a step of several that is cut off could not be run again.
-func TestMySQLMigrationsHaveOneStatementEach(t *testing.T) {
-	for _, name := range sources(t, MySQL) {
-		b, err := files.ReadFile("mysql/" + name)
+func TestParse(t *testing.T) {
+	for text, want := range map[string]string{
+		"-- +goose NO TRANSACTION\n-- +goose Up\n-- why\nDO 1;\n":                      "DO 1",
+		"-- +goose Up\nDO 1;\n-- +goose Down\nDO 2;\n":                                 "DO 1",
+		"-- +goose Up\nALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c';\n": "ALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c'",
+		"-- +goose Up\nDO 1;\nDO 2;\n":                                                 "error: 2 statements, want 1 in each file",
+		"-- +goose Up\n\n":                                                             "error: 0 statements, want 1 in each file",
+		"-- +goose Up\nALTER TABLE t ADD a int,\n  ADD b int;\n":                       "error: ALTER TABLE with 2 actions, want 1 in each file",
+		"DO 1;\n": "error: the line `-- +goose Up` is missing",
+	} {
+		m, err := parse("both/00002_t.sql", text)
+		got := m.statement
 		if err != nil {
-			t.Fatal(err)
+			got = "error: " + err.Error()
 		}
-		statements := 0
-		for line := range strings.Lines(string(b)) {
-			if line = strings.TrimSpace(line); strings.HasSuffix(line, ";") && !strings.HasPrefix(line, "--") {
-				statements++
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	if _, err := parse("mysql/later.sql", "-- +goose Up\nDO 1;\n"); err == nil {
+		t.Error("a file without a version is taken")
+	}
+}
+
+// A migrator that is killed between a statement and its version leaves the change, the row of the
+// begun migration, and no version.
+func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
+	for name, test := range map[string]struct {
+		before    string // the table's state is made by it, before the statement
+		statement string
+		there     string // the change that is found; empty: the statement's own
+		notBegun  bool
+		want      string // part of the error, empty for none
+	}{
+		"column":         {statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0"},
+		"quoted column":  {statement: "ALTER TABLE `note` ADD COLUMN `level` varchar(16) NOT NULL DEFAULT '' COMMENT 'x' AFTER `id`"},
+		"index":          {statement: "ALTER TABLE note ADD UNIQUE INDEX uk_text (text)"},
+		"created index":  {statement: "CREATE INDEX text ON note (text, id)"},
+		"table":          {statement: "CREATE TABLE second (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, t varchar(9) NOT NULL)"},
+		"dropped column": {statement: "ALTER TABLE note DROP COLUMN text"},
+		"dropped index":  {before: "CREATE INDEX text ON note (text)", statement: "ALTER TABLE note DROP INDEX text"},
+		"another type": {
+			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
+			there:     "ALTER TABLE note ADD COLUMN level bigint NOT NULL DEFAULT 0", want: "it has [\"`level` bigint",
+		},
+		"nullable": {
+			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
+			there:     "ALTER TABLE note ADD COLUMN level int DEFAULT 0", want: "the statement gives [\"`level` int",
+		},
+		"another default": {
+			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
+			there:     "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 5", want: "DEFAULT 5",
+		},
+		"another index": {
+			statement: "CREATE INDEX text ON note (text)",
+			there:     "CREATE INDEX text ON note (text, id)", want: "differs from the statement",
+		},
+		"another table": {
+			statement: "CREATE TABLE second (id bigint NOT NULL PRIMARY KEY)",
+			there:     "CREATE TABLE second (id int NOT NULL PRIMARY KEY)", want: "differs from the statement",
+		},
+		"made by somebody else": {
+			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0", notBegun: true, want: "Error 1060",
+		},
+		"another error": {
+			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0 AFTER absent", there: "DO 1", want: "Error 1054",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := mariaDB(t)
+			table := migration{1, "00001_note.sql", "CREATE TABLE note (id bigint NOT NULL PRIMARY KEY, text varchar(9) NOT NULL)"}
+			if err := migrate(t.Context(), db, MySQL, []migration{table}); err != nil {
+				t.Fatal(err)
 			}
+			found := []string{test.before, cmp.Or(test.there, test.statement)}
+			if !test.notBegun {
+				found = append(found, "INSERT INTO "+begunTable+" VALUES (2)")
+			}
+			for _, query := range found {
+				if query == "" {
+					continue
+				}
+				if _, err := db.ExecContext(t.Context(), query); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // an error stands
+				err := migrate(t.Context(), db, MySQL, []migration{table, {2, "00002_next.sql", test.statement}})
+				if test.want == "" && err != nil {
+					t.Fatal(err)
+				}
+				if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("%v, want an error with %s", err, test.want)
+				}
+			}
+			var applied, begun int
+			query := "SELECT (SELECT COUNT(*) FROM " + versionTable + " WHERE version_id = 2), (SELECT COUNT(*) FROM " + begunTable + ")"
+			if err := db.QueryRowContext(t.Context(), query).Scan(&applied, &begun); err != nil {
+				t.Fatal(err)
+			}
+			if done := test.want == ""; (applied == 1) != done || done && begun != 0 {
+				t.Errorf("%d versions and %d begun rows", applied, begun)
+			}
+		})
+	}
+}
+
+// The connection of a killed migrator breaks: what it was at is begun, and no version tells of it.
+func TestBegunRowIsCommittedBeforeTheStatement(t *testing.T) {
+	db := mariaDB(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	next := []migration{{1, "00001_wait.sql", "DO SLEEP(600)"}}
+	done := make(chan error, 1)
+	go func() { done <- migrate(ctx, db, MySQL, next) }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		var begun int
+		err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable+" WHERE version_id = 1").Scan(&begun)
+		if err == nil && begun == 1 {
+			break
 		}
-		if statements != 1 {
-			t.Errorf("%s has %d statements", name, statements)
+		if time.Now().After(deadline) {
+			t.Fatalf("no begun row in a minute: %v", err)
 		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the cancellation", err)
+	}
+	var begun int
+	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable).Scan(&begun); err != nil || begun != 1 {
+		t.Errorf("%d begun rows after the kill, %v", begun, err)
 	}
 }
 
