@@ -27,11 +27,11 @@ type MySQLOptions struct {
 
 // OpenMySQL returns a pool on the MySQL or MariaDB that a go-sql-driver DSN names. It does not connect yet. What the service relies on is
 // set whatever the DSN says: autocommit, UTC, utf8mb4, strict SQL mode, timeouts, matched rows counted as affected ones, no
-// connection kept to a server that has become read-only. The error for a bad DSN does not quote it, because passwords are in it.
+// connection kept to a server that has become read-only.
 func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
-	cfg, err := mysql.ParseDSN(dsn)
-	if err != nil || cfg.DBName == "" || (cfg.Net != "tcp" && cfg.Net != "unix") { // a network of another name is a piece of a password
-		return nil, errors.New("model: not a MySQL DSN: want user:password@tcp(host:3306)/database")
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
 	}
 	logger := o.Logger
 	if logger == nil {

@@ -93,17 +93,34 @@ func TestWritesAreKeptWhateverTheServersDefaults(t *testing.T) {
 	}
 }
 
-func TestOpenMySQLErrorsKeepThePassword(t *testing.T) {
-	for _, dsn := range []string{
-		"", "hunter2", "root:hunter2@tcp(db:3306)", "root:hunter2@tcp(db:3306)/", "root:hunter2@hunter2(db)/users",
-		"root:hunter2@tcp(db:3306)/users?parseTime=hunter2", "root:hunter2@tcp(db:3306)/users?tls=hunter2", "root:p@tcp(db)/u?loc=hunter2",
-		"root:p@tcp(db)/u?serverPubKey=hunter2",
+func TestOpenMySQLErrorsNameThePartAndKeepItsValue(t *testing.T) {
+	const valid = "root:hunter2@tcp(db:3306)/users?"
+	for dsn, want := range map[string]string{
+		"":                                     "address: must be tcp(host:3306)",
+		"hunter2":                              "address: must be tcp(host:3306)",
+		"root:hunter2@tcp(db:3306)":            "address: must be tcp(host:3306)",
+		"root:hunter2@db:3306/users":           "address: must be tcp(host:3306)",
+		"root:hunter2@tcp(db:3306)/":           "database: its name is missing",
+		"root:hunter2@tcp(db:3306)/?tls=true":  "database: its name is missing",
+		"root:hunter2@hunter2(db)/users":       "user or address: must be user:password@tcp(host:3306)/database",
+		"mysql://root:hunter2@tcp(db)/users":   "without a scheme",
+		"mysql://root:hunter2@db:3306/users":   "without a scheme",
+		valid + "parseTime=hunter2":            "parameter parseTime: must be true or false",
+		valid + "tls=hunter2":                  "parameter tls: must be true, false, skip-verify or preferred",
+		valid + "tls=true&loc=Asia/hunter2":    "parameter loc: must be a time zone with / written as %2F, such as Asia%2FShanghai",
+		valid + "loc=hunter2":                  "parameter loc: must be a time zone",
+		valid + "timeout=hunter2":              "parameter timeout: must be a duration such as 5s",
+		valid + "serverPubKey=hunter2":         "parameter serverPubKey: must be left out",
+		valid + "strict=hunter2":               "parameter strict: must be left out",
+		valid + "hunter2=%":                    "a parameter: must be escaped",
+		"root:hunter2@/users?loc=Asia/hunter2": "parameter loc: must be a time zone",
 	} {
 		_, err := OpenMySQL(dsn, MySQLOptions{})
-		if err == nil {
-			t.Errorf("%q: taken", dsn)
-		} else if strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("the error holds the password: %v", err)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", dsn, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error holds a value: %v", err)
 		}
 	}
 }

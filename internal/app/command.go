@@ -1,5 +1,5 @@
-// Package app builds the processes from their settings: which part is real and which embedded, in
-// which order they start and end, when a process is ready, and the sub-commands around them.
+// Package app builds the processes from their settings: which part is real and which embedded, the
+// order of start and shutdown, readiness, and the sub-commands.
 package app
 
 import (
@@ -9,20 +9,23 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Build says which program this is, as its linker was told.
+// Build is the version of the program, set by the linker.
 type Build struct {
 	Version, Commit, Date string
 }
 
-// Command returns the command line of the program, all sub-commands included.
+// Command returns the command line of the program with all sub-commands.
 func Command(build Build) *cobra.Command {
 	var file string
+	version := fmt.Sprintf("shares %s (commit %s, %s)\n", build.Version, build.Commit, build.Date)
 	cmd := &cobra.Command{
 		Use:           "shares",
+		Version:       build.Version,
 		Short:         "the backend of a WeChat mini program",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	cmd.SetVersionTemplate(version)
 	cmd.PersistentFlags().StringVarP(&file, "config", "f", "", "YAML file with settings; the environment wins over it")
 	cmd.AddCommand(
 		command("serve", "run both halves in one process; in dev mode, embed what is not configured", &file, build, serve),
@@ -36,9 +39,7 @@ func Command(build Build) *cobra.Command {
 			Use:   "version",
 			Short: "print version, commit and date",
 			Args:  cobra.NoArgs,
-			Run: func(cmd *cobra.Command, _ []string) {
-				fmt.Fprintf(cmd.OutOrStdout(), "shares %s (commit %s, %s)\n", build.Version, build.Commit, build.Date)
-			},
+			Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), version) },
 		},
 	)
 	return cmd

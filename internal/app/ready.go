@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,8 @@ func (p *program) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) 
 	}
 	listener, err := net.Listen("tcp", p.config.AdminListen)
 	if err != nil {
-		return nil, nil, fmt.Errorf("SHARES_ADMIN_LISTEN: %w", err)
+		const setting = "SHARES_ADMIN_LISTEN"
+		return nil, nil, listenError(setting, setting, p.config.AdminListen, err)
 	}
 	check := func(ctx context.Context) error {
 		if !ready.Load() {

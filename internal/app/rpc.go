@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os/signal"
 	"syscall"
@@ -33,7 +32,8 @@ func runRPC(ctx context.Context, file string, build Build) (err error) {
 	}
 	// zRPC panics where it cannot listen: look first.
 	if l, err := net.Listen("tcp", p.config.RPCListen); err != nil {
-		return fmt.Errorf("SHARES_RPC_LISTEN: %w", err)
+		const setting = "SHARES_RPC_LISTEN"
+		return listenError(setting, setting, p.config.RPCListen, err)
 	} else if err := l.Close(); err != nil {
 		return err
 	}

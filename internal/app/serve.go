@@ -122,10 +122,11 @@ func (p *program) listen() (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
 		p.note("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
-		listener, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(fallbackPort)))
+		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
+		listener, err = net.Listen("tcp", address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("SHARES_HOST, SHARES_PORT: %w", err)
+		return nil, listenError("SHARES_HOST", "SHARES_PORT", address, err)
 	}
 	return listener, nil
 }

@@ -20,7 +20,12 @@ const flushTimeout = time.Second
 // incidents. Every change goes through the cache, so that running replicas
 // see it within a second.
 func userCommand(file *string) *cobra.Command {
-	cmd := &cobra.Command{Use: "user", Short: "show, change or remove one user"}
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "show, change or remove one user",
+		Args:  cobra.NoArgs, // checked only where there is a RunE
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	sub := func(use, short string, run func(context.Context, *program, string, *model.WxUserinfo) error) *cobra.Command {
 		c := &cobra.Command{
 			Use:   use + " <openid>",

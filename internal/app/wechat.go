@@ -31,7 +31,7 @@ func simulatorCommand() *cobra.Command {
 			}
 			listener, err := net.Listen("tcp", listen)
 			if err != nil {
-				return fmt.Errorf("--listen: %w", err)
+				return listenError("--listen", "--listen", listen, err)
 			}
 			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
 				listener.Addr(), appID, secret)

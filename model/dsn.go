@@ -1,0 +1,72 @@
+package model
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// dsnParams says what the driver's parameters may be, where it is not a boolean.
+var dsnParams = map[string]string{
+	"loc":                  "a time zone with / written as %2F, such as Asia%2FShanghai",
+	"tls":                  "true, false, skip-verify or preferred",
+	"timeout":              "a duration such as 5s",
+	"readTimeout":          "a duration such as 5s",
+	"writeTimeout":         "a duration such as 5s",
+	"timeTruncate":         "a duration such as 1ms",
+	"maxAllowedPacket":     "a number of bytes",
+	"serverPubKey":         "left out: no key is registered",
+	"strict":               "left out: the service sets the SQL mode",
+	"charset":              "left out: the service uses utf8mb4",
+	"collation":            "left out: the service sets it",
+	"connectionAttributes": "a list such as name:value, escaped as in a URL",
+	"allowAllFiles":        "", "allowCleartextPasswords": "", "allowFallbackToPlaintext": "",
+	"allowNativePasswords": "", "allowOldPasswords": "", "checkConnLiveness": "",
+	"clientFoundRows": "", "columnsWithAlias": "", "compress": "", "interpolateParams": "",
+	"multiStatements": "", "parseTime": "", "rejectReadOnly": "",
+}
+
+const dsnForm = "must be user:password@tcp(host:3306)/database"
+
+// parseDSN returns the driver's configuration. Its error names the part that is wrong and what is
+// allowed, and quotes nothing of the DSN, because the password is in it.
+func parseDSN(dsn string) (*mysql.Config, error) {
+	if strings.HasPrefix(dsn, "mysql://") || strings.HasPrefix(dsn, "mariadb://") {
+		return nil, errors.New(dsnForm + ", without a scheme in front")
+	}
+	if !strings.Contains(dsn, "?strict=") && !strings.Contains(dsn, "&strict=") { // the driver panics
+		cfg, err := mysql.ParseDSN(dsn)
+		if err == nil && cfg.DBName != "" && (cfg.Net == "tcp" || cfg.Net == "unix") {
+			return cfg, nil
+		}
+	}
+	// The address ends with the last ")/"; without parentheses, user and password end with "@/".
+	end := max(strings.LastIndex(dsn, ")/"), strings.LastIndex(dsn, "@/"))
+	if end < 0 {
+		return nil, errors.New("address: must be tcp(host:3306) or unix(path), " +
+			"then / and the name of the database")
+	}
+	database, params, _ := strings.Cut(dsn[end+2:], "?")
+	if database == "" {
+		return nil, errors.New("database: its name is missing after the address and /")
+	}
+	for param := range strings.SplitSeq(params, "&") {
+		name, value, found := strings.Cut(param, "=")
+		wrong := name == "strict" || strings.Contains(value, "/")
+		if found && !wrong {
+			_, err := mysql.ParseDSN("tcp(host)/database?" + param)
+			wrong = err != nil
+		}
+		if !wrong {
+			continue
+		}
+		if want, known := dsnParams[name]; known {
+			return nil, fmt.Errorf("parameter %s: must be %s", name, cmp.Or(want, "true or false"))
+		}
+		return nil, errors.New("a parameter: must be escaped as in a URL, such as %2F for /")
+	}
+	return nil, errors.New("user or address: " + dsnForm)
+}
