@@ -1,0 +1,93 @@
+package app
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// run runs the command with the arguments and returns what it printed and its error.
+func run(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := Command(Build{Version: "v1.2.3", Commit: "abc", Date: "today"})
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestUnknownCommandsAreErrors(t *testing.T) {
+	for _, args := range []string{"sevre", "user revok", "user revok openid", "check now", "version now"} {
+		if _, err := run(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), "unknown command") {
+			t.Errorf("shares %s: got %v, want an unknown command", args, err)
+		}
+	}
+	for _, args := range []string{"", "user", "user --help"} {
+		if out, err := run(t, strings.Fields(args)...); err != nil || !strings.Contains(out, "Usage:") {
+			t.Errorf("shares %s: %v, printed %q", args, err, out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "--version"} {
+		out, err := run(t, arg)
+		if want := "shares v1.2.3 (commit abc, today)\n"; err != nil || out != want {
+			t.Errorf("shares %s: got %q, %v, want %q", arg, out, err, want)
+		}
+	}
+}
+
+// dev returns the settings of serve in dev mode on a free port, with changes.
+func dev(t *testing.T, changes string) string {
+	t.Helper()
+	return settings(t, "Host: 127.0.0.1\nPort: 0\nDataDir: "+t.TempDir()+"\n"+changes)
+}
+
+func TestListenErrorsNameTheSettingAndAWayOut(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for name, tt := range map[string]struct{ file, want string }{
+		"port in use":       {settings(t, "Host: 127.0.0.1\nPort: "+port+"\nDataDir: "+t.TempDir()), "SHARES_PORT: port " + port + " is in use: "},
+		"admin port in use": {dev(t, "AdminListen: 127.0.0.1:"+port), "SHARES_ADMIN_LISTEN: port " + port + " is in use: "},
+		"foreign address":   {settings(t, "Host: 192.0.2.1\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is no address of this machine: "},
+		"unknown name":      {settings(t, "Host: no-such-host.invalid\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is no address of this machine: "},
+	} {
+		_, err := run(t, "-f", tt.file, "serve")
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v, want %q in one line", name, err, tt.want)
+		}
+	}
+	got := listenError("SHARES_HOST", "SHARES_PORT", ":82", &net.OpError{Op: "listen", Err: syscall.EACCES}).Error()
+	if want := "SHARES_PORT: port 82 needs privileges: "; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWrongSettingsStopServeAndCheck(t *testing.T) {
+	for want, file := range map[string]string{
+		"REDIS_TYPE=cluster":                         dev(t, "RedisAddr: a:6379,b:6379"),
+		"SESSION_SECRET: is the placeholder":         dev(t, "SessionSecret: replace-me-with-48-random-characters-0123456789ab"),
+		"Port (SHARES_PORT): must be a whole number": settings(t, "Port: x"),
+	} {
+		for _, command := range []string{"serve", "check"} {
+			if _, err := run(t, "-f", file, command); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %q", command, err, want)
+			}
+		}
+	}
+	for param, want := range map[string]string{"loc=Asia/Shanghai": "must be a time zone", "tls=custom": "must be true, false"} {
+		name, _, _ := strings.Cut(param, "=")
+		want = "MYSQL_DSN: parameter " + name + ": " + want
+		if _, err := run(t, "-f", dev(t, "MySQLDSN: u:p@tcp(db)/shares?"+param), "serve"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
