@@ -1,21 +1,20 @@
 package model
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"net"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/zeromicro/go-zero/core/breaker"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// IsUnavailable reports whether an error of this package says that the
-// database cannot be reached or cannot work now, and not that the statement
-// was wrong: the same call may succeed later.
+// IsUnavailable reports whether an error of this package says that the database cannot be reached
+// or cannot work now, and not that the statement was wrong: the same call may succeed later.
 func IsUnavailable(err error) bool {
-	if errors.Is(err, breaker.ErrServiceUnavailable) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, errLate) {
+	if errors.Is(err, errDown) || errors.Is(err, errLate) || isLost(err) {
 		return true
 	}
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
@@ -36,6 +35,18 @@ func IsUnavailable(err error) bool {
 		}
 		return false
 	}
+	return false
+}
+
+// isLost reports whether a connection was lost or could not be made, or the server refused a write
+// because it is read-only: RejectReadOnly turns that into driver.ErrBadConn.
+func isLost(err error) bool {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+		return true
+	}
+	if m, ok := errors.AsType[*mysql.MySQLError](err); ok { // from the handshake, or at a shutdown
+		return string(m.SQLState[:2]) == "08"
+	}
 	_, ok := errors.AsType[net.Error](err)
-	return ok
+	return ok && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }

@@ -7,35 +7,58 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/zeromicro/go-zero/core/breaker"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Conn is a database as the model uses it: goctl's connection, with a limit on every statement, the wait for a free connection included.
-// When a database hangs, its connections are all waiting, and without a limit whoever comes next waits behind them until the whole
-// request's time is over. What takes longer is an error that IsUnavailable knows, and that the breaker counts.
+// Conn is a database as the model uses it: goctl's connection, with a limit on every statement
+// that includes the wait for a free connection. Without it, requests would wait behind the
+// statements of a database that hangs until their own deadlines. While a database is down,
+// statements are refused at once; reads and writes are judged apart, because a primary that is
+// read-only still serves reads.
 type Conn struct {
 	sqlx.SqlConn
-	db      *sql.DB
-	limit   time.Duration
-	breaker breaker.Breaker
+	db            *sql.DB
+	limit         time.Duration
+	reads, writes *gate
+	close         func()
 }
 
-// NewConn returns the connection for NewWxUserinfoModel. A limit of 0 is none. Its circuit breaker opens when the database is away, and not
-// when it refuses data, a second row for an openid among them.
+// NewConn returns the connection for NewWxUserinfoModel. A limit of 0 is none.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
-	return &Conn{
-		// Its own breaker never opens: it does not see what queryRows does, and two would take turns in refusing.
-		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
-		db:      db, limit: limit, breaker: breaker.NewBreaker(),
+	ctx, cancel := context.WithCancel(context.Background())
+	ping := func(ctx context.Context) error { return db.PingContext(ctx) }
+	write := func(ctx context.Context) error {
+		// A read-only server refuses it, although no row has this id.
+		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
+		return err
 	}
+	drop := func() {
+		most := db.Stats().MaxOpenConnections // OpenMySQL keeps as many idle ones
+		db.SetMaxIdleConns(0)
+		db.SetMaxIdleConns(most)
+	}
+	return &Conn{
+		// sqlx's own breaker never opens: it judges by the last ten seconds.
+		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
+		db:      db,
+		limit:   limit,
+		reads:   &gate{probe: ping, drop: drop, stop: ctx.Done()},
+		writes:  &gate{probe: write, drop: drop, stop: ctx.Done()},
+		close:   cancel,
+	}
+}
+
+// Close ends the probes of a database that is down. It does not close the database.
+func (c *Conn) Close() error {
+	c.close()
+	return nil
 }
 
 // ExecCtx is that of sqlx.SqlConn, within the limit.
 func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
-	err = c.within(ctx, func(ctx context.Context) error {
+	err = c.within(ctx, c.writes, func(ctx context.Context) error {
 		res, err = c.SqlConn.ExecCtx(ctx, query, args...)
 		return err
 	})
@@ -44,7 +67,7 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 
 // QueryRowCtx is that of sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
-	return c.within(ctx, func(ctx context.Context) error { return c.SqlConn.QueryRowCtx(ctx, v, query, args...) })
+	return c.within(ctx, c.reads, func(ctx context.Context) error { return c.SqlConn.QueryRowCtx(ctx, v, query, args...) })
 }
 
 // queryRows calls each for every row of the answer. goctl's QueryRowsCtx finds out by reflection, and again for each row, which column goes
@@ -52,7 +75,7 @@ func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any
 func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error) error, query string, args ...any) error {
 	ctx, span := otel.Tracer("shares/model").Start(ctx, "sql", trace.WithSpanKind(trace.SpanKindClient)) // as goctl's calls have one
 	defer span.End()
-	return c.within(ctx, func(ctx context.Context) error {
+	return c.within(ctx, c.reads, func(ctx context.Context) error {
 		rows, err := c.db.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -67,27 +90,29 @@ func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error)
 	})
 }
 
-// within calls do if the breaker allows it, and tells a limit of ours from the end of the caller's own time.
-func (c *Conn) within(ctx context.Context, do func(context.Context) error) error {
+// within calls do within the limit if the gate allows it, and tells the gate of a failure.
+func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) error) error {
+	if err := g.allow(); err != nil {
+		return err
+	}
 	limited := ctx
 	if c.limit > 0 {
 		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeout(ctx, c.limit)
 		defer cancel()
 	}
-	return late(ctx, c.breaker.DoWithAcceptableCtx(limited, func() error { return do(limited) }, isHealthy))
-}
-
-// isHealthy reports whether the outcome of a statement says nothing against the database.
-func isHealthy(err error) bool {
-	return err == nil || errors.Is(err, sql.ErrNoRows) || errors.Is(err, context.Canceled) || isDataError(err)
+	err := late(ctx, do(limited))
+	if lost := isLost(err); lost || errors.Is(err, errLate) {
+		g.suspect(lost)
+	}
+	return err
 }
 
 // errLate says that the database took longer than it may.
 var errLate = errors.New("no answer in time")
 
-// late tells a limit of ours, which says something about the database, from the end of the caller's own time: its error is no
-// context.DeadlineExceeded any more.
+// late makes a limit of ours, which says something about the database, an errLate. The end of the
+// caller's own time stays a context.DeadlineExceeded.
 func late(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("%w: %v", errLate, err)

@@ -43,14 +43,3 @@ func isDuplicate(err error) bool {
 	var s *sqlite.Error
 	return errors.As(err, &s) && (s.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || s.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
-
-// isDataError tells whether the database refused the data of a statement: a sign of its health, not of an outage.
-func isDataError(err error) bool {
-	var m *mysql.MySQLError
-	if errors.As(err, &m) {
-		class := string(m.SQLState[:2])
-		return class == "22" || class == "23" // data exception, integrity constraint violation
-	}
-	var s *sqlite.Error
-	return errors.As(err, &s) && s.Code()&0xff == sqlite3.SQLITE_CONSTRAINT
-}

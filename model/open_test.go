@@ -352,10 +352,10 @@ func explain(t *testing.T, e env, got map[string]string) error {
 	return rows.Err()
 }
 
-// waitFor tries until there is no error, for ten seconds.
+// waitFor tries until there is no error, for a minute.
 func waitFor(t *testing.T, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {

@@ -99,7 +99,9 @@ func (p *program) openUsers() error {
 	if p.config.MySQLDSN == "" {
 		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn
 	}
-	p.users = model.NewWxUserinfoModel(model.NewConn(p.db, limit), p.cache, options...)
+	conn := model.NewConn(p.db, limit)
+	p.onClose(conn.Close)
+	p.users = model.NewWxUserinfoModel(conn, p.cache, options...)
 	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
 	return nil
 }

@@ -182,9 +182,24 @@ func (s *MariaDBServer) Addr() string { return s.addr }
 
 // DSN returns the go-sql-driver DSN of a database on the server, which need not exist; "" is none. It sets no parameters.
 func (s *MariaDBServer) DSN(database string) string {
+	return s.dsn(mariaUser, database)
+}
+
+func (s *MariaDBServer) dsn(user, database string) string {
 	cfg := mysql.NewConfig()
-	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = mariaUser, mariaPassword, "tcp", s.addr, database
+	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = user, mariaPassword, "tcp", s.addr, database
 	return cfg.FormatDSN()
+}
+
+// UserDSN returns the DSN of the database for a user who may do everything in it and nothing on the
+// server, as a service's user: it cannot write while the server is read-only.
+func (s *MariaDBServer) UserDSN(ctx context.Context, database string) (string, error) {
+	const user = "app"
+	err := s.exec(ctx, fmt.Sprintf("GRANT ALL ON `%s`.* TO '%s'@'127.0.0.1' IDENTIFIED BY '%s'", database, user, mariaPassword))
+	if err != nil {
+		return "", fmt.Errorf("testenv: create a user: %w", err)
+	}
+	return s.dsn(user, database), nil
 }
 
 // CreateDatabase makes an empty database with a name not used before and returns its name.

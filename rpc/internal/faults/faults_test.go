@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/zeromicro/go-zero/core/breaker"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -129,7 +128,6 @@ func TestConvert(t *testing.T) {
 		{"a deadline", wrapped(context.DeadlineExceeded), "DEADLINE_EXCEEDED"},
 		{"hung up", wrapped(context.Canceled), "CANCELED"},
 		{"a reason", wrapped(reason.Field("city", "text")), "INVALID_FIELD field=city rule=text"},
-		{"a breaker that is open", wrapped(breaker.ErrServiceUnavailable), "UNAVAILABLE"},
 		{"a connection that broke", wrapped(driver.ErrBadConn), "UNAVAILABLE"},
 		{"an invalid connection", wrapped(mysql.ErrInvalidConn), "UNAVAILABLE"},
 		{"no connection", wrapped(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), "UNAVAILABLE"},

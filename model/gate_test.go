@@ -1,0 +1,150 @@
+package model
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"shares/internal/testenv"
+	"shares/model/migrations"
+)
+
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var works bool
+		var probes, drops int
+		stop := make(chan struct{})
+		g := &gate{stop: stop, drop: func() { drops++ }, probe: func(ctx context.Context) error {
+			probes++
+			if !works {
+				<-ctx.Done() // it hangs
+				return ctx.Err()
+			}
+			return nil
+		}}
+		works = true
+		g.suspect(false)
+		synctest.Wait()
+		if err := g.allow(); err != nil || probes != 1 || drops != 0 {
+			t.Fatalf("a suspicion that is wrong: %v, %d probes, %d drops", err, probes, drops)
+		}
+
+		works = false
+		g.suspect(true)
+		g.suspect(true)
+		synctest.Wait()
+		if err := g.allow(); err != nil || drops != 1 {
+			t.Errorf("before the probe has failed: %v, %d drops, want 1", err, drops)
+		}
+		time.Sleep(time.Minute)
+		if err := g.allow(); !errors.Is(err, errDown) || drops != 2 {
+			t.Errorf("while the probe fails: %v, %d drops, want 2", err, drops)
+		}
+		works = true
+		for start := time.Now(); g.allow() != nil; time.Sleep(10 * time.Millisecond) {
+			if time.Since(start) > longProbe+probeEvery {
+				t.Fatal("not used again")
+			}
+		}
+		after := probes
+		time.Sleep(time.Minute)
+		if probes != after {
+			t.Error("probed although nothing fails")
+		}
+
+		works = false
+		g.suspect(false)
+		time.Sleep(time.Second)
+		close(stop)
+		time.Sleep(time.Minute) // a goroutine that is left fails the test
+	})
+}
+
+// restricted returns a server, and a model whose user cannot write while the server is read-only.
+func restricted(t *testing.T) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel) {
+	t.Helper()
+	s := testenv.NewMariaDB(t)
+	admin := openMySQL(t, s.Database(t))
+	if err := migrations.Migrate(t.Context(), admin, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	var database string
+	if err := admin.QueryRowContext(t.Context(), "SELECT DATABASE()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := s.UserDSN(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := NewConn(openMySQL(t, dsn), time.Minute)
+	t.Cleanup(func() { conn.Close() })
+	return admin, s, NewWxUserinfoModel(conn, &memoryCache{})
+}
+
+// A read-only primary refuses writes and serves reads, however many writes it refuses.
+func TestReadOnlyPrimaryServesReads(t *testing.T) {
+	admin, _, m := restricted(t)
+	ctx := t.Context()
+	who, _, err := m.LogIn(ctx, Login{Openid: "oalice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func() error {
+		return m.UpdateProfile(ctx, who.Id, who.SessionEpoch, Profile{City: ptr("x")})
+	}
+	if _, err := admin.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		if err := write(); !IsUnavailable(err) {
+			t.Fatalf("a write: %v, want an error that IsUnavailable", err)
+		}
+		if _, err := m.FindByOpenid(ctx, "oalice"); err != nil {
+			t.Fatalf("a read: %v", err)
+		}
+	}
+	waitFor(t, func() error {
+		if err := write(); !errors.Is(err, errDown) {
+			return errors.New("writes are still tried")
+		}
+		return nil
+	})
+	if _, err := admin.ExecContext(ctx, "SET GLOBAL read_only = 0"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, write)
+}
+
+// An outage of minutes and many refused statements do not delay the use of the database.
+func TestDatabaseIsUsedAgain(t *testing.T) {
+	_, s, m := restricted(t)
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	find := func() error {
+		_, err := m.FindByOpenid(t.Context(), "oalice")
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	waitFor(t, func() error {
+		if err := find(); !errors.Is(err, errDown) {
+			return errors.New("reads are still tried")
+		}
+		return nil
+	})
+	for range 10_000 {
+		if err := find(); !errors.Is(err, errDown) {
+			t.Fatalf("got %v, want errDown", err)
+		}
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, find)
+	waitFor(t, func() error { _, _, err := m.LogIn(t.Context(), Login{Openid: "oalice"}); return err })
+}
