@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/spf13/cobra"
 
 	"shares/internal/config"
@@ -20,174 +23,233 @@ import (
 	"shares/rpc"
 )
 
-// checkCommand looks at everything the service depends on, before it does.
+// checkCommand checks all that the service depends on.
 func checkCommand(file *string) *cobra.Command {
 	var replicas int
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "look at database, Redis, bucket, public address and WeChat; each failure names its fix",
+		Short: "check database, Redis, bucket, public address and WeChat; each failure names its fix",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return check(cmd.Context(), *file, replicas)
+			return check(cmd.Context(), *file, replicas, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().IntVar(&replicas, "replicas", 2, "how many processes will share the database")
 	return cmd
 }
 
-// checkTimeout bounds each look.
+// checkTimeout bounds the check of each part.
 const checkTimeout = 10 * time.Second
 
-func check(ctx context.Context, file string, replicas int) (err error) {
+func check(ctx context.Context, file string, replicas int, out io.Writer) (err error) {
 	p, err := load(file, config.RoleServe)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	if !p.config.Pro() {
-		_ = p.findDevRedis() // where none has run, check looks at one of its own
-	}
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openWechat()); err != nil {
-		return err
-	}
-	users, err := p.userService()
-	if err != nil {
-		return err
-	}
-	failed := 0
-	for _, look := range []struct {
+	p.log = slog.New(slog.DiscardHandler) // each failure is a finding
+	r := &report{out: out}
+	for _, part := range []struct {
 		name string
-		run  func(context.Context) (string, error)
+		run  func(context.Context, *report)
 	}{
-		{"database", func(ctx context.Context) (string, error) { return p.checkDatabase(ctx, replicas) }},
+		{"database", func(ctx context.Context, r *report) { p.checkDatabase(ctx, r, replicas) }},
 		{"redis", p.checkRedis},
 		{"bucket", p.checkBucket},
 		{"address", p.checkAddress},
-		{"wechat", func(ctx context.Context) (string, error) { return checkWechat(ctx, users) }},
+		{"wechat", p.checkWechat},
 	} {
+		r.part = part.name
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-		said, err := look.run(ctx)
+		part.run(ctx, r)
 		cancel()
-		if err != nil {
-			failed++
-			fmt.Printf("FAIL  %-9s %s\n", look.name, strings.ReplaceAll(err.Error(), "\n", "\n                "))
-			continue
-		}
-		fmt.Printf("ok    %-9s %s\n", look.name, said)
 	}
-	if failed > 0 {
-		return fmt.Errorf("check: %d of 5 failed", failed)
+	if r.failed > 0 {
+		return fmt.Errorf("check: %d failed", r.failed)
 	}
 	return nil
 }
 
-func (p *program) checkDatabase(ctx context.Context, replicas int) (string, error) {
-	if err := p.db.PingContext(ctx); err != nil {
-		return "", fmt.Errorf("does not answer: look at MYSQL_DSN, the network and the user's grants (%w)", err)
+// report prints one line per finding.
+type report struct {
+	out    io.Writer
+	part   string
+	failed int
+}
+
+func (r *report) ok(format string, args ...any) { r.print("ok", fmt.Sprintf(format, args...)) }
+
+func (r *report) fail(format string, args ...any) {
+	r.failed++
+	r.print("FAIL", fmt.Errorf(format, args...).Error())
+}
+
+func (r *report) print(outcome, text string) {
+	fmt.Fprintf(r.out, "%-5s %-9s %s\n", outcome, r.part, strings.ReplaceAll(text, "\n", "; "))
+}
+
+func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) {
+	if err := p.openDatabase(ctx); err != nil {
+		r.fail("%w", err)
+		return
 	}
 	dialect := migrations.SQLite
-	said := "SQLite"
-	var errs []error
-	if p.config.MySQLDSN != "" {
+	if p.config.MySQLDSN == "" {
+		r.ok("embedded SQLite in %s (set MYSQL_DSN for MySQL or MariaDB)", p.databaseFile())
+	} else {
 		dialect = migrations.MySQL
-		var version, charset string
-		var most int
-		if err := p.db.QueryRowContext(ctx, "select version(), @@character_set_connection, @@max_connections").Scan(&version, &charset, &most); err != nil {
-			return "", fmt.Errorf("answers no query: look at the user's grants (%w)", err)
-		}
-		said = "MySQL " + version
-		if charset != "utf8mb4" {
-			errs = append(errs, fmt.Errorf("the connection's charset is %s: a proxy between overrides utf8mb4; emoji would be lost", charset))
-		}
-		if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
-			errs = append(errs, fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: lower MYSQL_MAX_OPEN or raise max_connections",
-				replicas, p.config.MySQLMaxOpen, need, most))
+		if !p.checkMySQL(ctx, r, replicas) {
+			return
 		}
 	}
-	pending, err := migrations.Pending(ctx, p.db, dialect)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("schema: %w", err))
-	} else if len(pending) > 0 {
-		errs = append(errs, fmt.Errorf("the schema lacks %s: run `shares migrate`", strings.Join(pending, ", ")))
-	} else if dialect == migrations.MySQL {
-		errs = append(errs, migrations.VerifyWrites(ctx, p.db))
+	switch pending, err := migrations.Pending(ctx, p.db, dialect); {
+	case err != nil:
+		r.fail("schema: %w", err)
+	case len(pending) > 0:
+		r.fail("schema: lacks %s: run `shares migrate`", strings.Join(pending, ", "))
+	default:
+		r.ok("schema up to date")
+		if dialect == migrations.SQLite {
+			return
+		}
+		if err := migrations.VerifyWrites(ctx, p.db); err != nil {
+			r.fail("%w", err)
+			return
+		}
+		r.ok("a written row is there on another connection")
 	}
-	return said + ", schema up to date", errors.Join(errs...)
 }
 
-func (p *program) checkRedis(ctx context.Context) (string, error) {
-	const key = "shares:check"
-	if err := p.redis.Set(ctx, key, "1", time.Minute).Err(); err != nil {
-		return "", fmt.Errorf("takes no write: look at REDIS_ADDR, REDIS_TYPE, REDIS_USERNAME, REDIS_PASSWORD and REDIS_TLS (%w)", err)
+// checkMySQL reports whether the server answers queries.
+func (p *program) checkMySQL(ctx context.Context, r *report, replicas int) bool {
+	var version, charset string
+	var most int
+	const query = "select version(), @@character_set_connection, @@max_connections"
+	if err := p.db.QueryRowContext(ctx, query).Scan(&version, &charset, &most); err != nil {
+		r.fail("%w", mysqlCause(err))
+		return false
 	}
-	if err := p.redis.Eval(ctx, "return redis.call('GET', KEYS[1])", []string{key}).Err(); err != nil {
-		return "", fmt.Errorf("runs no Lua script: allow EVAL and EVALSHA (%w)", err)
+	r.ok("MySQL %s answers", version)
+	if charset != "utf8mb4" {
+		r.fail("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost", charset)
 	}
-	start := time.Now()
-	if err := p.redis.Ping(ctx).Err(); err != nil {
-		return "", fmt.Errorf("does not answer (%w)", err)
+	if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
+		r.fail("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: "+
+			"lower MYSQL_MAX_OPEN or raise max_connections",
+			replicas, p.config.MySQLMaxOpen, need, most)
 	}
-	return fmt.Sprintf("answers in %s", time.Since(start).Round(10*time.Microsecond)), nil
+	return true
 }
 
-func (p *program) checkBucket(ctx context.Context) (string, error) {
+// mysqlCause tells a refusal of MySQL from a server that does not answer.
+func mysqlCause(err error) error {
+	refusal, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok {
+		return fmt.Errorf("does not answer: check the address in MYSQL_DSN and the network: %w", err)
+	}
+	switch refusal.Number {
+	case 1045, 1698:
+		return fmt.Errorf("wrong user or password in MYSQL_DSN: %w", err)
+	case 1044, 1049:
+		return fmt.Errorf("no such database, or no rights on it: create it or grant all on it: %w", err)
+	}
+	return fmt.Errorf("refuses: %w", err)
+}
+
+func (p *program) checkBucket(ctx context.Context, r *report) {
+	if err := p.openPictures(ctx); err != nil {
+		r.fail("%w", err)
+		return
+	}
 	var dot bytes.Buffer
 	if err := png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
-		return "", err
+		r.fail("%w", err)
+		return
 	}
 	const name = "check/dot.png"
 	if err := p.pictures.Put(ctx, name, "image/png", dot.Bytes()); err != nil {
-		return "", fmt.Errorf("takes no picture: look at QRCODE_BUCKET and its credentials (%w)", err)
+		r.fail("takes no picture: check QRCODE_BUCKET and its credentials: %w", err)
+		return
 	}
 	got, err := p.pictures.Get(ctx, name)
-	if err != nil || !bytes.Equal(got.Data, dot.Bytes()) {
-		return "", errors.Join(errors.New("does not give back what was put: look at QRCODE_BUCKET and its read permission"), err)
+	switch {
+	case err != nil:
+		r.fail("gives no picture back: check the read permission of QRCODE_BUCKET: %w", err)
+	case !bytes.Equal(got.Data, dot.Bytes()):
+		r.fail("gives another picture back than was written: check QRCODE_BUCKET")
+	case p.config.QRCodeBucket == "":
+		r.ok("embedded, a folder in %s (set QRCODE_BUCKET for a shared bucket)", p.config.DataDir)
+	default:
+		r.ok("a picture was written and read back")
 	}
-	return "a picture written and read back", nil
 }
 
-func (p *program) checkAddress(ctx context.Context) (string, error) {
+func (p *program) checkAddress(ctx context.Context, r *report) {
 	if p.config.PublicURL == "" {
-		return "SHARES_PUBLIC_URL is not set: addresses hold the host that a request came to", nil
+		r.ok("SHARES_PUBLIC_URL is not set: addresses have the host of the request")
+		return
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.config.PublicURL+"/shares/api/v1/weixin.re_login", nil)
+	target := p.config.PublicURL + "/shares/api/v1/weixin.re_login"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return "", err
+		r.fail("SHARES_PUBLIC_URL: %w", err)
+		return
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			return "", fmt.Errorf("phones will not trust the certificate: %w", certificate.Err)
+			r.fail("phones do not trust the certificate: %w", certificate.Err)
+			return
 		}
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
 		}
-		return "", fmt.Errorf("%s cannot be reached from here: %w", p.config.PublicURL, err)
+		r.fail("%s cannot be reached from here: %w", p.config.PublicURL, err)
+		return
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
-		return "", fmt.Errorf("%s answers %d where this service would answer 405: it leads elsewhere", p.config.PublicURL, resp.StatusCode)
+		r.fail("%s answers %d, and this service answers 405: another server has that address",
+			p.config.PublicURL, resp.StatusCode)
+		return
 	}
 	if resp.TLS == nil {
-		return "", errors.New("SHARES_PUBLIC_URL is not https: mini programs call nothing else")
+		r.fail("SHARES_PUBLIC_URL: must be https, because mini programs call nothing else")
+		return
 	}
-	left := time.Until(resp.TLS.PeerCertificates[0].NotAfter)
-	if left < 14*24*time.Hour {
-		return "", fmt.Errorf("the certificate ends in %d days: renew it", int(left.Hours()/24))
+	days := int(time.Until(resp.TLS.PeerCertificates[0].NotAfter).Hours() / 24)
+	if days < 14 {
+		r.fail("the certificate ends in %d days: renew it", days)
+		return
 	}
-	return fmt.Sprintf("reachable, certificate good for %d days", int(left.Hours()/24)), nil
+	r.ok("%s can be reached, its certificate is valid for %d days", p.config.PublicURL, days)
 }
 
-func checkWechat(ctx context.Context, users *rpc.Service) (string, error) {
-	err := users.CheckWechat(ctx)
-	if err == nil {
-		return "gives an access token", nil
+func (p *program) checkWechat(ctx context.Context, r *report) {
+	if p.config.WechatAppID == "" {
+		r.ok("simulated (set WECHAT_APPID and WECHAT_SECRET for WeChat itself)")
+		return
 	}
-	if hinted, ok := errors.AsType[interface {
+	users, err := rpc.New(p.config, rpc.Deps{
+		Redis: p.redis, Pictures: p.pictures, Log: p.log, Metrics: p.metrics, Now: time.Now,
+	})
+	if err != nil {
+		r.fail("%w", err)
+		return
+	}
+	defer users.Close()
+	hint := "check the network, HTTPS_PROXY and WECHAT_BASE_URL"
+	err = users.CheckWechat(ctx)
+	hinted, ok := errors.AsType[interface {
 		error
 		Hint() string
-	}](err); ok && hinted.Hint() != "" {
-		return "", fmt.Errorf("%w: %s", err, hinted.Hint())
+	}](err)
+	if ok && hinted.Hint() != "" {
+		hint = hinted.Hint()
 	}
-	return "", fmt.Errorf("%w: look at the network, HTTPS_PROXY and WECHAT_BASE_URL", err)
+	if err != nil {
+		r.fail("%w: %s", err, hint)
+		return
+	}
+	r.ok("%s gives an access token", p.config.WechatBaseURL)
 }

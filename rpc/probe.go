@@ -1,0 +1,18 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"shares/rpc/internal/quota"
+	"shares/rpc/internal/wechat"
+)
+
+// ProbeRedis runs on Redis what the service runs on it besides the user cache, on a key of its own
+// of each kind, and reports each step and its error.
+func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string, report func(step string, err error)) {
+	report("quota of QR codes", quota.Probe(ctx, client, "shares:qrcode:"+appID+":probe"))
+	report("quota of avatars", quota.Probe(ctx, client, "shares:avatar:"+appID+":probe"))
+	wechat.ProbeRedis(ctx, client, appID, report)
+}
