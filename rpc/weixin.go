@@ -24,7 +24,7 @@ import (
 	"shares/internal/inproc"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/faults"
+	"shares/rpc/internal/errmap"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/server"
 	"shares/rpc/internal/svc"
@@ -134,7 +134,7 @@ func New(c config.Config, p Deps) (*Service, error) {
 
 // Client returns a client whose calls are function calls within this process.
 func (s *Service) Client() pb.WeixinClient {
-	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, faults.Interceptor(s.log)))
+	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, errmap.Interceptor(s.log)))
 }
 
 // CheckWechat reports whether WeChat gives an access token, and what to do
@@ -147,7 +147,7 @@ func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.Check
 //
 // Of zRPC's interceptors only tracing stays: stat logs every message, the
 // breaker counts what users do wrong as faults, recovery and deadlines are
-// ours (faults.Interceptor) or the client's.
+// ours (errmap.Interceptor) or the client's.
 func (s *Service) Server() (*zrpc.RpcServer, error) {
 	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen} // its own Health says NOT_SERVING too late
 	conf.Name = "shares-rpc"
@@ -162,7 +162,7 @@ func (s *Service) Server() (*zrpc.RpcServer, error) {
 		return nil, fmt.Errorf("zrpc: %w", err)
 	}
 	proc.AddWrapUpListener(healthy.Shutdown)
-	srv.AddUnaryInterceptors(faults.Counter(s.metrics), faults.Interceptor(s.log))
+	srv.AddUnaryInterceptors(errmap.Counter(s.metrics), errmap.Interceptor(s.log))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// The end of a connection is when api looks for new replicas.
 		MaxConnectionAge:      10 * time.Second,

@@ -1,7 +1,7 @@
-// Package faults turns what went wrong in the parts that rpc works with into
+// Package errmap turns what went wrong in the parts that rpc works with into
 // the reasons that its callers know, in one place, and logs there what an
 // operator should see. Logic returns errors as they come.
-package faults
+package errmap
 
 import (
 	"context"
