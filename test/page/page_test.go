@@ -50,17 +50,17 @@ func TestStory(t *testing.T) {
 	p.counted(t, loginCall, 1)
 
 	// The two switches, kept by the service.
-	p.switched("Green up, red down", true)
+	p.switched("Red up, green down", true)
 	p.switched("20-day average only", false)
 	p.click("switch", "20-day average only")
 	p.says("status", "20-day average only: on")
-	p.click("switch", "Green up, red down")
-	p.says("status", "Green up, red down: off")
-	p.find("image", "Sample chart: rising days red, falling days green, averages 20")
+	p.click("switch", "Red up, green down")
+	p.says("status", "Red up, green down: off")
+	p.find("image", "Sample chart: rising days green, falling days red, averages 20")
 
 	// All of it is still there the next time, without a login.
 	p.visit()
-	p.find("image", "Sample chart: rising days red, falling days green, averages 20")
+	p.find("image", "Sample chart: rising days green, falling days red, averages 20")
 	p.switched("20-day average only", true)
 	p.counted(t, loginCall, 1)
 
@@ -207,8 +207,8 @@ func TestFaults(t *testing.T) {
 	p.says("status", "Fault on: "+errcode+" -1 (1 left)")
 	p.click("button", "Void the access token")
 	p.says("status", "The access token is void")
-	p.click("switch", "Green up, red down")
-	p.says("status", "Green up, red down: off")
+	p.click("switch", "Red up, green down")
+	p.says("status", "Red up, green down: off")
 }
 
 // TestCopyAsCurl runs what is copied, in a shell whose curl tells its arguments.

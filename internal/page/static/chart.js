@@ -66,9 +66,9 @@ export function drawChart(place, price, change) {
 
   return ({ rg, only20 }) => {
     const card = place.parentElement;
-    card.classList.toggle("green-up", rg);
+    card.classList.toggle("green-up", !rg);
     card.classList.toggle("only20", only20);
-    const colours = rg ? [t("green"), t("red")] : [t("red"), t("green")];
+    const colours = rg ? [t("red"), t("green")] : [t("green"), t("red")];
     chart.setAttribute("aria-label", t("chartAlt", ...colours, only20 ? "20" : "5, 10, 20"));
   };
 }

@@ -20,7 +20,7 @@ export const texts = {
   chartAlt: ["示例走势图：上涨为{}，下跌为{}，均线 {}", "Sample chart: rising days {}, falling days {}, averages {}"],
   red: ["红", "red"],
   green: ["绿", "green"],
-  rg: ["涨绿跌红", "Green up, red down"],
+  rg: ["红涨绿跌", "Red up, green down"],
   only20: ["只看 20 日线", "20-day average only"],
   switchesHint: ["开关存于服务端，换一台手机登录也还在。", "Both are kept by the service: they follow the user to the next phone."],
   switched: ["{}：{}", "{}: {}"],
