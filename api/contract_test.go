@@ -36,6 +36,9 @@ var logic = map[string]any{
 // undocumented are the routes that came after the document.
 var undocumented = map[string]bool{"POST /shares/api/v1/weixin.upload_avatar": true}
 
+// undocumentedField is what WeChat's own userInfo holds and the document does not have.
+const undocumentedField = "is_demote"
+
 // TestDocument compares every path, field and type of the document with the generated routes and types.
 func TestDocument(t *testing.T) {
 	endpoints := readDocument(t)
@@ -112,7 +115,9 @@ func (m message) compare(t *testing.T, what string, code reflect.Type) {
 	if m.name != "" && m.name != code.Name() {
 		t.Errorf("%s: the document has the type %s, the code %s", what, m.name, code.Name())
 	}
-	if diff := cmp.Diff(m.fields, fields(t, code)); diff != "" {
+	generated := fields(t, code)
+	delete(generated, undocumentedField)
+	if diff := cmp.Diff(m.fields, generated); diff != "" {
 		t.Errorf("%s (-document +code):\n%s", what, diff)
 	}
 	// The example has every field, with the zero value of its type.

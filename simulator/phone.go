@@ -56,7 +56,7 @@ type phoneAnswer struct {
 type phoneInfo struct {
 	PhoneNumber     string    `json:"phoneNumber"` // with the country code where that is not 86
 	PurePhoneNumber string    `json:"purePhoneNumber"`
-	CountryCode     string    `json:"countryCode"`
+	CountryCode     any       `json:"countryCode"` // a string, in every second answer a number: WeChat documents both
 	Watermark       watermark `json:"watermark"`
 }
 
@@ -90,12 +90,17 @@ func (s *Simulator) phoneNumber(c *call) (answer, error) {
 	if p.country != "86" {
 		full = "+" + p.country + p.pure
 	}
+	var country any = p.country
+	if s.numberCountry {
+		country = json.Number(p.country)
+	}
+	s.numberCountry = !s.numberCountry
 	return endpoint{}.jsonAnswer(phoneAnswer{
 		okStatus: okStatus{0, "ok"},
 		Info: phoneInfo{
 			PhoneNumber:     full,
 			PurePhoneNumber: p.pure,
-			CountryCode:     p.country,
+			CountryCode:     country,
 			Watermark:       watermark{c.now.Unix(), s.opts.AppID},
 		},
 	}), nil

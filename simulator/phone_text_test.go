@@ -13,13 +13,16 @@ import (
 func TestPhone(t *testing.T) {
 	w := newWeChat(simulator.Options{})
 	token, _ := w.token(t, false)
-	tests := []struct{ phone, full, pure, country string }{
+	tests := []struct {
+		phone, full, pure string
+		country           any // a string and a number in turn
+	}{
 		{"13800138000", "13800138000", "13800138000", "86"},
-		{"+8613800138000", "13800138000", "13800138000", "86"},
+		{"+8613800138000", "13800138000", "13800138000", 86.0},
 		{"+86 13800138000", "13800138000", "13800138000", "86"},
-		{"+852-61234567", "+85261234567", "61234567", "852"},
+		{"+852-61234567", "+85261234567", "61234567", 852.0},
 		{"+1 2025550123", "+12025550123", "2025550123", "1"},
-		{"whatever", "whatever", "whatever", "86"},
+		{"whatever", "whatever", "whatever", 86.0},
 	}
 	for _, tt := range tests {
 		got := w.do(t, "POST", phoneURL(token), `{"code":"`+w.PhoneCode(tt.phone)+`"}`).fields(t)

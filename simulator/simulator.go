@@ -98,6 +98,8 @@ type Simulator struct {
 	qrcodes quota
 	texts   quota
 	phoneQ  quota
+
+	numberCountry bool // the next phone answer holds its country code as a number
 }
 
 // endpoint is one of WeChat's calls.

@@ -33,7 +33,11 @@ export interface GetUserInfoResp {
   phone: string;
   /** 用户所在分组列表 */
   group: string;
-  /** 是否涨绿跌红 */
+  /**
+   * The text of rg is that of docs/weixin-api.md, which says the opposite of what the value means: true is 红涨绿跌
+   * (red rises, green falls), in stored rows, in clients and as the default.
+   * 是否涨绿跌红
+   */
   rg: boolean;
   /** 是否20日线 */
   only20: boolean;
@@ -103,6 +107,8 @@ export interface WxUserinfo {
   country?: string | null;
   /** 用户的语言，简体中文为zh_CN */
   language?: string | null;
+  /** 微信匿名资料（userInfo.is_demote）：为 true 时昵称和头像不写入 */
+  is_demote?: boolean;
 }
 
 /** The endpoints that answer without a session. */

@@ -83,8 +83,9 @@ func (x *Caller) GetEpoch() uint64 {
 
 type LoginReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`        // from wx.login: lives 5 minutes, serves once
-	Refresh       bool                   `protobuf:"varint,2,opt,name=refresh,proto3" json:"refresh,omitempty"` // write what WeChat tells about a known user (unionid) to its row
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`                                  // from wx.login: lives 5 minutes, serves once
+	Refresh       bool                   `protobuf:"varint,2,opt,name=refresh,proto3" json:"refresh,omitempty"`                           // write what WeChat tells about a known user (unionid) to its row
+	ClientAppid   string                 `protobuf:"bytes,3,opt,name=client_appid,json=clientAppid,proto3" json:"client_appid,omitempty"` // the AppID of the calling mini program, as its Referer says; may be empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +132,13 @@ func (x *LoginReq) GetRefresh() bool {
 		return x.Refresh
 	}
 	return false
+}
+
+func (x *LoginReq) GetClientAppid() string {
+	if x != nil {
+		return x.ClientAppid
+	}
+	return ""
 }
 
 type LoginResp struct {
@@ -801,10 +809,11 @@ const file_weixin_proto_rawDesc = "" +
 	"\fweixin.proto\x12\x06weixin\"7\n" +
 	"\x06Caller\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x06R\x05epoch\"8\n" +
+	"\x05epoch\x18\x02 \x01(\x06R\x05epoch\"[\n" +
 	"\bLoginReq\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
-	"\arefresh\x18\x02 \x01(\bR\arefresh\"K\n" +
+	"\arefresh\x18\x02 \x01(\bR\arefresh\x12!\n" +
+	"\fclient_appid\x18\x03 \x01(\tR\vclientAppid\"K\n" +
 	"\tLoginResp\x12&\n" +
 	"\x06caller\x18\x01 \x01(\v2\x0e.weixin.CallerR\x06caller\x12\x16\n" +
 	"\x06openid\x18\x02 \x01(\tR\x06openid\"4\n" +

@@ -31,10 +31,18 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 			{`{"city":"c"}`, func(p *profile) { p.City = "c" }},                   // not sent: stays
 			{`{"city":null,"country":"d"}`, func(p *profile) { p.Country = "d" }}, // null: stays
 			{`{"nickName":""}`, func(p *profile) { p.NickName = "" }},             // empty: cleared
-			{`{"gender":"","avatarURL":""}`, func(p *profile) { p.Gender = "" }},  // empty: cleared
+			{`{"gender":1}`, func(p *profile) { p.Gender = "1" }},
+			{`{"gender":"","avatarURL":""}`, func(p *profile) { p.Gender = "" }}, // empty: cleared
 			{`{}`, func(*profile) {}}, // nothing at all
 			{`{"isDebug":true,"hexinv":"x","vip":true,"capacity":99,"openid":"me","rg":false,"phone":"13800138000","group":"g"}`, func(*profile) {}}, // not its fields
-			{`{"NickName":"x","nickname":"y","NICKNAME":"z"}`, func(*profile) {}},                                                                    // names count by their case
+			{`{"nick_name":"x"}`, func(*profile) {}}, // another name
+			{"\ufeff" + `{"COUNTRY":"e"}`, func(p *profile) { p.Country = "e" }},
+			{`{"nickName":"a\u0000b\ud83d"}`, func(p *profile) { p.NickName = "ab" }},
+			// WeChat's own userInfo, as it is, and its anonymised form.
+			{`{"nickName":"小明","gender":0,"language":"zh_CN","city":"","province":"","country":"","avatarUrl":"https://e.org/132","is_demote":false}`,
+				func(p *profile) { *p = fresh(); p.NickName, p.Gender, p.AvatarURL = "小明", "0", "https://e.org/132" }},
+			{`{"nickName":"微信用户","gender":0,"language":"","city":"","province":"","country":"","avatarUrl":"https://e.org/grey","is_demote":true}`,
+				func(*profile) {}},
 			{`{"nickName":"` + strings.Repeat(`\ud83d\ude00`, 64) + `"}`, func(p *profile) { p.NickName = strings.Repeat("😀", 64) }},
 			{`{"nickName":"<b>&amp;'\"\\"}`, func(p *profile) { p.NickName = `<b>&amp;'"\` }},
 		} {
@@ -62,25 +70,27 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 
 	// Each is refused with a text that names the field, and nothing of it is stored.
 	for name, tt := range map[string]struct{ field, value, word string }{
-		"nickName long":          {"nickName", quote(strings.Repeat("长", 65)), "64"},
-		"nickName with control":  {"nickName", `"a\u0000b"`, ""},
-		"nickName a number":      {"nickName", `1`, ""},
-		"nickName an object":     {"nickName", `{"a":1}`, ""},
-		"avatarURL long":         {"avatarURL", quote(url512 + "a"), "512"},
-		"avatarURL wxfile":       {"avatarURL", `"wxfile://tmp_1234.jpg"`, "临时"},
-		"avatarURL http://tmp":   {"avatarURL", `"http://tmp/ab12.jpg"`, "临时"},
-		"avatarURL ftp":          {"avatarURL", `"ftp://e.org/a.png"`, "http"},
-		"avatarURL javascript":   {"avatarURL", `"javascript:alert(1)"`, "http"},
-		"avatarURL relative":     {"avatarURL", `"/a.png"`, "http"},
-		"avatarURL without host": {"avatarURL", `"https:///a.png"`, "http"},
-		"gender 3":               {"gender", `"3"`, "0"},
-		"gender a number":        {"gender", `1`, ""},
-		"gender 男":               {"gender", `"男"`, ""},
-		"city long":              {"city", quote(strings.Repeat("a", 65)), "64"},
-		"province long":          {"province", quote(strings.Repeat("a", 65)), "64"},
-		"country long":           {"country", quote(strings.Repeat("a", 65)), "64"},
-		"language long":          {"language", quote(strings.Repeat("a", 17)), "16"},
-		"sessionID a number":     {"sessionID", `1`, ""},
+		"nickName long":           {"nickName", quote(strings.Repeat("长", 65)), "64"},
+		"city with control":       {"city", `"a\u0000b"`, ""},
+		"city with half an emoji": {"city", `"a\ud83d"`, ""},
+		"nickName a number":       {"nickName", `1`, "字符串"},
+		"nickName an object":      {"nickName", `{"a":1}`, ""},
+		"avatarURL long":          {"avatarURL", quote(url512 + "a"), "512"},
+		"avatarURL wxfile":        {"avatarURL", `"wxfile://tmp_1234.jpg"`, "临时"},
+		"avatarURL http://tmp":    {"avatarURL", `"http://tmp/ab12.jpg"`, "临时"},
+		"avatarURL ftp":           {"avatarURL", `"ftp://e.org/a.png"`, "http"},
+		"avatarURL javascript":    {"avatarURL", `"javascript:alert(1)"`, "http"},
+		"avatarURL relative":      {"avatarURL", `"/a.png"`, "http"},
+		"avatarURL without host":  {"avatarURL", `"https:///a.png"`, "http"},
+		"gender 3":                {"gender", `"3"`, "0"},
+		"gender a number":         {"gender", `3`, "0"},
+		"avatarURL of DevTools":   {"avatarURL", `"http://127.0.0.1:31234/__tmp__/a.png"`, "weixin.upload_avatar"},
+		"gender 男":                {"gender", `"男"`, ""},
+		"city long":               {"city", quote(strings.Repeat("a", 65)), "64"},
+		"province long":           {"province", quote(strings.Repeat("a", 65)), "64"},
+		"country long":            {"country", quote(strings.Repeat("a", 65)), "64"},
+		"language long":           {"language", quote(strings.Repeat("a", 17)), "16"},
+		"sessionID a number":      {"sessionID", `1`, ""},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {
 			other := "city"
@@ -109,7 +119,8 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 			{"only20", "true", func(p *profile) { p.Only20 = true }},
 			{"only20", "false", func(p *profile) { p.Only20 = false }},
 			{"phone", "13800138000", func(p *profile) { p.Phone = "13800138000" }},
-			{"phone", "+8613912345678", func(p *profile) { p.Phone = "+8613912345678" }},
+			{"phone", "+86 139-1234-5678", func(p *profile) { p.Phone = "13912345678" }},
+			{"phone", "8613800138000", func(p *profile) { p.Phone = "13800138000" }},
 			{"phone", "", func(p *profile) { p.Phone = "" }},
 			{"nickName", "a", func(p *profile) { p.NickName = "a" }},
 			{"avatarURL", "https://e.org/a.png", func(p *profile) { p.AvatarURL = "https://e.org/a.png" }},
@@ -176,7 +187,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 		"phone short":        {`{"key":"phone","value":"1380013800"}`, "phone"},
 		"phone long":         {`{"key":"phone","value":"138001380001"}`, "phone"},
 		"phone a landline":   {`{"key":"phone","value":"02012345678"}`, "phone"},
-		"phone without +":    {`{"key":"phone","value":"8613800138000"}`, "phone"},
+		"phone without +":    {`{"key":"phone","value":"85261234567"}`, "phone"},
 		"phone with letters": {`{"key":"phone","value":"1380013800a"}`, "phone"},
 		"phone +0":           {`{"key":"phone","value":"+0123456789"}`, "phone"},
 		"phone too long":     {`{"key":"phone","value":"+1234567890123456"}`, "phone"},

@@ -182,7 +182,7 @@ func testGetQrcode(t *testing.T, s *setting) {
 		"page a boolean":         {`{"page":true,"scene":"a"}`, "page"},
 		"page in Chinese":        {codeBody("pages/茅台", "a"), "page"},
 		"page of 2,000 letters":  {codeBody(strings.Repeat("a", 2000), "a"), "page"},
-		"names in another case":  {`{"Page":"pages/a","Scene":"a"}`, "scene"},
+		"another name":           {`{"page":"pages/a","sce_ne":"a"}`, "scene"},
 		"page with a line break": {codeBody("pages/a\n", "a"), "page"},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {

@@ -383,7 +383,7 @@ func testCredentials(t *testing.T, s *setting) {
 		"body invalid":               {body(flip(alice.SessionID), "10"), nil, nil},
 		"body expired":               {body(s.sign(expired), "11"), nil, nil},
 		"body holds an openid":       {body(alice.OpenID, "12"), nil, nil},
-		"body's name in other case":  {`{"sessionId":` + quote(alice.SessionID) + `,"nickName":"13"}`, nil, nil},
+		"body's name is another":     {`{"session_id":` + quote(alice.SessionID) + `,"nickName":"13"}`, nil, nil},
 		"nowhere":                    {`{"nickName":"14"}`, nil, nil},
 		"null":                       {`{"sessionID":null,"nickName":"15"}`, nil, nil},
 	} {

@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,8 +66,12 @@ func TestBodies(t *testing.T) {
 		{"white space around", " \r\n\t{\"key\":\"a\"}\n ", "ok", types.UpsetUserInfoReq{Key: "a"}},
 		{"null is as if not sent", `{"key":null,"value":"b"}`, "ok", types.UpsetUserInfoReq{Value: "b"}},
 		{"unknown names are ignored", `{"key":"a","admin":true,"x":{"y":[1,{}]}}`, "ok", types.UpsetUserInfoReq{Key: "a"}},
-		{"names by their exact case", `{"KEY":"a","Value":"b"}`, "ok", types.UpsetUserInfoReq{}},
-		{"both cases: two names", `{"key":"a","KEY":"b"}`, "ok", types.UpsetUserInfoReq{Key: "a"}},
+		{"names whatever their case", `{"KEY":"a","Value":"b"}`, "ok", types.UpsetUserInfoReq{Key: "a", Value: "b"}},
+		{"an underscore is no matter of case", `{"k_e-y":"a","va_lue":"b"}`, "ok", types.UpsetUserInfoReq{}},
+		{"a byte order mark", "\ufeff{\"key\":\"a\"}", "ok", types.UpsetUserInfoReq{Key: "a"}},
+		{"a byte order mark between white space", " \ufeff\n{}", "ok", types.UpsetUserInfoReq{}},
+		{"half a surrogate pair", `{"key":"a\ud83d","value":"\ude00b"}`, "ok", types.UpsetUserInfoReq{Key: "a\ufffd", Value: "\ufffdb"}},
+		{"half a surrogate pair, raw", "{\"key\":\"a\xed\xa0\xbd\"}", "ok", types.UpsetUserInfoReq{Key: "a\ufffd"}},
 		{"escapes", `{"k\u0065y":"\u6df1\ud83d\ude00"}`, "ok", types.UpsetUserInfoReq{Key: "深😀"}},
 
 		{"empty", "", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
@@ -79,7 +82,11 @@ func TestBodies(t *testing.T) {
 		{"a number", `1`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"cut off", `{"key":"a"`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a form", `key=a&value=b`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"a byte order mark", "\ufeff{}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"two byte order marks", "\ufeff\ufeff{}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"a byte order mark alone", "\ufeff", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"two names that differ in case", `{"key":"a","KEY":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"two names that differ in case, one of them null", `{"key":"a","Key":null}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"two unknown names that differ in case", `{"x":1,"X":2}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a trailing comma", `{"key":"a",}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a comment", `{"key":"a"} // x`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"single quotes", `{'key':'a'}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
@@ -89,16 +96,16 @@ func TestBodies(t *testing.T) {
 		{"a name twice, once escaped", `{"key":"a","\u006bey":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"an unknown name twice", `{"x":1,"x":2}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"bytes that are no UTF-8", "{\"key\":\"\xff\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"half a surrogate pair", `{"key":"\ud83d"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"an unknown object with a name twice", `{"x":{"y":1,"y":2}}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"an overlong NUL", "{\"key\":\"\xc0\x80\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a control character", "{\"key\":\"a\x01\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"nested without end", `{"x":` + strings.Repeat(`[`, 60_000), "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"nested too deep", `{"x":` + strings.Repeat(`[`, 20_000) + strings.Repeat(`]`, 20_000) + `}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 
-		{"a number for a text", `{"key":1}`, "INVALID_FIELD field=key rule=type", types.UpsetUserInfoReq{}},
-		{"a boolean for a text", `{"value":true}`, "INVALID_FIELD field=value rule=type", types.UpsetUserInfoReq{}},
-		{"an object for a text", `{"value":{"a":1}}`, "INVALID_FIELD field=value rule=type", types.UpsetUserInfoReq{}},
-		{"an array for a text", `{"value":["a"]}`, "INVALID_FIELD field=value rule=type", types.UpsetUserInfoReq{}},
+		{"a number for a text", `{"key":1}`, "INVALID_FIELD field=key rule=type_string", types.UpsetUserInfoReq{}},
+		{"a boolean for a text", `{"value":true}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
+		{"an object for a text", `{"value":{"a":1}}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
+		{"an array for a text", `{"value":["a"]}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, chunked := range []bool{false, true} {
@@ -129,7 +136,13 @@ func TestOptionalFields(t *testing.T) {
 		{"the document's example", `{"avatarURL":"","city":"","country":"","gender":"","language":"","nickName":"","province":"","sessionID":""}`,
 			"ok", types.WxUserinfo{SessionID: ptr(""), NickName: ptr(""), AvatarURL: ptr(""), Gender: ptr(""), City: ptr(""),
 				Province: ptr(""), Country: ptr(""), Language: ptr("")}},
-		{"wrong type", `{"nickName":"a","gender":1}`, "INVALID_FIELD field=gender rule=type", types.WxUserinfo{}},
+		{"WeChat's own userInfo", `{"nickName":"小明","gender":0,"language":"zh_CN","city":"","province":"","country":"","avatarUrl":"https://a/132","is_demote":true}`,
+			"ok", types.WxUserinfo{NickName: ptr("小明"), AvatarURL: ptr("https://a/132"), Gender: ptr("0"), City: ptr(""),
+				Province: ptr(""), Country: ptr(""), Language: ptr("zh_CN"), IsDemote: true}},
+		{"a number of any form", `{"gender":1.5e0}`, "ok", types.WxUserinfo{Gender: ptr("1.5e0")}},
+		{"no number", `{"gender":true}`, "INVALID_FIELD field=gender rule=type_string", types.WxUserinfo{}},
+		{"a number for another text", `{"city":1}`, "INVALID_FIELD field=city rule=type_string", types.WxUserinfo{}},
+		{"the field's own name", `{"AVATARURL":1}`, "INVALID_FIELD field=avatarURL rule=type_string", types.WxUserinfo{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := decode[types.WxUserinfo](post(tt.body, false, "application/json"))
@@ -149,9 +162,9 @@ func TestBooleans(t *testing.T) {
 		`{"isUpdateUser":false}`:  "ok false",
 		`{"isUpdateUser":null}`:   "ok false",
 		`{}`:                      "ok false",
-		`{"isUpdateUser":"true"}`: "INVALID_FIELD field=isUpdateUser rule=type false",
-		`{"isUpdateUser":1}`:      "INVALID_FIELD field=isUpdateUser rule=type false",
-		`{"isUpdateUser":[true]}`: "INVALID_FIELD field=isUpdateUser rule=type false",
+		`{"isUpdateUser":"true"}`: "INVALID_FIELD field=isUpdateUser rule=type_boolean false",
+		`{"isUpdateUser":1}`:      "INVALID_FIELD field=isUpdateUser rule=type_boolean false",
+		`{"isUpdateUser":[true]}`: "INVALID_FIELD field=isUpdateUser rule=type_boolean false",
 	} {
 		got, err := decode[types.OauthReq](post(body, false, ""))
 		if o := fmt.Sprint(outcome(err), " ", got.IsUpdateUser); o != want {
@@ -388,7 +401,7 @@ func fuzz[T any](f *testing.F, seeds ...string) {
 					t.Errorf("%d bytes are too large", len(body))
 				}
 			case reason.InvalidField:
-				if !names[metadata["field"]] || metadata["rule"] != "type" {
+				if !names[metadata["field"]] || !strings.HasPrefix(metadata["rule"], "type_") {
 					t.Errorf("names %v", metadata)
 				}
 			default:
@@ -396,7 +409,7 @@ func fuzz[T any](f *testing.F, seeds ...string) {
 			}
 			return
 		}
-		if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && (!json.Valid(trimmed) || trimmed[0] != '{') {
+		if trimmed := trim(body); len(trimmed) > 0 && (!json.Valid(trimmed) || trimmed[0] != '{') {
 			t.Errorf("taken: %q", body)
 		}
 		again, err := json.Marshal(got)

@@ -253,6 +253,32 @@ func TestOauthLimit(t *testing.T) {
 	}
 }
 
+// The AppID of a mini program is known from its Referer, and from nothing else.
+func TestClientAppID(t *testing.T) {
+	for referer, want := range map[string]string{
+		"https://servicewechat.com/wx0123456789abcdef/devtools/page-frame.html": "wx0123456789abcdef",
+		"https://servicewechat.com/wx0123456789abcdef/0/page-frame.html":        "wx0123456789abcdef",
+		"https://servicewechat.com/touristappid/12/page-frame.html":             "touristappid",
+		"":                                    "",
+		"https://servicewechat.com/":          "",
+		"https://servicewechat.com/wx01\n/1/": "",
+		"https://servicewechat.com/" + strings.Repeat("a", 33) + "/1/": "",
+		"http://servicewechat.com/wx0123456789abcdef/1/":               "",
+		"https://servicewechat.com.example.com/wx0123456789abcdef/1/":  "",
+	} {
+		r := request{body: `{"jscode":"x"}`}.make()
+		r.Header.Set("Referer", referer)
+		call := &session.Call{}
+		r = r.WithContext(session.NewContext(r.Context(), call))
+		limit := logins(func(context.Context, string) (bool, time.Duration) { return true, 0 })
+		m := NewOauthLimitMiddleware(limit, func(*http.Request) string { return "203.0.113.7" })
+		m.Handle(func(http.ResponseWriter, *http.Request) {})(httptest.NewRecorder(), r)
+		if call.ClientAppID != want {
+			t.Errorf("%q: %q, want %q", referer, call.ClientAppID, want)
+		}
+	}
+}
+
 // The body is read by the middleware first; the route still gets all of it.
 func TestBodySessionLeavesTheBody(t *testing.T) {
 	for _, q := range []request{
@@ -278,7 +304,7 @@ func TestBodySessionRefusesBadBodies(t *testing.T) {
 		``:                               "0",
 		`{}`:                             "0",
 		`{`:                              `400 {"code":1001,"msg":"请求内容不是合法的 JSON 对象"}`,
-		`{"sessionID":1}`:                `400 {"code":1001,"msg":"参数 sessionID 的类型不正确"}`,
+		`{"sessionID":1}`:                `400 {"code":1001,"msg":"参数 sessionID 的类型不正确，需要字符串"}`,
 		`"` + strings.Repeat("a", 1<<17): `413 {"code":1082,"msg":"请求内容过大，最多 65536 字节"}`,
 	} {
 		if got := result(through(request{body: body}, NewBodySessionMiddleware().Handle)); got != want {

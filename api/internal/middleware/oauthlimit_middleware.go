@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shares/api/internal/answer"
+	"shares/api/internal/session"
 	"shares/internal/reason"
 )
 
@@ -32,7 +33,7 @@ func NewOauthLimitMiddleware(logins LoginLimit, address ClientAddress) *OauthLim
 	return &OauthLimitMiddleware{logins: logins, address: address}
 }
 
-// Handle refuses with 429/1094 and Retry-After.
+// Handle refuses with 429/1094 and Retry-After. It notes which mini program sends the login.
 func (m *OauthLimitMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ok, after := m.logins.Allow(r.Context(), m.address(r))
@@ -40,6 +41,9 @@ func (m *OauthLimitMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 			seconds := max(1, int((after+time.Second-1)/time.Second))
 			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", strconv.Itoa(seconds)))
 			return
+		}
+		if call := session.FromContext(r.Context()); call != nil {
+			call.ClientAppID = session.ClientAppID(r)
 		}
 		next(w, r)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -30,4 +31,15 @@ func FromCookie(r *http.Request) string {
 		return ""
 	}
 	return c.Value
+}
+
+var weixinReferer = regexp.MustCompile(`^https://servicewechat\.com/([0-9A-Za-z]{1,32})/`)
+
+// ClientAppID returns the AppID of the mini program that sent r, as its Referer says
+// (https://servicewechat.com/<appid>/<version>/page-frame.html), or "". It proves nothing.
+func ClientAppID(r *http.Request) string {
+	if m := weixinReferer.FindStringSubmatch(r.Referer()); m != nil {
+		return m[1]
+	}
+	return ""
 }

@@ -23,6 +23,8 @@ type Call struct {
 	Session  Session // of the credential that counts, once verified
 	Valid    bool    // Session is set
 
+	ClientAppID string // the calling mini program's AppID, as its Referer says; set for logins
+
 	HandedOut *HandedOut // set by HandOut or Clear
 	Refused   error      // set by answer.Error
 }

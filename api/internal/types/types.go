@@ -67,12 +67,13 @@ type UpsetUserInfoResp struct {
 }
 
 type WxUserinfo struct {
-	SessionID *string `json:"sessionID,optional"` // 用户sessionid 用于当前交互使用
-	NickName  *string `json:"nickName,optional"`  // 用户昵称
-	AvatarURL *string `json:"avatarURL,optional"` // 用户头像，最后一个数值代表正方形头像大小（有0、46、64、96、132数值可选，0代表640*640正方形头像），用户没有头像时该项为空。若用户更换头像，原有头像URL将失效。
-	Gender    *string `json:"gender,optional"`    // 用户的性别，值为1时是男性，值为2时是女性，值为0时是未知
-	City      *string `json:"city,optional"`      // 用户所在城市
-	Province  *string `json:"province,optional"`  // 用户所在省份
-	Country   *string `json:"country,optional"`   // 用户所在国家
-	Language  *string `json:"language,optional"`  // 用户的语言，简体中文为zh_CN
+	SessionID *string `json:"sessionID,optional"`     // 用户sessionid 用于当前交互使用
+	NickName  *string `json:"nickName,optional"`      // 用户昵称
+	AvatarURL *string `json:"avatarURL,optional"`     // 用户头像，最后一个数值代表正方形头像大小（有0、46、64、96、132数值可选，0代表640*640正方形头像），用户没有头像时该项为空。若用户更换头像，原有头像URL将失效。
+	Gender    *string `json:"gender,number,optional"` // 用户的性别，值为1时是男性，值为2时是女性，值为0时是未知
+	City      *string `json:"city,optional"`          // 用户所在城市
+	Province  *string `json:"province,optional"`      // 用户所在省份
+	Country   *string `json:"country,optional"`       // 用户所在国家
+	Language  *string `json:"language,optional"`      // 用户的语言，简体中文为zh_CN
+	IsDemote  bool    `json:"is_demote,optional"`     // 微信匿名资料（userInfo.is_demote）：为 true 时昵称和头像不写入
 }

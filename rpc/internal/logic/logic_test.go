@@ -74,8 +74,8 @@ func (w *world) UpdateProfile(_ context.Context, id, epoch int64, p model.Profil
 	return w.writeErr
 }
 
-func (w *world) Code2Session(_ context.Context, code string) (wechat.Identity, error) {
-	w.note("wechat login %s", code)
+func (w *world) Code2Session(_ context.Context, code, clientAppID string) (wechat.Identity, error) {
+	w.note("wechat login %s%s", code, clientAppID)
 	return w.identity(code)
 }
 
@@ -350,6 +350,7 @@ func TestUpdateProfile(t *testing.T) {
 		{"all", &pb.UpdateProfileReq{NickName: ptr("1"), AvatarUrl: ptr("https://2"), Gender: ptr("1"), City: ptr("4"), Province: ptr("5"),
 			Country: ptr("6"), Language: ptr("7")}, nil, "ok",
 			[]string{"find 7", `write 7 epoch 8 nick_name="1" avatar_url="https://2" gender="1" city="4" province="5" country="6" language="7"`}},
+		{"unprintable", &pb.UpdateProfileReq{NickName: ptr("a\x00\ufffdb")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name="ab"`}},
 		{"one of them is wrong: none is written", &pb.UpdateProfileReq{City: ptr("a"), Gender: ptr("9")}, nil,
 			"INVALID_FIELD 0, 1, 2 gender one_of", nil},
 		{"revoked between the look and the write", &pb.UpdateProfileReq{City: ptr("a")}, fmt.Errorf("write: %w", model.ErrNotFound),
@@ -389,9 +390,12 @@ func TestUpdateSetting(t *testing.T) {
 		{"a phone", "phone", "13800138000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"a phone where only proof counts", "phone", "13800138000", "verified", nil, "INVALID_FIELD phone phone_verified_only", nil},
 		{"clearing where only proof counts", "phone", "", "verified", nil, "ok", []string{"find 7", `write 7 epoch 8 phone=""`}},
-		{"a proof", "phoneCode", "c", "any", number, "ok", []string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+8613800138000"`}},
+		{"a proof", "phoneCode", "c", "any", number, "ok", []string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"a proof where only proof counts", "phoneCode", "c", "verified", number, "ok",
-			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+8613800138000"`}},
+			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="13800138000"`}},
+		{"a foreign proof", "phoneCode", "c", "any", func(string) (string, error) { return "+85261234567", nil }, "ok",
+			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+85261234567"`}},
+		{"a number of another form", "phone", "+86 138-0013-8000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"no proof", "phoneCode", "", "any", number, "INVALID_FIELD phoneCode required", nil},
 		{"a used proof", "phoneCode", "c", "any", fails(&wechat.Error{Kind: wechat.CodeRefused}), "INVALID_FIELD phoneCode phone_code",
 			[]string{"find 7", "wechat phone c"}},

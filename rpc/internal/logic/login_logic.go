@@ -19,14 +19,14 @@ func NewLoginLogic(ctx context.Context, svcCtx *svc.ServiceContext) *LoginLogic 
 	return &LoginLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// Login asks WeChat who the code belongs to, registers a new user and notes
-// the login of a known one.
+// Login asks WeChat for the user of the login code, registers a new user and records the login of a
+// known one.
 func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
-	identity, err := l.svcCtx.Wechat.Code2Session(l.ctx, in.GetCode())
+	identity, err := l.svcCtx.Wechat.Code2Session(l.ctx, in.GetCode(), in.GetClientAppid())
 	if err != nil {
 		return nil, err
 	}
-	who, _, err := l.svcCtx.Users.LogIn(l.ctx, model.Login{
+	user, _, err := l.svcCtx.Users.LogIn(l.ctx, model.Login{
 		Openid:   identity.OpenID,
 		Unionid:  identity.UnionID,
 		Refresh:  in.GetRefresh(),
@@ -36,7 +36,7 @@ func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
 		return nil, err
 	}
 	return &pb.LoginResp{
-		Caller: &pb.Caller{UserId: who.Id, Epoch: uint64(who.SessionEpoch)},
-		Openid: who.Openid,
+		Caller: &pb.Caller{UserId: user.Id, Epoch: uint64(user.SessionEpoch)},
+		Openid: user.Openid,
 	}, nil
 }

@@ -11,9 +11,8 @@ import (
 	"shares/rpc/pb"
 )
 
-// store writes a checked change to the caller's row. The write itself compares
-// the epoch with the row, so a session that was revoked a moment ago, and is
-// still in some cache, writes nothing.
+// store writes a cleaned change to the caller's row. The write itself compares the epoch with the
+// row, so a session that was revoked but is still cached writes nothing.
 func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change model.Profile) error {
 	row, err := s.Caller(ctx, caller)
 	if err != nil {
@@ -25,9 +24,8 @@ func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change
 	return svc.CallerGone(s.Users.UpdateProfile(ctx, row.Id, row.SessionEpoch, change))
 }
 
-// checkContent asks WeChat whether others may be shown a nickname. Where it
-// cannot say (it is away, or the user was not active for two hours), the
-// configured choice decides.
+// checkContent has WeChat check a nickname. Where WeChat cannot tell (it is unavailable, or the user
+// was not active for two hours), WECHAT_CONTENT_CHECK_AWAY decides.
 func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, nickName *string) error {
 	if s.Config.ContentCheck != "on" || nickName == nil || *nickName == "" {
 		return nil

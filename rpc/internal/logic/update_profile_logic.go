@@ -20,7 +20,7 @@ func NewUpdateProfileLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Upd
 	return &UpdateProfileLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UpdateProfile writes the fields that are present, after checking all of them.
+// UpdateProfile writes the fields that are present, if all of them are valid.
 func (l *UpdateProfileLogic) UpdateProfile(in *pb.UpdateProfileReq) (*pb.UpdateProfileResp, error) {
 	change := model.Profile{
 		NickName:  in.NickName,
@@ -31,7 +31,7 @@ func (l *UpdateProfileLogic) UpdateProfile(in *pb.UpdateProfileReq) (*pb.UpdateP
 		Country:   in.Country,
 		Language:  in.Language,
 	}
-	if err := profile.Check(change); err != nil {
+	if err := profile.Clean(&change); err != nil {
 		return nil, err
 	}
 	return &pb.UpdateProfileResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"shares/internal/reason"
-	"shares/model"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
@@ -38,9 +37,8 @@ func (l *UpdateSettingLogic) UpdateSetting(in *pb.UpdateSettingReq) (*pb.UpdateS
 	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)
 }
 
-// verifiedPhone stores the number that WeChat gives for the code. The caller
-// is looked at first: a code serves once and is not to be lost on a session
-// that does not count.
+// verifiedPhone stores the number that WeChat gives for the code. The caller is checked first: a
+// code serves once and must not be spent on an invalid session.
 func (l *UpdateSettingLogic) verifiedPhone(in *pb.UpdateSettingReq) (*pb.UpdateSettingResp, error) {
 	if err := profile.CheckPhoneCode(in.GetValue()); err != nil {
 		return nil, err
@@ -55,5 +53,9 @@ func (l *UpdateSettingLogic) verifiedPhone(in *pb.UpdateSettingReq) (*pb.UpdateS
 	if err != nil {
 		return nil, err
 	}
-	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), model.Profile{Phone: &number})
+	change, err := profile.Setting(profile.Phone, number)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)
 }

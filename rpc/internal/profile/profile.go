@@ -1,9 +1,9 @@
-// Package profile is the rules for what users may write about themselves. The
-// logic of rpc asks it before anything is stored; its errors name the field as
-// the HTTP API does.
+// Package profile holds the rules for what users may write about themselves. Its errors name the
+// field as the HTTP API does.
 package profile
 
 import (
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -42,9 +42,12 @@ var allowedKeys = strings.Join([]string{
 	Phone, PhoneCode, Rg, Only20, NickName, AvatarURL, Gender, City, Province, Country, Language,
 }, ", ")
 
-// Check returns an INVALID_FIELD error for the first field of p that breaks
-// its rule. Fields that are nil stay as they are and are not looked at.
-func Check(p model.Profile) error {
+// Clean brings the fields of p into the form that is stored. It returns an INVALID_FIELD error for
+// the first field that breaks its rule. Fields that are nil stay nil.
+func Clean(p *model.Profile) error {
+	if p.NickName != nil {
+		p.NickName = new(strings.Map(dropUnprintable, *p.NickName))
+	}
 	for _, f := range []struct {
 		name  string
 		value *string
@@ -68,34 +71,62 @@ func Check(p model.Profile) error {
 			return err
 		}
 	}
-	if p.Gender != nil {
-		switch *p.Gender {
-		case "", "0", "1", "2":
-		default:
-			return reason.Field(Gender, "one_of", "allowed", "0, 1, 2")
-		}
+	if p.Gender != nil && *p.Gender != "" && *p.Gender != "0" && *p.Gender != "1" && *p.Gender != "2" {
+		return reason.Field(Gender, "one_of", "allowed", "0, 1, 2")
 	}
-	if p.Phone != nil && !phoneNumber.MatchString(*p.Phone) {
-		return reason.Field(Phone, "phone")
+	if p.Phone != nil {
+		number, err := phoneNumber(*p.Phone)
+		if err != nil {
+			return err
+		}
+		p.Phone = &number
 	}
 	return nil
 }
 
-// phoneNumber is empty (cleared), an 11-digit mainland number, or E.164.
-var phoneNumber = regexp.MustCompile(`^(|1[0-9]{10}|\+[1-9][0-9]{6,14})$`)
+// dropUnprintable removes what real nicknames hold although no one can see it: control characters,
+// and U+FFFD, which stands for half an emoji.
+func dropUnprintable(r rune) rune {
+	if unicode.IsControl(r) || r == utf8.RuneError {
+		return -1
+	}
+	return r
+}
+
+var (
+	mainland = regexp.MustCompile(`^(?:\+?86)?(1[0-9]{10})$`)
+	e164     = regexp.MustCompile(`^\+[1-9][0-9]{7,14}$`)
+)
+
+// phoneNumber returns the one form that a phone number is stored in: a mainland number as 11 digits
+// without country code, any other as E.164 with "+", and "" for "". Spaces and dashes are dropped.
+func phoneNumber(value string) (string, error) {
+	number := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Zs, unicode.Pd) {
+			return -1
+		}
+		return r
+	}, value)
+	if m := mainland.FindStringSubmatch(number); m != nil {
+		return m[1], nil
+	}
+	if value == "" || e164.MatchString(number) && !strings.HasPrefix(number, "+86") {
+		return number, nil
+	}
+	return "", reason.Field(Phone, "phone")
+}
 
 func checkText(name, value string, max int) error {
 	if utf8.RuneCountInString(value) > max {
 		return reason.Field(name, "too_long", "max", strconv.Itoa(max))
 	}
-	if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+	if strings.ContainsFunc(value, func(r rune) bool { return dropUnprintable(r) < 0 }) {
 		return reason.Field(name, "text")
 	}
 	return nil
 }
 
-// checkAvatarURL takes nothing or an http(s) URL. What wx.chooseAvatar gives is
-// a path that means something on that phone alone.
+// checkAvatarURL accepts "" and an http(s) URL that other devices can open.
 func checkAvatarURL(value string) error {
 	if value == "" {
 		return nil
@@ -104,22 +135,40 @@ func checkAvatarURL(value string) error {
 		return err
 	}
 	u, err := url.Parse(value)
-	if err == nil {
-		switch {
-		case u.Scheme == "wxfile", u.Scheme == "blob", u.Scheme == "file",
-			u.Scheme == "http" && (u.Host == "tmp" || u.Host == "usr" || u.Host == "store"):
-			return reason.Field(AvatarURL, "temporary_path")
-		}
+	if err == nil && isTemporary(u) {
+		return reason.Field(AvatarURL, "temporary_path")
 	}
-	// Who shows it puts it between quotes.
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.ContainsAny(value, "\"'<>`\\ ") {
+	// Pages put the address between quotes.
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil ||
+		strings.ContainsAny(value, "\"'<>`\\ ") {
 		return reason.Field(AvatarURL, "url")
 	}
 	return nil
 }
 
-// Setting parses one key and value of upset_user_info. phoneCode is none of
-// its keys: it is no value but the proof of one (see CheckPhoneCode).
+// isTemporary reports whether u is a path of wx.chooseAvatar, which only that device can open: a
+// scheme or host of WeChat's, or the loopback or private address where DevTools serves its files.
+// An avatar of this service is none, although a development installation has such an address.
+func isTemporary(u *url.URL) bool {
+	switch u.Scheme {
+	case "wxfile", "blob", "file":
+		return true
+	}
+	host := strings.ToLower(u.Hostname())
+	addr, err := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	switch {
+	case host == "tmp", host == "usr", host == "store":
+		return true
+	case host == "localhost", err == nil && (addr.IsLoopback() || addr.IsPrivate() ||
+		addr.IsLinkLocalUnicast() || addr.IsUnspecified()):
+		return !strings.Contains(u.Path, "/avatar/")
+	}
+	return false
+}
+
+// Setting parses one key and value of upset_user_info into the form that is stored. phoneCode is not
+// one of its keys: it proves a value and is none itself (see CheckPhoneCode).
 func Setting(key, value string) (model.Profile, error) {
 	var p model.Profile
 	switch key {
@@ -152,11 +201,12 @@ func Setting(key, value string) (model.Profile, error) {
 	default:
 		return p, reason.Field(printable(key), "unknown_key", "allowed", allowedKeys)
 	}
-	return p, Check(p)
+	err := Clean(&p)
+	return p, err
 }
 
-// CheckPhoneCode returns an INVALID_FIELD error for what cannot be a code of
-// WeChat's getPhoneNumber.
+// CheckPhoneCode returns an INVALID_FIELD error for a value that cannot be a code of WeChat's
+// getPhoneNumber.
 func CheckPhoneCode(code string) error {
 	if code == "" {
 		return reason.Field(PhoneCode, "required")
@@ -167,7 +217,7 @@ func CheckPhoneCode(code string) error {
 	return nil
 }
 
-// printable is a key that a client made up, fit to be shown in an error.
+// printable returns an unknown key, fit to be shown in an error: one line of at most 33 characters.
 func printable(key string) string {
 	const most = 32
 	runes := []rune(strings.Map(func(r rune) rune {

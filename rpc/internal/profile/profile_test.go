@@ -44,8 +44,12 @@ func field(name, value string) model.Profile {
 	return p
 }
 
-func TestCheck(t *testing.T) {
-	long := func(n int) string { return strings.Repeat("深", n) }
+// clean is Clean, for its error alone.
+func clean(p model.Profile) error { return Clean(&p) }
+
+func longText(n int) string { return strings.Repeat("深", n) }
+
+func TestClean(t *testing.T) {
 	texts := []struct {
 		name string
 		max  int
@@ -56,15 +60,19 @@ func TestCheck(t *testing.T) {
 			{"Shenzhen", "ok"},
 			{"👨‍👩‍👧", "ok"},
 			{"<b>\"';--", "ok"}, // markup is the reader's to escape
-			{long(f.max), "ok"},
-			{long(f.max + 1), fmt.Sprintf("%s too_long max=%d", f.name, f.max)},
+			{longText(f.max), "ok"},
+			{longText(f.max + 1), fmt.Sprintf("%s too_long max=%d", f.name, f.max)},
 			{strings.Repeat("a", 60_000), fmt.Sprintf("%s too_long max=%d", f.name, f.max)},
 			{"a\x00b", f.name + " text"},
 			{"a\nb", f.name + " text"},
 			{"a\u0085", f.name + " text"},
 			{"a\xff", f.name + " text"},
+			{"a\ufffd", f.name + " text"}, // half an emoji
 		} {
-			if got := outcome(Check(field(f.name, tt.value))); got != tt.want {
+			if f.name == NickName && strings.HasSuffix(tt.want, " text") {
+				tt.want = "ok" // see TestNickname
+			}
+			if got := outcome(clean(field(f.name, tt.value))); got != tt.want {
 				t.Errorf("%s %.30q: %s, want %s", f.name, tt.value, got, tt.want)
 			}
 		}
@@ -91,6 +99,21 @@ func TestCheck(t *testing.T) {
 		{AvatarURL, "http://store/abc.jpg", "avatarURL temporary_path"},
 		{AvatarURL, "blob:https://h5.example.com/0123", "avatarURL temporary_path"},
 		{AvatarURL, "file:///storage/abc.jpg", "avatarURL temporary_path"},
+		{AvatarURL, "http://tmp:80/abc.jpg", "avatarURL temporary_path"},
+		{AvatarURL, "http://tmp/avatar/abc.jpg", "avatarURL temporary_path"},
+		{AvatarURL, "HTTP://TMP/abc.jpg", "avatarURL temporary_path"},
+		{AvatarURL, "https://tmp/abc.jpg", "avatarURL temporary_path"},
+		{AvatarURL, "http://127.0.0.1:31234/__tmp__/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "https://LocalHost/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://[::1]:31234/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://[::ffff:10.0.0.1]/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://192.168.1.5/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://172.16.0.1/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://169.254.1.1/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://0.0.0.0/a.png", "avatarURL temporary_path"},
+		{AvatarURL, "http://192.168.1.5:82/shares/images/avatar/ab.jpg", "ok"}, // of a development installation
+		{AvatarURL, "http://172.217.1.1/a.png", "ok"},
+		{AvatarURL, "https://tmp.example.com/a.png", "ok"},
 		{AvatarURL, "javascript:alert(1)", "avatarURL url"},
 		{AvatarURL, "data:image/png;base64,AAAA", "avatarURL url"},
 		{AvatarURL, "//a.example.com/x", "avatarURL url"},
@@ -104,32 +127,77 @@ func TestCheck(t *testing.T) {
 		{AvatarURL, "https://a b.example.com", "avatarURL url"},
 		{AvatarURL, "https://a.example.com/\n", "avatarURL text"},
 		{AvatarURL, "https://a.example.com/\xff", "avatarURL text"},
-
-		{Phone, "", "ok"},
-		{Phone, "13800138000", "ok"},
-		{Phone, "19912345678", "ok"},
-		{Phone, "+8613800138000", "ok"},
-		{Phone, "+14155550100", "ok"},
-		{Phone, "+123456789012345", "ok"},
-		{Phone, "+1234567890123456", "phone phone"},
-		{Phone, "+123456", "phone phone"},
-		{Phone, "+0123456789", "phone phone"},
-		{Phone, "1380013800", "phone phone"},
-		{Phone, "138001380000", "phone phone"},
-		{Phone, "23800138000", "phone phone"},
-		{Phone, "8613800138000", "phone phone"},
-		{Phone, " 13800138000", "phone phone"},
-		{Phone, "13800138000\n", "phone phone"},
-		{Phone, "138 0013 8000", "phone phone"},
-		{Phone, "１３８００１３８０００", "phone phone"},
-		{Phone, "+86-13800138000", "phone phone"},
 	} {
-		if got := outcome(Check(field(tt.name, tt.value))); got != tt.want {
+		if got := outcome(clean(field(tt.name, tt.value))); got != tt.want {
 			t.Errorf("%s %.40q: %s, want %s", tt.name, tt.value, got, tt.want)
 		}
 	}
-	if got := outcome(Check(model.Profile{})); got != "ok" {
+	if got := outcome(clean(model.Profile{})); got != "ok" {
 		t.Errorf("nothing: %s", got)
+	}
+}
+
+func TestNickname(t *testing.T) {
+	for value, want := range map[string]string{
+		"小\x00明\u0085\n":    "小明",
+		"a\ufffdb\ufffd":    "ab", // as decode delivers half an emoji
+		"a\xffb":            "ab",
+		"👨\u200d👩\u200d👧":   "👨\u200d👩\u200d👧",
+		"\x7f":              "",
+		longText(64) + "\t": longText(64),
+	} {
+		p := field(NickName, value)
+		if err := Clean(&p); err != nil || *p.NickName != want {
+			t.Errorf("%q: %q, %v, want %q", value, *p.NickName, err, want)
+		}
+	}
+}
+
+// One number has one form, however it was sent.
+func TestPhone(t *testing.T) {
+	const refused = "phone phone"
+	for value, want := range map[string]string{
+		"":                      "",
+		"13800138000":           "13800138000",
+		"8613800138000":         "13800138000",
+		"+8613800138000":        "13800138000",
+		"+86 138-0013-8000":     "13800138000",
+		"+86\u00a0138 00138000": "13800138000",
+		"138–0013–8000":         "13800138000", // en dashes
+		"19912345678":           "19912345678",
+		"+14155550100":          "+14155550100",
+		"+1 415-555-0100":       "+14155550100",
+		"+85261234567":          "+85261234567",
+		"+123456789012345":      "+123456789012345",
+		"+12345678":             "+12345678",
+
+		"+1234567890123456": refused,
+		"+1234567":          refused,
+		"+0123456789":       refused,
+		"1380013800":        refused,
+		"138001380000":      refused,
+		"23800138000":       refused,
+		"+86138001380":      refused,
+		"+862112345678":     refused,
+		"85261234567":       refused, // foreign, without +
+		"008613800138000":   refused,
+		"++8613800138000":   refused,
+		"13800138000\n":     refused,
+		"(415) 555-0100":    refused,
+		"１３８００１３８０００":       refused,
+		" ":                 refused,
+		"-":                 refused,
+		"+":                 refused,
+		"13800138000\xff":   refused,
+	} {
+		p := field(Phone, value)
+		got := outcome(Clean(&p))
+		if got == "ok" {
+			got = *p.Phone
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
 	}
 }
 
@@ -150,7 +218,9 @@ func TestSetting(t *testing.T) {
 		{Country, "a", "ok", model.Profile{Country: s("a")}},
 		{Language, "zh_CN", "ok", model.Profile{Language: s("zh_CN")}},
 		{Phone, "13800138000", "ok", model.Profile{Phone: s("13800138000")}},
+		{Phone, "+86 13800138000", "ok", model.Profile{Phone: s("13800138000")}},
 		{Phone, "", "ok", model.Profile{Phone: s("")}},
+		{NickName, "a\x00", "ok", model.Profile{NickName: s("a")}},
 		{Rg, "true", "ok", model.Profile{Rg: b(true)}},
 		{Rg, "false", "ok", model.Profile{Rg: b(false)}},
 		{Only20, "true", "ok", model.Profile{Only20: b(true)}},
@@ -199,20 +269,24 @@ func TestCheckPhoneCode(t *testing.T) {
 	}
 }
 
-var digits = regexp.MustCompile(`^\+?[0-9]{7,15}$`)
+var stored = regexp.MustCompile(`^(1[0-9]{10}|\+[1-9][0-9]{7,14})?$`)
 
-// A phone number that is taken has nothing but digits and one sign, and fits its column.
+// A phone number that is accepted has one of the two forms, and stays what it is when it is sent again.
 func FuzzPhone(f *testing.F) {
-	for _, s := range []string{"", "13800138000", "+8613800138000", "+123456", "1380013800x", "13800138000\n", "+", "１３８００１３８０００", "\xff"} {
+	for _, s := range []string{"", "13800138000", "+86 138-0013-8000", "+123456", "1380013800x", "13800138000\n", "+", "１３８００１３８０００", "\xff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		err := Check(field(Phone, value))
-		if err == nil && value != "" && !digits.MatchString(value) {
-			t.Errorf("taken: %q", value)
+		p := field(Phone, value)
+		if err := Clean(&p); err != nil {
+			if outcome(err) != "phone phone" {
+				t.Errorf("%q: %s", value, outcome(err))
+			}
+			return
 		}
-		if err != nil && outcome(err) != "phone phone" {
-			t.Errorf("%q: %s", value, outcome(err))
+		again := p
+		if err := Clean(&again); err != nil || *again.Phone != *p.Phone || !stored.MatchString(*p.Phone) {
+			t.Errorf("%q became %q, then %q, %v", value, *p.Phone, *again.Phone, err)
 		}
 	})
 }
@@ -246,7 +320,7 @@ func FuzzSetting(f *testing.F) {
 					continue
 				}
 				set++
-				if *s != value || utf8.RuneCountInString(*s) > column || !utf8.ValidString(*s) || strings.ContainsFunc(*s, unicode.IsControl) {
+				if s != p.NickName && s != p.Phone && *s != value || utf8.RuneCountInString(*s) > column || !utf8.ValidString(*s) || strings.ContainsFunc(*s, unicode.IsControl) {
 					t.Errorf("%q=%q became %q", key, value, *s)
 				}
 			}

@@ -16,7 +16,7 @@ import (
 
 // Wechat is what logic asks WeChat for; *wechat.Client is one.
 type Wechat interface {
-	Code2Session(ctx context.Context, code string) (wechat.Identity, error)
+	Code2Session(ctx context.Context, code, clientAppID string) (wechat.Identity, error)
 	PhoneNumber(ctx context.Context, code string) (string, error)
 	CheckText(ctx context.Context, openid, content string) (wechat.Verdict, error)
 }

@@ -53,18 +53,14 @@ const (
 	idAlphabet = digits + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-"
 )
 
-// phoneNumber joins the parts of WeChat's answer. It returns "" when they are not a number of at most 15 digits.
+// phoneNumber joins the parts of WeChat's answer to an international number such as "+8613800138000".
+// It returns "" when they are not a number of at most 15 digits.
 func phoneNumber(countryCode, pure string) string {
-	isNumber := func(s string, least, most int) bool {
-		return len(s) >= least && len(s) <= most && strings.Trim(s, digits) == ""
-	}
-	if !isNumber(countryCode, 1, 4) || !isNumber(pure, 4, 15-len(countryCode)) {
+	number := countryCode + pure
+	if countryCode == "" || pure == "" || len(number) > 15 || strings.Trim(number, digits) != "" {
 		return ""
 	}
-	if countryCode == "86" {
-		return pure
-	}
-	return "+" + countryCode + pure
+	return "+" + number
 }
 
 var (

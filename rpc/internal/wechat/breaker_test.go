@@ -34,7 +34,7 @@ func TestBreakerSparesADeadWeChat(t *testing.T) {
 			})
 			c := newClient(t, Options{AppID: testAppID, Secret: testSecret, BaseURL: s.URL, Timeout: 50 * time.Millisecond})
 			isOpen := func() bool {
-				_, err := c.Code2Session(t.Context(), "code")
+				_, err := c.Code2Session(t.Context(), "code", "")
 				var e *Error
 				if !errors.As(err, &e) {
 					t.Fatalf("got %v, want an *Error", err)
@@ -48,7 +48,7 @@ func TestBreakerSparesADeadWeChat(t *testing.T) {
 			}
 			healthy.Store(true)
 			eventually(t, "the breaker lets calls through again", func() bool {
-				_, err := c.Code2Session(t.Context(), "code")
+				_, err := c.Code2Session(t.Context(), "code", "")
 				return err == nil
 			})
 		})
@@ -64,7 +64,7 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 	for _, errcode := range []int{40029, 40226, 45011, 40013, 99999} {
 		set(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"errcode":%d}`, errcode) })
 		for range 50 {
-			_, err := c.Code2Session(t.Context(), "code")
+			_, err := c.Code2Session(t.Context(), "code", "")
 			if k := KindOf(err); err == nil || k == Unavailable {
 				t.Fatalf("errcode %d: %v", errcode, err)
 			}
@@ -73,14 +73,14 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 	set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	for range 100 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		if _, err := c.Code2Session(ctx, "code"); KindOf(err) != Deadline {
+		if _, err := c.Code2Session(ctx, "code", ""); KindOf(err) != Deadline {
 			t.Fatalf("got %v, want %v", err, Deadline)
 		}
 		cancel()
 	}
 	set(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"openid":"o1"}`) })
 	for range 50 {
-		if _, err := c.Code2Session(t.Context(), "code"); err != nil {
+		if _, err := c.Code2Session(t.Context(), "code", ""); err != nil {
 			t.Fatalf("after users' and callers' faults: %v", err)
 		}
 	}

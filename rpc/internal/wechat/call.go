@@ -89,7 +89,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, token string, do fun
 		e.Endpoint = ep.name
 	}
 	c.metrics.calls.WithLabelValues(ep.name, e.label()).Inc()
-	c.faults.note(ctx, ep.name, e)
+	c.alerts.note(ctx, ep.name, e)
 	return e
 }
 

@@ -123,6 +123,9 @@ const (
 	textEndpoint  = "msg_sec_check"
 )
 
+// invalidCode is the errcode of a login code that is wrong, expired or of another app.
+const invalidCode = 40029
+
 type answerCode struct {
 	endpoint string
 	errcode  int

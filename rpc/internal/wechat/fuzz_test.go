@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 			t.Fatal(err)
 		}
 		ctx := context.Background()
-		id, err := c.Code2Session(ctx, "code-marker")
+		id, err := c.Code2Session(ctx, "code-marker", "")
 		check(err, validID(id.OpenID) && (id.UnionID == "" || validID(id.UnionID)))
 		img, err := c.UnlimitedCode(ctx, CodeParams{Scene: "marker"})
 		check(err, imageType(img.Data) != "" && imageType(img.Data) == img.ContentType && checkImage(img.Data) == "")

@@ -3,6 +3,8 @@ package wechat
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +18,7 @@ type metrics struct {
 	seconds       *prometheus.HistogramVec
 	tokenFetches  *prometheus.CounterVec
 	misconfigured *prometheus.GaugeVec
+	otherApp      prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -38,55 +41,73 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "shares_wechat_misconfigured",
 			Help: "1 while WeChat answers with this errcode, which speaks of the app's settings; the log says what to do.",
 		}, []string{"code"}),
+		otherApp: f.NewCounter(prometheus.CounterOpts{
+			Name: "shares_wechat_other_app_codes_total",
+			Help: "Login codes refused with 40029 whose mini program has another AppID than WECHAT_APPID.",
+		}),
 	}
 }
 
-// faults keeps which of the app's settings WeChat complains about, per endpoint: it logs a complaint at most once a minute, and raises
-// and lowers the metric.
-type faults struct {
-	logger *slog.Logger
-	gauge  *prometheus.GaugeVec
-	now    func() time.Time
+// alerts tells the operator about settings that WeChat refuses: each problem is logged at most once a
+// minute, and raises a metric until the endpoint's next success.
+type alerts struct {
+	logger  *slog.Logger
+	metrics *metrics
+	now     func() time.Time
 
 	mu     sync.Mutex
 	raised map[string]int // endpoint → errcode
 	logged map[int]time.Time
 }
 
-func newFaults(logger *slog.Logger, gauge *prometheus.GaugeVec, now func() time.Time) *faults {
-	return &faults{logger: logger, gauge: gauge, now: now, raised: make(map[string]int), logged: make(map[int]time.Time)}
+func newAlerts(logger *slog.Logger, m *metrics, now func() time.Time) *alerts {
+	return &alerts{logger: logger, metrics: m, now: now, raised: make(map[string]int), logged: make(map[int]time.Time)}
 }
 
-// note takes the outcome of every call. Only a success and another complaint end a complaint: a network fault says nothing about it.
-func (f *faults) note(ctx context.Context, endpoint string, e *Error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case e == nil:
-		f.lower(endpoint)
-	case e.Kind == Misconfigured:
-		if f.raised[endpoint] != e.Code {
-			f.lower(endpoint)
-			f.raised[endpoint] = e.Code
-			f.gauge.WithLabelValues(strconv.Itoa(e.Code)).Set(1)
-		}
-		if last, ok := f.logged[e.Code]; !ok || f.now().Sub(last) >= time.Minute {
-			f.logged[e.Code] = f.now()
-			f.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.Code, "todo", e.hint)
-		}
-	}
-}
-
-func (f *faults) lower(endpoint string) {
-	code, ok := f.raised[endpoint]
-	if !ok {
+// note takes the outcome of every call. A network fault says nothing about the settings.
+func (a *alerts) note(ctx context.Context, endpoint string, e *Error) {
+	if e != nil && e.Kind != Misconfigured {
 		return
 	}
-	delete(f.raised, endpoint)
-	for _, other := range f.raised {
-		if other == code {
-			return
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	code := 0
+	if e != nil {
+		code = e.Code
+		if a.due(code) {
+			a.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", code, "todo", e.hint)
 		}
 	}
-	f.gauge.WithLabelValues(strconv.Itoa(code)).Set(0)
+	old := a.raised[endpoint]
+	if code == old {
+		return
+	}
+	delete(a.raised, endpoint)
+	if old != 0 && !slices.Contains(slices.Collect(maps.Values(a.raised)), old) {
+		a.metrics.misconfigured.WithLabelValues(strconv.Itoa(old)).Set(0)
+	}
+	if code != 0 {
+		a.raised[endpoint] = code
+		a.metrics.misconfigured.WithLabelValues(strconv.Itoa(code)).Set(1)
+	}
+}
+
+// otherApp records a refused login code that a mini program with another AppID has sent.
+func (a *alerts) otherApp(ctx context.Context, clientAppID, appID string) {
+	a.metrics.otherApp.Inc()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.due(invalidCode) {
+		a.logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
+			"client_appid", clientAppID, "wechat_appid", appID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
+	}
+}
+
+// due reports whether a problem is to be logged now. The caller holds mu.
+func (a *alerts) due(errcode int) bool {
+	if last, ok := a.logged[errcode]; ok && a.now().Sub(last) < time.Minute {
+		return false
+	}
+	a.logged[errcode] = a.now()
+	return true
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -80,6 +81,8 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		contentType = kind
 	} else if !isJSONObject(body) {
 		return nil, &Error{Kind: BadAnswer, Reason: "answer is not JSON"}
+	} else {
+		body = countryNumber.ReplaceAll(body, []byte(`"countryCode":"$1"`))
 	}
 	return &http.Response{
 		Status: rsp.Status, StatusCode: rsp.StatusCode, Proto: rsp.Proto, ProtoMajor: rsp.ProtoMajor, ProtoMinor: rsp.ProtoMinor,
@@ -89,6 +92,10 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		Request:       req,
 	}, nil
 }
+
+// countryNumber is the field of getuserphonenumber that WeChat documents as string and as number;
+// weapp decodes a string only.
+var countryNumber = regexp.MustCompile(`"countryCode"\s*:\s*([0-9]+)`)
 
 func isJSONObject(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && json.Valid(body)

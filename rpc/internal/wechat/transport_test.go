@@ -53,7 +53,7 @@ func TestCallerWhoLeavesEndsTheRequest(t *testing.T) {
 			defer cancel()
 			result := make(chan error)
 			go func() {
-				_, err := c.Code2Session(ctx, "code")
+				_, err := c.Code2Session(ctx, "code", "")
 				result <- err
 			}()
 			<-arrived
@@ -64,7 +64,7 @@ func TestCallerWhoLeavesEndsTheRequest(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
 			<-gone
-			if _, err := c.Code2Session(ctx, "code"); KindOf(err) != tc.want {
+			if _, err := c.Code2Session(ctx, "code", ""); KindOf(err) != tc.want {
 				t.Errorf("a call after the end got %v, want %v", err, tc.want)
 			}
 		})
@@ -87,10 +87,10 @@ func TestLoginCodeIsNeverSentTwice(t *testing.T) {
 		conn.Close()
 	})
 	c := newClient(t, Options{AppID: testAppID, Secret: testSecret, BaseURL: s.URL})
-	if _, err := c.Code2Session(t.Context(), "first"); err != nil {
+	if _, err := c.Code2Session(t.Context(), "first", ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Code2Session(t.Context(), "second"); KindOf(err) != Unavailable {
+	if _, err := c.Code2Session(t.Context(), "second", ""); KindOf(err) != Unavailable {
 		t.Errorf("got %v, want %v", err, Unavailable)
 	}
 	if n := requests.Load(); n != 2 {
@@ -134,7 +134,7 @@ func TestConnectionsAreKept(t *testing.T) {
 		if _, err := c.UnlimitedCode(t.Context(), CodeParams{Scene: "a", Width: 280}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Code2Session(t.Context(), "unknown"); KindOf(err) != CodeRefused {
+		if _, err := c.Code2Session(t.Context(), "unknown", ""); KindOf(err) != CodeRefused {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +148,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	other := serve(t, func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) })
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
 	c := newClient(t, Options{AppID: testAppID, Secret: testSecret, BaseURL: s.URL})
-	if _, err := c.Code2Session(t.Context(), "code"); KindOf(err) != BadAnswer {
+	if _, err := c.Code2Session(t.Context(), "code", ""); KindOf(err) != BadAnswer {
 		t.Errorf("got %v, want %v", err, BadAnswer)
 	}
 	if elsewhere.Load() != 0 {
@@ -168,7 +168,7 @@ func TestAnswers(t *testing.T) {
 	bomb := bytes.Clone(p.Bytes())
 	copy(bomb[16:], "\x00\x00\xff\xff\x00\x00\xff\xff") // width and height; the checksum is wrong, too
 
-	login := func(c *Client) error { _, err := c.Code2Session(t.Context(), "code"); return err }
+	login := func(c *Client) error { _, err := c.Code2Session(t.Context(), "code", ""); return err }
 	code := func(c *Client) error { _, err := c.UnlimitedCode(t.Context(), CodeParams{Scene: "a"}); return err }
 	phone := func(c *Client) error { _, err := c.PhoneNumber(t.Context(), "code"); return err }
 	text := func(c *Client) error { _, err := c.CheckText(t.Context(), "o1", "text"); return err }
@@ -252,7 +252,7 @@ func TestNoConnection(t *testing.T) {
 		self.URL: "certificate refused",
 	} {
 		c := newClient(t, Options{AppID: testAppID, Secret: testSecret, BaseURL: base})
-		_, err := c.Code2Session(t.Context(), "code")
+		_, err := c.Code2Session(t.Context(), "code", "")
 		if want := "wechat: jscode2session: unavailable (" + reason + ")"; err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}

@@ -64,7 +64,7 @@ type Client struct {
 	transport http.RoundTripper
 	logger    *slog.Logger
 	metrics   *metrics
-	faults    *faults
+	alerts    *alerts
 	tokens    *tokenSource
 
 	login, stable, code, phone, text *endpoint
@@ -110,7 +110,7 @@ func New(o Options) (*Client, error) {
 		transport: o.Transport,
 		logger:    o.Logger,
 		metrics:   m,
-		faults:    newFaults(o.Logger, m.misconfigured, o.Now),
+		alerts:    newAlerts(o.Logger, m, o.Now),
 		login:     newEndpoint(loginEndpoint),
 		stable:    newEndpoint(tokenEndpoint),
 		code:      newEndpoint(codeEndpoint),
@@ -145,9 +145,11 @@ type Identity struct {
 	UnionID string // the user in all apps of one Open Platform account; empty where the app is bound to none
 }
 
-// Code2Session asks WeChat whom a login code (wx.login) stands for. It never sends a code twice. The session key of the answer is
-// dropped: nothing here decrypts client data. An *Error of kind CodeRefused means that the mini program must call wx.login again.
-func (c *Client) Code2Session(ctx context.Context, code string) (Identity, error) {
+// Code2Session exchanges a login code (wx.login) for the user's identity. It never sends a code twice.
+// The session key of the answer is dropped: nothing here decrypts client data. An *Error of kind
+// CodeRefused means that the mini program must call wx.login again. clientAppID is the AppID of the
+// calling mini program, or "": where it is another one than ours, a refused code is explained by it.
+func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Identity, error) {
 	if code == "" {
 		return Identity{}, &Error{Kind: CodeRefused, Endpoint: loginEndpoint, Reason: "empty code"}
 	}
@@ -172,6 +174,9 @@ func (c *Client) Code2Session(ctx context.Context, code string) (Identity, error
 		return nil
 	})
 	if e != nil {
+		if e.Code == invalidCode && clientAppID != "" && clientAppID != c.appID {
+			c.alerts.otherApp(ctx, clientAppID, c.appID)
+		}
 		return Identity{}, e
 	}
 	return id, nil
@@ -239,8 +244,8 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) (Image, error)
 
 func decimal(v uint8) string { return strconv.Itoa(int(v)) }
 
-// PhoneNumber exchanges a code of the getPhoneNumber button for the number that WeChat has verified: a mainland number as its bare
-// digits ("13800138000"), any other as "+", country code and digits ("+85261234567"). It never sends a code twice, but for a rejected
+// PhoneNumber exchanges a code of the getPhoneNumber button for the number that WeChat has verified,
+// in international form ("+8613800138000"). It never sends a code twice, except after a rejected
 // access token.
 func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 	if code == "" {

@@ -24,7 +24,7 @@ func TestCode2Session(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	c := w.client(nil)
 
-	got, err := c.Code2Session(t.Context(), w.sim.Code("alice"))
+	got, err := c.Code2Session(t.Context(), w.sim.Code("alice"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestCode2Session(t *testing.T) {
 		t.Errorf("identity (-want +got):\n%s", diff)
 	}
 
-	got, err = c.Code2Session(t.Context(), w.sim.Code("bob", simulator.WithUnionID("")))
+	got, err = c.Code2Session(t.Context(), w.sim.Code("bob", simulator.WithUnionID("")), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestCode2Session(t *testing.T) {
 	}
 
 	used := w.sim.Code("alice")
-	if _, err := c.Code2Session(t.Context(), used); err != nil {
+	if _, err := c.Code2Session(t.Context(), used, ""); err != nil {
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct {
@@ -54,7 +54,7 @@ func TestCode2Session(t *testing.T) {
 		"blocked": {w.sim.Code("mallory", simulator.Blocked()), Blocked},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := c.Code2Session(t.Context(), tc.code)
+			_, err := c.Code2Session(t.Context(), tc.code, "")
 			if got := w.failed(err); got != tc.want {
 				t.Errorf("kind of %v is %v, want %v", err, got, tc.want)
 			}
@@ -118,12 +118,9 @@ func TestUnlimitedCode(t *testing.T) {
 func TestPhoneNumber(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	c := w.client(nil)
-	for phone, want := range map[string]string{
-		testPhone:        testPhone,
-		"+8613800138000": testPhone,
-		"+852 61234567":  "+85261234567",
-		"+1 2025550123":  "+12025550123",
-	} {
+	for i, phone := range []string{testPhone, testPhone, "+852 61234567", "+852 61234567", "+1 2025550123"} {
+		// Every second country code of the simulator is a JSON number.
+		want := []string{"+86" + testPhone, "+85261234567", "+12025550123"}[i/2]
 		code := w.sim.PhoneCode(phone)
 		w.note(code, want)
 		got, err := c.PhoneNumber(t.Context(), code)
@@ -190,7 +187,7 @@ type operation struct {
 func operations() []operation {
 	return []operation{
 		{"Code2Session", "/sns/jscode2session", func(ctx context.Context, w *world, c *Client) error {
-			id, err := c.Code2Session(ctx, w.sim.Code("alice"))
+			id, err := c.Code2Session(ctx, w.sim.Code("alice"), "")
 			if err == nil && id.OpenID == "" {
 				return errors.New("no openid")
 			}
@@ -207,7 +204,7 @@ func operations() []operation {
 			code := w.sim.PhoneCode(testPhone)
 			w.note(code)
 			phone, err := c.PhoneNumber(ctx, code)
-			if err == nil && phone != testPhone {
+			if err == nil && phone != "+86"+testPhone {
 				return errors.New("another phone number")
 			}
 			return err
@@ -342,6 +339,44 @@ shares_wechat_misconfigured{code="40164"} %d
 	gauge(0)
 }
 
+// A refused code of a mini program with another AppID is explained: once a minute, without the code.
+func TestCodeOfAnotherApp(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	reg := prometheus.NewRegistry()
+	c := w.client(func(o *Options) { o.Metrics = reg })
+	explained := func() int {
+		return strings.Count(w.log.String(), "40029: the code belongs to another AppID")
+	}
+	for _, same := range []string{"", testAppID} {
+		if _, err := c.Code2Session(t.Context(), "code-of-a-user", same); w.failed(err) != CodeRefused {
+			t.Errorf("%q: %v, want %v", same, err, CodeRefused)
+		}
+	}
+	if _, err := c.Code2Session(t.Context(), w.sim.Code("alice"), "wxother"); err != nil {
+		t.Errorf("a good code: %v", err)
+	}
+	if explained() != 0 {
+		t.Errorf("explained without cause:\n%s", &w.log)
+	}
+	w.note("code-of-a-user")
+	for range 3 {
+		if _, err := c.Code2Session(t.Context(), "code-of-a-user", "wxother"); w.failed(err) != CodeRefused {
+			t.Errorf("%v, want %v", err, CodeRefused)
+		}
+	}
+	if explained() != 1 || !strings.Contains(w.log.String(), "client_appid=wxother wechat_appid="+testAppID) {
+		t.Errorf("explained %d times, want once with both AppIDs:\n%s", explained(), &w.log)
+	}
+	const want = `
+# HELP shares_wechat_other_app_codes_total Login codes refused with 40029 whose mini program has another AppID than WECHAT_APPID.
+# TYPE shares_wechat_other_app_codes_total counter
+shares_wechat_other_app_codes_total 3
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "shares_wechat_other_app_codes_total"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrongCredentials(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.note("a-wrong-secret")
@@ -367,7 +402,7 @@ func TestMetrics(t *testing.T) {
 	c := w.client(func(o *Options) { o.Metrics = reg })
 	w.alice(c)
 	for _, code := range []string{"unknown-code-1", "unknown-code-2"} {
-		w.failed(func() error { _, err := c.Code2Session(t.Context(), code); return err }())
+		w.failed(func() error { _, err := c.Code2Session(t.Context(), code, ""); return err }())
 	}
 	if err := operations()[1].do(t.Context(), w, c); err != nil {
 		t.Fatal(err)

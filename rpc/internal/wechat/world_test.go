@@ -133,7 +133,7 @@ func (w *world) calls(path string) int { return w.sim.Calls()[path] }
 // alice logs in, so that WeChat takes texts in her name, and returns her openid.
 func (w *world) alice(c *Client) string {
 	w.t.Helper()
-	id, err := c.Code2Session(context.Background(), w.sim.Code("alice"))
+	id, err := c.Code2Session(context.Background(), w.sim.Code("alice"), "")
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -134,11 +134,12 @@ func why(err error) reason.Reason {
 func TestOauth(t *testing.T) {
 	w := newWorld(t)
 	w.users.login = func(*pb.LoginReq) (*pb.LoginResp, error) { return &pb.LoginResp{Caller: caller, Openid: "oA"}, nil }
+	w.call.ClientAppID = "wx0123"
 	resp, err := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{Jscode: "code", IsUpdateUser: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.checkAsked(t, &pb.LoginReq{Code: "code", Refresh: true})
+	w.checkAsked(t, &pb.LoginReq{Code: "code", Refresh: true, ClientAppid: "wx0123"})
 	if resp.OpenId != "oA" {
 		t.Errorf("openId %q", resp.OpenId)
 	}
@@ -307,6 +308,7 @@ func TestUpdateUserInfo(t *testing.T) {
 		{},
 		{SessionID: s("not passed on"), NickName: s("1"), AvatarURL: s("2"), Gender: s("3"), City: s("4"), Province: s("5"), Country: s("6"), Language: s("7")},
 		{City: s("")},
+		{NickName: s("微信用户"), AvatarURL: s("https://grey"), Gender: s("0"), City: s(""), IsDemote: true},
 	} {
 		if _, err := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(req); err != nil {
 			t.Error(err)
@@ -316,6 +318,7 @@ func TestUpdateUserInfo(t *testing.T) {
 		&pb.UpdateProfileReq{Caller: caller},
 		&pb.UpdateProfileReq{Caller: caller, NickName: s("1"), AvatarUrl: s("2"), Gender: s("3"), City: s("4"), Province: s("5"), Country: s("6"), Language: s("7")},
 		&pb.UpdateProfileReq{Caller: caller, City: s("")},
+		&pb.UpdateProfileReq{Caller: caller, Gender: s("0"), City: s("")}, // an anonymised profile
 	)
 }
 

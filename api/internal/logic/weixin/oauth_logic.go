@@ -22,8 +22,8 @@ func NewOauthLogic(ctx context.Context, svcCtx *svc.ServiceContext) *OauthLogic 
 	return &OauthLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// maxCode bounds a login code, in bytes; WeChat's have 32. A long one would
-// make an address that WeChat's front refuses, and count as its failure.
+// maxCode bounds a login code, in bytes; WeChat's have 32. WeChat's front end refuses a URL with a
+// long one, which would count as a failure of WeChat.
 const maxCode = 128
 
 // Oauth exchanges the login code for a session.
@@ -34,7 +34,11 @@ func (l *OauthLogic) Oauth(req *types.OauthReq) (*types.OauthResp, error) {
 	case len(req.Jscode) > maxCode:
 		return nil, reason.Field("jscode", "too_long", "max", strconv.Itoa(maxCode))
 	}
-	user, err := l.svcCtx.Users.Login(l.ctx, &pb.LoginReq{Code: req.Jscode, Refresh: req.IsUpdateUser})
+	in := &pb.LoginReq{Code: req.Jscode, Refresh: req.IsUpdateUser}
+	if call := session.FromContext(l.ctx); call != nil {
+		in.ClientAppid = call.ClientAppID
+	}
+	user, err := l.svcCtx.Users.Login(l.ctx, in)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,13 @@ func NewUpdateUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Up
 	return &UpdateUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UpdateUserInfo writes the fields that were sent.
+// UpdateUserInfo writes the fields that were sent. WeChat's anonymised profile (is_demote) holds
+// the same nickname and a grey picture for everyone, which say nothing about the user: neither is
+// written.
 func (l *UpdateUserInfoLogic) UpdateUserInfo(req *types.WxUserinfo) (*types.UpdateUserInfoResp, error) {
+	if req.IsDemote {
+		req.NickName, req.AvatarURL = nil, nil
+	}
 	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, &pb.UpdateProfileReq{
 		Caller:    session.Caller(l.ctx),
 		NickName:  req.NickName,
