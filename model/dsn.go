@@ -70,3 +70,12 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 	}
 	return nil, errors.New("user or address: " + dsnForm)
 }
+
+// Address returns the host and port, or the socket, of a DSN; "" if the DSN is not valid.
+func Address(dsn string) string {
+	cfg, err := parseDSN(dsn)
+	if err != nil {
+		return ""
+	}
+	return cfg.Addr
+}

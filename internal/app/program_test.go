@@ -1,0 +1,187 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"shares/internal/config"
+	"shares/internal/testenv"
+	"shares/model/migrations"
+)
+
+// start returns a program with the settings of serve in dev mode, closed when the test ends.
+func start(t *testing.T, changes string) *program {
+	t.Helper()
+	return startIn(t, dev(t, changes))
+}
+
+func startIn(t *testing.T, file string) *program {
+	t.Helper()
+	p, err := load(file, config.RoleServe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.log = slog.New(slog.DiscardHandler)
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func open(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until ready returns what is wanted: "" or a text in the error.
+func eventually(t *testing.T, p *program, want string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		err = p.ready(t.Context())
+		if err == nil && want == "" || err != nil && want != "" && strings.Contains(err.Error(), want) {
+			return
+		}
+	}
+	t.Fatalf("ready: got %v, want %q", err, want)
+}
+
+func TestReadyNeedsTheSchemaFirstThenDatabaseOrRedis(t *testing.T) {
+	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
+	p := start(t, "MySQLDSN: "+db.Database(t)+"\nRedisAddr: "+redis.Addr()+"\nMySQLTimeout: 1s")
+	open(t, p.openRedis(), p.openDatabase(t.Context()))
+	eventually(t, p, errSchemaBehind.Error())
+	if err := migrations.Migrate(t.Context(), p.db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, p, "")
+	open(t, redis.Kill())
+	eventually(t, p, "") // the database answers
+	open(t, db.Kill())
+	eventually(t, p, "neither the database nor Redis answers")
+	open(t, redis.Start())
+	eventually(t, p, "") // Redis answers
+}
+
+func TestSessionSecretIsMadeOnceForAFolder(t *testing.T) {
+	file := dev(t, "")
+	secrets := make([]string, 4)
+	var done sync.WaitGroup
+	for i := range secrets {
+		p := startIn(t, file)
+		done.Go(func() {
+			if err := p.openSecrets(); err != nil {
+				t.Error(err)
+				return
+			}
+			secrets[i] = p.secrets[0]
+		})
+	}
+	done.Wait()
+	for _, secret := range secrets {
+		if len(secret) < config.MinSecret || secret != secrets[0] {
+			t.Fatalf("got %d secrets that differ or are short", len(secrets))
+		}
+	}
+	p := startIn(t, file)
+	stored := filepath.Join(p.config.DataDir, "session.secret")
+	if info, err := os.Stat(stored); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v, %v, want mode 0600", info, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(p.config.DataDir, ".secret-*")); err != nil || left != nil {
+		t.Errorf("temporary files are left: %q, %v", left, err)
+	}
+	open(t, os.WriteFile(stored, []byte("short"), 0o600))
+	if err := p.openSecrets(); err == nil || !strings.Contains(err.Error(), "damaged; delete it") {
+		t.Errorf("a damaged file: %v", err)
+	}
+
+	const configured = "0123456789abcdef0123456789abcdef"
+	p = start(t, "SessionSecret: "+configured)
+	if open(t, p.openSecrets()); p.secrets[0] != configured {
+		t.Error("the configured secret is not used")
+	}
+	if _, err := os.Stat(filepath.Join(p.config.DataDir, "session.secret")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file beside the configured secret: %v", err)
+	}
+}
+
+func TestOneServePerFolder(t *testing.T) {
+	file := dev(t, "")
+	first, err := load(file, config.RoleServe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open(t, first.lockData())
+	second := startIn(t, file)
+	if err := second.lockData(); err == nil || !strings.Contains(err.Error(), "in use by another shares serve") {
+		t.Errorf("a second serve: %v", err)
+	}
+	open(t, first.Close(), second.lockData())
+}
+
+func TestOtherCommandsFindTheEmbeddedRedis(t *testing.T) {
+	file := dev(t, "")
+	serve, err := load(file, config.RoleServe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open(t, serve.openRedis(), serve.tellDevRedis(), serve.redis.Set(t.Context(), "a", "b", 0).Err())
+
+	user := startIn(t, file)
+	open(t, user.findDevRedis(), user.openRedis())
+	if got, err := user.redis.Get(t.Context(), "a").Result(); got != "b" {
+		t.Errorf("got %q, %v, want what serve has stored", got, err)
+	}
+	open(t, serve.Close())
+	if err := startIn(t, file).findDevRedis(); err == nil || !strings.Contains(err.Error(), "no shares serve runs on") {
+		t.Errorf("after serve has ended: %v", err)
+	}
+}
+
+func TestSimulatorStandsInForWechat(t *testing.T) {
+	p := start(t, "")
+	open(t, p.openWechat())
+	resp, err := http.Get(p.config.WechatBaseURL + "/cgi-bin/token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if p.config.WechatAppID == "" || p.config.WechatSecret == "" {
+		t.Error("no AppID for the simulator")
+	}
+	p = start(t, "WechatAppID: wx0\nWechatSecret: s")
+	if open(t, p.openWechat()); p.wechat != nil || p.config.WechatBaseURL != "https://api.weixin.qq.com" {
+		t.Errorf("with an AppID: %v, %s", p.wechat, p.config.WechatBaseURL)
+	}
+}
+
+func TestStartTellsWhichPartsAnswer(t *testing.T) {
+	redis := testenv.Redis(t)
+	port := testenv.FreePort(t)
+	p := start(t, fmt.Sprintf("MySQLDSN: u:p@tcp(127.0.0.1:%d)/d\nRedisAddr: %s", port, redis.Addr()))
+	open(t, p.openRedis(), p.openDatabase(t.Context()), p.openWechat())
+	answers := p.askParts()
+	if got := answers["Redis"]; got != ": answers" {
+		t.Errorf("redis: got %q", got)
+	}
+	if got, want := answers["Database"], fmt.Sprintf(" at 127.0.0.1:%d: does not answer: ", port); !strings.HasPrefix(got, want) {
+		t.Errorf("database: got %q, want %q", got, want)
+	}
+	if got := len(answers); got != 2 {
+		t.Errorf("got %d answers, want those of the two that are not embedded: %q", got, answers)
+	}
+}
