@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,48 +15,48 @@ import (
 
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var works bool
-		var probes, drops int
+		var works atomic.Bool
+		var probes, drops atomic.Int32
 		stop := make(chan struct{})
-		g := &gate{stop: stop, drop: func() { drops++ }, probe: func(ctx context.Context) error {
-			probes++
-			if !works {
+		g := &gate{stop: stop, drop: func() { drops.Add(1) }, probe: func(ctx context.Context) error {
+			probes.Add(1)
+			if !works.Load() {
 				<-ctx.Done() // it hangs
 				return ctx.Err()
 			}
 			return nil
 		}}
-		works = true
+		works.Store(true)
 		g.suspect(false)
 		synctest.Wait()
-		if err := g.allow(); err != nil || probes != 1 || drops != 0 {
-			t.Fatalf("a suspicion that is wrong: %v, %d probes, %d drops", err, probes, drops)
+		if err := g.allow(); err != nil || probes.Load() != 1 || drops.Load() != 0 {
+			t.Fatalf("a suspicion that is wrong: %v, %d probes, %d drops", err, probes.Load(), drops.Load())
 		}
 
-		works = false
+		works.Store(false)
 		g.suspect(true)
 		g.suspect(true)
 		synctest.Wait()
-		if err := g.allow(); err != nil || drops != 1 {
-			t.Errorf("before the probe has failed: %v, %d drops, want 1", err, drops)
+		if err := g.allow(); err != nil || drops.Load() != 1 {
+			t.Errorf("before the probe has failed: %v, %d drops, want 1", err, drops.Load())
 		}
 		time.Sleep(time.Minute)
-		if err := g.allow(); !errors.Is(err, errDown) || drops != 2 {
-			t.Errorf("while the probe fails: %v, %d drops, want 2", err, drops)
+		if err := g.allow(); !errors.Is(err, errDown) || drops.Load() != 2 {
+			t.Errorf("while the probe fails: %v, %d drops, want 2", err, drops.Load())
 		}
-		works = true
+		works.Store(true)
 		for start := time.Now(); g.allow() != nil; time.Sleep(10 * time.Millisecond) {
 			if time.Since(start) > longProbe+probeEvery {
 				t.Fatal("not used again")
 			}
 		}
-		after := probes
+		after := probes.Load()
 		time.Sleep(time.Minute)
-		if probes != after {
+		if probes.Load() != after {
 			t.Error("probed although nothing fails")
 		}
 
-		works = false
+		works.Store(false)
 		g.suspect(false)
 		time.Sleep(time.Second)
 		close(stop)

@@ -32,15 +32,17 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	p.note("Users", p.config.RPCTarget)
 	// gRPC looks names up again at most every 30 s, which is long for a rollout.
 	dns.SetMinResolutionInterval(2 * time.Second)
+	registerBalancer()
 	conf := zrpc.RpcClientConf{
 		Target:       p.config.RPCTarget,
 		NonBlock:     true,
 		Timeout:      p.config.RPCTimeout.Milliseconds(),
-		BalancerName: "round_robin",
+		BalancerName: balancerName,
 	}
 	conf.Middlewares.Timeout = true
 	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
 	client, err := zrpc.NewClient(conf, zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
+		zrpc.WithUnaryClientInterceptor(newHedger(hedgeAfter).intercept),
 		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
 		// A node that dies says nothing: without pings its calls hang to their deadline.
 		zrpc.WithDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
@@ -58,7 +60,7 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 // rpcServiceConfig has replicas that wind down get no more calls (they say
 // NOT_SERVING to health checks), and repeats a read once that met one going.
 const rpcServiceConfig = `{
-	"loadBalancingConfig": [{"round_robin": {}}],
+	"loadBalancingConfig": [{"` + balancerName + `": {}}],
 	"healthCheckConfig": {"serviceName": ""},
 	"methodConfig": [{
 		"name": [{"service": "weixin.Weixin", "method": "GetUser"}],

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	"shares/rpc/pb"
+)
+
+// replica is an rpc whose calls wait while it hangs.
+type replica struct {
+	pb.UnimplementedWeixinServer
+	address string
+	calls   atomic.Int32
+	hangs   chan struct{} // nil: it does not
+}
+
+func (r *replica) wait(ctx context.Context) {
+	r.calls.Add(1)
+	select {
+	case <-r.hangs:
+	case <-ctx.Done():
+	}
+}
+
+func (r *replica) GetUser(ctx context.Context, _ *pb.GetUserReq) (*pb.User, error) {
+	r.wait(ctx)
+	return &pb.User{Openid: r.address}, nil
+}
+
+func (r *replica) UpdateProfile(ctx context.Context, _ *pb.UpdateProfileReq) (*pb.UpdateProfileResp, error) {
+	r.wait(ctx)
+	return &pb.UpdateProfileResp{}, nil
+}
+
+func startReplica(t *testing.T, hangs bool) *replica {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{address: l.Addr().String(), hangs: make(chan struct{})}
+	if !hangs {
+		close(r.hangs)
+	}
+	s := grpc.NewServer()
+	pb.RegisterWeixinServer(s, r)
+	healthpb.RegisterHealthServer(s, health.NewServer())
+	go s.Serve(l) //nolint:errcheck // Stop ends it
+	t.Cleanup(s.Stop)
+	return r
+}
+
+// dialReplicas returns a client of the replicas, all of which are connected.
+func dialReplicas(t *testing.T, replicas ...*replica) pb.WeixinClient {
+	t.Helper()
+	registerBalancer()
+	addresses := manual.NewBuilderWithScheme("test")
+	var state resolver.State
+	for _, r := range replicas {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: r.address})
+	}
+	addresses.InitialState(state)
+	conn, err := grpc.NewClient("test:///", grpc.WithResolvers(addresses),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(rpcServiceConfig),
+		grpc.WithChainUnaryInterceptor(newHedger(10*time.Millisecond).intercept))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return pb.NewWeixinClient(conn)
+}
+
+func TestHungRPCFailsNoRead(t *testing.T) {
+	hung, well := startReplica(t, true), startReplica(t, false)
+	users := dialReplicas(t, hung, well)
+	var g errgroup.Group
+	g.SetLimit(20)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 300 {
+		g.Go(func() error {
+			user, err := users.GetUser(ctx, &pb.GetUserReq{})
+			if err == nil && user.GetOpenid() != well.address {
+				t.Errorf("got %q, want the answer of %s", user.GetOpenid(), well.address)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if hung.calls.Load() == 0 {
+		t.Error("no call went to the replica that hangs")
+	}
+}
+
+func TestOnlyReadsAreHedged(t *testing.T) {
+	one, other := startReplica(t, true), startReplica(t, true)
+	users := dialReplicas(t, one, other)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := users.UpdateProfile(ctx, &pb.UpdateProfileReq{}); err == nil {
+		t.Error("a replica that hangs has answered")
+	}
+	if n := one.calls.Load() + other.calls.Load(); n > 1 {
+		t.Errorf("the write was sent %d times", n)
+	}
+}
+
+func TestASingleRPCIsAskedOnce(t *testing.T) {
+	slow := startReplica(t, true)
+	users := dialReplicas(t, slow)
+	time.AfterFunc(200*time.Millisecond, func() { close(slow.hangs) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	user, err := users.GetUser(ctx, &pb.GetUserReq{})
+	if err != nil || user.GetOpenid() != slow.address {
+		t.Errorf("got %v, %v", user, err)
+	}
+	if n := slow.calls.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
