@@ -4,9 +4,11 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/internal/config"
+	"shares/internal/devhost"
 	"shares/rpc/pb"
 )
 
@@ -37,6 +40,7 @@ type Deps struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
+	Around   func(routes http.Handler) (http.Handler, error) // adds other paths behind the edge; nil: none
 }
 
 // Handler returns the whole edge as one http.Handler. Its errors are mistakes
@@ -58,18 +62,39 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	origins := edge.NewOrigins(c.Origins(), !c.Pro())
 	svcCtx := svc.NewServiceContext(c, svc.Deps{
 		Users:    p.Users,
 		Sessions: tokens,
 		Pictures: pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL},
-		Origins:  origins,
 		Logins:   logins,
 		Callers:  callers,
 		Address:  addresses.Of,
 	})
+	server, next, err := routes(c, p, svcCtx)
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	opts := edge.Options{
+		Timeout:     c.Timeout,
+		UploadPath:  uploadPath,
+		UploadTime:  middleware.UploadTime,
+		MaxInFlight: c.MaxInFlight,
+		Envelope:    c.Envelope,
+		Secure:      strings.HasPrefix(c.PublicURL, "https://"),
+		Routes:      paths(server),
+		Log:         p.Log,
+		AccessLog:   c.AccessLog == "on",
+		Metrics:     p.Metrics,
+	}
+	if err := origins(c, &opts); err != nil {
+		return nil, err
+	}
+	return edge.New(opts, next), nil
+}
 
-	// go-zero routes; its middlewares are replaced by the edge around it.
+// routes returns the handler of all routes. go-zero's middlewares are replaced
+// by the edge around it.
+func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, http.Handler, error) {
 	around := chain.New()
 	if c.OTLPEndpoint != "" {
 		around = around.Append(resthandler.TraceHandler("shares", ""))
@@ -78,33 +103,49 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 		rest.WithNotFoundHandler(http.HandlerFunc(edge.NotFound)),
 		rest.WithNotAllowedHandler(edge.MethodNotAllowed(allowed)))
 	if err != nil {
-		return nil, fmt.Errorf("routes: %w", err)
+		return nil, nil, err
 	}
 	handler.RegisterHandlers(server, svcCtx)
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		server.AddRoute(rest.Route{Method: method, Path: pictures.Path, Handler: pictures.Handler(p.Pictures)})
 	}
-	routes, err := rest.NewServerless(server)
+	serverless, err := rest.NewServerless(server)
 	if err != nil {
-		return nil, fmt.Errorf("routes: %w", err)
+		return nil, nil, err
 	}
-	var next http.Handler = http.HandlerFunc(routes.Serve)
+	var next http.Handler = http.HandlerFunc(serverless.Serve)
+	if p.Around != nil {
+		if next, err = p.Around(next); err != nil {
+			return nil, nil, err
+		}
+	}
 	if c.PublicURL == "" && !c.Pro() {
 		next = rememberAddress(next)
 	}
-	return edge.New(edge.Options{
-		Timeout:     c.Timeout,
-		UploadPath:  uploadPath,
-		UploadTime:  middleware.UploadTime,
-		MaxInFlight: c.MaxInFlight,
-		Origins:     origins,
-		Envelope:    c.Envelope,
-		Secure:      strings.HasPrefix(c.PublicURL, "https://"),
-		Routes:      paths(server),
-		Log:         p.Log,
-		AccessLog:   c.AccessLog == "on",
-		Metrics:     p.Metrics,
-	}, next), nil
+	return server, next, nil
+}
+
+// origins sets which web pages may call and, in dev mode, by which host names.
+func origins(c config.Config, opts *edge.Options) error {
+	listed, err := c.Origins()
+	public, publicErr := c.PublicOrigin()
+	if err := errors.Join(err, publicErr); err != nil {
+		return err
+	}
+	if public != "" {
+		listed = append(listed, public)
+	}
+	opts.Origins = edge.Origins{Admitted: listed, Own: public == "" || !c.Pro(), Local: !c.Pro()}
+	if c.Pro() {
+		return nil
+	}
+	opts.Hosts = append(devhost.Machine(), strings.ToLower(c.Host))
+	for _, origin := range listed {
+		if u, err := url.Parse(origin); err == nil {
+			opts.Hosts = append(opts.Hosts, u.Hostname())
+		}
+	}
+	return nil
 }
 
 // uploadPath is the endpoint behind the middleware Upload.

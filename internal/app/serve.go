@@ -53,19 +53,10 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		Log:      p.log,
 		Metrics:  p.metrics,
 		Now:      time.Now,
+		Around:   p.devHandlers,
 	})
 	if err != nil {
 		return err
-	}
-	if p.wechat != nil {
-		// Other sites in the developer's browser have no business there.
-		handler = beside(handler, "/simulator/", http.NewCrossOriginProtection().Handler(p.wechat.Control()))
-	}
-	if !p.config.Pro() {
-		if handler, err = page.Handler(page.Options{Version: p.build.Version, Simulated: p.wechat != nil}, handler); err != nil {
-			return err
-		}
-		p.note("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
 	}
 	listener, err := p.listen()
 	if err != nil {
@@ -100,16 +91,21 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	return server.Run(ctx)
 }
 
-// beside serves the paths under prefix by other. A ServeMux would redirect
-// unclean paths by itself, in a form that is not ours.
-func beside(handler http.Handler, prefix string, other http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, prefix) {
-			other.ServeHTTP(w, r)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	})
+// devHandlers puts before the routes what dev mode serves behind the same checks
+// of Host and Origin: the page and the simulator's control paths.
+func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
+	if p.config.Pro() {
+		return routes, nil
+	}
+	p.note("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
+	return page.Handler(page.Options{Version: p.build.Version, Simulated: p.wechat != nil},
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if p.wechat != nil && strings.HasPrefix(r.URL.Path, controlPrefix) {
+				p.wechat.Control().ServeHTTP(w, r)
+				return
+			}
+			routes.ServeHTTP(w, r)
+		}))
 }
 
 // fallbackPort is where dev mode goes when the documented port needs

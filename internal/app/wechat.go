@@ -6,11 +6,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"shares/internal/config"
+	"shares/internal/devhost"
 	"shares/internal/process"
 	"shares/simulator"
 )
@@ -35,8 +37,9 @@ func simulatorCommand() *cobra.Command {
 			}
 			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
 				listener.Addr(), appID, secret)
+			wechat := simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log})
 			server := &process.HTTP{
-				Handler:  simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log}),
+				Handler:  guardControl(wechat, listener.Addr().(*net.TCPAddr).IP.IsLoopback()),
 				Listener: listener,
 				Grace:    5 * time.Second,
 				Log:      log,
@@ -51,6 +54,23 @@ func simulatorCommand() *cobra.Command {
 	return cmd
 }
 
+// controlPrefix begins the simulator's control paths.
+const controlPrefix = "/simulator/"
+
+// guardControl keeps web pages from a simulator's control paths: requests with an
+// Origin, and on loopback requests by a name that is not local (DNS rebinding).
+func guardControl(wechat http.Handler, loopback bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, controlPrefix) &&
+			(r.Header.Get("Origin") != "" || loopback && !devhost.Allowed(r, devhost.Machine())) {
+			http.Error(w, "the control paths take no requests of web pages, and on loopback only local host names",
+				http.StatusForbidden)
+			return
+		}
+		wechat.ServeHTTP(w, r)
+	})
+}
+
 // openWechat starts the simulator where no AppID is configured.
 func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
@@ -63,7 +83,7 @@ func (p *program) openWechat() error {
 	if err != nil {
 		return fmt.Errorf("simulator: %w", err)
 	}
-	srv := &http.Server{Handler: p.wechat, ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: guardControl(p.wechat, true), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = srv.Serve(listener) }() // ends with Close
 	p.onClose(srv.Close)
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()

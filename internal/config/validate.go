@@ -115,14 +115,10 @@ func (c Config) validateEdge(p *problems) {
 		"SESSION_MAX_AGE: must not be less than SESSION_LIFETIME")
 	_, err := c.Proxies()
 	p.check("SHARES_TRUSTED_PROXIES", err)
-	for _, o := range c.Origins() {
-		if err := httpURL(o, false); err != nil {
-			p.check("SHARES_CORS_ORIGINS", fmt.Errorf("%q: %w", o, err))
-		}
-	}
-	if c.PublicURL != "" {
-		p.check("SHARES_PUBLIC_URL", httpURL(c.PublicURL, true))
-	}
+	_, err = c.Origins()
+	p.check("SHARES_CORS_ORIGINS", err)
+	_, err = c.PublicOrigin()
+	p.check("SHARES_PUBLIC_URL", err)
 	if c.QRCodePublicURL != "" {
 		p.check("QRCODE_PUBLIC_URL", httpURL(c.QRCodePublicURL, true))
 	}
@@ -146,9 +142,6 @@ func (c Config) validateService(p *problems) {
 // SessionSecrets is the list of session secrets, the signing one first.
 func (c Config) SessionSecrets() []string { return list(string(c.SessionSecret)) }
 
-// Origins is the list of origins that CORS admits.
-func (c Config) Origins() []string { return list(c.CORSOrigins) }
-
 // RedisAddrs is the list of Redis addresses; more than one only of a cluster.
 func (c Config) RedisAddrs() []string { return list(c.RedisAddr) }
 
@@ -156,13 +149,19 @@ func (c Config) RedisAddrs() []string { return list(c.RedisAddr) }
 func (c Config) Proxies() ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for _, s := range list(c.TrustedProxies) {
-		if addr, err := netip.ParseAddr(s); err == nil {
-			networks = append(networks, netip.PrefixFrom(addr, addr.BitLen()))
-			continue
-		}
 		network, err := netip.ParsePrefix(s)
+		if addr, addrErr := netip.ParseAddr(s); addrErr == nil {
+			network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%q is neither an address nor a CIDR", s)
+		}
+		// Addresses are compared in their IPv4 form.
+		if network.Addr().Is4In6() {
+			if network.Bits() < 96 {
+				return nil, fmt.Errorf("%q must be in its IPv4 form, such as 10.0.0.0/8", s)
+			}
+			network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 		}
 		networks = append(networks, network.Masked())
 	}

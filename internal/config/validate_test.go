@@ -110,6 +110,8 @@ func TestValidate(t *testing.T) {
 		{"an absolute lifetime below one session's", func(c *Config) { c.SessionMaxAge = time.Hour }, []Role{RoleServe, RoleAPI}, "SESSION_MAX_AGE"},
 		{"a proxy by name", func(c *Config) { c.TrustedProxies = "10.0.0.0/8, ingress" }, []Role{RoleServe, RoleAPI}, `SHARES_TRUSTED_PROXIES: "ingress"`},
 		{"any origin", func(c *Config) { c.CORSOrigins = "*" }, []Role{RoleServe, RoleAPI}, `SHARES_CORS_ORIGINS: "*"`},
+		{"an origin with a wildcard", func(c *Config) { c.CORSOrigins = "https://*.example.com" }, []Role{RoleServe, RoleAPI}, `SHARES_CORS_ORIGINS: "https://*.example.com": must name one host`},
+		{"a mapped proxy", func(c *Config) { c.TrustedProxies = "::ffff:10.0.0.0/80" }, []Role{RoleServe, RoleAPI}, "SHARES_TRUSTED_PROXIES"},
 		{"an origin with a path", func(c *Config) { c.CORSOrigins = "https://a.example.com/h5" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
 		{"an origin with a slash", func(c *Config) { c.CORSOrigins = "https://a.example.com/" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
 		{"two origins", func(c *Config) { c.CORSOrigins = "https://a.example.com, http://b.example.com:8080" }, nil, ""},
@@ -167,12 +169,9 @@ func TestValidateSaysEverything(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
-	c := Config{SessionSecret: " a, ,b ,", CORSOrigins: "https://a", RedisAddr: "a:1,b:2"}
+	c := Config{SessionSecret: " a, ,b ,", RedisAddr: "a:1,b:2"}
 	if diff := cmp.Diff([]string{"a", "b"}, c.SessionSecrets()); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"https://a"}, c.Origins()); diff != "" {
-		t.Errorf("origins (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"a:1", "b:2"}, c.RedisAddrs()); diff != "" {
 		t.Errorf("redis (-want +got):\n%s", diff)
@@ -188,6 +187,9 @@ func TestProxies(t *testing.T) {
 		"10.0.0.0/8":                      {"10.0.0.0/8"},
 		"10.1.2.3/8":                      {"10.0.0.0/8"},
 		"10.1.2.3":                        {"10.1.2.3/32"},
+		"::ffff:10.0.0.0/104":             {"10.0.0.0/8"},
+		"::ffff:10.1.2.3":                 {"10.1.2.3/32"},
+		"::ffff:0:0/96":                   {"0.0.0.0/0"},
 		"fd00::/8, 2001:db8::1,":          {"fd00::/8", "2001:db8::1/128"},
 		" 192.168.0.0/16 , 172.16.0.0/12": {"192.168.0.0/16", "172.16.0.0/12"},
 	} {
@@ -203,9 +205,55 @@ func TestProxies(t *testing.T) {
 			t.Errorf("%q (-want +got):\n%s", in, diff)
 		}
 	}
-	for _, in := range []string{"10.0.0.0/33", "ingress", "10.0.0.0/8 fd00::/8", "*"} {
+	for _, in := range []string{"10.0.0.0/33", "ingress", "10.0.0.0/8 fd00::/8", "*", "::ffff:10.0.0.0/80"} {
 		if got, err := (Config{TrustedProxies: in}).Proxies(); err == nil {
 			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
+
+// Browsers send an origin in one form, and settings are compared in it.
+func TestOrigins(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://h5.example.org":         "https://h5.example.org",
+		"https://h5.example.org:443":     "https://h5.example.org",
+		"http://h5.example.org:80":       "http://h5.example.org",
+		"https://h5.example.org:80":      "https://h5.example.org:80",
+		"http://h5.example.org:8080":     "http://h5.example.org:8080",
+		"HTTPS://H5.Example.ORG:443":     "https://h5.example.org",
+		"https://h5_test.example.org":    "https://h5_test.example.org",
+		"https://例子.com":                 "https://xn--fsqu00a.com",
+		"https://例子.com:8443":            "https://xn--fsqu00a.com:8443",
+		"https://Bücher.example":         "https://xn--bcher-kva.example",
+		"http://127.0.0.1:8080":          "http://127.0.0.1:8080",
+		"http://[0:0:0:0:0:0:0:1]:8080":  "http://[::1]:8080",
+		"http://[2001:DB8::1]:80":        "http://[2001:db8::1]",
+		" https://a.example , ,http://b": "https://a.example http://b",
+		"":                               "",
+	} {
+		got, err := Config{CORSOrigins: in}.Origins()
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"https://*.example.com":       "wildcards such as *. are not supported",
+		"https://a, http://*.b:8080":  "wildcards such as *. are not supported",
+		"https://a.example.com:99999": "port",
+		"https://xn--a.例子":            "host name",
+		"null":                        "http:// or https://",
+		"h5.example.com":              "http:// or https://",
+	} {
+		if got, err := (Config{CORSOrigins: in}).Origins(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, %v, want an error with %q", in, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"": "", "https://Shares.Example.com:443": "https://shares.example.com",
+		"https://例子.com/wx": "https://xn--fsqu00a.com",
+	} {
+		if got, err := (Config{PublicURL: in}).PublicOrigin(); err != nil || got != want {
+			t.Errorf("public URL %q: %q, %v, want %q", in, got, err, want)
 		}
 	}
 }

@@ -22,7 +22,9 @@ const (
 	LoginCodeRefused Reason = "LOGIN_CODE_REFUSED" // the mini program must call wx.login again
 	SessionInvalid   Reason = "SESSION_INVALID"    // no session, or one that is expired, revoked or forged
 	UserBlocked      Reason = "USER_BLOCKED"       // WeChat refuses this user
+	BearerMissing    Reason = "BEARER_MISSING"     // no session, but an Authorization header without "Bearer "
 	CrossOrigin      Reason = "CROSS_ORIGIN"       // a browser sent it from another site
+	HostNotAllowed   Reason = "HOST_NOT_ALLOWED"   // dev mode does not answer to this host name
 	NotFound         Reason = "NOT_FOUND"          // no such path or picture
 	MethodNotAllowed Reason = "METHOD_NOT_ALLOWED" //
 	BodyTooLarge     Reason = "BODY_TOO_LARGE"     // max, in bytes
@@ -46,9 +48,9 @@ func (r Reason) code() codes.Code {
 	switch r {
 	case InvalidField, UnsupportedMedia, NotMultipart, MalformedBody:
 		return codes.InvalidArgument
-	case LoginCodeRefused, SessionInvalid:
+	case LoginCodeRefused, SessionInvalid, BearerMissing:
 		return codes.Unauthenticated
-	case UserBlocked, CrossOrigin:
+	case UserBlocked, CrossOrigin, HostNotAllowed:
 		return codes.PermissionDenied
 	case NotFound:
 		return codes.NotFound

@@ -375,6 +375,17 @@ func testOrigins(t *testing.T, s *setting) {
 			}
 		})
 	}
+	if dev {
+		// DNS rebinding: the browser takes the page's name and this service for one origin.
+		rebound := []option{header("Origin", "http://evil.example"), func(r *http.Request) { r.Host = "evil.example" }}
+		for path, method := range map[string]string{"/": http.MethodGet, "/simulator/stats": http.MethodGet,
+			"/simulator/code": http.MethodPost, prefix + reLogin: http.MethodPost} {
+			s.do(t, method, path, nil, rebound...).refused(t, http.StatusForbidden, 1080, "SHARES_PUBLIC_URL")
+		}
+	}
+	// WeChat for Windows and Mac and DevTools are Chromium: they send this and no Origin.
+	s.post(t, oauth, loginBody(s.code(t, t.Name())), header("Sec-Fetch-Site", "cross-site"), header("xweb_xhr", "1"),
+		header("Referer", "https://servicewechat.com/wx0123456789abcdef/42/page-frame.html")).ok(t)
 	for _, origin := range []string{"https://evil.example", "http://localhost.evil.example", "http://8.8.8.8", "null"} {
 		t.Run(origin, func(t *testing.T) {
 			if got := preflight(origin).Header.Get("Access-Control-Allow-Origin"); got != "" {
@@ -387,7 +398,13 @@ func testOrigins(t *testing.T, s *setting) {
 				t.Error("a page elsewhere logged its visitor in")
 			}
 			s.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`, cookie(u.SessionID), header("Origin", origin)).refused(t, http.StatusForbidden, 1080)
-			s.post(t, reLogin, `{}`, cookie(u.SessionID), header("Origin", origin)).refused(t, http.StatusForbidden, 1080)
+			for _, cookies := range [][]option{{cookie(u.SessionID)}, nil} {
+				r := s.post(t, reLogin, ``, append(cookies, header("Origin", origin))...)
+				r.refused(t, http.StatusForbidden, 1080)
+				if r.sessionCookie() != nil {
+					t.Error("a page elsewhere changed its visitor's cookie")
+				}
+			}
 			u.has(t, fresh())
 		})
 	}

@@ -21,6 +21,7 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
+	"shares/internal/devhost"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 )
@@ -31,7 +32,8 @@ type Options struct {
 	UploadPath  string        // of the endpoint that takes files; empty: none does
 	UploadTime  time.Duration // what a request that brings files has on top
 	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
-	Origins     *Origins
+	Origins     Origins
+	Hosts       []string // names that dev mode serves under, beside local addresses; nil: any
 	Envelope    bool     // see session.Call
 	Secure      bool     // see session.Call
 	Routes      []string // the paths that metrics and the log name; all others are "other"
@@ -131,11 +133,14 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.done(r, rec, route, call, time.Since(start))
 	}()
-	if r.Header["Origin"] != nil {
+	switch {
+	case e.opts.Hosts != nil && !devhost.Allowed(r, e.opts.Hosts):
+		answer.Error(rec, r, reason.Error(reason.HostNotAllowed))
+	case r.Header["Origin"] != nil:
 		e.cors.ServeHTTP(rec, r)
-		return
+	default:
+		e.admitted(rec, r)
 	}
-	e.admitted(rec, r)
 }
 
 var (
@@ -147,6 +152,8 @@ var (
 // admitted lets a request through to the routes within the bounds.
 func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case e.opts.Origins.refuses(r):
+		answer.Error(w, r, reason.Error(reason.CrossOrigin))
 	case r.URL.Path != path.Clean(r.URL.Path):
 		// The router would clean it: a second name for each endpoint, by which
 		// rules and counts that know the first are passed by.

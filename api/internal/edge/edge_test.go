@@ -38,7 +38,6 @@ func newWorld(change func(*Options), next http.HandlerFunc) *world {
 	o := Options{
 		Timeout:     5 * time.Second,
 		MaxInFlight: 8,
-		Origins:     NewOrigins(nil, false),
 		Routes:      []string{oauth, "/shares/images/:folder/:file"},
 		Log:         slog.New(slog.NewJSONHandler(&w.log, nil)),
 		AccessLog:   true,

@@ -2,71 +2,71 @@ package edge
 
 import (
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
 	"github.com/rs/cors"
 
-	"shares/internal/reason"
+	"shares/api/internal/session"
+	"shares/internal/devhost"
 	"shares/internal/requestid"
 )
 
-// Origins is who may call from a browser page of another site.
+// Origins decides which web pages may call.
 type Origins struct {
-	listed     map[string]bool
-	local      bool // localhost and private networks too, as in dev mode
-	protection *http.CrossOriginProtection
+	Admitted []string // in the form that browsers send: the public URL's and the listed ones
+	Own      bool     // admit a page that was loaded from the request's Host
+	Local    bool     // admit pages of localhost and private networks, as in dev mode
 }
 
-// NewOrigins admits the listed origins, and with local every page that was
-// served from localhost or a private network.
-func NewOrigins(listed []string, local bool) *Origins {
-	o := &Origins{listed: make(map[string]bool), local: local, protection: http.NewCrossOriginProtection()}
-	for _, origin := range listed {
-		o.listed[strings.ToLower(origin)] = true
-	}
-	return o
-}
-
-// Admits reports whether pages of origin may call.
-func (o *Origins) Admits(origin string) bool {
-	if o.listed[strings.ToLower(origin)] {
-		return true
-	}
-	if !o.local {
-		return false
+func (o Origins) admits(origin string) bool {
+	for _, admitted := range o.Admitted {
+		if strings.EqualFold(origin, admitted) {
+			return true
+		}
 	}
 	u, err := url.Parse(origin)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && (addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast())
+	return err == nil && o.Local && devhost.Local(strings.ToLower(u.Hostname()))
 }
 
-// Check implements middleware.Origins: it refuses what a browser sends from
-// the page of a site that is not admitted. Clients that are no browsers send
-// neither Origin nor Sec-Fetch-Site and pass.
-func (o *Origins) Check(r *http.Request) error {
-	if o.protection.Check(r) == nil || o.Admits(r.Header.Get("Origin")) {
-		return nil
+// refuses reports whether a request must be refused because a page of another
+// origin may have sent it with its visitor's cookie, or to log its visitor in.
+//
+// Browsers send Origin with every unsafe method, so a request without it comes
+// from no page. Sec-Fetch-Site decides nothing: WeChat for Windows and Mac and
+// DevTools send "cross-site" from a mini program. A page cannot make a browser
+// send an Authorization header unless CORS admits it.
+func (o Origins) refuses(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false // they never change state
 	}
-	return reason.Error(reason.CrossOrigin)
+	origin := r.Header.Get("Origin")
+	return origin != "" && session.FromHeader(r) == "" && !o.admits(origin) &&
+		!(o.Own && isHost(origin, r.Host))
+}
+
+var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
+
+// isHost reports whether a page of origin was loaded from host. The scheme is
+// not compared, because a proxy may have ended TLS.
+func isHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || defaultPorts[u.Scheme] == "" {
+		return false
+	}
+	return strings.EqualFold(u.Host, strings.TrimSuffix(host, defaultPorts[u.Scheme]))
 }
 
 // cors answers preflights and marks answers for admitted origins. Cookies are
-// not admitted across sites: an H5 page elsewhere sends its session as a header.
-func (o *Origins) cors(next http.Handler) http.Handler {
+// not admitted across origins: an H5 page elsewhere sends its session as a header.
+func (o Origins) cors(next http.Handler) http.Handler {
 	return cors.New(cors.Options{
-		AllowOriginFunc: o.Admits,
+		AllowOriginFunc: o.admits,
 		AllowedMethods:  []string{http.MethodPost, http.MethodGet},
-		AllowedHeaders:  []string{"Authorization", "Content-Type", "Accept-Language", requestid.Header},
-		ExposedHeaders:  []string{requestid.Header, "Retry-After", "Date"},
-		MaxAge:          600,
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Accept-Language",
+			"X-Requested-With", requestid.Header},
+		ExposedHeaders: []string{requestid.Header, "Retry-After", "Date"},
+		MaxAge:         600,
 	}).Handler(next)
 }

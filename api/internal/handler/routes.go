@@ -15,7 +15,7 @@ import (
 func RegisterHandlers(server *rest.Server, serverCtx *svc.ServiceContext) {
 	server.AddRoutes(
 		rest.WithMiddlewares(
-			[]rest.Middleware{serverCtx.SameOrigin, serverCtx.OauthLimit},
+			[]rest.Middleware{serverCtx.OauthLimit},
 			[]rest.Route{
 				{
 					// 微信授权获取登录信息

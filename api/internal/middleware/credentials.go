@@ -1,55 +1,52 @@
-// Package middleware is what shares.api puts before an endpoint with
-// `@server (middleware: …)`: who may call it and how often.
+// Package middleware implements what shares.api puts before an endpoint with
+// `@server (middleware: …)`: sessions, rate limits and uploads.
 package middleware
 
 import (
 	"net/http"
 
 	"shares/api/internal/session"
+	"shares/internal/reason"
 )
 
-// Origins judges requests that a browser sends from another site.
-type Origins interface {
-	// Check returns an error with the reason CROSS_ORIGIN for a request from a
-	// site that is not admitted, nil for every other.
-	Check(r *http.Request) error
+// UserLimit says whether a user may make one more request now.
+type UserLimit interface {
+	Allow(userID int64) bool
 }
 
-// Credentials reads who is calling: the first present of header, cookie and
-// (behind BodySession) body counts, and an invalid one is not replaced by the
-// next, so that nobody wonders who called.
+// Credentials reads the caller of a request. The first present of header, cookie
+// and (behind BodySession) body counts; an invalid one is not replaced by the
+// next, so that a request never runs as an unexpected user.
 type Credentials struct {
-	tokens  *session.Tokens
-	origins Origins
+	tokens *session.Tokens
+	users  UserLimit
 }
 
 // NewCredentials returns a reader of the sessionIds that tokens signed.
-func NewCredentials(tokens *session.Tokens, origins Origins) *Credentials {
-	return &Credentials{tokens: tokens, origins: origins}
+func NewCredentials(tokens *session.Tokens, users UserLimit) *Credentials {
+	return &Credentials{tokens: tokens, users: users}
 }
 
-// read fills the request's Call. Its only error is a cookie that a browser
-// sent along from another site.
-func (c *Credentials) read(r *http.Request) (*session.Call, error) {
+// check fills the request's Call. It returns an error for a user above the rate
+// limit and, if a session is required, for a request without a valid one.
+func (c *Credentials) check(r *http.Request, required bool) error {
 	call := session.FromContext(r.Context())
-	if call == nil { // the edge makes one for every request
-		return &session.Call{}, nil
-	}
 	token := session.FromHeader(r)
 	if token == "" {
-		if token = session.FromCookie(r); token != "" {
-			if err := c.origins.Check(r); err != nil {
-				return call, err
-			}
-		}
+		token = session.FromCookie(r)
 	}
 	if token == "" {
 		token = call.FromBody
 	}
-	if token == "" {
-		return call, nil
-	}
 	s, err := c.tokens.Verify(token)
 	call.Session, call.Valid = s, err == nil
-	return call, nil
+	switch {
+	case call.Valid && !c.users.Allow(s.UserID):
+		return reason.Error(reason.RateLimited, "retry_after", "1")
+	case call.Valid || !required:
+		return nil
+	case token == "" && r.Header.Get("Authorization") != "":
+		return reason.Error(reason.BearerMissing)
+	}
+	return reason.Error(reason.SessionInvalid)
 }

@@ -13,12 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"shares/api/internal/session"
-	"shares/internal/reason"
 )
-
-type origins func(*http.Request) error
-
-func (f origins) Check(r *http.Request) error { return f(r) }
 
 type users func(int64) bool
 
@@ -31,14 +26,12 @@ func (f logins) Allow(ctx context.Context, address string) (bool, time.Duration)
 }
 
 var (
-	sameSite  = origins(func(*http.Request) error { return nil })
-	crossSite = origins(func(*http.Request) error { return reason.Error(reason.CrossOrigin) })
-	allUsers  = users(func(int64) bool { return true })
+	allUsers = users(func(int64) bool { return true })
 )
 
 const (
 	invalidSession = `401 {"code":1018,"msg":"登录状态已失效，请重新登录"}`
-	wrongSite      = `403 {"code":1080,"msg":"不允许的跨站请求"}`
+	noBearer       = `401 {"code":1018,"msg":"Authorization 请求头缺少 Bearer 前缀，格式为 Bearer <sessionId>"}`
 	tooMany        = `429 {"code":1094,"msg":"请求过于频繁，请稍后再试"}`
 )
 
@@ -115,16 +108,20 @@ func TestSession(t *testing.T) {
 		{"an invalid cookie is not replaced", request{"", bad, inBody(three)}, invalidSession, "0", invalidSession},
 		{"an invalid body", request{body: inBody(bad)}, invalidSession, "0", invalidSession},
 		{"another scheme is no credential", request{"Basic " + one, two, ""}, "2", "2", "2"},
+		{"no scheme", request{header: one}, noBearer, "0", noBearer},
+		{"another scheme alone", request{header: "Basic " + one}, noBearer, "0", noBearer},
+		{"no scheme, but a cookie", request{header: one, cookie: two}, "2", "2", "2"},
+		{"no scheme, but a body", request{header: one, body: inBody(three)}, noBearer, "0", "3"},
 		{"an empty sessionID", request{body: `{"sessionID":""}`}, invalidSession, "0", invalidSession},
 		{"a sessionID that is null", request{body: `{"sessionID":null}`}, invalidSession, "0", invalidSession},
 		{"an openid is no credential", request{"Bearer oABC", "", ""}, invalidSession, "0", invalidSession},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			credentials := NewCredentials(tokens, sameSite)
-			s := NewSessionMiddleware(credentials, allUsers)
+			credentials := NewCredentials(tokens, allUsers)
+			s := NewSessionMiddleware(credentials)
 			got := []string{
 				result(through(tt.q, s.Handle)),
-				result(through(tt.q, NewOptionalSessionMiddleware(credentials, allUsers).Handle)),
+				result(through(tt.q, NewOptionalSessionMiddleware(credentials).Handle)),
 				result(through(tt.q, NewBodySessionMiddleware().Handle, s.Handle)),
 			}
 			if diff := cmp.Diff([]string{tt.session, tt.optional, tt.body}, got); diff != "" {
@@ -146,49 +143,13 @@ func TestExpiredSession(t *testing.T) {
 	tokens := newTokens(t, func() time.Time { return now })
 	token, _ := tokens.Issue(1, 1)
 	now = now.Add(time.Hour)
-	credentials := NewCredentials(tokens, sameSite)
+	credentials := NewCredentials(tokens, allUsers)
 	q := request{header: "Bearer " + token}
-	if got := result(through(q, NewSessionMiddleware(credentials, allUsers).Handle)); got != invalidSession {
+	if got := result(through(q, NewSessionMiddleware(credentials).Handle)); got != invalidSession {
 		t.Errorf("Session: %s", got)
 	}
-	if got := result(through(q, NewOptionalSessionMiddleware(credentials, allUsers).Handle)); got != "0" {
+	if got := result(through(q, NewOptionalSessionMiddleware(credentials).Handle)); got != "0" {
 		t.Errorf("OptionalSession: %s", got)
-	}
-}
-
-// A browser sends the cookie along from anywhere; header and body only our own pages and clients can write.
-func TestCookieFromAnotherSite(t *testing.T) {
-	tokens := newTokens(t, time.Now)
-	token, _ := tokens.Issue(1, 1)
-	credentials := NewCredentials(tokens, crossSite)
-	for _, tt := range []struct {
-		name string
-		q    request
-		want string
-	}{
-		{"cookie", request{cookie: token}, wrongSite},
-		{"an invalid cookie too", request{cookie: "forged"}, wrongSite},
-		{"header", request{header: "Bearer " + token}, "1"},
-		{"header and cookie", request{header: "Bearer " + token, cookie: token}, "1"},
-		{"body", request{body: `{"sessionID":"` + token + `"}`}, "1"},
-	} {
-		for name, m := range map[string]func(http.HandlerFunc) http.HandlerFunc{
-			"Session":         NewSessionMiddleware(credentials, allUsers).Handle,
-			"OptionalSession": NewOptionalSessionMiddleware(credentials, allUsers).Handle,
-		} {
-			if got := result(through(tt.q, NewBodySessionMiddleware().Handle, m)); got != tt.want {
-				t.Errorf("%s behind %s: %s, want %s", tt.name, name, got, tt.want)
-			}
-		}
-	}
-}
-
-func TestSameOrigin(t *testing.T) {
-	if got := result(through(request{}, NewSameOriginMiddleware(crossSite).Handle)); got != wrongSite {
-		t.Errorf("another site: %s", got)
-	}
-	if got := result(through(request{}, NewSameOriginMiddleware(sameSite).Handle)); got != "0" {
-		t.Errorf("our own: %s", got)
 	}
 }
 
@@ -201,10 +162,10 @@ func TestUserLimit(t *testing.T) {
 		asked = append(asked, id)
 		return id != 2
 	})
-	credentials := NewCredentials(tokens, sameSite)
+	credentials := NewCredentials(tokens, limit)
 	for name, m := range map[string]func(http.HandlerFunc) http.HandlerFunc{
-		"Session":         NewSessionMiddleware(credentials, limit).Handle,
-		"OptionalSession": NewOptionalSessionMiddleware(credentials, limit).Handle,
+		"Session":         NewSessionMiddleware(credentials).Handle,
+		"OptionalSession": NewOptionalSessionMiddleware(credentials).Handle,
 	} {
 		asked = nil
 		if got := result(through(request{header: "Bearer " + quiet}, m)); got != "1" {
@@ -310,18 +271,5 @@ func TestBodySessionRefusesBadBodies(t *testing.T) {
 		if got := result(through(request{body: body}, NewBodySessionMiddleware().Handle)); got != want {
 			t.Errorf("%.20q: %s, want %s", body, got, want)
 		}
-	}
-}
-
-// Without the edge, which makes a Call for every request, nobody is logged in.
-func TestWithoutACall(t *testing.T) {
-	tokens := newTokens(t, time.Now)
-	token, _ := tokens.Issue(1, 1)
-	rec := httptest.NewRecorder()
-	NewSessionMiddleware(NewCredentials(tokens, sameSite), allUsers).Handle(func(http.ResponseWriter, *http.Request) {
-		t.Error("let in")
-	})(rec, request{header: "Bearer " + token}.make())
-	if rec.Code != http.StatusUnauthorized {
-		t.Errorf("status %d", rec.Code)
 	}
 }

@@ -19,7 +19,6 @@ type ServiceContext struct {
 	Sessions *session.Tokens
 	Pictures pictures.Addresses
 
-	SameOrigin      rest.Middleware
 	OauthLimit      rest.Middleware
 	OptionalSession rest.Middleware
 	BodySession     rest.Middleware
@@ -32,7 +31,6 @@ type Deps struct {
 	Users    pb.WeixinClient
 	Sessions *session.Tokens
 	Pictures pictures.Addresses
-	Origins  middleware.Origins
 	Logins   middleware.LoginLimit
 	Callers  middleware.UserLimit
 	Address  middleware.ClientAddress
@@ -40,17 +38,16 @@ type Deps struct {
 
 // NewServiceContext returns the context of all handlers.
 func NewServiceContext(c config.Config, p Deps) *ServiceContext {
-	credentials := middleware.NewCredentials(p.Sessions, p.Origins)
+	credentials := middleware.NewCredentials(p.Sessions, p.Callers)
 	return &ServiceContext{
 		Config:          c,
 		Users:           p.Users,
 		Sessions:        p.Sessions,
 		Pictures:        p.Pictures,
-		SameOrigin:      middleware.NewSameOriginMiddleware(p.Origins).Handle,
 		OauthLimit:      middleware.NewOauthLimitMiddleware(p.Logins, p.Address).Handle,
-		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials, p.Callers).Handle,
+		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials).Handle,
 		BodySession:     middleware.NewBodySessionMiddleware().Handle,
-		Session:         middleware.NewSessionMiddleware(credentials, p.Callers).Handle,
+		Session:         middleware.NewSessionMiddleware(credentials).Handle,
 		Upload:          middleware.NewUploadMiddleware(c.Timeout).Handle,
 	}
 }

@@ -1,0 +1,48 @@
+// Package devhost decides which Host headers dev mode answers. A browser treats
+// a host name whose DNS entry points to a local address as one origin with the
+// page that was loaded from that name (DNS rebinding), so unknown names are
+// refused.
+package devhost
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Local reports whether a host without port is localhost or a loopback, private
+// or link-local IP address.
+func Local(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	return err == nil && (addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast())
+}
+
+// Machine returns the names of this machine, in lower case: its host name, and
+// the name that multicast DNS gives it in the local network.
+func Machine() []string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return nil
+	}
+	name = strings.ToLower(name)
+	first, _, _ := strings.Cut(name, ".")
+	return []string{name, first + ".local"}
+}
+
+// Allowed reports whether a request's host is local or one of names, which are
+// in lower case and without port.
+func Allowed(r *http.Request, names []string) bool {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil { // no port
+		host = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]")
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	return Local(host) || host != "" && slices.Contains(names, host)
+}
