@@ -80,7 +80,7 @@ func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error)
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // Err says what went wrong
+		defer rows.Close() // Err says what went wrong
 		for rows.Next() {
 			if err := each(rows.Scan); err != nil {
 				return err

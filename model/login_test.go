@@ -139,7 +139,7 @@ func TestLogInWithALockedRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it ends the transaction
+	defer tx.Rollback() // it ends the transaction
 	if _, err := tx.ExecContext(t.Context(), "UPDATE wx_userinfo SET vip = 1 WHERE id = ?", locked.Id); err != nil {
 		t.Fatal(err)
 	}

@@ -295,7 +295,7 @@ func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, a Admin)
 func NewEpoch() int64 {
 	for {
 		var b [8]byte
-		rand.Read(b[:]) //nolint:errcheck // it never fails
+		rand.Read(b[:]) // it never fails
 		if epoch := int64(binary.BigEndian.Uint64(b[:])); epoch != 0 {
 			return epoch
 		}

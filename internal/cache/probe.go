@@ -17,7 +17,7 @@ func Probe(ctx context.Context, client redis.UniversalClient, prefix string, rep
 	keys := []string{key}
 	channel := prefix + ":row:void"
 	sub := client.Subscribe(ctx, channel)
-	defer sub.Close() //nolint:errcheck // its errors are those of ReceiveTimeout
+	defer sub.Close() // its errors are those of ReceiveTimeout
 	_, subscribed := sub.ReceiveTimeout(ctx, 2*time.Second)
 	report("subscribe to "+channel, subscribed)
 

@@ -119,7 +119,7 @@ func TestLoggerHurries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out batches
 		l := NewLines(&out)
-		defer l.Close() //nolint:errcheck // never fails
+		defer l.Close() // never fails
 		log := slog.New(hurried(slog.NewJSONHandler(l, nil), l)).With("component", "test").WithGroup("g")
 		log.Info("request")
 		time.Sleep(time.Millisecond)

@@ -134,7 +134,7 @@ func startMariaDB(path, template string, d Durability) (_ *MariaDBServer, err er
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(dir) //nolint:errcheck // the start's error is the one to report
+			os.RemoveAll(dir) // the start's error is the one to report
 		}
 	}()
 

@@ -53,7 +53,7 @@ func (p *process) start() error {
 			return
 		}
 		started <- nil
-		cmd.Wait() //nolint:errcheck // killed servers end with an error, as they should
+		cmd.Wait() // killed servers end with an error, as they should
 		close(done)
 	}()
 	if err := <-started; err != nil {
@@ -69,7 +69,7 @@ func (p *process) start() error {
 	case <-done:
 		return fmt.Errorf("testenv: %s ended at start (%s):\n%s", p.name(), cmd.ProcessState, out.tail())
 	case <-timeout.C:
-		p.end(syscall.SIGKILL) //nolint:errcheck // the timeout is the error to report
+		p.end(syscall.SIGKILL) // the timeout is the error to report
 		return fmt.Errorf("testenv: %s not ready after %s:\n%s", p.name(), readyTimeout, out.tail())
 	}
 }

@@ -39,7 +39,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	close(p.flows)
 	var pipes sync.WaitGroup
 	t.Cleanup(func() {
-		l.Close() //nolint:errcheck // it only ends the loop below
+		l.Close() // it only ends the loop below
 		p.Cut()
 		close(p.closed)
 		pipes.Wait()
@@ -52,7 +52,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 			}
 			server, err := net.Dial("tcp", target)
 			if err != nil || !p.keep(client, server) {
-				client.Close() //nolint:errcheck // the client sees the end of it
+				client.Close() // the client sees the end of it
 				continue
 			}
 			link := &link{proxy: p, client: client, server: server}
@@ -111,7 +111,7 @@ func (p *Proxy) Cut() {
 	defer p.mu.Unlock()
 	p.cut = true
 	for c := range p.open {
-		c.Close() //nolint:errcheck // its pipes end
+		c.Close() // its pipes end
 	}
 	clear(p.open)
 }
@@ -128,7 +128,7 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	defer p.mu.Unlock()
 	for _, c := range conns {
 		if p.cut {
-			c.Close() //nolint:errcheck // that is the cut
+			c.Close() // that is the cut
 		} else {
 			p.open[c] = true
 		}
@@ -186,7 +186,7 @@ func (l *link) reply([]byte) bool {
 	if l.drop == nil {
 		return true
 	}
-	l.client.Close() //nolint:errcheck // the loss is what was asked for
+	l.client.Close() // the loss is what was asked for
 	close(l.drop.done)
 	return false
 }
@@ -195,7 +195,7 @@ func (l *link) close() {
 	l.proxy.mu.Lock()
 	defer l.proxy.mu.Unlock()
 	for _, c := range []net.Conn{l.client, l.server} {
-		c.Close() //nolint:errcheck // the other pipe ends by it
+		c.Close() // the other pipe ends by it
 		delete(l.proxy.open, c)
 	}
 }

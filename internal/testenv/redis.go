@@ -68,7 +68,7 @@ func startRedis(path string, args []string) (*RedisServer, error) {
 		dir:  dir,
 	}
 	if err := s.proc.start(); err != nil {
-		os.RemoveAll(dir) //nolint:errcheck // the start's error is the one to report
+		os.RemoveAll(dir) // the start's error is the one to report
 		return nil, err
 	}
 	return s, nil

@@ -81,7 +81,7 @@ func sweep() {
 			continue
 		}
 		if err := syscall.Kill(pid, 0); err == syscall.ESRCH {
-			os.RemoveAll(dir) //nolint:errcheck // best effort: another run may be sweeping the same folder
+			os.RemoveAll(dir) // best effort: another run may be sweeping the same folder
 		}
 	}
 }

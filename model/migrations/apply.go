@@ -82,7 +82,7 @@ func apply(ctx context.Context, conn *sql.Conn, d Dialect, store database.Store,
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // without effect after Commit
+	defer tx.Rollback() // without effect after Commit
 	_, err = tx.ExecContext(ctx, m.statement)
 	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		if begunBefore {

@@ -13,7 +13,7 @@ func WithLock(ctx context.Context, db *sql.DB, f func(*sql.Conn) error) (err err
 	if err != nil {
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // it is broken then, and what broke it is told already
+	defer conn.Close() // it is broken then, and what broke it is told already
 	if err := (mysqlLock{}).SessionLock(ctx, conn); err != nil {
 		return err
 	}

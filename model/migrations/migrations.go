@@ -51,7 +51,7 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error 
 	if err != nil {
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // it only goes back to the pool
+	defer conn.Close() // it only goes back to the pool
 	return applyAll(ctx, conn, d, all)
 }
 
@@ -156,7 +156,7 @@ func columnNames(ctx context.Context, db database.DBTxConn, d Dialect, table str
 	if err != nil {
 		return nil, fmt.Errorf("migrations: read columns of %s: %w", table, err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err reports the failure
+	defer rows.Close() // rows.Err reports the failure
 	var names []string
 	for rows.Next() {
 		var name string

@@ -223,7 +223,7 @@ func (t *takeover) convertBatch(ctx context.Context, reader *reader, now time.Ti
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; before it, another error is told
+	defer tx.Rollback() // after Commit it does nothing; before it, another error is told
 	rows, err := reader.next(ctx, tx)
 	if err != nil || len(rows) == 0 {
 		return 0, err

@@ -245,7 +245,7 @@ func query(ctx context.Context, conn querier, each func(*sql.Rows) error, q stri
 	if err != nil {
 		return err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells what matters
+	defer rows.Close() // rows.Err tells what matters
 	for rows.Next() {
 		if err := each(rows); err != nil {
 			return err

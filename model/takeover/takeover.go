@@ -55,7 +55,7 @@ func Run(ctx context.Context, db *sql.DB, o Options) error {
 		if err != nil {
 			return fmt.Errorf("takeover: connect: %w", err)
 		}
-		defer conn.Close() //nolint:errcheck // it was only read from
+		defer conn.Close() // it was only read from
 		return (&takeover{Options: o, conn: conn, want: want}).run(ctx)
 	}
 	return migrations.WithLock(ctx, db, func(conn *sql.Conn) error {

@@ -54,7 +54,7 @@ func start(dir, name, admin string, env map[string]string, path string, args ...
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			p.cmd.Wait() //nolint:errcheck // whoever needs the exit code asks for it
+			p.cmd.Wait() // whoever needs the exit code asks for it
 			close(p.done)
 		}
 	}()

@@ -80,7 +80,7 @@ func sweep(dir string) {
 			continue
 		}
 		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
-			os.Remove(link) //nolint:errcheck // best effort: the next caller tries again
+			os.Remove(link) // best effort: the next caller tries again
 		}
 	}
 }

@@ -116,7 +116,7 @@ func start(o Options) (*Process, error) {
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			p.cmd.Wait() //nolint:errcheck // the exit code tells
+			p.cmd.Wait() // the exit code tells
 			close(p.done)
 		}
 	}()

@@ -111,7 +111,7 @@ func (s *Secrets) answered(req *http.Request, resp *http.Response, body []byte) 
 	}
 	b.Write(bytes.ReplaceAll(body, []byte("\n"), []byte(" ")))
 	b.WriteByte('\n')
-	answers.Write(b.Bytes()) //nolint:errcheck // memory
+	answers.Write(b.Bytes()) // memory
 }
 
 // shapes are secrets that are known by their form, so that those which no suite can get hold of are found, too.

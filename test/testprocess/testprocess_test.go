@@ -97,7 +97,7 @@ func TestProgramDiesWithItsStarter(t *testing.T) {
 	if err := starter.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	starter.Wait() //nolint:errcheck // it was killed
+	starter.Wait() // it was killed
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {

@@ -34,7 +34,7 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(copied) //nolint:errcheck // a folder in TMPDIR
+	defer os.RemoveAll(copied) // a folder in TMPDIR
 	if copied, err = filepath.EvalSymlinks(copied); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func tables(ctx context.Context, db *sql.DB) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err reports the failure
+	defer rows.Close() // rows.Err reports the failure
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
