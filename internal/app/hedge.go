@@ -48,7 +48,7 @@ func (h *hedger) intercept(ctx context.Context, method string, req, reply any, c
 	defer cancel()
 	first, cancelFirst := context.WithCancel(context.WithValue(ctx, attemptKey{}, attempt{asked, false}))
 	defer cancelFirst()
-	second := make(chan *pb.User, 1)
+	second := make(chan answer, 1)
 	timer := time.AfterFunc(h.after, func() {
 		defer close(second)
 		select {
@@ -57,26 +57,54 @@ func (h *hedger) intercept(ctx context.Context, method string, req, reply any, c
 		default:
 			return
 		}
-		user := new(pb.User)
-		if invoke(context.WithValue(ctx, attemptKey{}, attempt{asked, true}), method, req, user, cc, opts...) == nil {
-			second <- user
-			cancelFirst()
+		again := context.WithValue(ctx, attemptKey{}, attempt{asked, true})
+		// Each replica is asked once at most: the loop waits for another one to be ready.
+		for ; ctx.Err() == nil; sleep(ctx, h.after) {
+			a := answer{user: new(pb.User)}
+			a.err = invoke(again, method, req, a.user, cc, opts...)
+			if !unanswered(a.err) {
+				second <- a
+				cancelFirst()
+				return
+			}
 		}
 	})
 	err := invoke(first, method, req, reply, cc, opts...)
-	if timer.Stop() {
+	if timer.Stop() || status.Code(err) != codes.Canceled {
 		return err
 	}
-	switch status.Code(err) {
-	case codes.Canceled, codes.Unavailable:
-		if user := <-second; user != nil {
-			out := reply.(*pb.User)
-			proto.Reset(out)
-			proto.Merge(out, user)
-			return nil
-		}
+	a, ok := <-second // it has canceled the first call, or the caller has left
+	if !ok {
+		return err
 	}
-	return err
+	if a.err == nil {
+		out := reply.(*pb.User)
+		proto.Reset(out)
+		proto.Merge(out, a.user)
+	}
+	return a.err
+}
+
+// answer is the outcome of a second call.
+type answer struct {
+	user *pb.User
+	err  error
+}
+
+// unanswered reports whether a call ended without an answer of the user service.
+func unanswered(err error) bool {
+	switch status.Code(err) {
+	case codes.Canceled, codes.Unavailable, codes.DeadlineExceeded:
+		return true
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // attempt is the context value by which the balancer knows a hedged call.
