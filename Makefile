@@ -21,22 +21,24 @@ run: build ## run the service; whatever is not configured is embedded
 	.bin/shares serve
 
 build: ## build the one static binary, .bin/shares
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
+	@CGO_ENABLED=0 tools/progress.sh 'building .bin/shares (2 to 8 minutes the first time, then seconds)' \
+		go build -trimpath -ldflags '$(LDFLAGS)' -o .bin/shares .
 
 test: lint check-gen test-go test-fuzz test-client ## all tests; CI adds test-faults and test-cluster
 	@echo "make test: all passed"
 
 test-go:
 	tools/install.sh cc mariadbd redis-server chromium
-	go test -race -shuffle=on -count=1 ./...
-	cd tools && go vet ./... && go test ./...
+	tools/progress.sh 'testing with the race detector (minutes)' go test -race -shuffle=on -count=1 ./...
+	tools/progress.sh 'testing the tools (a minute)' sh -c 'cd tools && go vet ./... && go test ./...'
 
 test-fuzz: ## a moment of fuzzing for every target (FUZZTIME=3s each)
 	tools/fuzz.sh
 
 test-client: build ## the TypeScript client against a running service
 	tools/install.sh node
-	cd client && npm ci --no-audit --no-fund --silent && SHARES_BIN=$(CURDIR)/.bin/shares npm test --silent
+	tools/progress.sh 'installing what the client is tested with (seconds)' npm --prefix client ci --no-audit --no-fund --silent
+	cd client && SHARES_BIN=$(CURDIR)/.bin/shares npm test --silent
 
 gen: .bin/.built ## generate code from shares.api, rpc/weixin.proto and model/migrations
 	tools/install.sh protoc mariadbd
@@ -46,11 +48,13 @@ check-gen: .bin/.built ## fail when `make gen` would change something or code no
 	tools/install.sh protoc mariadbd
 	go -C tools run ./gen -check
 
-lint: .bin/.built ## vet and staticcheck
+lint: .bin/.built ## vet, for Windows and macOS too, and staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is needed: $$unformatted"; exit 1; fi
-	go vet ./...
-	staticcheck ./...
+	tools/progress.sh 'go vet (minutes the first time)' go vet ./...
+	GOOS=windows tools/progress.sh 'go vet for Windows (minutes the first time)' go vet ./...
+	GOOS=darwin tools/progress.sh 'go vet for macOS (minutes the first time)' go vet ./...
+	tools/progress.sh 'staticcheck (a minute)' staticcheck ./...
 
 image: ## build the image, as an archive in dist/
 	deploy/image.sh -t $(or $(IMAGE),localhost/shares:$(VERSION)) -o dist/shares.tar
@@ -71,7 +75,7 @@ clean: ## remove what was built; data stays
 
 # The generators and linters, pinned in tools/go.mod. The first time takes minutes.
 .bin/.built: tools/go.mod tools/go.sum
-	@echo "building goctl and the other tools of tools/go.mod into .bin (minutes, once)"
 	@mkdir -p .bin
-	cd tools && go build -o ../.bin/ tool
+	@tools/progress.sh 'building goctl and the other tools of tools/go.mod into .bin (minutes, once)' \
+		go build -C tools -o ../.bin/ tool
 	@touch $@

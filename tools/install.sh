@@ -36,11 +36,11 @@ have() {
 	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
 }
 
-# Too old is worse than missing: no package manager mends it.
+# A version that is too old is an error: the package manager has no newer one.
 fit() {
 	[ "$1" = node ] || return 0
-	node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' || {
-		echo "node $(node --version) is too old: install Node 20 or later (nodejs.org), and run this again" >&2
+	node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' || {
+		echo "node $(node --version) is too old: install Node 18 or later (nodejs.org), and run this again" >&2
 		exit 1
 	}
 }
@@ -60,10 +60,9 @@ if command -v apt-get >/dev/null 2>&1; then
 	echo "installing:$packages (apt-get)"
 	sudo=
 	[ "$(id -u)" = 0 ] || sudo=sudo
-	# A database that a package starts by itself is none of ours.
-	$sudo apt-get update -qq
+	$sudo apt-get update -q
 	# shellcheck disable=SC2086
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
 elif command -v brew >/dev/null 2>&1; then
 	packages=
 	for name in $missing; do packages="$packages $(brewed "$name")"; done

@@ -1,5 +1,5 @@
 // The parts of wx and uni that a client uses, doing real HTTP.
-import { openAsBlob } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import type { Weixin } from "shares-client";
 import type { Server } from "./server.mjs";
@@ -50,9 +50,9 @@ export class Phone implements Weixin {
   uploadFile = (options: UploadOptions): unknown => {
     this.requests.push(new URL(options.url).pathname.replace("/shares/api/v1/weixin.", ""));
     const form = new FormData();
-    openAsBlob(options.filePath)
+    readFile(options.filePath)
       .then((file) => {
-        form.append(options.name, file, "tmp_1.jpeg");
+        form.append(options.name, new Blob([file]), "tmp_1.jpeg");
         return fetch(options.url, { method: "POST", headers: options.header, body: form });
       })
       // uploadFile, unlike request, leaves the answer a text and tells no headers.
