@@ -1,8 +1,8 @@
 import { codes, SharesError } from "./errors.js";
-import { SessionCalls, type UploadAvatarResp } from "./generated.js";
+import { SessionCalls } from "./generated.js";
 import { Http, type HttpOptions } from "./http.js";
 import { SessionKeeper, type KeeperOptions } from "./keeper.js";
-import type { Upload } from "./transport.js";
+import type { Call } from "./transport.js";
 
 /** Everything a client can be told. */
 export interface ClientOptions extends HttpOptions, KeeperOptions {}
@@ -54,17 +54,12 @@ export class Client extends SessionCalls {
     this.keeper.forget();
   }
 
-  /**
-   * Makes a picture the user's avatar: the path that a chooseAvatar button
-   * gives, or on the web a File or another Blob. PNG, JPEG or WebP, up to
-   * 2 MiB. The answer's url is in the profile already.
-   */
-  uploadAvatar(file: Upload): Promise<UploadAvatarResp> {
-    return this.withSession((sessionId) => this.http.upload("/shares/api/v1/weixin.upload_avatar", file, sessionId));
+  protected callPublic<Answer>(call: Call): Promise<Answer> {
+    return this.http.send(call, this.keeper.current()?.sessionId || "");
   }
 
-  protected call<Answer>(path: string, req: object): Promise<Answer> {
-    return this.withSession((sessionId) => this.http.send(path, req, sessionId));
+  protected call<Answer>(call: Call): Promise<Answer> {
+    return this.withSession((sessionId) => this.http.send(call, sessionId));
   }
 
   /** Sends a call; when the service knows the session no more, once again with a new one. */

@@ -1,5 +1,5 @@
 import { codes, SharesError, text, type Language } from "./errors.js";
-import type { Transport, TransportResponse, Upload } from "./transport.js";
+import type { Call, Transport, TransportResponse } from "./transport.js";
 
 /** Where and how requests go out. */
 export interface HttpOptions {
@@ -27,6 +27,9 @@ export class Http {
   private skew = 0;
 
   constructor(options: HttpOptions) {
+    if (!/^https?:\/\/[^/]/.test(options.baseURL)) {
+      throw new TypeError(`baseURL must be like https://shares.example.com, not ${JSON.stringify(options.baseURL)}`);
+    }
     this.base = options.baseURL.replace(/\/+$/, "");
     this.transport = options.transport;
     this.timeout = options.timeout || 10_000;
@@ -47,38 +50,8 @@ export class Http {
     return this.now() + this.skew;
   }
 
-  /** Posts req; without a sessionId as nobody. */
-  send<Answer>(path: string, req: object, sessionId: string): Promise<Answer> {
-    return this.exchange(sessionId, (headers) =>
-      this.transport.send({
-        url: this.base + path,
-        headers: { "Content-Type": "application/json", ...headers },
-        body: JSON.stringify(req),
-        timeout: this.timeout,
-      }),
-    );
-  }
-
-  /** Posts a file. */
-  upload<Answer>(path: string, file: Upload, sessionId: string): Promise<Answer> {
-    return this.exchange(sessionId, async (headers) => {
-      if (!this.transport.upload) {
-        throw new Error("this transport uploads nothing");
-      }
-      return this.transport.upload({
-        url: this.base + path,
-        headers,
-        name: "file",
-        file,
-        timeout: Math.max(this.timeout, uploadTimeout),
-      });
-    });
-  }
-
-  private async exchange<Answer>(
-    sessionId: string,
-    send: (headers: Record<string, string>) => Promise<TransportResponse>,
-  ): Promise<Answer> {
+  /** Sends a call, with a session unless sessionId is empty. */
+  async send<Answer>(call: Call, sessionId: string): Promise<Answer> {
     const headers: Record<string, string> = {};
     if (sessionId) {
       headers["Authorization"] = `Bearer ${sessionId}`;
@@ -86,10 +59,20 @@ export class Http {
     if (this.language) {
       headers["Accept-Language"] = this.language;
     }
+    for (const [name, value] of pairs(call.headers)) {
+      headers[name] = value;
+    }
+    const query = pairs(call.query)
+      .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
+      .join("&");
+    const url = this.base + call.path + (query && "?" + query);
     let response: TransportResponse;
     try {
-      response = await send(headers);
+      response = await this.exchange(call, url, headers);
     } catch (cause) {
+      if (cause instanceof SharesError) {
+        throw cause;
+      }
       throw new SharesError({ code: codes.unavailable, msg: text("network", this.language), cause });
     }
     const date = Date.parse(response.header("Date"));
@@ -97,6 +80,24 @@ export class Http {
       this.skew = date - this.now();
     }
     return this.read(response) as Answer;
+  }
+
+  private async exchange(call: Call, url: string, headers: Record<string, string>): Promise<TransportResponse> {
+    const { method, body, file } = call;
+    if (file === undefined) {
+      const json = body === undefined ? {} : { body: JSON.stringify(body) };
+      return this.transport.send({
+        method,
+        url,
+        headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
+        ...json,
+        timeout: this.timeout,
+      });
+    }
+    if (!this.transport.upload) {
+      throw new Error("this transport uploads nothing");
+    }
+    return this.transport.upload({ url, headers, name: "file", file, timeout: Math.max(this.timeout, uploadTimeout) });
   }
 
   /**
@@ -138,4 +139,19 @@ function objectOf(body: unknown): Record<string, unknown> | undefined {
     }
   }
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+}
+
+/** The names and values to send; a list repeats its name. */
+function pairs(values: object | undefined): [string, string][] {
+  const all: [string, string][] = [];
+  const byName = (values || {}) as Record<string, unknown>;
+  for (const name of Object.keys(byName)) {
+    const value = byName[name];
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null) {
+        all.push([name, String(one)]);
+      }
+    }
+  }
+  return all;
 }

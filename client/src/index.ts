@@ -8,6 +8,7 @@ export { sceneOf, type OpenedWith } from "./scene.js";
 export {
   fetchTransport,
   requestTransport,
+  type Call,
   type Fetch,
   type Requester,
   type Transport,

@@ -1,7 +1,7 @@
 import { codes, SharesError, text } from "./errors.js";
 import { PublicCalls, type OauthResp } from "./generated.js";
 import type { Http } from "./http.js";
-import { within } from "./transport.js";
+import { within, type Call } from "./transport.js";
 
 /** Where the session survives a restart of the app. Its methods may throw. */
 export interface SessionStorage {
@@ -192,7 +192,8 @@ export class SessionKeeper {
     return kept;
   }
 
-  private current(): Kept | undefined {
+  /** The session as it is, if there is one. */
+  current(): Kept | undefined {
     if (!this.loaded) {
       this.loaded = true;
       try {
@@ -218,8 +219,8 @@ class Session extends PublicCalls {
     super();
   }
 
-  protected call<Answer>(path: string, req: object): Promise<Answer> {
-    return this.http.send(path, req, this.sessionId);
+  protected callPublic<Answer>(call: Call): Promise<Answer> {
+    return this.http.send(call, this.sessionId);
   }
 }
 

@@ -1,9 +1,25 @@
-/** One request. The client posts JSON, and files by TransportUpload. */
+import { codes, SharesError } from "./errors.js";
+
+/** One call of an endpoint: its parts, as shares.api has them. */
+export interface Call {
+  method: string;
+  path: string;
+  /** Values by name. Undefined and null are left out; a list repeats its name. */
+  query?: object;
+  headers?: object;
+  /** Sent as JSON. */
+  body?: object;
+  /** Sent as multipart/form-data instead. */
+  file?: Upload;
+}
+
+/** One request. */
 export interface TransportRequest {
+  method: string;
   url: string;
   headers: Record<string, string>;
-  /** JSON text. */
-  body: string;
+  /** JSON text, or absent. */
+  body?: string;
   /** Milliseconds after which to give up. */
   timeout: number;
 }
@@ -53,8 +69,8 @@ export interface Transport {
 export interface Requester {
   request(options: {
     url: string;
-    method: "POST";
-    data: string;
+    method: "GET" | "POST" | "PUT" | "DELETE";
+    data?: string;
     header: Record<string, string>;
     timeout: number;
     success(result: { statusCode: number; data: unknown; header: object }): void;
@@ -76,10 +92,14 @@ export function requestTransport(platform: Requester): Transport {
   return {
     send: (request) =>
       new Promise((resolve, reject) => {
+        const { method, body } = request;
+        if (method !== "GET" && method !== "POST" && method !== "PUT" && method !== "DELETE") {
+          throw misused(`a mini program cannot send ${method}`);
+        }
         platform.request({
           url: request.url,
-          method: "POST",
-          data: request.body,
+          method,
+          ...(body === undefined ? {} : { data: body }),
           header: request.headers,
           timeout: request.timeout,
           success: (result) =>
@@ -94,7 +114,7 @@ export function requestTransport(platform: Requester): Transport {
     upload: ({ url, headers, name, file, timeout }) =>
       new Promise((resolve, reject) => {
         if (typeof file !== "string") {
-          throw new Error("a file's path is needed here");
+          throw misused("uploadAvatar: a mini program needs the path of a file");
         }
         platform.uploadFile({
           url,
@@ -118,7 +138,7 @@ export function requestTransport(platform: Requester): Transport {
 export type Fetch = (
   url: string,
   // Any: the web's FormData has no name that all who compile this know.
-  init: { method: "POST"; headers: Record<string, string>; body: any; credentials: "omit" },
+  init: { method: string; headers: Record<string, string>; body?: any; credentials: "omit" },
 ) => Promise<{ status: number; headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 /**
@@ -126,10 +146,14 @@ export type Fetch = (
  * travels in a header, which works across origins too.
  */
 export function fetchTransport(fetch: Fetch): Transport {
-  const post = (url: string, headers: Record<string, string>, body: unknown, timeout: number): Promise<TransportResponse> =>
+  const exchange = (
+    method: string,
+    { url, headers, timeout }: { url: string; headers: Record<string, string>; timeout: number },
+    body: unknown,
+  ): Promise<TransportResponse> =>
     within(
       timeout,
-      fetch(url, { method: "POST", headers, body, credentials: "omit" }).then((response) =>
+      fetch(url, { method, headers, ...(body === undefined ? {} : { body }), credentials: "omit" }).then((response) =>
         response.text().then((text) => ({
           status: response.status,
           header: (name) => response.headers.get(name) || "",
@@ -138,16 +162,21 @@ export function fetchTransport(fetch: Fetch): Transport {
       ),
     );
   return {
-    send: ({ url, headers, body, timeout }) => post(url, headers, body, timeout),
-    upload: async ({ url, headers, name, file, timeout }) => {
-      if (typeof file === "string") {
-        throw new Error("a Blob is needed here");
+    send: (request) => exchange(request.method, request, request.body),
+    upload: async (request) => {
+      if (typeof request.file === "string") {
+        throw misused("uploadAvatar: outside a mini program it needs a File or another Blob, not a path");
       }
       const form = new FormData();
-      form.append(name, file, name);
-      return post(url, headers, form, timeout);
+      form.append(request.name, request.file, request.name);
+      return exchange("POST", request, form);
     },
   };
+}
+
+/** The error of a call that cannot be sent as it is. */
+function misused(msg: string): SharesError {
+  return new SharesError({ code: codes.invalid, msg });
 }
 
 declare class FormData {

@@ -1,8 +1,6 @@
-// Command clientgen writes the types and calls of the TypeScript client from
-// an .api file, read with goctl's own parser, so that client and server have
-// one source. `make gen` runs it. `goctl api ts` was weighed first: it tells
-// neither which endpoints need a session nor a cleared field from an absent
-// one, and brings an untyped request helper along.
+// Command clientgen writes the types and calls of the TypeScript client from an .api file, so that
+// client and server have one source. `make gen` runs it. `goctl api ts` does not do: it knows neither
+// which endpoints need a session nor the difference between a cleared field and an absent one.
 //
 //	clientgen shares.api client/src/generated.ts
 package main
@@ -11,7 +9,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/zeromicro/go-zero/tools/goctl/pkg/parser/api/parser"
+	"shares/tools/apifile"
 )
 
 func main() {
@@ -26,9 +24,9 @@ func main() {
 }
 
 func run(from, to string) error {
-	api, err := parser.Parse(from, nil)
+	api, err := apifile.Parse(from)
 	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
+		return err
 	}
 	code, err := generate(api)
 	if err != nil {

@@ -47,29 +47,33 @@ function text(name, language) {
 var PublicCalls = class {
   /** 微信授权获取登录信息 */
   oauth(req) {
-    return this.call("/shares/api/v1/weixin.oauth", req);
+    return this.callPublic({ method: "POST", path: "/shares/api/v1/weixin.oauth", body: req });
   }
   /** 是否要重新登录 */
   reLogin() {
-    return this.call("/shares/api/v1/weixin.re_login", {});
+    return this.callPublic({ method: "POST", path: "/shares/api/v1/weixin.re_login", body: {} });
   }
 };
-var SessionCalls = class {
+var SessionCalls = class extends PublicCalls {
   /** 更新用户信息 */
   updateUserInfo(req) {
-    return this.call("/shares/api/v1/weixin.update_user_info", req);
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.update_user_info", body: req });
   }
   /** 获取微信二维码 */
   getQrcode(req) {
-    return this.call("/shares/api/v1/weixin.get_qrcode", req);
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.get_qrcode", body: req });
   }
   /** 获取用户信息 */
   getUserInfo() {
-    return this.call("/shares/api/v1/weixin.get_user_info", {});
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.get_user_info", body: {} });
   }
   /** 更新用户信息 */
   upsetUserInfo(req) {
-    return this.call("/shares/api/v1/weixin.upset_user_info", req);
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.upset_user_info", body: req });
+  }
+  /** 上传头像：multipart/form-data，字段 file，PNG、JPEG 或 WebP，最大 2 MiB */
+  uploadAvatar(req) {
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.upload_avatar", file: req });
   }
 };
 
@@ -78,6 +82,9 @@ var uploadTimeout = 45e3;
 var Http = class {
   constructor(options) {
     this.skew = 0;
+    if (!/^https?:\/\/[^/]/.test(options.baseURL)) {
+      throw new TypeError(`baseURL must be like https://shares.example.com, not ${JSON.stringify(options.baseURL)}`);
+    }
     this.base = options.baseURL.replace(/\/+$/, "");
     this.transport = options.transport;
     this.timeout = options.timeout || 1e4;
@@ -95,34 +102,8 @@ var Http = class {
   serverNow() {
     return this.now() + this.skew;
   }
-  /** Posts req; without a sessionId as nobody. */
-  send(path, req, sessionId) {
-    return this.exchange(
-      sessionId,
-      (headers) => this.transport.send({
-        url: this.base + path,
-        headers: { "Content-Type": "application/json", ...headers },
-        body: JSON.stringify(req),
-        timeout: this.timeout
-      })
-    );
-  }
-  /** Posts a file. */
-  upload(path, file, sessionId) {
-    return this.exchange(sessionId, async (headers) => {
-      if (!this.transport.upload) {
-        throw new Error("this transport uploads nothing");
-      }
-      return this.transport.upload({
-        url: this.base + path,
-        headers,
-        name: "file",
-        file,
-        timeout: Math.max(this.timeout, uploadTimeout)
-      });
-    });
-  }
-  async exchange(sessionId, send) {
+  /** Sends a call, with a session unless sessionId is empty. */
+  async send(call, sessionId) {
     const headers = {};
     if (sessionId) {
       headers["Authorization"] = `Bearer ${sessionId}`;
@@ -130,10 +111,18 @@ var Http = class {
     if (this.language) {
       headers["Accept-Language"] = this.language;
     }
+    for (const [name, value] of pairs(call.headers)) {
+      headers[name] = value;
+    }
+    const query = pairs(call.query).map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`).join("&");
+    const url = this.base + call.path + (query && "?" + query);
     let response;
     try {
-      response = await send(headers);
+      response = await this.exchange(call, url, headers);
     } catch (cause) {
+      if (cause instanceof SharesError) {
+        throw cause;
+      }
       throw new SharesError({ code: codes.unavailable, msg: text("network", this.language), cause });
     }
     const date = Date.parse(response.header("Date"));
@@ -141,6 +130,23 @@ var Http = class {
       this.skew = date - this.now();
     }
     return this.read(response);
+  }
+  async exchange(call, url, headers) {
+    const { method, body, file } = call;
+    if (file === void 0) {
+      const json = body === void 0 ? {} : { body: JSON.stringify(body) };
+      return this.transport.send({
+        method,
+        url,
+        headers: body === void 0 ? headers : { "Content-Type": "application/json", ...headers },
+        ...json,
+        timeout: this.timeout
+      });
+    }
+    if (!this.transport.upload) {
+      throw new Error("this transport uploads nothing");
+    }
+    return this.transport.upload({ url, headers, name: "file", file, timeout: Math.max(this.timeout, uploadTimeout) });
   }
   /**
    * Takes both forms that the service can be set to: the plain one, and the
@@ -181,15 +187,32 @@ function objectOf(body) {
   }
   return typeof value === "object" && value !== null ? value : void 0;
 }
+function pairs(values) {
+  const all = [];
+  const byName = values || {};
+  for (const name of Object.keys(byName)) {
+    const value = byName[name];
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== void 0 && one !== null) {
+        all.push([name, String(one)]);
+      }
+    }
+  }
+  return all;
+}
 
 // transport.ts
 function requestTransport(platform) {
   return {
     send: (request) => new Promise((resolve, reject) => {
+      const { method, body } = request;
+      if (method !== "GET" && method !== "POST" && method !== "PUT" && method !== "DELETE") {
+        throw misused(`a mini program cannot send ${method}`);
+      }
       platform.request({
         url: request.url,
-        method: "POST",
-        data: request.body,
+        method,
+        ...body === void 0 ? {} : { data: body },
         header: request.headers,
         timeout: request.timeout,
         success: (result) => resolve({
@@ -202,7 +225,7 @@ function requestTransport(platform) {
     }),
     upload: ({ url, headers, name, file, timeout }) => new Promise((resolve, reject) => {
       if (typeof file !== "string") {
-        throw new Error("a file's path is needed here");
+        throw misused("uploadAvatar: a mini program needs the path of a file");
       }
       platform.uploadFile({
         url,
@@ -222,9 +245,9 @@ function requestTransport(platform) {
   };
 }
 function fetchTransport(fetch) {
-  const post = (url, headers, body, timeout) => within(
+  const exchange = (method, { url, headers, timeout }, body) => within(
     timeout,
-    fetch(url, { method: "POST", headers, body, credentials: "omit" }).then(
+    fetch(url, { method, headers, ...body === void 0 ? {} : { body }, credentials: "omit" }).then(
       (response) => response.text().then((text2) => ({
         status: response.status,
         header: (name) => response.headers.get(name) || "",
@@ -233,16 +256,19 @@ function fetchTransport(fetch) {
     )
   );
   return {
-    send: ({ url, headers, body, timeout }) => post(url, headers, body, timeout),
-    upload: async ({ url, headers, name, file, timeout }) => {
-      if (typeof file === "string") {
-        throw new Error("a Blob is needed here");
+    send: (request) => exchange(request.method, request, request.body),
+    upload: async (request) => {
+      if (typeof request.file === "string") {
+        throw misused("uploadAvatar: outside a mini program it needs a File or another Blob, not a path");
       }
       const form = new FormData();
-      form.append(name, file, name);
-      return post(url, headers, form, timeout);
+      form.append(request.name, request.file, request.name);
+      return exchange("POST", request, form);
     }
   };
+}
+function misused(msg) {
+  return new SharesError({ code: codes.invalid, msg });
 }
 function within(milliseconds, promise) {
   return new Promise((resolve, reject) => {
@@ -405,6 +431,7 @@ var SessionKeeper = class {
     }
     return kept;
   }
+  /** The session as it is, if there is one. */
   current() {
     if (!this.loaded) {
       this.loaded = true;
@@ -425,8 +452,8 @@ var Session = class extends PublicCalls {
     this.http = http;
     this.sessionId = sessionId;
   }
-  call(path, req) {
-    return this.http.send(path, req, this.sessionId);
+  callPublic(call) {
+    return this.http.send(call, this.sessionId);
   }
 };
 function parse(stored) {
@@ -468,16 +495,11 @@ var Client = class extends SessionCalls {
   forget() {
     this.keeper.forget();
   }
-  /**
-   * Makes a picture the user's avatar: the path that a chooseAvatar button
-   * gives, or on the web a File or another Blob. PNG, JPEG or WebP, up to
-   * 2 MiB. The answer's url is in the profile already.
-   */
-  uploadAvatar(file) {
-    return this.withSession((sessionId) => this.http.upload("/shares/api/v1/weixin.upload_avatar", file, sessionId));
+  callPublic(call) {
+    return this.http.send(call, this.keeper.current()?.sessionId || "");
   }
-  call(path, req) {
-    return this.withSession((sessionId) => this.http.send(path, req, sessionId));
+  call(call) {
+    return this.withSession((sessionId) => this.http.send(call, sessionId));
   }
   /** Sends a call; when the service knows the session no more, once again with a new one. */
   async withSession(send) {
