@@ -17,6 +17,7 @@ var version, commit, date = "dev", "unknown", "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := app.Command(app.Build{Version: version, Commit: commit, Date: date}).ExecuteContext(ctx)
 	stop()
 	if err != nil {

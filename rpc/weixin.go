@@ -6,6 +6,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
-	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -141,36 +141,78 @@ func (s *Service) Client() pb.WeixinClient {
 // where it does not.
 func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
 
-// Server returns the service behind zRPC; its Start blocks. It drains and
-// stops through go-zero's proc listeners: NOT_SERVING to health checks from
-// the signal on, so that no new call comes, and the end of what runs later.
+// Serve serves zRPC until ctx ends. It then says NOT_SERVING to health checks for SHARES_DRAIN, so
+// that no new call comes, and lets the running calls finish within SHARES_SHUTDOWN. It returns the
+// error of net.Listen, or one that says that calls were cut.
+func (s *Service) Serve(ctx context.Context) error {
+	health := health.NewServer()
+	server, registered, err := s.zrpcServer(health)
+	if err != nil {
+		return fmt.Errorf("zrpc: %w", err)
+	}
+	failed := make(chan any, 1)
+	go func() {
+		defer func() { failed <- recover() }() // Start panics if it cannot listen
+		server.Start()
+	}()
+	var g *grpc.Server
+	for {
+		select {
+		case why := <-failed:
+			if err, ok := why.(error); ok {
+				return err
+			}
+			return fmt.Errorf("zrpc: %v", why)
+		case g = <-registered:
+			registered = nil
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	if g == nil { // a signal before the start
+		return nil
+	}
+	health.Shutdown()
+	time.Sleep(s.config.Drain)
+	stopped := make(chan struct{})
+	go func() { g.GracefulStop(); close(stopped) }()
+	select {
+	case <-stopped:
+		return nil
+	case <-time.After(s.config.Grace()):
+		return errors.New("rpc server: calls were still running at the end of SHARES_SHUTDOWN")
+	}
+}
+
+// zrpcServer returns the server and a channel that gets its grpc.Server at the start.
 //
 // Of zRPC's interceptors only tracing stays: stat logs every message, the
 // breaker counts what users do wrong as faults, recovery and deadlines are
 // ours (errmap.Interceptor) or the client's.
-func (s *Service) Server() (*zrpc.RpcServer, error) {
+func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *grpc.Server, error) {
 	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen} // its own Health says NOT_SERVING too late
 	conf.Name = "shares-rpc"
 	conf.Log.Mode = "console"
 	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
-	healthy := health.NewServer()
+	registered := make(chan *grpc.Server, 1)
 	srv, err := zrpc.NewServer(conf, func(g *grpc.Server) {
 		pb.RegisterWeixinServer(g, s.server)
 		healthpb.RegisterHealthServer(g, healthy)
+		registered <- g
 	})
 	if err != nil {
-		return nil, fmt.Errorf("zrpc: %w", err)
+		return nil, nil, err
 	}
-	proc.AddWrapUpListener(healthy.Shutdown)
 	srv.AddUnaryInterceptors(errmap.Counter(s.metrics), errmap.Interceptor(s.log))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// The end of a connection is when api looks for new replicas.
 		MaxConnectionAge:      10 * time.Second,
-		MaxConnectionAgeGrace: 10 * time.Second,
+		MaxConnectionAgeGrace: s.config.RPCTimeout + time.Second,
 		Time:                  20 * time.Second,
 		Timeout:               5 * time.Second,
 	}), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
-	return srv, nil
+	return srv, registered, nil
 }
 
 // Close ends what runs in the background.

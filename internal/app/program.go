@@ -8,16 +8,20 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 	_ "time/tzdata" // the image has no time zones
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/core/trace"
+	"go.opentelemetry.io/otel"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no other CA roots
 	"google.golang.org/grpc"
 
@@ -44,11 +48,13 @@ type program struct {
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
+	memory   int64 // of the process, in bytes
 	started  atomic.Bool          // ready said yes once
 	devRedis string               // where the embedded Redis listens, if there is one
 
 	notes []string // which parts are real and which embedded, for people
 	close []func() error
+	lines *process.Lines // nil in dev mode, where lines are written at once
 }
 
 // load reads the settings and starts the log.
@@ -57,14 +63,13 @@ func load(file string, role config.Role) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{config: c, metrics: prometheus.NewRegistry()}
-	p.onClose(process.GiveHeadroom(process.Headroom))
+	p := &program{config: c, memory: process.LimitMemory(), metrics: prometheus.NewRegistry()}
 	var out io.Writer = os.Stderr
-	if c.Pro() { // people want to see lines when they are written
+	if c.Pro() {
 		lines := process.NewLines(os.Stderr)
-		p.onClose(lines.Close)
+		p.lines = lines
 		promauto.With(p.metrics).NewCounterFunc(prometheus.CounterOpts{
-			Name: "shares_log_lines_dropped_total", Help: "Lines that were not logged because nobody took the log.",
+			Name: "shares_log_lines_dropped_total", Help: "Log lines dropped because the log was not read in time.",
 		}, func() float64 { return float64(lines.Dropped()) })
 		out = lines
 	}
@@ -81,13 +86,37 @@ func load(file string, role config.Role) (*program, error) {
 	return p, nil
 }
 
-// Close closes what was opened, the last first.
+// Close closes what was opened, the last first. It returns within config.ClosingTime, whatever
+// hangs.
 func (p *program) Close() error {
-	var errs []error
-	for i := len(p.close) - 1; i >= 0; i-- {
-		errs = append(errs, p.close[i]())
+	done := make(chan error, 1)
+	go func() {
+		var errs []error
+		for i := len(p.close) - 1; i >= 0; i-- {
+			errs = append(errs, p.close[i]())
+		}
+		done <- errors.Join(errs...)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(config.ClosingTime * 3 / 4):
+		p.log.Warn("shutdown: a connection did not close in time and is cut")
 	}
-	return errors.Join(errs...)
+	if p.lines != nil {
+		p.lines.Close(config.ClosingTime / 4)
+	}
+	return err
+}
+
+// ownShutdown leaves the shutdown to this package. go-zero would stop tracing one second after a
+// signal and its rpc server after that. Its listeners now run after SHARES_SHUTDOWN, when the
+// process has ended.
+func (p *program) ownShutdown() {
+	late := p.config.Shutdown + time.Second
+	proc.Setup(proc.ShutdownConf{WrapUpTime: late, WaitTime: late + time.Second})
+	// go-zero reads these without a lock when a signal comes; os/signal's lock orders the two.
+	signal.Stop(make(chan os.Signal))
 }
 
 func (p *program) onClose(f func() error) { p.close = append(p.close, f) }
@@ -102,7 +131,17 @@ func (p *program) startTraces(name string) {
 		return
 	}
 	trace.StartAgent(trace.Config{Name: name, Endpoint: p.config.OTLPEndpoint, Sampler: p.config.TraceSample, Batcher: "otlpgrpc"})
-	p.onClose(func() error { trace.StopAgent(); return nil })
+	p.onClose(func() error {
+		// go-zero's StopAgent has no deadline: a collector that is down would hold it for a minute.
+		ctx, cancel := context.WithTimeout(context.Background(), config.ClosingTime/4)
+		defer cancel()
+		if provider, ok := otel.GetTracerProvider().(interface{ Shutdown(context.Context) error }); ok {
+			if err := provider.Shutdown(ctx); err != nil {
+				p.log.Warn("shutdown: the last spans were not exported", "error", err)
+			}
+		}
+		return nil
+	})
 }
 
 func (p *program) openPictures(ctx context.Context) error {

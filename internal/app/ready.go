@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/connectivity"
@@ -15,31 +14,30 @@ import (
 	"shares/model/migrations"
 )
 
-// startAdmin serves health and metrics, if an address for them is set. The
-// returned flag turns readiness off.
-func (p *program) startAdmin(ctx context.Context) (*atomic.Bool, func(), error) {
-	ready := new(atomic.Bool)
-	ready.Store(true)
+// startAdmin serves health and metrics, if an address for them is set. The process is unready once
+// ctx ends.
+func (p *program) startAdmin(ctx context.Context) error {
 	if p.config.AdminListen == "" {
-		return ready, func() {}, nil
+		return nil
 	}
 	listener, err := net.Listen("tcp", p.config.AdminListen)
 	if err != nil {
 		const setting = "SHARES_ADMIN_LISTEN"
-		return nil, nil, listenError(setting, setting, p.config.AdminListen, err)
+		return listenError(setting, setting, p.config.AdminListen, err)
 	}
-	check := func(ctx context.Context) error {
-		if !ready.Load() {
+	check := func(probe context.Context) error {
+		if ctx.Err() != nil {
 			return errors.New("shutting down")
 		}
-		return p.ready(ctx)
+		return p.ready(probe)
 	}
-	// The probes answer to the very end: a pod that winds down is unready, not dead.
+	// The probes answer to the very end: a pod that shuts down is unready, not dead.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	server := &process.HTTP{Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second, Log: p.log}
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Run(running) })
-	return ready, func() { stop(); done.Wait() }, nil
+	p.onClose(func() error { stop(); done.Wait(); return nil })
+	return nil
 }
 
 // ready reports whether requests can be served. The first time it wants all of

@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os/signal"
-	"syscall"
 	"time"
-
-	"github.com/zeromicro/go-zero/core/proc"
 
 	"shares/internal/config"
 	"shares/rpc"
@@ -30,34 +26,18 @@ func runRPC(ctx context.Context, file string, build Build) (err error) {
 	if err != nil {
 		return err
 	}
-	// zRPC panics where it cannot listen: look first.
-	if l, err := net.Listen("tcp", p.config.RPCListen); err != nil {
-		const setting = "SHARES_RPC_LISTEN"
-		return listenError(setting, setting, p.config.RPCListen, err)
-	} else if err := l.Close(); err != nil {
+	if err := p.startAdmin(ctx); err != nil {
 		return err
 	}
-	server, err := users.Server()
-	if err != nil {
-		return err
-	}
-	ready, stopAdmin, err := p.startAdmin(ctx)
-	if err != nil {
-		return err
-	}
-	defer stopAdmin()
 	p.say("shares rpc " + p.build.Version + " on " + p.config.RPCListen)
 	p.warnOfSchema(ctx)
-	// go-zero's own listeners stop the server: WrapUpTime after the signal, and
-	// by force WaitTime after it.
-	proc.Setup(proc.ShutdownConf{WrapUpTime: max(p.config.Drain, time.Millisecond), WaitTime: p.config.Shutdown})
-	// go-zero reads these without a lock when a signal comes; os/signal's own
-	// lock orders this registration, and so Setup, before that.
-	_, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	proc.AddWrapUpListener(func() { ready.Store(false) })
-	server.Start()
-	return nil
+	p.ownShutdown()
+	err = users.Serve(ctx)
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		const setting = "SHARES_RPC_LISTEN"
+		return listenError(setting, setting, p.config.RPCListen, err)
+	}
+	return err
 }
 
 func (p *program) userService() (*rpc.Service, error) {

@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/zeromicro/go-zero/core/proc"
-
 	"shares/api"
 	"shares/internal/config"
 	"shares/internal/page"
@@ -58,34 +56,29 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	if err != nil {
 		return err
 	}
-	listener, err := p.listen()
+	listener, err := p.listen(ctx)
 	if err != nil {
 		return err
 	}
 	if err := p.tellDevRedis(); err != nil {
 		return err
 	}
-	ready, stopAdmin, err := p.startAdmin(ctx)
-	if err != nil {
+	if err := p.startAdmin(ctx); err != nil {
 		return err
 	}
-	defer stopAdmin()
 	p.sayHello(listener.Addr())
 	if p.db != nil {
 		p.warnOfSchema(ctx)
 	}
 
-	// go-zero kills the process WaitTime after a signal; by then we are done.
-	proc.SetTimeToForceQuit(p.config.Shutdown + 5*time.Second)
-	go func() {
-		<-ctx.Done()
-		ready.Store(false)
-	}()
+	p.ownShutdown()
 	server := &process.HTTP{
 		Handler:  handler,
 		Listener: listener,
+		Memory:   p.memory / 4,
+		Timeout:  p.config.Timeout,
 		Drain:    p.config.Drain,
-		Grace:    p.config.Shutdown - p.config.Drain,
+		Grace:    p.config.Grace(),
 		Log:      p.log,
 	}
 	return server.Run(ctx)
@@ -112,14 +105,14 @@ func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 // privileges that the user lacks.
 const fallbackPort = 8082
 
-func (p *program) listen() (net.Listener, error) {
+func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	host := p.host()
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
-	listener, err := net.Listen("tcp", address)
+	listener, err := process.Listen(ctx, address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
 		p.note("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
 		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
-		listener, err = net.Listen("tcp", address)
+		listener, err = process.Listen(ctx, address)
 	}
 	if err != nil {
 		return nil, listenError("SHARES_HOST", "SHARES_PORT", address, err)

@@ -39,10 +39,10 @@ type Config struct {
 	AccessLog      string        `json:"AccessLog,env=SHARES_ACCESS_LOG,default=on,options=on|off"`
 	LogLevel       string        `json:"LogLevel,env=SHARES_LOG_LEVEL,default=info,options=debug|info|warn|error"`
 
-	// Graceful shutdown: readiness is off for Drain before the listener closes. Requests that run
-	// then have until Shutdown, counted from the signal.
+	// Graceful shutdown: readiness is off for Drain before the listener closes. Shutdown, counted
+	// from the signal, bounds all of it.
 	Drain    time.Duration `json:"Drain,env=SHARES_DRAIN,default=0s,range=[0s:]"`
-	Shutdown time.Duration `json:"Shutdown,env=SHARES_SHUTDOWN,default=15s"`
+	Shutdown time.Duration `json:"Shutdown,env=SHARES_SHUTDOWN,default=45s"`
 
 	// Sessions.
 	SessionSecret   Secret        `json:"SessionSecret,env=SESSION_SECRET,optional"`                   // comma-separated: the first signs, all verify; 32 characters each or more

@@ -46,7 +46,7 @@ func TestLoad(t *testing.T) {
 	t.Parallel()
 	defaults := Config{
 		Mode: "dev", Port: 82, Timeout: 5 * time.Second, MaxInFlight: 1024, AccessLog: "on", LogLevel: "info",
-		Shutdown: 15 * time.Second, SessionLifetime: 2 * time.Hour, SessionMaxAge: 30 * 24 * time.Hour,
+		Shutdown: 45 * time.Second, SessionLifetime: 2 * time.Hour, SessionMaxAge: 30 * 24 * time.Hour,
 		RateLimit: "on", LoginPerMinute: 3000, UserPerSecond: 20, UserBurst: 60,
 		RPCTarget: "dns:///127.0.0.1:8083", RPCListen: "127.0.0.1:8083", RPCTimeout: 4500 * time.Millisecond,
 		DataDir: "./data", MySQLMaxOpen: 32, MySQLTimeout: 2 * time.Second, RedisType: "node", RedisTimeout: 100 * time.Millisecond,

@@ -68,8 +68,7 @@ func (c Config) Validate(role Role) error {
 	if c.AdminListen != "" {
 		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
 	}
-	p.require(c.Shutdown > c.Drain,
-		"SHARES_SHUTDOWN: must be more than SHARES_DRAIN, so that running requests can finish")
+	p.check("SHARES_SHUTDOWN", c.validateShutdown(role))
 	addrs := c.RedisAddrs()
 	for _, addr := range addrs {
 		p.check("REDIS_ADDR", hostPort(addr))

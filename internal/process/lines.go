@@ -1,141 +1,76 @@
 package process
 
 import (
+	"bufio"
 	"io"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Lines is a writer that hands lines on in batches, from a goroutine of its
-// own: a system call for each request's line would be the most expensive thing
-// that most requests do, and whoever does not read the log would hold up all of
-// them. Its methods are safe for concurrent use.
+// linesWaiting is how many lines wait for a slow log before more are dropped.
+const linesWaiting = 4096
+
+// Lines is a writer that hands lines on from its own goroutine, because a log that is not read
+// would block every request. Lines that wait together are written together. Its methods are safe
+// for concurrent use.
 type Lines struct {
-	out   io.Writer
-	some  chan struct{} // there is something to write
-	now   chan struct{} // it must not wait for more
-	stop  chan struct{}
-	ended chan struct{}
-
-	mu      sync.Mutex
-	waiting []byte
-	dropped uint64
-	closed  bool
-
-	writing sync.Mutex // held over a write to out; taken before mu
-	spare   []byte
+	out     *bufio.Writer
+	waiting chan []byte
+	close   chan struct{}
+	closed  chan struct{}
+	dropped atomic.Uint64
 }
-
-const (
-	// linesWait is the longest that a line waits for others.
-	linesWait = 100 * time.Millisecond
-
-	// linesBatch is when it waits no longer, linesMost when lines are dropped
-	// since nobody takes them; in bytes.
-	linesBatch = 64 << 10
-	linesMost  = 1 << 20
-)
 
 // NewLines returns a Lines to out. Close it before the program ends.
 func NewLines(out io.Writer) *Lines {
 	l := &Lines{
-		out:   out,
-		some:  make(chan struct{}, 1),
-		now:   make(chan struct{}, 1),
-		stop:  make(chan struct{}),
-		ended: make(chan struct{}),
+		out:     bufio.NewWriterSize(out, 64<<10),
+		waiting: make(chan []byte, linesWaiting),
+		close:   make(chan struct{}),
+		closed:  make(chan struct{}),
 	}
 	go l.run()
 	return l
 }
 
-// Write takes one or more whole lines. It never waits for the writer behind:
-// of more than a megabyte that this has not taken yet, the newest lines are
+// Write takes one or more whole lines and never waits: lines for which there is no room are
 // dropped and counted. It always returns len(p) and no error.
 func (l *Lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	if len(l.waiting)+len(p) > linesMost {
-		l.dropped++
-		l.mu.Unlock()
-		return len(p), nil
-	}
-	before := len(l.waiting)
-	l.waiting = append(l.waiting, p...)
-	after, closed := len(l.waiting), l.closed
-	l.mu.Unlock()
-	switch {
-	case closed: // nobody else writes any more
-		l.flush()
-	case before == 0:
-		signal(l.some)
-	case after >= linesBatch:
-		signal(l.now)
+	select {
+	case l.waiting <- append([]byte(nil), p...):
+	default:
+		l.dropped.Add(1)
 	}
 	return len(p), nil
 }
 
-// Hurry has what was written so far handed on without waiting for more.
-func (l *Lines) Hurry() { signal(l.now) }
-
 // Dropped returns how many writes were dropped.
-func (l *Lines) Dropped() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
-}
+func (l *Lines) Dropped() uint64 { return l.dropped.Load() }
 
-// Close hands on what is left. What is written later goes through at once.
-func (l *Lines) Close() error {
-	l.mu.Lock()
-	closed := l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if !closed {
-		close(l.stop)
+// Close writes what waits, for at most limit. It must be called once; later writes are lost.
+func (l *Lines) Close(limit time.Duration) {
+	close(l.close)
+	select {
+	case <-l.closed:
+	case <-time.After(limit):
 	}
-	<-l.ended
-	return nil
 }
 
 func (l *Lines) run() {
-	defer close(l.ended)
-	wait := time.NewTimer(linesWait)
-	defer wait.Stop()
+	defer close(l.closed)
 	for {
 		select {
-		case <-l.some:
-			wait.Reset(linesWait)
-			select {
-			case <-wait.C:
-			case <-l.now:
-			case <-l.stop:
+		case line := <-l.waiting:
+			_, _ = l.out.Write(line) // an error of the log has nowhere to go
+			if len(l.waiting) == 0 {
+				_ = l.out.Flush()
 			}
-		case <-l.now:
-		case <-l.stop:
-			l.flush()
+		case <-l.close:
+			for len(l.waiting) > 0 {
+				_, _ = l.out.Write(<-l.waiting)
+			}
+			_ = l.out.Flush()
 			return
 		}
-		l.flush()
-	}
-}
-
-// flush hands on all that is waiting. An error of a log has nowhere to go.
-func (l *Lines) flush() {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	l.mu.Lock()
-	batch := l.waiting
-	l.waiting = l.spare[:0]
-	l.mu.Unlock()
-	if len(batch) > 0 {
-		_, _ = l.out.Write(batch)
-	}
-	l.spare = batch
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

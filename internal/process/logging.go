@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,10 +9,8 @@ import (
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
 )
 
-// Logger returns the process's logger: lines for people in dev mode, JSON in
-// pro. go-zero's own log goes to it too, from warnings up; its statement log,
-// which quotes values, is off. Where w is a *Lines, warnings and errors do not
-// wait in it.
+// Logger returns the process's logger: text in dev mode, JSON in pro. go-zero's own log goes to it
+// too, from warnings up; its statement log, which quotes values, is off.
 func Logger(w io.Writer, pro bool, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -23,9 +20,6 @@ func Logger(w io.Writer, pro bool, level string) (*slog.Logger, error) {
 	var h slog.Handler = slog.NewTextHandler(w, opts)
 	if pro {
 		h = slog.NewJSONHandler(w, opts)
-	}
-	if lines, ok := w.(*Lines); ok {
-		h = hurried(h, lines)
 	}
 	log := slog.New(h)
 
@@ -37,34 +31,6 @@ func Logger(w io.Writer, pro bool, level string) (*slog.Logger, error) {
 	logx.DisableStat()
 	logx.SetWriter(bridge{log.With("component", "go-zero")})
 	return log, nil
-}
-
-// hurried returns h, which writes to lines, with warnings and errors handed on
-// at once.
-func hurried(h slog.Handler, lines *Lines) slog.Handler { return urgent{h, lines} }
-
-type urgent struct {
-	slog.Handler
-	lines *Lines
-}
-
-// Handle implements slog.Handler.
-func (u urgent) Handle(ctx context.Context, r slog.Record) error {
-	err := u.Handler.Handle(ctx, r)
-	if r.Level >= slog.LevelWarn {
-		u.lines.Hurry()
-	}
-	return err
-}
-
-// WithAttrs implements slog.Handler.
-func (u urgent) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return hurried(u.Handler.WithAttrs(attrs), u.lines)
-}
-
-// WithGroup implements slog.Handler.
-func (u urgent) WithGroup(name string) slog.Handler {
-	return hurried(u.Handler.WithGroup(name), u.lines)
 }
 
 // bridge is a logx.Writer on slog. Fields are dropped: they may hold requests.

@@ -43,8 +43,8 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		limit       time.Duration
 	}{
 		{"header", "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ", readHeaderTimeout},
-		{"body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", readTimeout},
-		{"chunked body", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfff0\r\n", readTimeout},
+		{"body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", ReadTimeout},
+		{"chunked body", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfff0\r\n", ReadTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

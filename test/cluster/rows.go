@@ -121,7 +121,7 @@ func (s *suite) control(ctx context.Context, res *result) error {
 			Target: map[string]string{"kind": "Deployment", "name": "shares-" + component},
 			Patch: `[{"op":"remove","path":"/spec/template/spec/containers/0/lifecycle"},
 {"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"SHARES_DRAIN","value":"0s"}},
-{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"SHARES_SHUTDOWN","value":"1ms"}}]`,
+{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"SHARES_SHUTDOWN","value":"12s"}}]`,
 		}
 	}
 	patches := []patch{abrupt("api"), abrupt("rpc")}

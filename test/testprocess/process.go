@@ -18,7 +18,7 @@ import (
 
 const (
 	readyTimeout = 60 * time.Second // a cold, shared CI machine; a healthy start takes well under a second
-	termTimeout  = 40 * time.Second // above the longest wind-down that a suite configures
+	termTimeout  = time.Minute // above SHARES_SHUTDOWN
 	outputKept   = 4 << 20          // bytes
 )
 
@@ -170,7 +170,7 @@ func (p *Process) Kill() error {
 }
 
 // Term ends the program with SIGTERM, waits until it is gone and returns its exit code. A program that does not listen is killed
-// after 40 s; that is an error.
+// after a minute; that is an error.
 func (p *Process) Term() (int, error) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return 0, err

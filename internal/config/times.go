@@ -1,0 +1,39 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// ClosingTime is the end of SHARES_SHUTDOWN that is kept for closing connections and the log.
+	ClosingTime = 2 * time.Second
+
+	// maxUploadTime is for 2 MiB at half a megabit a second, a bad mobile network.
+	maxUploadTime = 35 * time.Second
+	minUploadTime = 5 * time.Second
+)
+
+// Grace is the time that running requests have once the drain is over.
+func (c Config) Grace() time.Duration { return c.Shutdown - c.Drain - ClosingTime }
+
+// UploadTime is how long the body of an upload may take. An upload that is accepted can be finished
+// and answered within SHARES_SHUTDOWN.
+func (c Config) UploadTime() time.Duration { return min(maxUploadTime, c.Grace()-c.Timeout) }
+
+// validateShutdown checks that running requests can finish within SHARES_SHUTDOWN.
+func (c Config) validateShutdown(role Role) error {
+	name, request := "SHARES_TIMEOUT", c.Timeout+minUploadTime
+	switch role {
+	case RoleServe, RoleAPI:
+	case RoleRPC:
+		name, request = "SHARES_RPC_TIMEOUT", c.RPCTimeout
+	default:
+		return nil
+	}
+	if c.Grace() < request {
+		return fmt.Errorf("must be at least %s with this SHARES_DRAIN and %s, so that running requests can finish",
+			c.Drain+request+ClosingTime, name)
+	}
+	return nil
+}

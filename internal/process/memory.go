@@ -1,0 +1,21 @@
+package process
+
+import (
+	"math"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+// unlimited is what a process plans with where nothing limits its memory, in bytes.
+const unlimited = 1 << 30
+
+// LimitMemory sets the collector's soft limit to 90% of the cgroup's memory limit, unless
+// GOMEMLIMIT is set. It returns the soft limit in bytes, 1 GiB if there is none.
+func LimitMemory() int64 {
+	// An unreadable cgroup is no limit. The process runs then as it would without cgroups.
+	limit, _ := memlimit.Set()
+	if limit == math.MaxInt64 {
+		return unlimited
+	}
+	return limit
+}

@@ -1,0 +1,138 @@
+package contract_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hang returns the address of a listener that accepts connections and never answers.
+func hang(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+// A process ends within SHARES_SHUTDOWN whatever hangs, with code 0 if every request was answered.
+func TestShutdownHasALimit(t *testing.T) {
+	t.Parallel()
+	const limit = 12 * time.Second // the least for the default SHARES_TIMEOUT
+	for name, endpoint := range map[string]string{
+		"the collector does not answer": hang(t),
+		"no collector":                  "192.0.2.1:4317",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, map[string]string{
+				"SHARES_OTLP_ENDPOINT": endpoint, "SHARES_TRACE_SAMPLE": "1", "SHARES_SHUTDOWN": limit.String(),
+			})
+			s.newUser(t)
+			start := time.Now()
+			code, err := s.edge.Term()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code != 0 {
+				t.Errorf("exit code: got %d, want 0", code)
+			}
+			if took := time.Since(start); took > limit {
+				t.Errorf("ended after %s, SHARES_SHUTDOWN is %s", took, limit)
+			}
+		})
+	}
+}
+
+// startUpload sends the first half of an upload. finish sends the rest and returns the status.
+func startUpload(t *testing.T, s *setting) (finish func() int) {
+	t.Helper()
+	u := s.newUser(t)
+	body := form(asPNG(t, quartered(64, 32)))
+	conn, err := net.Dial("tcp", s.edge.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	half := len(body) / 2
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+		prefix+uploadAvatar, u.SessionID, formType, len(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	answers := bufio.NewReader(conn)
+	if resp, err := http.ReadResponse(answers, nil); err != nil || resp.StatusCode != http.StatusContinue {
+		t.Fatalf("an upload that asks first: got %v, %v, want 100", resp, err)
+	}
+	if _, err := io.WriteString(conn, body[:half]); err != nil {
+		t.Fatal(err)
+	}
+	return func() int {
+		if _, err := io.WriteString(conn, body[half:]); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode
+	}
+}
+
+// An upload is longer on its way than any other request.
+func TestShutdownWaitsForAnUpload(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	finish := startUpload(t, s)
+	if err := s.edge.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the listener closes", func() bool {
+		conn, err := net.Dial("tcp", s.edge.Address())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	if got := finish(); got != http.StatusOK {
+		t.Errorf("status: got %d, want 200", got)
+	}
+	<-s.edge.Done()
+	if code := s.edge.ExitCode(); code != 0 {
+		t.Errorf("exit code: got %d, want 0", code)
+	}
+}
+
+// A second signal does not wait for the requests that run.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, nil)
+			startUpload(t, s)
+			start := time.Now()
+			for ended := false; !ended; {
+				if err := s.edge.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case <-s.edge.Done():
+					ended = true
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			if took := time.Since(start); took > 20*time.Second { // the upload has 35
+				t.Errorf("ended %s after the second signal", took)
+			}
+		})
+	}
+}
