@@ -62,14 +62,12 @@ func New(c config.Config, p Deps) (*Service, error) {
 		p.Transport = traced{p.Transport}
 	}
 	client, err := wechat.New(wechat.Options{
-		AppID:   c.WechatAppID,
-		Secret:  string(c.WechatSecret),
-		BaseURL: c.WechatBaseURL,
-		Redis:   p.Redis,
-		Timeout: c.WechatTimeout,
-		// A token or a lock is worth more waiting than a cached row: the defaults
-		// are the least.
-		RedisTimeout: max(c.RedisTimeout, wechat.DefaultRedisTimeout),
+		AppID:        c.WechatAppID,
+		Secret:       string(c.WechatSecret),
+		BaseURL:      c.WechatBaseURL,
+		Redis:        p.Redis,
+		Timeout:      c.WechatTimeout,
+		RedisTimeout: max(c.RedisTimeout, wechat.MinRedisTimeout),
 		Transport:    p.Transport,
 		Logger:       p.Log,
 		Metrics:      p.Metrics,

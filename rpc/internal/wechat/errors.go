@@ -11,58 +11,56 @@ import (
 type Kind uint8
 
 const (
-	// Unknown is an errcode that the table does not have. Its number is in this package's log, not in Error's text.
+	// Unknown is an errcode that is not in the table; this package logs its number.
 	Unknown Kind = iota
-	// CodeRefused is a login or phone code that is wrong, used, expired or of another app: the mini program must get a new one.
+	// CodeRefused is a login or phone code that is wrong, used, expired or of another app.
 	CodeRefused
-	// Busy is a quota of WeChat's, of the user or of the app, that is used up for now.
+	// Busy is a quota of the user or the app that is used up for now.
 	Busy
-	// Blocked is a user whom WeChat holds for a high risk.
+	// Blocked is a user whom WeChat rates as high risk.
 	Blocked
-	// Misconfigured is a fault of the app's settings (AppID, secret, IP whitelist, permissions) that only its operator can mend.
+	// Misconfigured is an AppID, secret, IP whitelist or permission that only the operator can fix.
 	// Error.Hint says how.
 	Misconfigured
-	// InvalidArgument is a parameter that WeChat refuses; Error.Field names it where WeChat says which.
+	// InvalidArgument is a parameter that WeChat refuses. Error.Field names it if WeChat does.
 	InvalidArgument
-	// BadAnswer is nonsense: no JSON, a missing openid, a broken image, a redirect.
+	// BadAnswer is an answer outside the protocol: no JSON, no openid, a broken image, a redirect.
 	BadAnswer
-	// Unavailable is WeChat away: network fault, 5xx, errcode -1, an open breaker, or no access token to be had.
+	// Unavailable is a network fault, a 5xx, errcode -1, an open breaker or a missing access token.
 	Unavailable
-	// Deadline is a call that took longer than its caller's deadline or Options.Timeout. errors.Is finds context.DeadlineExceeded.
+	// Deadline is a call that reached its context's deadline or Options.Timeout.
 	Deadline
-	// Canceled is a caller who hung up. errors.Is finds context.Canceled.
+	// Canceled is a call whose context was canceled.
 	Canceled
-	// Inactive is a user who has not opened the mini program in the last two hours, so that WeChat checks no text in their name.
+	// Inactive is a user who was not active for two hours: WeChat checks no text in their name.
 	Inactive
-
-	kinds // their number
 )
 
-var kindNames = [kinds]string{"unknown error", "code refused", "busy", "user blocked", "misconfigured", "invalid argument", "bad answer",
-	"unavailable", "deadline exceeded", "canceled", "user inactive"}
+var kindNames = []string{"unknown error", "code refused", "busy", "user blocked", "misconfigured", "invalid argument",
+	"bad answer", "unavailable", "deadline exceeded", "canceled", "user inactive"}
 
 // String returns the kind in lower-case words.
 func (k Kind) String() string {
-	if k < kinds {
+	if int(k) < len(kindNames) {
 		return kindNames[k]
 	}
 	return kindNames[Unknown]
 }
 
-// Error is every error that a Client's methods return. Its text holds no secret, code, token, openid or phone number, nor anything
-// else that WeChat or the caller sent.
+// Error is every error that a Client's methods return. Its text holds no secret, code, token, openid or
+// phone number, nor anything else that WeChat or the caller sent.
 type Error struct {
 	Kind     Kind
 	Endpoint string // the last part of WeChat's path, such as "jscode2session"
-	Code     int    // WeChat's errcode; 0 where WeChat gave none
-	Field    string // the refused parameter of an InvalidArgument: "scene", "page", "content" or "openid"; "" where WeChat does not say
-	Reason   string // a fixed phrase of this package, such as "connection refused"; may be empty
+	Code     int    // WeChat's errcode, or 0
+	Field    string // of an InvalidArgument: "scene", "page", "content", "openid" or ""
+	Reason   string // a fixed phrase of this package, such as "connection refused", or ""
 
 	hint  string
 	cause error // context.Canceled, context.DeadlineExceeded or nil
 	stale bool  // WeChat rejected the access token
 	retry bool  // errcode -1 or a 5xx
-	own   bool  // the deadline that passed was Options.Timeout
+	own   bool  // Options.Timeout ended the call, not the caller's deadline
 }
 
 // Error returns one line of fixed words, and WeChat's errcode where the table knows it.
@@ -84,8 +82,8 @@ func (e *Error) Error() string {
 // Unwrap returns the context's error for Deadline and Canceled, else nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Hint says what the operator of a misconfigured app has to do, with the address to be whitelisted where WeChat told it. It is empty
-// for every other kind.
+// Hint says what the operator has to do about a Misconfigured, with the address for the whitelist if
+// WeChat named it. It is empty for every other kind.
 func (e *Error) Hint() string { return e.hint }
 
 // KindOf returns the kind of the first *Error in err's chain, or Unknown.
@@ -97,10 +95,10 @@ func KindOf(err error) Kind {
 	return Unknown
 }
 
-// errOwnTimeout is the cause of a context that Options.Timeout ended, and not its caller.
+// errOwnTimeout is the cause of a context that Options.Timeout ended.
 var errOwnTimeout = errors.New("wechat: own timeout")
 
-// ended returns the Error of a context that is over, nil of one that is not.
+// ended returns the Error of a context that has ended, else nil.
 func ended(ctx context.Context) *Error {
 	err := ctx.Err()
 	switch {
@@ -179,7 +177,8 @@ var meanings = map[answerCode]meaning{
 	{anyEndpoint, 42001}: {kind: Unavailable, stale: true},
 	{anyEndpoint, 41001}: {kind: Unavailable, stale: true},
 
-	// On the calls that carry the secret itself, 40001 speaks of the secret. Their quotas are the app's own: no user can slow down.
+	// On the calls that carry the secret, 40001 is about the secret. Their quotas are the app's: no
+	// user can slow down.
 	{loginEndpoint, 40001}: {kind: Misconfigured, hint: hintSecret},
 	{tokenEndpoint, 40001}: {kind: Misconfigured, hint: hintSecret},
 	{tokenEndpoint, 45009}: {kind: Unavailable},
@@ -191,7 +190,7 @@ var meanings = map[answerCode]meaning{
 	{codeEndpoint, 85096}: {kind: InvalidArgument, field: "page"},
 	{codeEndpoint, 40097}: {kind: InvalidArgument},
 
-	// The token that the call carried was of our app; it is the code that is of another.
+	// The access token was of our app, so the code is of another.
 	{phoneEndpoint, 40013}: {kind: CodeRefused},
 
 	{textEndpoint, 40003}: {kind: InvalidArgument, field: "openid"},
@@ -219,7 +218,8 @@ func refusal(endpoint string, errcode int, errmsg string) *Error {
 	return e
 }
 
-// label is the bounded value of the metrics' errcode label: a number of the table, "other", or for what is not WeChat's, the kind.
+// label returns the value of the metrics' errcode label: an errcode of the table, "other", or the kind
+// of a failure without an errcode.
 func (e *Error) label() string {
 	switch {
 	case e == nil:

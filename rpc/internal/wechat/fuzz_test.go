@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzAnswers feeds every call with an answer that is anything. Nothing may panic; an error is an *Error that repeats nothing of the
@@ -26,7 +27,10 @@ func FuzzAnswers(f *testing.F) {
 		if status < 100 || status > 999 {
 			return
 		}
-		o := Options{AppID: testAppID, Secret: testSecret, Transport: answerWith(status, contentType, body)}
+		o := Options{
+			AppID: testAppID, Secret: testSecret, Transport: answerWith(status, contentType, body),
+			Timeout: time.Minute, Logger: discard(), Now: time.Now,
+		}
 		check := func(err error, usable bool) {
 			var e *Error
 			switch {

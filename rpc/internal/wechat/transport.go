@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -109,7 +108,6 @@ func (t *boundTransport) failure(err error) *Error {
 	var (
 		dns     *net.DNSError
 		cert    *tls.CertificateVerificationError
-		unknown x509.UnknownAuthorityError
 		record  tls.RecordHeaderError
 		timeout net.Error
 	)
@@ -117,7 +115,7 @@ func (t *boundTransport) failure(err error) *Error {
 	switch {
 	case errors.As(err, &dns):
 		reason = "host name not found"
-	case errors.As(err, &cert), errors.As(err, &unknown):
+	case errors.As(err, &cert):
 		reason = "certificate refused"
 	case errors.As(err, &record):
 		reason = "no TLS at the other end"

@@ -266,7 +266,10 @@ const (
 
 // proxyChild is what TestProxyFromTheEnvironment runs in a process of its own: net/http reads the environment once.
 func proxyChild() {
-	c, err := New(Options{AppID: testAppID, Secret: testSecret})
+	c, err := New(Options{
+		AppID: testAppID, Secret: testSecret, BaseURL: "https://api.weixin.qq.com",
+		Timeout: time.Minute, Logger: discard(), Now: time.Now,
+	})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -3,7 +3,6 @@ package wechat
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -21,38 +20,26 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What Options stand for where they are zero.
-const (
-	DefaultBaseURL      = "https://api.weixin.qq.com"
-	DefaultTimeout      = 3 * time.Second
-	DefaultRedisTimeout = 150 * time.Millisecond
-)
+// MinRedisTimeout is the least that each use of Redis should have: a token and a lock are worth more
+// waiting than a cached row.
+const MinRedisTimeout = 150 * time.Millisecond
 
 // maxTextLength is WeChat's limit of a checked text, in characters.
 const maxTextLength = 2500
 
-// Options are what a Client is made of.
+// Options are the parts of a Client. All are required but Redis, Transport and Metrics.
 type Options struct {
-	AppID, Secret string // required
-	// BaseURL is where WeChat's paths begin, http or https, with or without a path of its own. Empty: DefaultBaseURL.
-	BaseURL string
-	// Redis shares the access token among the replicas. It must have ContextTimeoutEnabled, or a hanging Redis would hold every caller
-	// for its own timeouts. Nil: the token is kept in this process only, and never forced anew.
-	Redis redis.UniversalClient
-	// Timeout bounds one operation: the token, the call and its retry together. Zero: DefaultTimeout.
-	Timeout time.Duration
-	// RedisTimeout bounds each use of Redis. Zero: DefaultRedisTimeout.
-	RedisTimeout time.Duration
-	// Transport carries the requests. Nil: HTTP/1.1 with kept-alive connections, through the proxy that the environment names.
-	Transport http.RoundTripper
-	Logger    *slog.Logger          // nil: no log
-	Metrics   prometheus.Registerer // nil: not registered
-	Now       func() time.Time      // nil: time.Now; decides the age of tokens
-}
-
-// Format prints Options without the secret, under every verb.
-func (o Options) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "{AppID:%s Secret:[redacted] BaseURL:%s Timeout:%s}", o.AppID, o.BaseURL, o.Timeout)
+	AppID, Secret string
+	BaseURL       string // http or https, with or without a path of its own
+	// Redis shares the access token among the replicas. It must have ContextTimeoutEnabled. Nil: the
+	// token is kept in this process only, and never forced anew.
+	Redis        redis.UniversalClient
+	Timeout      time.Duration     // of one operation: token, call and retry together
+	RedisTimeout time.Duration     // of each use of Redis
+	Transport    http.RoundTripper // nil: NewTransport()
+	Logger       *slog.Logger
+	Metrics      prometheus.Registerer // nil: not registered
+	Now          func() time.Time      // decides the age of tokens
 }
 
 // Client calls WeChat's server API for one mini program.
@@ -70,36 +57,14 @@ type Client struct {
 	login, stable, code, phone, text *endpoint
 }
 
-// New returns a Client; it makes no call. It fails when the AppID or the secret is missing, the base URL is none, or the Redis client
-// lacks ContextTimeoutEnabled.
+// New returns a Client; it makes no call. It fails when the base URL cannot be parsed.
 func New(o Options) (*Client, error) {
-	if o.AppID == "" || o.Secret == "" {
-		return nil, errors.New("wechat: AppID and Secret are required")
-	}
-	if o.BaseURL == "" {
-		o.BaseURL = DefaultBaseURL
-	}
 	base, err := url.Parse(o.BaseURL)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, errors.New("wechat: BaseURL must be http(s)://host[:port][/path]")
-	}
-	if !honoursContext(o.Redis) {
-		return nil, errors.New("wechat: the Redis client must have ContextTimeoutEnabled")
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.RedisTimeout <= 0 {
-		o.RedisTimeout = DefaultRedisTimeout
+	if err != nil {
+		return nil, errors.New("wechat: base URL cannot be parsed") // err holds the URL
 	}
 	if o.Transport == nil {
 		o.Transport = NewTransport()
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	m := newMetrics(o.Metrics)
 	c := &Client{
@@ -121,17 +86,6 @@ func New(o Options) (*Client, error) {
 	c.text.retry = true
 	c.tokens = newTokenSource(o, m.tokenFetches, c.stableToken)
 	return c, nil
-}
-
-func honoursContext(client redis.UniversalClient) bool {
-	switch c := client.(type) {
-	case *redis.Client:
-		return c.Options().ContextTimeoutEnabled
-	case *redis.ClusterClient:
-		return c.Options().ContextTimeoutEnabled
-	default:
-		return true
-	}
 }
 
 // bound puts Options.Timeout on an operation.
@@ -173,13 +127,19 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 		id = Identity{OpenID: rsp.Openid, UnionID: rsp.Unionid}
 		return nil
 	})
-	if e != nil {
-		if e.Code == invalidCode && clientAppID != "" && clientAppID != c.appID {
-			c.alerts.otherApp(ctx, clientAppID, c.appID)
-		}
-		return Identity{}, e
+	if e != nil && e.Code == invalidCode && clientAppID != "" && clientAppID != c.appID {
+		c.alerts.otherApp(ctx, clientAppID, c.appID)
 	}
-	return id, nil
+	return orError(id, e)
+}
+
+// orError returns v, or its zero value and e unless that is nil.
+func orError[T any](v T, e *Error) (T, error) {
+	if e != nil {
+		var zero T
+		return zero, e
+	}
+	return v, nil
 }
 
 // Color is a color of a QR code's lines.
@@ -236,10 +196,7 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) (Image, error)
 		img = Image{Data: data, ContentType: kind}
 		return nil
 	})
-	if e != nil {
-		return Image{}, e
-	}
-	return img, nil
+	return orError(img, e)
 }
 
 func decimal(v uint8) string { return strconv.Itoa(int(v)) }
@@ -271,10 +228,7 @@ func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 		}
 		return nil
 	})
-	if e != nil {
-		return "", e
-	}
-	return number, nil
+	return orError(number, e)
 }
 
 // Verdict is WeChat's judgement of a text.
@@ -315,10 +269,7 @@ func (c *Client) CheckText(ctx context.Context, openid, content string) (Verdict
 			return &Error{Kind: BadAnswer, Reason: "no verdict"}
 		}
 	})
-	if e != nil {
-		return "", e
-	}
-	return verdict, nil
+	return orError(verdict, e)
 }
 
 // CheckToken asks WeChat, past every cache, whether an access token can be had with this AppID and secret from this address. It

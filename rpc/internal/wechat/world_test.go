@@ -2,6 +2,7 @@ package wechat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -119,6 +120,13 @@ func (w *world) client(change func(*Options)) *Client {
 
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
