@@ -100,10 +100,8 @@ func Field(field, rule string, metadata ...string) error {
 // must not be changed.
 func Of(err error) (Reason, map[string]string) {
 	if s, ok := status.FromError(err); ok {
-		for _, d := range s.Details() {
-			if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
-				return Reason(info.GetReason()), info.GetMetadata()
-			}
+		if info := infoOf(s); info != nil {
+			return Reason(info.GetReason()), info.GetMetadata()
 		}
 		switch s.Code() {
 		case codes.DeadlineExceeded:
@@ -122,4 +120,20 @@ func Of(err error) (Reason, map[string]string) {
 		return Canceled, nil
 	}
 	return Internal, nil
+}
+
+func infoOf(s *status.Status) *errdetails.ErrorInfo {
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
+			return info
+		}
+	}
+	return nil
+}
+
+// Bare reports whether err is an error of Error and wraps no cause. Such an error
+// is a refusal, or its cause was logged where it was converted.
+func Bare(err error) bool {
+	s, ok := err.(interface{ GRPCStatus() *status.Status })
+	return ok && infoOf(s.GRPCStatus()) != nil
 }

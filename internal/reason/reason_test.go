@@ -15,6 +15,7 @@ var all = map[Reason]codes.Code{
 	InvalidField: codes.InvalidArgument, MalformedBody: codes.InvalidArgument, UnsupportedMedia: codes.InvalidArgument,
 	NotMultipart:     codes.InvalidArgument,
 	LoginCodeRefused: codes.Unauthenticated, SessionInvalid: codes.Unauthenticated,
+	BearerMissing: codes.Unauthenticated, HostNotAllowed: codes.PermissionDenied,
 	UserBlocked: codes.PermissionDenied, CrossOrigin: codes.PermissionDenied,
 	NotFound: codes.NotFound, MethodNotAllowed: codes.Unimplemented, BodyTooLarge: codes.OutOfRange,
 	RateLimited: codes.ResourceExhausted, Unavailable: codes.Unavailable, Overloaded: codes.Unavailable,
@@ -97,6 +98,25 @@ func TestOf(t *testing.T) {
 	} {
 		if diff := cmp.Diff(tt.want, of(tt.err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestBare(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"a reason":                  {Error(NotFound), true},
+		"a field":                   {Field("city", "text"), true},
+		"a reason with its cause":   {errors.Join(Error(Unavailable), errors.New("oh")), false},
+		"a cause alone":             {errors.New("oh"), false},
+		"a status of gRPC's own":    {status.Error(codes.Unavailable, "refused"), false},
+		"none":                      {nil, false},
+		"a deadline of the context": {context.DeadlineExceeded, false},
+	} {
+		if got := Bare(tt.err); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
 }

@@ -120,18 +120,18 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	rec, route := &recorder{ResponseWriter: w}, e.route(r.URL.Path)
 	defer func() {
+		var stack []byte
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			e.opts.Log.Error("panic", "request_id", call.ID, "route", route,
-				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			stack = debug.Stack()
 			call.Refused = fmt.Errorf("panic: %T", p)
 			if rec.status == 0 {
 				answer.Error(rec, r, call.Refused)
 			}
 		}
-		e.done(r, rec, route, call, time.Since(start))
+		e.done(r, rec, route, call, stack, time.Since(start))
 	}()
 	switch {
 	case e.opts.Hosts != nil && !devhost.Allowed(r, e.opts.Hosts):
@@ -184,7 +184,8 @@ func (e *Edge) inPlace(w http.ResponseWriter, r *http.Request, upload bool) {
 
 // done counts and logs one answer: method, route, status, duration, id and, of
 // a refusal, its reason. No body, cookie or query is ever logged.
-func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.Call, took time.Duration) {
+func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.Call,
+	stack []byte, took time.Duration) {
 	status := rec.status
 	if status == 0 {
 		status = http.StatusOK
@@ -196,25 +197,28 @@ func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.
 		why, _ = reason.Of(call.Refused)
 	}
 	level := slog.LevelInfo
-	// A refusal under overload costs next to nothing, and no line either: metrics count it.
-	if status >= 500 && why != reason.Overloaded || why == reason.Internal {
+	// A bare reason is a refusal, or the user service has logged its cause.
+	if call.Refused != nil && !reason.Bare(call.Refused) && why != reason.Canceled {
 		level = slog.LevelError
 	}
 	if !e.opts.AccessLog && level < slog.LevelError {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 7)
+	attrs := make([]slog.Attr, 0, 8)
 	attrs = append(attrs,
 		slog.String("method", method(r.Method)),
 		slog.String("route", route),
 		slog.Int("status", status),
-		slog.Duration("took", took),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 		slog.String("request_id", call.ID))
 	if why != "" {
 		attrs = append(attrs, slog.String("reason", string(why)))
 	}
 	if call.Refused != nil && level == slog.LevelError {
 		attrs = append(attrs, slog.String("error", call.Refused.Error()))
+	}
+	if stack != nil {
+		attrs = append(attrs, slog.String("stack", string(stack)))
 	}
 	e.opts.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }

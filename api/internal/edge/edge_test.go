@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
@@ -65,7 +66,7 @@ func (w *world) lines(t *testing.T) []map[string]any {
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		for _, varies := range []string{"time", "took", "stack"} {
+		for _, varies := range []string{"time", "duration_ms", "stack"} {
 			delete(m, varies)
 		}
 		lines = append(lines, m)
@@ -146,10 +147,10 @@ func TestPanic(t *testing.T) {
 		t.Errorf("the log has no stack:\n%s", w.log.String())
 	}
 	want := []map[string]any{
-		{"level": "ERROR", "msg": "panic", "request_id": "abc-1", "route": oauth, "type": "*errors.errorString"},
-		{"level": "ERROR", "msg": "request", "method": "POST", "route": oauth, "status": 500.0, "request_id": "abc-1", "reason": "INTERNAL"},
+		{"level": "ERROR", "msg": "request", "method": "POST", "route": oauth, "status": 500.0, "request_id": "abc-1",
+			"reason": "INTERNAL", "error": "panic: *errors.errorString"},
 	}
-	if diff := cmp.Diff(want, w.lines(t), cmpopts.IgnoreMapEntries(func(k string, _ any) bool { return k == "error" })); diff != "" {
+	if diff := cmp.Diff(want, w.lines(t)); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 	if rec := w.do(post(oauth)); rec.Code != 500 {
@@ -168,7 +169,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 	if rec := w.do(post(oauth)); rec.Code != 200 || rec.Body.String() != `{}` {
 		t.Errorf("%d %s: a second answer in the first", rec.Code, rec.Body)
 	}
-	if !strings.Contains(w.log.String(), `"msg":"panic"`) {
+	if !strings.Contains(w.log.String(), `"error":"panic: string"`) {
 		t.Errorf("not logged:\n%s", w.log.String())
 	}
 }
@@ -285,6 +286,13 @@ func TestAccessLog(t *testing.T) {
 			[]map[string]any{line("INFO", "other", oauth, 405, "reason", "METHOD_NOT_ALLOWED")}},
 		{"our fault", "POST", oauth, refuse(errors.New("bucket: no such host")), false,
 			[]map[string]any{line("ERROR", "POST", oauth, 500, "reason", "INTERNAL", "error", "bucket: no such host")}},
+		{"a failure that the user service has logged", "POST", oauth, refuse(reason.Error(reason.Unavailable)), false,
+			[]map[string]any{line("INFO", "POST", oauth, 503, "reason", "UNAVAILABLE")}},
+		{"the user service is unreachable", "POST", oauth, refuse(status.Error(codes.Unavailable, "refused")), false,
+			[]map[string]any{line("ERROR", "POST", oauth, 503, "reason", "UNAVAILABLE",
+				"error", "rpc error: code = Unavailable desc = refused")}},
+		{"too late", "POST", oauth, refuse(context.DeadlineExceeded), false,
+			[]map[string]any{line("ERROR", "POST", oauth, 504, "reason", "DEADLINE_EXCEEDED", "error", "context deadline exceeded")}},
 		{"off", "POST", oauth, fine, true, nil},
 		{"off, refused", "POST", oauth, refuse(reason.Error(reason.SessionInvalid)), true, nil},
 		{"off, overloaded", "POST", oauth, refuse(reason.Error(reason.Overloaded)), true, nil},

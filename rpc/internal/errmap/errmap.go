@@ -42,10 +42,9 @@ func Interceptor(log *slog.Logger) grpc.UnaryServerInterceptor {
 		}
 		converted := Convert(err)
 		switch why, _ := reason.Of(converted); why {
-		case reason.Internal, reason.Unavailable, reason.WechatBadAnswer:
-			if converted != err { // a reason that logic itself gave needs no line
-				log.Error("call failed", "method", info.FullMethod, "request_id", requestid.FromContext(ctx), "reason", string(why), "error", err)
-			}
+		case reason.Internal, reason.Unavailable, reason.WechatBadAnswer, reason.DeadlineExceeded:
+			log.Error("call failed", "method", info.FullMethod,
+				"request_id", requestid.FromContext(ctx), "reason", string(why), "error", err)
 		}
 		return nil, converted
 	}

@@ -184,6 +184,8 @@ func TestInterceptor(t *testing.T) {
 		{"a user's mistake", reason.Field("city", "text"), "INVALID_FIELD field=city rule=text", false},
 		{"a used code", &wechat.Error{Kind: wechat.CodeRefused}, "LOGIN_CODE_REFUSED", false},
 		{"hung up", context.Canceled, "CANCELED", false},
+		{"too late", context.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
+		{"a failure that logic names", reason.Error(reason.Unavailable), "UNAVAILABLE", true},
 		{"a limit", &qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: time.Second}, "RATE_LIMITED retry_after=1", false},
 		{"WeChat is away", &wechat.Error{Kind: wechat.Unavailable}, "UNAVAILABLE", true},
 		{"WeChat talks nonsense", &wechat.Error{Kind: wechat.BadAnswer}, "WECHAT_BAD_ANSWER", true},
