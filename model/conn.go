@@ -5,11 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Conn is a database as the model uses it: goctl's connection, with a limit on every statement
@@ -67,28 +66,18 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 
 // QueryRowCtx is that of sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
-	return c.within(ctx, c.reads, func(ctx context.Context) error { return c.SqlConn.QueryRowCtx(ctx, v, query, args...) })
-}
-
-// queryRows calls each for every row of the answer. goctl's QueryRowsCtx finds out by reflection, and again for each row, which column goes
-// where: that took as long as the whole of the rest.
-func (c *Conn) queryRows(ctx context.Context, each func(scan func(...any) error) error, query string, args ...any) error {
-	ctx, span := otel.Tracer("shares/model").Start(ctx, "sql", trace.WithSpanKind(trace.SpanKindClient)) // as goctl's calls have one
-	defer span.End()
 	return c.within(ctx, c.reads, func(ctx context.Context) error {
-		rows, err := c.db.QueryContext(ctx, query, args...)
-		if err != nil {
-			return err
+		err := c.SqlConn.QueryRowCtx(ctx, v, query, args...)
+		if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+			return errBrokenRow // the driver's error quotes the value
 		}
-		defer rows.Close() // Err says what went wrong
-		for rows.Next() {
-			if err := each(rows.Scan); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
+		return err
 	})
 }
+
+// longest returns how long the server may go on with a statement that this side gave up: the limit
+// and the lock wait, which is half of it and at least a second.
+func (c *Conn) longest() time.Duration { return c.limit + max(c.limit/2, time.Second) }
 
 // within calls do within the limit if the gate allows it, and tells the gate of a failure.
 func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) error) error {

@@ -1,8 +1,10 @@
 package model
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/go-sql-driver/mysql"
 	"modernc.org/sqlite"
@@ -43,3 +45,25 @@ func isDuplicate(err error) bool {
 	var s *sqlite.Error
 	return errors.As(err, &s) && (s.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || s.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
+
+// isRefused reports whether it is certain that a statement has changed nothing: it was not sent, or
+// the server refused it. After any other error, a lost connection or a deadline, it may have been
+// committed.
+func isRefused(err error) bool {
+	if errors.Is(err, errDown) ||
+		errors.Is(err, driver.ErrBadConn) { // the driver's word for "not sent" and "read-only"
+		return true
+	}
+	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		switch string(m.SQLState[:2]) {
+		case "22", "23", "42": // data, constraints, syntax and names
+			return true
+		}
+		return m.Number == mysqlLockWait || m.Number == mysqlDeadlock
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// errBrokenRow replaces the error of a value that does not fit its column, because that quotes it.
+var errBrokenRow = errors.New("the row holds a value that does not fit its column")

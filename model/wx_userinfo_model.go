@@ -7,15 +7,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/zeromicro/go-zero/core/stores/cache"
 	"github.com/zeromicro/go-zero/core/stores/sqlc"
-	"github.com/zeromicro/go-zero/core/stores/sqlx"
 )
 
 var _ WxUserinfoModel = (*customWxUserinfoModel)(nil)
@@ -24,10 +21,11 @@ type (
 	// WxUserinfoModel reads and writes users. It leaves out the generated Insert and Update: those write whole rows, and of two updates at
 	// once the later would undo the earlier.
 	WxUserinfoModel interface {
-		// FindOne returns the user with the id, through the cache, or ErrNotFound. The row may be shared: it is not to be changed.
+		// FindOne returns the user with the id, through the cache, or ErrNotFound.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
-		// Recheck returns the row of a user of whom FindOne returned cached, from the database, past the cache; or ErrNotFound. Where the
-		// session epoch is another there, what is cached is void: a change of it may have missed the cache, when Redis was away.
+		// Recheck returns the row of a user of whom FindOne returned cached, from the database, or
+		// ErrNotFound. If its session epoch is another, the cached row is invalidated: Redis may
+		// have been unavailable when the epoch was changed.
 		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
@@ -66,38 +64,15 @@ type (
 
 	customWxUserinfoModel struct {
 		*defaultWxUserinfoModel
-		conn      *Conn
-		now       func() time.Time
-		local     Local
-		shared    Shared
-		readLocal func(context.Context, []int64, func(int, *WxUserinfo, error)) // what local reads by; made once, for a hit makes nothing
-		readRows  func(context.Context, []string, []any) []error                // what shared reads by
-	}
-
-	// Local is rows in this process before the cache; *cache.Local is one.
-	Local interface {
-		// Take returns the row with the id from memory, or reads it, perhaps with others. The row is shared.
-		Take(ctx context.Context, id int64, read func(ctx context.Context, ids []int64, answer func(i int, row *WxUserinfo, err error))) (*WxUserinfo, error)
-	}
-
-	// Shared is the cache as Local reads through it; *cache.Cache is one.
-	Shared interface {
-		// TakeMany gets vals from the cache or by query, and calls done for each; see cache.Cache.
-		TakeMany(ctx context.Context, keys []string, vals []any, query func(ctx context.Context, keys []string, vals []any) []error, done func(i int, err error))
+		conn *Conn
+		now  func() time.Time
 	}
 )
 
-// IDKeyPrefix returns what, before a user's id, makes the cache key that every write to the user voids.
-func IDKeyPrefix() string { return cacheWxUserinfoIdPrefix }
-
-// Shape returns a name for the columns of a row, as cached by this version of the program.
-func Shape() string {
-	return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(wxUserinfoRows))), 36)
-}
-
-// WithLocal has FindOne look in l first, and then in shared, which is to be the cache of the model.
-func WithLocal(l Local, shared Shared) Option {
-	return func(m *customWxUserinfoModel) { m.local, m.shared = l, shared }
+// RedisKey is the Rename of the cache's options for this model: it turns the keys of goctl's model
+// into those that every version of the program has in Redis.
+func RedisKey(key string) string {
+	return strings.Replace(key, cacheWxUserinfoIdPrefix, "user:", 1)
 }
 
 // WithClock sets the clock that rows are stamped with, time.Now by default.
@@ -115,117 +90,19 @@ func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoMod
 		conn: conn,
 		now:  time.Now,
 	}
-	m.readLocal, m.readRows = m.findMany, m.queryMany
 	for _, opt := range opts {
 		opt(m)
 	}
 	return m
 }
 
-// compact puts the texts of a row that is to stay in memory into one allocation. A hundred thousand rows are a million texts else, and
-// all of them are looked at by each garbage collection.
-func (u *WxUserinfo) compact() {
-	texts := [...]*string{
-		&u.Openid, &u.Unionid, &u.NickName, &u.AvatarUrl, &u.Gender, &u.City, &u.Province, &u.Country, &u.Language, &u.Phone, &u.Group,
-	}
-	var all strings.Builder
-	size := 0
-	for _, text := range texts {
-		size += len(*text)
-	}
-	all.Grow(size)
-	for _, text := range texts {
-		all.WriteString(*text)
-	}
-	rest := all.String()
-	for _, text := range texts {
-		*text, rest = rest[:len(*text)], rest[len(*text):]
-	}
-}
-
 func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUserinfo, error) {
-	var row *WxUserinfo
-	var err error
-	if m.local == nil {
-		row, err = m.defaultWxUserinfoModel.FindOne(ctx, id)
-	} else {
-		row, err = m.local.Take(ctx, id, m.readLocal)
-	}
+	row, err := m.defaultWxUserinfoModel.FindOne(ctx, id)
 	if err != nil {
-		return nil, wrap("find user", late(ctx, err)) // both levels of the cache have limits of their own
+		return nil, wrap("find user", late(ctx, err)) // the cache has a limit of its own
 	}
 	return row, nil
 }
-
-// findMany reads for local.
-func (m *customWxUserinfoModel) findMany(ctx context.Context, ids []int64, answer func(int, *WxUserinfo, error)) {
-	keys, vals := make([]string, len(ids)), make([]any, len(ids))
-	for i, id := range ids {
-		keys[i], vals[i] = idKey(id), new(WxUserinfo) // each by itself: a row of many would keep all of them in memory
-	}
-	m.shared.TakeMany(ctx, keys, vals, m.readRows, func(i int, err error) {
-		if err != nil {
-			answer(i, nil, err)
-			return
-		}
-		row := vals[i].(*WxUserinfo)
-		row.compact()
-		answer(i, row, nil)
-	})
-}
-
-var errBrokenRow = errors.New("the row holds a value that does not fit its column")
-
-// queryMany reads for shared.
-func (m *customWxUserinfoModel) queryMany(ctx context.Context, keys []string, vals []any) []error {
-	errs := make([]error, len(keys))
-	ids := make([]any, len(keys))
-	for i, key := range keys {
-		id, err := strconv.ParseInt(strings.TrimPrefix(key, cacheWxUserinfoIdPrefix), 10, 64)
-		ids[i], errs[i] = id, err // none is of another form
-	}
-	type result struct {
-		row WxUserinfo
-		err error
-	}
-	found := make(map[any]*result, len(keys))
-	query := fmt.Sprintf("select %s from %s where `id` in (%s)", wxUserinfoRows, m.table, placeholders(len(ids)))
-	err := m.conn.queryRows(ctx, func(scan func(...any) error) error {
-		var r result
-		if scan(r.row.columns()...) != nil {
-			r.err = errBrokenRow // the error itself quotes the value
-		}
-		found[r.row.Id] = &r // its first column
-		return nil
-	}, query, ids...)
-	for i := range keys {
-		switch r, ok := found[ids[i]]; {
-		case err != nil:
-			errs[i] = err
-		case errs[i] != nil:
-		case !ok:
-			errs[i] = ErrNotFound
-		case r.err != nil:
-			errs[i] = r.err // a row that cannot be read is nobody else's trouble
-		default:
-			*vals[i].(*WxUserinfo) = r.row
-		}
-	}
-	return errs
-}
-
-// columns returns where the columns go that wxUserinfoRows names.
-func (u *WxUserinfo) columns() []any {
-	fields := reflect.ValueOf(u).Elem()
-	columns := make([]any, fields.NumField())
-	for i := range columns {
-		columns[i] = fields.Field(i).Addr().Interface()
-	}
-	return columns
-}
-
-// placeholders returns n of them, with commas between.
-func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
 func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error) {
 	var row WxUserinfo
@@ -240,7 +117,7 @@ func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo)
 	}
 	if gone || row.SessionEpoch != cached.SessionEpoch {
 		if err := m.DelCacheCtx(ctx, idKey(cached.Id)); err != nil {
-			return nil, wrap("void cached user", err)
+			return nil, wrap("invalidate cached user", err)
 		}
 	}
 	if gone {
@@ -317,7 +194,8 @@ func set[T any](c *changes, column string, value *T) {
 	c.args = append(c.args, *value)
 }
 
-// apply writes the changes and updated_at to the user, if the user still has the epoch when one is given, and voids the cached row.
+// apply writes the changes and updated_at to the user, if the user still has the epoch when one is
+// given.
 func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, epoch *int64, c changes) error {
 	if len(c.columns) == 0 {
 		return nil
@@ -330,10 +208,29 @@ func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, 
 		query += " and `session_epoch` = ?"
 		args = append(args, *epoch)
 	}
-	res, err := m.ExecCtx(ctx, func(ctx context.Context, conn sqlx.SqlConn) (sql.Result, error) {
-		return conn.ExecCtx(ctx, query, args...)
-	}, idKey(id))
+	res, err := m.write(ctx, id, query, args...)
 	return checkFound(fmt.Sprintf("%s %d", op, id), res, err)
+}
+
+func (m *customWxUserinfoModel) Delete(ctx context.Context, id int64) error {
+	res, err := m.write(ctx, id, fmt.Sprintf("delete from %s where `id` = ?", m.table), id)
+	return checkFound("delete user", res, err)
+}
+
+// write runs a statement that changes the user's row, and invalidates what is cached of it. Where
+// the outcome is unknown the row is invalidated at once, and again when the server has certainly
+// ended the statement.
+func (m *customWxUserinfoModel) write(ctx context.Context, id int64, query string, args ...any) (sql.Result, error) {
+	res, err := m.conn.ExecCtx(ctx, query, args...)
+	if isRefused(err) {
+		return nil, err
+	}
+	_ = m.DelCacheCtx(ctx, idKey(id)) // see cache.Cache.DelCtx: what fails is repeated there
+	if err != nil {
+		ctx := context.WithoutCancel(ctx)
+		time.AfterFunc(m.conn.longest(), func() { _ = m.DelCacheCtx(ctx, idKey(id)) })
+	}
+	return res, err
 }
 
 // checkFound turns an update that matched no row into ErrNotFound. A matched row counts even if

@@ -2,7 +2,6 @@ package model
 
 import (
 	"errors"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -294,67 +293,21 @@ func TestOpenidLookupUsesTheIndex(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// Every text of a row, of the columns that may come too, stays what it is.
-func TestCompact(t *testing.T) {
-	var want WxUserinfo
-	fields := reflect.ValueOf(&want).Elem()
-	texts := 0
-	for i := range fields.NumField() {
-		if fields.Field(i).Kind() == reflect.String && i%3 != 0 { // some are empty
-			fields.Field(i).SetString(fields.Type().Field(i).Name)
-			texts++
-		}
-	}
-	got := want
-	got.compact()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if texts == 0 {
-		t.Error("no texts")
-	}
-	if n := testing.AllocsPerRun(100, func() { row := want; row.compact() }); n != 1 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-// What is read for many at once is what is read for one, in the order of the ids, and none twice in memory.
-func TestFindMany(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{}))
-		alice, bob := e.register(t, "oalice"), e.register(t, "obob")
-		if err := e.model.UpdateProfile(t.Context(), bob.Id, bob.SessionEpoch, Profile{NickName: ptr("鲍勃"), Phone: ptr("1"), Only20: ptr(true)}); err != nil {
-			t.Fatal(err)
-		}
-		bob = e.find(t, bob.Id)
-		rows, errs := findMany(t.Context(), m, bob.Id, 99, alice.Id, bob.Id)
-		for i, want := range []*WxUserinfo{bob, nil, alice, bob} {
-			if want == nil {
-				if !errors.Is(errs[i], ErrNotFound) {
-					t.Errorf("row %d: %v, want ErrNotFound", i, errs[i])
-				}
-				continue
-			}
-			if diff := cmp.Diff(want, rows[i]); errs[i] != nil || diff != "" {
-				t.Errorf("row %d: %v (-want +got):\n%s", i, errs[i], diff)
-			}
-		}
-	})
-}
-
-// A row that cannot be read is nobody else's trouble. Only SQLite takes such a value.
-func TestFindManyBesideABrokenRow(t *testing.T) {
+// The error of a row that cannot be read does not quote the value. Only SQLite takes such a value.
+func TestBrokenRow(t *testing.T) {
 	e := onSQLite(t)
-	m := NewWxUserinfoModel(NewConn(e.db, 0), e.cache, WithLocal(nil, noShared{}))
-	broken, whole := e.register(t, "obroken"), e.register(t, "owhole")
-	if _, err := e.db.ExecContext(t.Context(), "UPDATE wx_userinfo SET vip = 'yes' WHERE id = ?", broken.Id); err != nil {
+	row := e.register(t, "obroken")
+	_, err := e.db.ExecContext(t.Context(), "UPDATE wx_userinfo SET vip = 'yes' WHERE id = ?", row.Id)
+	if err != nil {
 		t.Fatal(err)
 	}
-	rows, errs := findMany(t.Context(), m, broken.Id, whole.Id)
-	if !errors.Is(errs[0], errBrokenRow) || strings.Contains(errs[0].Error(), "yes") {
-		t.Errorf("the broken row: %v", errs[0])
-	}
-	if diff := cmp.Diff(whole, rows[1]); errs[1] != nil || diff != "" {
-		t.Errorf("the whole one: %v (-want +got):\n%s", errs[1], diff)
+	for name, read := range map[string]func() error{
+		"by id":     func() error { _, err := e.model.FindOne(t.Context(), row.Id); return err },
+		"by openid": func() error { _, err := e.model.FindByOpenid(t.Context(), row.Openid); return err },
+		"recheck":   func() error { _, err := e.model.Recheck(t.Context(), row); return err },
+	} {
+		if err := read(); !errors.Is(err, errBrokenRow) || strings.Contains(err.Error(), "yes") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

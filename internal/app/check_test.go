@@ -75,7 +75,7 @@ func TestCheckRunsOnRedisWhatTheServiceRuns(t *testing.T) {
 	}{
 		{"full", []string{"~*", "&*", "+@all"}, nil},
 		{"no channels", []string{"~*", "resetchannels", "+@all"}, [][2]string{
-			{"subscribe to ", allow}, {"script that invalidates and publishes: ", allow}, {"script of the heartbeat: ", allow},
+			{"subscribe to ", allow}, {"script that invalidates and publishes: ", allow},
 		}},
 		{"no DEL", []string{"~*", "&*", "+@all", "-del"}, [][2]string{
 			{"script that invalidates and publishes: ", allow}, {"script that drops a token: ", allow}, {"script that locks: ", allow},

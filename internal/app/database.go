@@ -67,41 +67,31 @@ var errSchemaBehind = errors.New("the schema is not up to date: run `shares migr
 // databaseFile is where the embedded database is.
 func (p *program) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
 
-// openUsers puts the cache, and the rows in this process, before the database.
+// openUsers puts the cache before the database.
 func (p *program) openUsers() error {
+	limit := p.config.MySQLTimeout
+	if p.config.MySQLDSN == "" {
+		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn
+	}
 	var err error
 	p.cache, err = cache.New(cache.Options{
-		Redis:   p.redis,
-		Schema:  model.Shape(),
-		TTL:     p.config.CacheTTL,
-		Timeout: p.config.RedisTimeout,
-		Logger:  p.log,
-		Metrics: p.metrics,
-
+		Redis:        p.redis,
+		Rename:       model.RedisKey,
+		Local:        p.config.LocalUsers,
+		TTL:          p.config.CacheTTL,
+		Timeout:      p.config.RedisTimeout,
+		Queries:      max(1, p.config.MySQLMaxOpen*3/4), // the rest is for writes
 		QueryTimeout: p.config.MySQLTimeout,
+		Logger:       p.log,
+		Metrics:      p.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	p.onClose(p.cache.Close)
-	var options []model.Option
-	if p.config.LocalUsers > 0 {
-		local, err := cache.NewLocal[int64, *model.WxUserinfo](p.cache, cache.LocalOptions[int64]{
-			Key:  cache.IDKey(model.IDKeyPrefix()),
-			Size: p.config.LocalUsers,
-		})
-		if err != nil {
-			return err
-		}
-		options = append(options, model.WithLocal(local, p.cache))
-	}
-	limit := p.config.MySQLTimeout
-	if p.config.MySQLDSN == "" {
-		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn
-	}
 	conn := model.NewConn(p.db, limit)
 	p.onClose(conn.Close)
-	p.users = model.NewWxUserinfoModel(conn, p.cache, options...)
+	p.users = model.NewWxUserinfoModel(conn, p.cache)
 	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
 	return nil
 }

@@ -40,8 +40,7 @@ func (p *program) openRedis() error {
 	} else {
 		p.note("Redis", p.config.RedisAddr)
 	}
-	cache.Bound(o)
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout, p.config.RedisTimeout
+	cache.Bound(o, p.config.RedisTimeout)
 	redis.SetLogger(quietRedis{p.log})
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)

@@ -14,7 +14,10 @@ import (
 	"shares/internal/testenv"
 )
 
-// user is a row as goctl would cache it.
+// deadline is how long a test waits for a condition on a busy machine.
+const deadline = time.Minute
+
+// user is a row as goctl caches it.
 type user struct {
 	ID      int64
 	Version int64
@@ -23,27 +26,25 @@ type user struct {
 
 func keyOf(id int64) string { return "cache:user:id:" + strconv.FormatInt(id, 10) }
 
-// database stands for MySQL: a row is its version. A query may be held up between its read and its return.
+// database stands in for MySQL: a row is its version.
 type database struct {
 	mu      sync.Mutex
 	rows    map[int64]int64
 	queries int
-	// read, if set, is called with the row in hand, before the query returns it.
-	read func()
+	read    func() // if set, called with the row in hand, before the query returns it
 }
 
 func newDatabase() *database { return &database{rows: make(map[int64]int64)} }
 
-// commit makes v the version of id.
-func (d *database) commit(id, v int64) {
+func (d *database) commit(id, version int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.rows[id] = v
+	d.rows[id] = version
 }
 
-func (d *database) find(ctx context.Context, id int64) (*user, error) {
+func (d *database) find(ctx context.Context, id int64) (user, error) {
 	d.mu.Lock()
-	v, ok := d.rows[id]
+	version, ok := d.rows[id]
 	d.queries++
 	read := d.read
 	d.mu.Unlock()
@@ -51,15 +52,14 @@ func (d *database) find(ctx context.Context, id int64) (*user, error) {
 		read()
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return user{}, err
 	}
 	if !ok {
-		return nil, sql.ErrNoRows
+		return user{}, sql.ErrNoRows
 	}
-	return &user{ID: id, Version: v}, nil
+	return user{ID: id, Version: version}, nil
 }
 
-// count returns the queries so far.
 func (d *database) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,18 +72,40 @@ func (d *database) onRead(f func()) {
 	d.read = f
 }
 
-// replica is one process's cache, in front of a database.
-type replica struct {
-	*Cache
-	db    *database
-	local *Local[int64, *user]
-	load  Read[int64, *user]
+// holdNext makes the next query wait, the row in hand, until release is called; arrived is closed
+// when it waits.
+func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
+	in, out := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	d.onRead(func() {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			close(in)
+			<-out
+		}
+	})
+	return in, sync.OnceFunc(func() { close(out) })
 }
 
-func client(t testing.TB, addr string) redis.UniversalClient {
+// replica is one process's cache before a database.
+type replica struct {
+	*Cache
+	db *database
+}
+
+// levels are the two ways to configure a replica.
+var levels = map[string]func(*Options){
+	"local and shared level": func(o *Options) { o.Local = 1000 },
+	"shared level only":      func(*Options) {},
+}
+
+func withLocal(o *Options) { o.Local = 1000 }
+
+func client(t testing.TB, addrs ...string) redis.UniversalClient {
 	t.Helper()
-	o := &redis.UniversalOptions{Addrs: []string{addr}, PoolSize: 8}
-	Bound(o)
+	o := &redis.UniversalOptions{Addrs: addrs, PoolSize: 8}
+	Bound(o, 100*time.Millisecond)
 	c := redis.NewUniversalClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -100,161 +122,111 @@ func newReplica(t testing.TB, addr string, db *database, change ...func(*Options
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	l, err := NewLocal[int64, *user](c, LocalOptions[int64]{Key: IDKey("cache:user:id:")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &replica{Cache: c, db: db, local: l}
-	r.load = r.many
-	return r
+	return &replica{Cache: c, db: db}
 }
 
-// shared reads through Redis only, as goctl's FindOne does.
-func (r *replica) shared(ctx context.Context, id int64) (*user, error) {
+// find reads as goctl's FindOne does.
+func (r *replica) find(ctx context.Context, id int64) (user, error) {
 	var row user
 	err := r.TakeCtx(ctx, &row, keyOf(id), func(v any) error {
 		found, err := r.db.find(ctx, id)
-		if err != nil {
-			return err
+		if err == nil {
+			*v.(*user) = found
 		}
-		*v.(*user) = *found
-		return nil
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &row, nil
-}
-
-// many reads several rows through Redis, as the model does for Local.
-func (r *replica) many(ctx context.Context, ids []int64, answer func(int, *user, error)) {
-	keys, vals := make([]string, len(ids)), make([]any, len(ids))
-	for i, id := range ids {
-		keys[i], vals[i] = keyOf(id), new(user)
-	}
-	r.TakeMany(ctx, keys, vals, r.query, func(i int, err error) { answer(i, vals[i].(*user), err) })
-}
-
-// query is the Query of many.
-func (r *replica) query(ctx context.Context, keys []string, vals []any) []error {
-	errs := make([]error, len(keys))
-	for i, key := range keys {
-		id, _ := IDKey("cache:user:id:")(key)
-		var found *user
-		if found, errs[i] = r.db.find(ctx, id); errs[i] == nil {
-			*vals[i].(*user) = *found
-		}
-	}
-	return errs
-}
-
-// all calls a Read and waits for all of its answers.
-func all[K comparable, T any](ctx context.Context, read Read[K, T], keys []K) ([]T, []error) {
-	values, errs := make([]T, len(keys)), make([]error, len(keys))
-	var wg sync.WaitGroup
-	wg.Add(len(keys))
-	read(ctx, keys, func(i int, value T, err error) {
-		values[i], errs[i] = value, err
-		wg.Done()
-	})
-	wg.Wait()
-	return values, errs
-}
-
-// each is the Read of a function that reads one row.
-func each[K comparable, T any](read func(context.Context, K) (T, error)) Read[K, T] {
-	return func(ctx context.Context, keys []K, answer func(int, T, error)) {
-		for i, key := range keys {
-			value, err := read(ctx, key)
-			answer(i, value, err)
-		}
-	}
-}
-
-// memory reads through both levels.
-func (r *replica) memory(ctx context.Context, id int64) (*user, error) {
-	return r.local.Take(ctx, id, r.load)
-}
-
-// levels are the two ways to read.
-var levels = map[string]func(*replica) func(context.Context, int64) (*user, error){
-	"redis":  func(r *replica) func(context.Context, int64) (*user, error) { return r.shared },
-	"memory": func(r *replica) func(context.Context, int64) (*user, error) { return r.memory },
-}
-
-// write commits and invalidates, as goctl's ExecCtx does.
-func (r *replica) write(ctx context.Context, id, v int64) error {
-	r.db.commit(id, v)
-	return r.DelCtx(ctx, keyOf(id))
-}
-
-// up waits until the replica uses Redis and its stream is proven.
-func (r *replica) up(t testing.TB) {
-	t.Helper()
-	eventually(t, "the shared level is used", r.used)
-	if !r.opts.Unordered {
-		eventually(t, "the stream is proven", func() bool { return int64(r.clock()) < r.stream.proven.Load() })
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
+	return row, err
 }
 
 // version reads and fails the test on an error.
-func version(t testing.TB, read func(context.Context, int64) (*user, error), id int64) int64 {
+func (r *replica) version(t testing.TB, id int64) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	row, err := read(ctx, id)
+	row, err := r.find(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return row.Version
 }
 
-// server starts a Redis that is killed with the test.
+// write commits and invalidates, as goctl's ExecCtx does.
+func (r *replica) write(t testing.TB, id, version int64) {
+	t.Helper()
+	r.db.commit(id, version)
+	if err := r.DelCtx(t.Context(), keyOf(id)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *replica) used() bool { return r.usable(r.era.Load()) }
+
+func (r *replica) hasProof() bool { return int64(r.clock()) < r.proven.Load() }
+
+// up waits until the replica uses Redis and its subscription is proven.
+func (r *replica) up(t testing.TB) {
+	t.Helper()
+	eventually(t, "the shared level is used", r.used)
+	if !r.opts.Unordered {
+		eventually(t, "the subscription is proven", r.hasProof)
+	}
+}
+
+// stored waits until Redis holds a value of the row that r may use.
+func (r *replica) stored(t testing.TB, id int64) {
+	t.Helper()
+	eventually(t, "the row is in Redis", func() bool {
+		r.version(t, id)
+		return r.Get(keyOf(id), new(user)) == nil
+	})
+}
+
+func (r *replica) isLocal(id int64) bool {
+	_, ok := r.local(keyOf(id))
+	return ok
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(deadline); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", deadline, what)
+		}
+	}
+}
+
+// eventuallyReads waits until the row that r returns has the version.
+func (r *replica) eventuallyReads(t testing.TB, id, version int64) {
+	t.Helper()
+	eventually(t, "the new row is read", func() bool { return r.version(t, id) == version })
+}
+
 func server(t testing.TB, args ...string) *testenv.RedisServer {
 	t.Helper()
 	return testenv.Redis(t, args...)
 }
 
-// holdNext makes the next query of db wait, the row in hand, until release is called; arrived is closed when it waits.
-func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
-	in, out := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	d.onRead(func() {
-		first := false
-		once.Do(func() { first = true })
-		if first {
-			close(in)
-			<-out
-		}
-	})
-	return in, sync.OnceFunc(func() { close(out) })
-}
-
-// cluster starts a cluster of one node, which holds its clients to the rules of clusters, and returns its address.
-func cluster(t testing.TB) string {
-	t.Helper()
-	s := server(t, "--cluster-enabled", "yes")
-	if err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+// onCluster makes the server a cluster of one node and a replica's client one for clusters.
+func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
+	err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Addr()
-}
-
-// onCluster has a replica's client be one for clusters.
-func onCluster(t testing.TB) func(*Options) {
 	return func(o *Options) {
-		co := &redis.UniversalOptions{Addrs: []string{o.Redis.(*redis.Client).Options().Addr}, IsClusterMode: true}
-		Bound(co)
+		co := &redis.UniversalOptions{Addrs: []string{s.Addr()}, IsClusterMode: true}
+		Bound(co, 100*time.Millisecond)
 		o.Redis = redis.NewUniversalClient(co)
 		t.Cleanup(func() { _ = o.Redis.Close() })
 	}
+}
+
+// refusals returns the steps of Probe that fail.
+func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
+	t.Helper()
+	Probe(t.Context(), c, "shares", func(step string, err error) {
+		if err != nil {
+			steps = append(steps, step)
+		}
+	})
+	return steps
 }

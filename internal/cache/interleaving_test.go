@@ -11,160 +11,349 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// aside is plain cache-aside: what most services do, and what goctl's own cache does.
+// aside is plain cache-aside, as goctl's own cache does it.
 type aside struct {
 	redis redis.UniversalClient
 	db    *database
 }
 
-func (a aside) read(ctx context.Context, id int64) (*user, error) {
+func (a aside) find(ctx context.Context, id int64) (user, error) {
+	var row user
 	text, err := a.redis.Get(ctx, keyOf(id)).Result()
 	if err == nil {
-		var row user
-		return &row, json.Unmarshal([]byte(text), &row)
+		return row, json.Unmarshal([]byte(text), &row)
 	}
 	if !errors.Is(err, redis.Nil) {
-		return nil, err
+		return row, err
 	}
-	row, err := a.db.find(ctx, id)
+	if row, err = a.db.find(ctx, id); err != nil {
+		return row, err
+	}
+	stored, err := json.Marshal(row)
 	if err != nil {
-		return nil, err
+		return row, err
 	}
-	text2, err := json.Marshal(row)
-	if err != nil {
-		return nil, err
-	}
-	return row, a.redis.Set(ctx, keyOf(id), text2, time.Minute).Err()
+	return row, a.redis.Set(ctx, keyOf(id), stored, time.Minute).Err()
 }
 
-func (a aside) write(ctx context.Context, id, v int64) error {
-	a.db.commit(id, v)
-	return a.redis.Del(ctx, keyOf(id)).Err()
+// The interleaving that breaks cache-aside, shown there, so that the next test is known to show
+// something: a reader misses, reads the old row and is slow; a writer commits and invalidates; the
+// reader stores the old row.
+func TestSlowReaderBreaksCacheAside(t *testing.T) {
+	db := newDatabase()
+	a := aside{client(t, server(t).Addr()), db}
+	db.commit(1, 1)
+	arrived, release := db.holdNext()
+	var slow sync.WaitGroup
+	slow.Go(func() { _, _ = a.find(t.Context(), 1) })
+	<-arrived
+	db.commit(1, 2)
+	a.redis.Del(t.Context(), keyOf(1))
+	release()
+	slow.Wait()
+	if row, err := a.find(t.Context(), 1); err != nil || row.Version != 1 {
+		t.Errorf("%+v, %v: cache-aside did not return the old row", row, err)
+	}
 }
 
-// The interleaving that breaks cache-aside: a reader misses and reads the old row, then is slow; a writer commits, invalidates and
-// is acknowledged; the reader stores the old row. Whoever reads after that must still get the new one.
-func TestSlowReaderDoesNotBringTheOldRowBack(t *testing.T) {
-	type reader func(context.Context, int64) (*user, error)
-	type setup struct {
-		slow  reader // of the replica that is slow
-		later []reader
-		write func(context.Context, int64, int64) error
-		stale bool // what happens
-	}
-	replicas := func(t *testing.T, addr string, db *database) (a, b *replica) {
-		a, b = newReplica(t, addr, db), newReplica(t, addr, db)
-		a.up(t)
-		b.up(t)
-		return a, b
-	}
-	for name, build := range map[string]func(*testing.T, string, *database) setup{
-		"plain cache-aside": func(t *testing.T, addr string, db *database) setup {
-			a := aside{client(t, addr), db}
-			return setup{a.read, []reader{a.read}, a.write, true}
-		},
-		"redis, one replica": func(t *testing.T, addr string, db *database) setup {
-			a, _ := replicas(t, addr, db)
-			return setup{a.shared, []reader{a.shared}, a.write, false}
-		},
-		"redis, the other writes": func(t *testing.T, addr string, db *database) setup {
-			a, b := replicas(t, addr, db)
-			return setup{a.shared, []reader{b.shared, a.shared}, b.write, false}
-		},
-		"memory, one replica": func(t *testing.T, addr string, db *database) setup {
-			a, _ := replicas(t, addr, db)
-			return setup{a.memory, []reader{a.memory}, a.write, false}
-		},
-		"memory, the other writes": func(t *testing.T, addr string, db *database) setup {
-			a, b := replicas(t, addr, db)
-			return setup{a.memory, []reader{b.memory, a.memory}, b.write, false}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			db := newDatabase()
-			s := build(t, server(t).Addr(), db)
-			db.commit(1, 1)
-			arrived, release := db.holdNext()
-			defer release()
-
-			var slow sync.WaitGroup
-			slow.Go(func() {
-				if row, err := s.slow(t.Context(), 1); err != nil || row.Version != 1 {
-					t.Errorf("the slow reader got %v, %v; it began before the write and may have the old row", row, err)
+func TestSlowReaderStoresNoOldRow(t *testing.T) {
+	for name, level := range levels {
+		for writes, other := range map[string]bool{"itself": false, "the other": true} {
+			t.Run(name+", written by "+writes, func(t *testing.T) {
+				t.Parallel()
+				addr, db := server(t).Addr(), newDatabase()
+				a, b := newReplica(t, addr, db, level), newReplica(t, addr, db, level)
+				a.up(t)
+				b.up(t)
+				writer := a
+				if other {
+					writer = b
 				}
+				db.commit(1, 1)
+				arrived, release := db.holdNext()
+				defer release()
+				var slow sync.WaitGroup
+				slow.Go(func() {
+					if got := a.version(t, 1); got != 1 {
+						t.Errorf("the slow reader got version %d; it began before the write", got)
+					}
+				})
+				<-arrived
+				writer.write(t, 1, 2)
+				if got := writer.version(t, 1); got != 2 {
+					t.Errorf("the writer reads version %d while the older read goes on", got)
+				}
+				release()
+				slow.Wait()
+				if got := writer.version(t, 1); got != 2 {
+					t.Errorf("the writer reads version %d when the older read has ended", got)
+				}
+				a.eventuallyReads(t, 1, 2)
+				b.eventuallyReads(t, 1, 2)
 			})
-			<-arrived
-			if err := s.write(t.Context(), 1, 2); err != nil {
-				t.Fatal(err)
-			}
-			// A published message needs a moment; a second is the promise, and this interleaving gets no more of it.
-			time.Sleep(100 * time.Millisecond)
-			release()
-			slow.Wait()
-
-			for i, read := range s.later {
-				if got := version(t, read, 1); (got == 1) != s.stale {
-					t.Errorf("reader %d: version %d, stale wanted: %v", i, got, s.stale)
-				}
-			}
-		})
+		}
 	}
 }
 
-// A reader that starts after the acknowledgement must not be handed the result of a read that began before it.
-func TestReaderAfterTheWriteDoesNotJoinAnOlderRead(t *testing.T) {
-	for name, through := range levels {
-		t.Run(name, func(t *testing.T) {
-			db := newDatabase()
-			r := newReplica(t, server(t).Addr(), db)
-			r.up(t)
-			read := through(r)
-			db.commit(1, 1)
-			arrived, release := db.holdNext()
-			defer release()
-			var slow sync.WaitGroup
-			slow.Go(func() { _, _ = read(t.Context(), 1) })
-			<-arrived
-			if err := r.write(t.Context(), 1, 2); err != nil {
-				t.Fatal(err)
-			}
-			if got := version(t, read, 1); got != 2 {
-				t.Errorf("version %d", got)
-			}
-			release()
-			slow.Wait()
-			if got := version(t, read, 1); got != 2 {
-				t.Errorf("version %d when the older read had ended", got)
-			}
-		})
-	}
-}
-
-// Nor, when nobody could tell this process of the write, the result of a read that began long ago.
+// A row that no message can invalidate is read by the next caller at most half a second later.
 func TestOldReadIsNotJoined(t *testing.T) {
-	for name, through := range levels {
+	for name, level := range levels {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, db := server(t), newDatabase()
-			r := newReplica(t, s.Addr(), db)
+			r := newReplica(t, s.Addr(), db, level)
 			r.up(t)
 			if err := s.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			read := through(r)
 			db.commit(1, 1)
 			arrived, release := db.holdNext()
 			defer release()
 			var slow sync.WaitGroup
-			slow.Go(func() { _, _ = read(context.Background(), 1) })
+			slow.Go(func() { _, _ = r.find(context.Background(), 1) })
 			<-arrived
-			db.commit(1, 2) // by another replica, unheard of
-			time.Sleep(blind)
-			if got := version(t, read, 1); got != 2 {
+			db.commit(1, 2) // by another replica
+			time.Sleep(shortLife)
+			if got := r.version(t, 1); got != 2 {
 				t.Errorf("version %d", got)
 			}
 			release()
 			slow.Wait()
 		})
+	}
+}
+
+// afterReply is a hook of a client. It calls a function between the reply to a GET and its use.
+type afterReply struct {
+	mu   sync.Mutex
+	call func()
+}
+
+func (a *afterReply) next(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.call = f
+}
+
+func (a *afterReply) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *afterReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == "get" {
+			a.mu.Lock()
+			call := a.call
+			a.call = nil
+			a.mu.Unlock()
+			if call != nil {
+				call()
+			}
+		}
+		return err
+	}
+}
+
+func (a *afterReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// What happens between Redis's reply and its use: the reader may return the row, because it began
+// before, and must not keep it.
+func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
+	for name, happens := range map[string]func(*testing.T, *replica, *replica){
+		"this replica writes": func(t *testing.T, r, _ *replica) { r.write(t, 1, 2) },
+		"the other replica writes": func(t *testing.T, r, other *replica) {
+			seen := r.flightOf(1)
+			other.write(t, 1, 2)
+			eventually(t, "the message is received", func() bool { return r.flightOf(1) != seen })
+		},
+		"another level is adopted": func(t *testing.T, r, _ *replica) {
+			r.db.commit(1, 2)
+			r.adopt("another")
+		},
+		"another subscription": func(t *testing.T, r, _ *replica) {
+			r.db.commit(1, 2)
+			r.forgetShared(t, 1)
+			r.resubscribed()
+		},
+		"an invalidation is pending": func(t *testing.T, r, _ *replica) {
+			r.db.commit(1, 2)
+			r.pending.add(keyOf(1))
+			r.forget(keyOf(1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, db := server(t).Addr(), newDatabase()
+			r, other := newReplica(t, addr, db, withLocal), newReplica(t, addr, db)
+			hook := &afterReply{}
+			r.redis.AddHook(hook)
+			r.up(t)
+			other.up(t)
+			db.commit(1, 1)
+			other.stored(t, 1)
+			hook.next(func() { happens(t, r, other) })
+			r.version(t, 1)
+			if got := r.version(t, 1); got != 2 {
+				t.Errorf("version %d: the reply was kept", got)
+			}
+		})
+	}
+}
+
+// flightOf returns the read under way of a row, or nil.
+func (r *replica) flightOf(id int64) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flights[keyOf(id)]
+}
+
+// A right that ends while Redis is asked does not allow to use the reply.
+func TestRightEndsBeforeTheReply(t *testing.T) {
+	addr, db := server(t).Addr(), newDatabase()
+	r := newReplica(t, addr, db)
+	hook := &afterReply{}
+	r.redis.AddHook(hook)
+	r.up(t)
+	db.commit(1, 1)
+	r.stored(t, 1)
+	db.commit(1, 2)
+	r.stop()
+	r.done.Wait() // no heartbeat brings the right back
+	hook.next(func() { r.until.Store(0) })
+	if got := r.version(t, 1); got != 2 {
+		t.Errorf("version %d", got)
+	}
+}
+
+// A reader whose lease ended, because its process stood still, must not overwrite what others
+// stored since.
+func TestFillWithoutItsLease(t *testing.T) {
+	s, db := server(t), newDatabase()
+	slow, quick := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal)
+	slow.up(t)
+	quick.up(t)
+	db.commit(1, 1)
+	arrived, release := db.holdNext()
+	defer release()
+	var reads sync.WaitGroup
+	reads.Go(func() { slow.version(t, 1) })
+	<-arrived
+	if err := s.Client(t).Del(t.Context(), slow.key(keyOf(1))).Err(); err != nil { // it expires
+		t.Fatal(err)
+	}
+	db.commit(1, 2)
+	quick.stored(t, 1)
+	release()
+	reads.Wait()
+	var stored user
+	if err := quick.Get(keyOf(1), &stored); err != nil || stored.Version != 2 {
+		t.Errorf("Redis has %+v, %v", stored, err)
+	}
+	// Nor is what was read without a lease kept for long.
+	slow.eventuallyReads(t, 1, 2)
+}
+
+// A reader that fills while a writer's invalidation waits stores an old row until that is
+// delivered. The writer itself never reads it.
+func TestFillDuringAPendingInvalidation(t *testing.T) {
+	s, db := server(t), newDatabase()
+	reader, writer := newReplica(t, s.Addr(), db), newReplica(t, s.Addr(), db, withLocal)
+	reader.up(t)
+	writer.up(t)
+	db.commit(1, 1)
+	arrived, release := db.holdNext()
+	var slow sync.WaitGroup
+	slow.Go(func() { reader.version(t, 1) })
+	<-arrived
+	writer.stop()
+	writer.done.Wait()
+	writer.down.Store(true) // the writer is cut off
+	writer.write(t, 1, 2)
+	release()
+	slow.Wait()
+	writer.down.Store(false)
+	writer.until.Store(int64(writer.clock() + time.Hour))
+	if got := writer.version(t, 1); got != 2 {
+		t.Errorf("the writer reads version %d", got)
+	}
+	if err := writer.deliver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := writer.version(t, 1); got != 2 {
+		t.Errorf("the writer reads version %d after the delivery", got)
+	}
+	if got := reader.version(t, 1); got != 2 {
+		t.Errorf("the reader reads version %d after the delivery", got)
+	}
+}
+
+// Local rows that began under another level or subscription are not used, however young.
+func TestLocalRowsOfAnotherEra(t *testing.T) {
+	for name, happens := range map[string]func(*testing.T, *replica){
+		"subscription lost": func(t *testing.T, r *replica) {
+			err := r.redis.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err()
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		"generation renewed by another process": func(t *testing.T, r *replica) {
+			other := newReplica(t, r.redis.(*redis.Client).Options().Addr, newDatabase())
+			if err := other.renew(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDatabase()
+			r := newReplica(t, server(t).Addr(), db, withLocal)
+			r.up(t)
+			db.commit(1, 1)
+			r.version(t, 1)
+			before := r.era.Load()
+			db.commit(1, 2) // by a process that could tell nobody
+			happens(t, r)
+			eventually(t, "another era began", func() bool { return r.era.Load() != before })
+			r.forgetShared(t, 1)
+			if got := r.version(t, 1); got != 2 {
+				t.Errorf("version %d", got)
+			}
+		})
+	}
+}
+
+// forgetShared deletes a row in Redis without a message.
+func (r *replica) forgetShared(t *testing.T, id int64) {
+	t.Helper()
+	if err := r.redis.Del(t.Context(), r.key(keyOf(id))).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The age of a local row counts from the start of its read; only a row that came from the shared
+// level or was stored there lives on while the subscription is proven.
+func TestLifeOfLocalRows(t *testing.T) {
+	const now = time.Hour
+	db := newDatabase()
+	r := newReplica(t, server(t).Addr(), db, withLocal)
+	r.stop()
+	r.done.Wait()
+	r.born = time.Now().Add(-now)
+	for name, test := range map[string]struct {
+		age, proof time.Duration
+		long, want bool
+	}{
+		"young, unproven":         {shortLife / 2, -1, false, true},
+		"half a second, unproven": {shortLife, -1, true, false},
+		"half a second, proven":   {shortLife, now, true, true},
+		"short, proven":           {shortLife, now, false, false},
+		"old, proven":             {longLife, now, true, false},
+	} {
+		r.proven.Store(int64(now + test.proof))
+		r.rows.Set(name, &row{era: r.era.Load(), started: now - test.age, long: test.long})
+		if _, got := r.local(name); got != test.want {
+			t.Errorf("%s: used %v, want %v", name, got, test.want)
+		}
 	}
 }

@@ -8,40 +8,36 @@ import (
 
 // metrics are counted through counters resolved once, so that a hit allocates nothing.
 type metrics struct {
-	local, shared, joined, database prometheus.Counter
-	voidsOwn, voidsSeen             prometheus.Counter
-	errors                          prometheus.Counter
+	memory, shared, joined, database prometheus.Counter
+	own, seen, errors                prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 	f := promauto.With(r)
 	reads := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "shares_cache_reads_total",
-		Help: "Rows read, by where they came from: this process's memory, Redis, a read already under way, or the database.",
+		Help: "Rows read, by origin: this process's memory, Redis, a read of another caller, the database.",
 	}, []string{"from"})
-	voids := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "shares_cache_voids_total",
-		Help: "Keys voided, by this process's writes (own) or by published invalidations, its own included (seen).",
+	invalidations := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "shares_cache_invalidations_total",
+		Help: "Keys invalidated, by this process's writes (own) or by messages, its own included (seen).",
 	}, []string{"by"})
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "shares_cache_pending_voids",
-		Help: "Keys whose invalidation Redis has not taken yet.",
-	}, func() float64 { return float64(c.pending.size()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "shares_cache_redis_used",
-		Help: "1 while the shared level is used, 0 while rows come from the database.",
-	}, func() float64 { return oneIf(c.used()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "shares_cache_stream_proven",
-		Help: "1 while the stream of invalidations is known to be complete, 0 while rows in memory live half a second at most.",
-	}, func() float64 { return oneIf(int64(c.clock()) < c.stream.proven.Load()) })
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "shares_cache_" + name, Help: help}, value)
+	}
+	gauge("pending_invalidations", "Keys whose invalidation Redis has not taken yet.",
+		func() float64 { return float64(c.pending.size()) })
+	gauge("redis_used", "1 while rows are read from Redis, 0 while they come from the database.",
+		func() float64 { return oneIf(c.usable(c.era.Load())) })
+	gauge("subscription_proven", "1 while no invalidation can be missing; else local rows live 500 ms.",
+		func() float64 { return oneIf(int64(c.clock()) < c.proven.Load()) })
 	return metrics{
-		local:     reads.WithLabelValues("memory"),
-		shared:    reads.WithLabelValues("redis"),
-		joined:    reads.WithLabelValues("joined"),
-		database:  reads.WithLabelValues("database"),
-		voidsOwn:  voids.WithLabelValues("own"),
-		voidsSeen: voids.WithLabelValues("seen"),
+		memory:   reads.WithLabelValues("memory"),
+		shared:   reads.WithLabelValues("redis"),
+		joined:   reads.WithLabelValues("joined"),
+		database: reads.WithLabelValues("database"),
+		own:      invalidations.WithLabelValues("own"),
+		seen:     invalidations.WithLabelValues("seen"),
 		errors: f.NewCounter(prometheus.CounterOpts{
 			Name: "shares_cache_redis_errors_total",
 			Help: "Calls to Redis that failed; none of them failed a read or a write.",
@@ -56,7 +52,7 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// CountPool tells metrics how the pool of a client's connections is used.
+// CountPool registers metrics of a client's connection pool.
 func CountPool(metrics prometheus.Registerer, client redis.UniversalClient) {
 	f := promauto.With(metrics)
 	connections := func(state string, of func(*redis.PoolStats) uint32) {

@@ -3,144 +3,101 @@ package cache
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
-// pending holds the keys whose invalidation Redis has not taken yet. While a key is here, this process does not read it from Redis.
-type pending struct {
-	limit int
-	n     atomic.Int64 // of keys, or 1 for all; so that nothing pending costs nothing
+// mostPending bounds the invalidations that wait for Redis. With one more, a new generation
+// invalidates all rows instead.
+const mostPending = 1000
 
-	mu    sync.Mutex
-	added uint64            // counts add
-	keys  map[string]uint64 // to the add that brought it last
-	all   uint64            // the add that was too much, if not 0: then every key is pending
-	empty chan struct{}     // closed when nothing is pending any more; nil when no one asked
+// pending are the keys whose invalidation Redis has not taken. While there are any, this process
+// neither reads nor fills the shared level.
+type pending struct {
+	n    atomic.Int64 // keys, those being delivered included; with all, more than mostPending
+	mu   sync.Mutex
+	keys map[string]bool
+	all  bool
 }
 
 func (p *pending) size() int64 { return p.n.Load() }
 
-func (p *pending) add(keys []string) {
+func (p *pending) add(keys ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.added++
 	if p.keys == nil {
-		p.keys = make(map[string]uint64)
+		p.keys = make(map[string]bool)
 	}
 	for _, key := range keys {
-		p.keys[key] = p.added
+		p.keys[key] = true
 	}
-	if p.all > 0 || len(p.keys) > p.limit {
-		p.keys, p.all = nil, p.added
+	if p.all || len(p.keys) > mostPending {
+		p.keys, p.all = nil, true
 	}
-	p.changed()
+	n := len(p.keys)
+	if p.all {
+		n = mostPending + 1
+	}
+	p.n.Store(int64(n))
 }
 
-func (p *pending) has(key string) bool {
-	if p.n.Load() == 0 {
-		return false
-	}
+// take returns what is pending, which counts until done is called.
+func (p *pending) take() (keys []string, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.keys[key]
-	return ok || p.all > 0
+	keys, all = slices.Collect(maps.Keys(p.keys)), p.all
+	p.keys, p.all = nil, false
+	return keys, all
 }
 
-// some returns up to limit pending keys, or all, with a receipt for done.
-func (p *pending) some(limit int) (keys []string, all bool, receipt uint64) {
+// done ends a take, of which keys, or all, are still pending.
+func (p *pending) done(keys []string, all bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for key := range p.keys {
-		if len(keys) == limit {
-			break
-		}
-		keys = append(keys, key)
-	}
-	return keys, p.all > 0, p.added
+	p.all = p.all || all
+	p.mu.Unlock()
+	p.add(keys...)
 }
 
-// done forgets what some returned, except what was added again since.
-func (p *pending) done(keys []string, all bool, receipt uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if all && p.all <= receipt {
-		p.all = 0
-	}
-	for _, key := range keys {
-		if at, ok := p.keys[key]; ok && at <= receipt {
-			delete(p.keys, key)
-		}
-	}
-	p.changed()
-}
-
-// changed follows a change under mu.
-func (p *pending) changed() {
-	n := int64(len(p.keys))
-	if p.all > 0 {
-		n = 1
-	}
-	p.n.Store(n)
-	if n == 0 && p.empty != nil {
-		close(p.empty)
-		p.empty = nil
-	}
-}
-
-// drained returns a channel that is closed once nothing is pending.
-func (p *pending) drained() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.keys) == 0 && p.all == 0 {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	if p.empty == nil {
-		p.empty = make(chan struct{})
-	}
-	return p.empty
-}
-
-// deliver sends a batch of pending invalidations to Redis, or the one that stands for all. Only the heartbeat's goroutine calls it,
-// and Close when that has ended.
+// deliver invalidates what is pending, in Redis. It is called by the heartbeat's goroutine, and by
+// Close after its end.
 func (c *Cache) deliver(ctx context.Context) error {
-	keys, all, receipt := c.pending.some(deliverAtOnce)
+	if c.pending.size() == 0 {
+		return nil
+	}
+	keys, all := c.pending.take()
 	if all {
-		if err := c.voidAll(ctx); err != nil {
-			c.failed(ctx, err)
-			return fmt.Errorf("void all: %w", err)
+		err := c.renew(ctx)
+		if err == nil {
+			// The next heartbeat has the new generation; until then nothing of the old one is used.
+			c.until.Store(0)
 		}
-	} else if err := c.void(ctx, keys); err != nil {
-		c.failed(ctx, err)
+		c.pending.done(nil, err != nil)
 		return err
 	}
-	c.pending.done(keys, all, receipt)
-	if all {
-		c.stream.epoch.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	cmds, _ := c.beat.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range keys {
+			// EVAL, because nothing repeats an EVALSHA of a pipeline after NOSCRIPT.
+			invalidateScript.Eval(ctx, p, []string{c.key(key)}, c.heart.channel, messageRow+key)
+		}
+		return nil
+	})
+	var left []string
+	var errs error
+	for i, cmd := range cmds {
+		if err := cmd.Err(); err != nil {
+			left = append(left, keys[i])
+			errs = err
+		}
+	}
+	c.pending.done(left, false)
+	if errs != nil {
+		return fmt.Errorf("invalidate %d keys: %w", len(left), errs)
 	}
 	return nil
-}
-
-// voidAll makes everything that was leased so far void, for every process: at the message, or else at its next heartbeat.
-func (c *Cache) voidAll(ctx context.Context) error {
-	who, err := c.identify(ctx, c.clock())
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	// By then everything that it speaks of has expired.
-	life := c.opts.TTL + leaseLife + time.Minute
-	if err := c.redis.Set(ctx, c.floorKey(), who.now, life).Err(); err != nil {
-		return err
-	}
-	// This process must not believe its old view for the moment in which nothing is pending any more.
-	c.link.after = max(c.link.after, who.now)
-	c.link.show(nil)
-	c.link.wake()
-	c.log.WarnContext(ctx, "too many invalidations waited for redis: everything cached is void")
-	return c.redis.Publish(ctx, c.stream.void, everything).Err()
 }

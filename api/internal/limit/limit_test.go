@@ -29,7 +29,7 @@ var discard = slog.New(slog.DiscardHandler)
 func serviceClient(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	o := &redis.UniversalOptions{Addrs: []string{addr}}
-	cache.Bound(o)
+	cache.Bound(o, 100*time.Millisecond)
 	c := redis.NewUniversalClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c

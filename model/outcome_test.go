@@ -1,0 +1,190 @@
+package model
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/redis/go-redis/v9"
+
+	"shares/internal/cache"
+	"shares/internal/testenv"
+	"shares/model/migrations"
+)
+
+// replica returns a model on a pool of its own, with a cache of its own on the Redis.
+func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) WxUserinfoModel {
+	t.Helper()
+	db := openMySQL(t, dsn)
+	o := &redis.UniversalOptions{Addrs: []string{redisAddr}}
+	cache.Bound(o, 100*time.Millisecond)
+	client := redis.NewUniversalClient(o)
+	rows, err := cache.New(cache.Options{Redis: client, Rename: RedisKey, Local: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = rows.Close(), client.Close() })
+	return NewWxUserinfoModel(NewConn(db, limit), rows)
+}
+
+// through returns the DSN with another address.
+func through(t *testing.T, dsn, addr string) string {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Net, cfg.Addr = "tcp", addr
+	return cfg.FormatDSN()
+}
+
+func address(t *testing.T, dsn string) string {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Addr
+}
+
+// warm reads a row until it is local, and for long, in each replica.
+func warm(t *testing.T, id int64, replicas ...WxUserinfoModel) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, m := range replicas {
+			if _, err := m.FindOne(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// A write that is committed and whose reply is lost is seen by all replicas.
+func TestCommitWithoutReply(t *testing.T) {
+	dsn := testenv.MariaDB(t).Database(t)
+	if err := migrations.Migrate(t.Context(), openMySQL(t, dsn), migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	redisAddr := testenv.Redis(t).Addr()
+	proxy := testenv.NewProxy(t, address(t, dsn))
+	writer := replica(t, through(t, dsn, proxy.Addr()), redisAddr, 20*time.Second)
+	reader := replica(t, dsn, redisAddr, 20*time.Second)
+	for name, test := range map[string]struct {
+		statement string
+		write     func(*WxUserinfo) error
+		done      func(*WxUserinfo, error) bool
+	}{
+		"profile": {"update", func(row *WxUserinfo) error {
+			return writer.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{City: ptr("new")})
+		}, func(row *WxUserinfo, err error) bool { return err == nil && row.City == "new" }},
+		"epoch": {"update", func(row *WxUserinfo) error {
+			return writer.SetEpoch(t.Context(), row.Id, 77)
+		}, func(row *WxUserinfo, err error) bool { return err == nil && row.SessionEpoch == 77 }},
+		"delete": {"delete", func(row *WxUserinfo) error {
+			return writer.Delete(t.Context(), row.Id)
+		}, func(_ *WxUserinfo, err error) bool { return errors.Is(err, ErrNotFound) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			who, _, err := reader.LogIn(t.Context(), Login{Openid: "o" + name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warm(t, who.Id, writer, reader)
+			row, err := reader.FindOne(t.Context(), who.Id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lost := proxy.DropReply(test.statement)
+			if err := test.write(row); err == nil {
+				t.Fatal("the write was acknowledged: this shows nothing")
+			}
+			<-lost
+			for role, m := range map[string]WxUserinfoModel{"writer": writer, "reader": reader} {
+				from := time.Now()
+				eventually(t, role+" returns the new row", func() bool {
+					return test.done(m.FindOne(t.Context(), who.Id))
+				})
+				t.Logf("%s: after %v", role, time.Since(from))
+			}
+		})
+	}
+}
+
+// A statement that waits for a lock goes on when its client has given up, and commits later.
+func TestCommitAfterTheWriterGaveUp(t *testing.T) {
+	dsn := testenv.MariaDB(t).Database(t)
+	db := openMySQL(t, dsn)
+	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+		t.Fatal(err)
+	}
+	redisAddr := testenv.Redis(t).Addr()
+	reader := replica(t, dsn, redisAddr, 20*time.Second)
+	writer := replica(t, dsn, redisAddr, 300*time.Millisecond)
+	who, _, err := reader.LogIn(t.Context(), Login{Openid: "oalice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warm(t, who.Id, reader, writer)
+	lock, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Rollback() // it was committed
+	if _, err := lock.Exec("select id from wx_userinfo where id = ? for update", who.Id); err != nil {
+		t.Fatal(err)
+	}
+	err = writer.UpdateProfile(t.Context(), who.Id, who.SessionEpoch, Profile{City: ptr("new")})
+	if !IsUnavailable(err) {
+		t.Fatalf("%v, want the statement's limit", err)
+	}
+	for _, m := range []WxUserinfoModel{reader, writer} { // cached again, before the commit
+		if row, err := m.FindOne(t.Context(), who.Id); err != nil || row.City != "" {
+			t.Fatalf("%+v, %v", row, err)
+		}
+	}
+	if err := lock.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	var city string
+	eventually(t, "the statement commits", func() bool {
+		err := db.QueryRow("select city from wx_userinfo where id = ?", who.Id).Scan(&city)
+		return err == nil && city == "new"
+	})
+	for _, m := range []WxUserinfoModel{reader, writer} {
+		eventually(t, "the new row is read", func() bool {
+			row, err := m.FindOne(t.Context(), who.Id)
+			return err == nil && row.City == "new"
+		})
+	}
+}
+
+func TestRefusedWritesAreCertain(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"success":         {nil, false},
+		"lost connection": {mysql.ErrInvalidConn, false},
+		"limit":           {errLate, false},
+		"duplicate":       {&mysql.MySQLError{Number: 1062, SQLState: [5]byte{'2', '3'}}, true},
+		"deadlock":        {&mysql.MySQLError{Number: 1213, SQLState: [5]byte{'4', '0'}}, true},
+		"during commit":   {&mysql.MySQLError{Number: 1180, SQLState: [5]byte{'H', 'Y'}}, false},
+	} {
+		if got := isRefused(test.err); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	if _, err := openMySQL(t, "u:p@tcp(127.0.0.1:1)/d").Exec("delete"); !isRefused(err) {
+		t.Errorf("no connection: %v counts as sent", err)
+	}
+}
