@@ -37,6 +37,7 @@ type Deps struct {
 	Pictures pictures.Store        // what QR codes are served from
 	Redis    redis.UniversalClient // counts logins per address
 	Secrets  []string              // session secrets: the first signs, all verify
+	Memory   int64                 // of the process, in bytes
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
@@ -77,8 +78,10 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 	opts := edge.Options{
 		Timeout:     c.Timeout,
 		UploadPath:  uploadPath,
-		UploadTime:  middleware.UploadTime,
+		UploadTime:  c.UploadTime(),
 		MaxInFlight: c.MaxInFlight,
+		Waiting:     waiting(c),
+		Memory:      p.Memory / 8,
 		Envelope:    c.Envelope,
 		Secure:      strings.HasPrefix(c.PublicURL, "https://"),
 		Routes:      paths(server),
@@ -90,6 +93,18 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 		return nil, err
 	}
 	return edge.New(opts, next), nil
+}
+
+// waiting returns the endpoints that may wait for WeChat.
+func waiting(c config.Config) []string {
+	paths := []string{"oauth", "get_qrcode", "upset_user_info"}
+	if c.ContentCheck == "on" {
+		paths = append(paths, "update_user_info")
+	}
+	for i, name := range paths {
+		paths[i] = strings.TrimSuffix(uploadPath, "upload_avatar") + name
+	}
+	return paths
 }
 
 // routes returns the handler of all routes. go-zero's middlewares are replaced

@@ -37,6 +37,7 @@ type Deps struct {
 	Users     model.WxUserinfoModel
 	Redis     redis.UniversalClient
 	Pictures  qrcode.Store
+	Memory    int64             // of the process, in bytes
 	Transport http.RoundTripper // to WeChat; nil: the default, through HTTPS_PROXY
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
@@ -46,6 +47,7 @@ type Deps struct {
 // Service is the user service.
 type Service struct {
 	config config.Config
+	memory int64
 	server pb.WeixinServer
 	wechat *wechat.Client
 	log    *slog.Logger
@@ -107,6 +109,7 @@ func New(c config.Config, p Deps) (*Service, error) {
 	}
 	return &Service{
 		config: c,
+		memory: p.Memory,
 		server: server.NewWeixinServer(&svc.ServiceContext{
 			Config:  c,
 			Users:   p.Users,
@@ -203,6 +206,7 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 		return nil, nil, err
 	}
 	srv.AddUnaryInterceptors(errmap.Counter(s.metrics), errmap.Interceptor(s.log))
+	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.memory).tap))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// The end of a connection is when api looks for new replicas.
 		MaxConnectionAge:      10 * time.Second,

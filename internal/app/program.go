@@ -48,7 +48,7 @@ type program struct {
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
-	memory   int64 // of the process, in bytes
+	memory   int64                // of the process, in bytes
 	started  atomic.Bool          // ready said yes once
 	devRedis string               // where the embedded Redis listens, if there is one
 

@@ -48,6 +48,7 @@ func (p *program) userService() (*rpc.Service, error) {
 		Users:    p.users,
 		Redis:    p.redis,
 		Pictures: p.pictures,
+		Memory:   p.memory,
 		Log:      p.log,
 		Metrics:  p.metrics,
 		Now:      time.Now,

@@ -48,6 +48,7 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		Pictures: p.pictures,
 		Redis:    p.redis,
 		Secrets:  p.secrets,
+		Memory:   p.memory,
 		Log:      p.log,
 		Metrics:  p.metrics,
 		Now:      time.Now,

@@ -6,50 +6,80 @@ import (
 	"net/http"
 	"strings"
 
+	"golang.org/x/sync/semaphore"
+
 	"shares/api/internal/decode"
+	"shares/api/internal/upload"
 )
 
-// bounds are how much is done at once. What comes on top is refused at once, so
-// that memory stays flat and those who are in get their answer in time.
+// bounds limit what is done at once. Requests above a limit are refused at once, so that memory
+// stays flat and accepted requests are answered in time.
 //
-// There is no shedding by processor load (go-zero's core/load) on top: measured
-// with test/faults, it saw the whole machine, and refused a fifth of the
-// requests to replicas that had places to spare beside a busy neighbour.
+// There is no shedding by processor load (go-zero's core/load): measured with test/faults, it saw
+// the whole machine, and refused a fifth of the requests to replicas with free slots beside a busy
+// neighbour.
 //
-// Nobody holds a place of work while the network keeps them waiting, or a
-// thousand slow clients would have them all. A body is read before the place is
-// taken: up to smallBody whoever sends it, and a longer one in one of the few
-// places that there are for those. A picture, the only answer that a client who
-// does not read can hold up, has places of its own. So have uploads, which
-// their endpoint reads once it knows whose they are.
+// A request takes a worker slot only after its body is read, so slow clients cannot exhaust the
+// slots. Small bodies are bounded by the connections' budget of memory (internal/process), larger
+// ones by a budget of bytes. Pictures have slots of their own, because an answer that is not read
+// holds its slot. So have the endpoints that wait for WeChat: each takes at most a quarter of the
+// slots and none of those of others, however long WeChat takes.
 type bounds struct {
 	work     slots
+	waiting  map[string]slots // by path
 	pictures slots
-	bodies   slots
-	uploads  slots
+	bodies   *semaphore.Weighted // bytes
+	uploads  *semaphore.Weighted // bytes
 }
 
 // smallBody is more than any client of ours sends, in bytes.
 const smallBody = 8 << 10
 
-func newBounds(inFlight int) bounds {
-	return bounds{
+// newBounds returns the bounds for a number of slots and a budget of bytes for unfinished uploads.
+func newBounds(inFlight int, waiting []string, memory int64) bounds {
+	quarter := max(1, inFlight/4)
+	b := bounds{
 		work:     make(slots, inFlight),
-		pictures: make(slots, max(1, inFlight/4)),
-		bodies:   make(slots, max(1, inFlight/8)),
-		uploads:  make(slots, max(1, inFlight/32)),
+		waiting:  make(map[string]slots),
+		pictures: make(slots, quarter),
+		bodies:   semaphore.NewWeighted(max(memory/2, heldBytes*decode.MaxBody)),
+		uploads:  semaphore.NewWeighted(max(memory, heldBytes*upload.MaxBody)),
 	}
+	for _, path := range waiting {
+		b.waiting[path] = make(slots, quarter)
+	}
+	return b
 }
 
-// of returns the places for a request's work.
-func (b bounds) of(r *http.Request, upload bool) slots {
-	if upload {
-		return b.uploads
+// heldBytes are held for each byte of a body: itself, and a copy while it grows or goes to rpc.
+const heldBytes = 2
+
+// held returns the bytes to reserve for a body of at most most bytes. A length of -1 is unknown.
+func held(length, most int64) int64 {
+	if length < 0 {
+		length = most
 	}
+	return heldBytes * min(length, most)
+}
+
+// slots returns the slots for a request's work; uploads have bytes instead.
+func (b bounds) slots(r *http.Request) slots {
 	if reads(r) {
 		return b.pictures
 	}
+	if waiting, ok := b.waiting[r.URL.Path]; ok {
+		return waiting
+	}
 	return b.work
+}
+
+// inFlight returns the number of requests being worked on, without uploads.
+func (b bounds) inFlight() int {
+	n := len(b.work) + len(b.pictures)
+	for _, waiting := range b.waiting {
+		n += len(waiting)
+	}
+	return n
 }
 
 // reads reports whether a request asks for a picture, and so brings no body.
@@ -77,8 +107,8 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// receive reads the body of r, to be read again by who wants it, together with
-// the error that ended it. It reports whether there was a place to do so.
+// receive reads the body of r, and leaves it to be read again together with the error that ended
+// it. It reports whether the budget allowed that.
 func (b bounds) receive(r *http.Request) bool {
 	length := r.ContentLength
 	if length == 0 || length > decode.MaxBody { // none, or refused unread
@@ -92,10 +122,11 @@ func (b bounds) receive(r *http.Request) bool {
 		n, err = io.ReadFull(r.Body, data)
 		data = data[:n]
 	} else {
-		if !b.bodies.take() {
+		bytes := held(length, decode.MaxBody)
+		if !b.bodies.TryAcquire(bytes) {
 			return false
 		}
-		defer b.bodies.free()
+		defer b.bodies.Release(bytes)
 		// One byte too many is enough to be refused, and memory grows with what
 		// has come, not with what was announced.
 		data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
@@ -129,7 +160,7 @@ func (b *body) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (*body) Close() error { return nil }
 
-// slots are places; a full channel has none left.
+// slots are worker slots; a full channel has none left.
 type slots chan struct{}
 
 func (s slots) take() bool {

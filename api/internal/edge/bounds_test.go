@@ -9,10 +9,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"shares/api/internal/answer"
 	"shares/api/internal/decode"
+	"shares/api/internal/upload"
 	"shares/internal/reason"
 )
 
@@ -94,9 +98,9 @@ func TestSlowBodiesHoldNoPlace(t *testing.T) {
 		t.Errorf("beside slow small bodies: %d", got)
 	}
 
-	// Of two there is one place for a large body.
-	large := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", oauth, smallBody+1))
-	wait(t, func() bool { return len(w.bounds.bodies) == 1 })
+	// Without memory there is room for one large body.
+	large := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", oauth, decode.MaxBody))
+	wait(t, func() bool { return reserved(w.bounds.bodies) })
 	if got := fast(); got != 200 {
 		t.Errorf("beside a slow large body: %d", got)
 	}
@@ -105,7 +109,7 @@ func TestSlowBodiesHoldNoPlace(t *testing.T) {
 		t.Errorf("one large body too many: %d", rec.Code)
 	}
 	_ = large.Close()
-	wait(t, func() bool { return len(w.bounds.bodies) == 0 })
+	wait(t, func() bool { return !reserved(w.bounds.bodies) })
 }
 
 func TestSlowReadersOfPicturesHoldNoPlaceOfOthers(t *testing.T) {
@@ -131,11 +135,73 @@ func TestSlowReadersOfPicturesHoldNoPlaceOfOthers(t *testing.T) {
 	wait(t, func() bool { return len(w.bounds.pictures) == 0 })
 }
 
+// reserved reports whether bytes of a budget without memory are reserved.
+func reserved(s *semaphore.Weighted) bool {
+	if s.TryAcquire(1) {
+		s.Release(1)
+		return false
+	}
+	return true
+}
+
+// Endpoints that wait for WeChat have slots of their own, and take none from others.
+func TestCallsThatWaitHoldNoSlotOfOthers(t *testing.T) {
+	const other = "/shares/api/v1/weixin.get_user_info"
+	entered, leave := make(chan struct{}), make(chan struct{})
+	w := newWorld(func(o *Options) { o.MaxInFlight = 8; o.Waiting = []string{oauth} }, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == oauth {
+			entered <- struct{}{}
+			<-leave
+		}
+		answer.OK(w, r, struct{}{})
+	})
+	codes := make(chan int)
+	for range 2 { // a quarter
+		go func() { codes <- w.do(post(oauth)).Code }()
+		<-entered
+	}
+	if rec := w.do(post(oauth)); rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("above the share: got %d, Retry-After %q, want 503", rec.Code, rec.Header().Get("Retry-After"))
+	}
+	if got := w.do(post(other)).Code; got != 200 {
+		t.Errorf("another endpoint: got %d, want 200", got)
+	}
+	close(leave)
+	for range 2 {
+		if got := <-codes; got != 200 {
+			t.Errorf("within the share: got %d, want 200", got)
+		}
+	}
+}
+
+// A body that is long on its way leaves the request its whole time.
+func TestDeadlineStartsWhenTheBodyIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 5 * time.Second
+		var left time.Duration
+		w := newWorld(func(o *Options) { o.Timeout = timeout }, func(w http.ResponseWriter, r *http.Request) {
+			end, _ := r.Context().Deadline()
+			left = time.Until(end)
+		})
+		r := post(oauth)
+		body, send := io.Pipe()
+		r.Body, r.ContentLength = body, 2
+		go func() {
+			time.Sleep(2 * timeout)
+			_, _ = io.WriteString(send, "{}")
+		}()
+		w.do(r)
+		if left != timeout {
+			t.Errorf("left for the work: got %s, want %s", left, timeout)
+		}
+	})
+}
+
 const uploadType = "multipart/form-data; boundary=x"
 
 // Uploads are read by their endpoint, in places of their own: slow ones take none from others.
 func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
-	w := newWorld(func(o *Options) { o.MaxInFlight = 32; o.UploadPath, o.UploadTime = oauth, time.Minute }, func(w http.ResponseWriter, r *http.Request) {
+	w := newWorld(func(o *Options) { o.UploadPath, o.UploadTime = oauth, time.Minute }, func(w http.ResponseWriter, r *http.Request) {
 		upload := strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/")
 		if end, _ := r.Context().Deadline(); upload != (time.Until(end) > 30*time.Second) {
 			t.Errorf("upload %v has until %s", upload, end)
@@ -147,24 +213,24 @@ func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
 	})
 	srv := httptest.NewServer(w)
 	t.Cleanup(srv.Close)
-	upload := func() int {
+	sendUpload := func() int {
 		r := httptest.NewRequest(http.MethodPost, oauth, strings.NewReader("x"))
 		r.Header.Set("Content-Type", uploadType)
 		return w.do(r).Code
 	}
-	if got := upload(); got != 200 {
+	if got := sendUpload(); got != 200 {
 		t.Errorf("an upload: %d", got)
 	}
-	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n-", oauth, uploadType))
-	wait(t, func() bool { return len(w.bounds.uploads) == 1 })
+	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n-", oauth, uploadType, upload.MaxBody))
+	wait(t, func() bool { return reserved(w.bounds.uploads) })
 	if rec := w.do(post(oauth)); rec.Code != 200 {
 		t.Errorf("beside a slow upload: %d", rec.Code)
 	}
-	if got := upload(); got != 503 {
+	if got := sendUpload(); got != 503 {
 		t.Errorf("one upload too many: %d", got)
 	}
 	_ = slow.Close()
-	wait(t, func() bool { return len(w.bounds.uploads) == 0 })
+	wait(t, func() bool { return !reserved(w.bounds.uploads) })
 }
 
 // A phone that is told no in the middle of an upload sees it, and does not take it for a broken network.
@@ -247,9 +313,9 @@ func TestSlowBodiesHoldNoPlaceByAnyPath(t *testing.T) {
 			srv := httptest.NewServer(w)
 			t.Cleanup(srv.Close)
 			conn := begin(t, srv, start)
-			busy := func() int { return len(w.bounds.work) + len(w.bounds.pictures) + len(w.bounds.uploads) }
+			busy := func() bool { return w.bounds.inFlight() > 0 || reserved(w.bounds.uploads) }
 			for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-				if busy() > 0 {
+				if busy() {
 					t.Fatal("it has a place")
 				}
 			}

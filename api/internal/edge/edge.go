@@ -21,6 +21,7 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
+	"shares/api/internal/upload"
 	"shares/internal/devhost"
 	"shares/internal/reason"
 	"shares/internal/requestid"
@@ -28,10 +29,12 @@ import (
 
 // Options say how an Edge treats requests.
 type Options struct {
-	Timeout     time.Duration // of one request, all of it
+	Timeout     time.Duration // of one request, from the end of its body
 	UploadPath  string        // of the endpoint that takes files; empty: none does
 	UploadTime  time.Duration // what a request that brings files has on top
 	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
+	Waiting     []string      // paths of the endpoints that wait for WeChat
+	Memory      int64         // bytes for unfinished uploads together
 	Origins     Origins
 	Hosts       []string // names that dev mode serves under, beside local addresses; nil: any
 	Envelope    bool     // see session.Call
@@ -58,7 +61,7 @@ func New(opts Options, next http.Handler) *Edge {
 	e := &Edge{
 		opts:   opts,
 		next:   next,
-		bounds: newBounds(opts.MaxInFlight),
+		bounds: newBounds(opts.MaxInFlight, opts.Waiting, opts.Memory),
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_http_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
@@ -74,7 +77,7 @@ func New(opts Options, next http.Handler) *Edge {
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_http_in_flight", Help: "Requests being worked on.",
-	}, func() float64 { return float64(len(e.bounds.work) + len(e.bounds.pictures) + len(e.bounds.uploads)) })
+	}, func() float64 { return float64(e.bounds.inFlight()) })
 	e.cors = opts.Origins.cors(http.HandlerFunc(e.admitted))
 	return e
 }
@@ -104,13 +107,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Envelope: e.opts.Envelope,
 		Secure:   e.opts.Secure,
 	}
-	timeout := e.opts.Timeout
-	if e.isUpload(r) {
-		timeout += e.opts.UploadTime
-	}
-	ctx, cancel := context.WithTimeout(session.NewContext(r.Context(), call), timeout)
-	defer cancel()
-	r = r.WithContext(ctx)
+	r = r.WithContext(session.NewContext(r.Context(), call))
 	h := w.Header()
 	h.Set(requestid.Header, call.ID)
 	h["X-Content-Type-Options"], h["Cache-Control"] = nosniff, noStore
@@ -162,24 +159,37 @@ func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
 		// net/http reads it before it sends a long answer.
 		answer.Error(w, r, reason.Error(reason.BodyTooLarge, "max", "0"))
 	case e.isUpload(r):
-		e.inPlace(w, r, true)
+		e.upload(w, r)
 		drain(w, r)
 	case !e.bounds.receive(r):
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 	default:
-		e.inPlace(w, r, false)
+		slots := e.bounds.slots(r)
+		if !slots.take() {
+			answer.Error(w, r, reason.Error(reason.Overloaded))
+			return
+		}
+		defer slots.free()
+		e.work(w, r, e.opts.Timeout)
 	}
 }
 
-// inPlace has the routes work on a request while it has a place.
-func (e *Edge) inPlace(w http.ResponseWriter, r *http.Request, upload bool) {
-	places := e.bounds.of(r, upload)
-	if !places.take() {
+// upload lets an upload through while the budget has room for its file. Its endpoint reads it.
+func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
+	bytes := held(r.ContentLength, upload.MaxBody)
+	if !e.bounds.uploads.TryAcquire(bytes) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return
 	}
-	defer places.free()
-	e.next.ServeHTTP(w, r)
+	defer e.bounds.uploads.Release(bytes)
+	e.work(w, r, e.opts.Timeout+e.opts.UploadTime)
+}
+
+// work has the routes answer a request. Its deadline starts here, when its body has been read.
+func (e *Edge) work(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	e.next.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // done counts and logs one answer: method, route, status, duration, id and, of

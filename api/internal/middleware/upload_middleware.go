@@ -13,21 +13,18 @@ import (
 	"shares/internal/reason"
 )
 
-// UploadTime is how long a file may be on its way: 2 MiB at half a megabit a
-// second, where a mobile network is bad.
-const UploadTime = 35 * time.Second
-
 // UploadMiddleware reads the file that a request brings, for the logic. It
 // stands behind Session.
 type UploadMiddleware struct {
 	timeout time.Duration
+	receive time.Duration
 	running sync.Map // of user ids
 }
 
 // NewUploadMiddleware returns the middleware that `middleware: Upload` in
-// shares.api names. timeout is for what comes after the file has arrived.
-func NewUploadMiddleware(timeout time.Duration) *UploadMiddleware {
-	return &UploadMiddleware{timeout: timeout}
+// shares.api names. receive is for the file's way here, timeout for what comes after.
+func NewUploadMiddleware(timeout, receive time.Duration) *UploadMiddleware {
+	return &UploadMiddleware{timeout: timeout, receive: receive}
 }
 
 // Handle refuses what is no form with a file, and with 429/1094 a second
@@ -44,8 +41,8 @@ func (m *UploadMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 		// The server's deadlines are those of small bodies. Not every writer has
 		// some, and then none cuts the file off.
 		deadlines := http.NewResponseController(w)
-		_ = deadlines.SetReadDeadline(time.Now().Add(UploadTime))
-		_ = deadlines.SetWriteDeadline(time.Now().Add(UploadTime + 2*m.timeout))
+		_ = deadlines.SetReadDeadline(time.Now().Add(m.receive))
+		_ = deadlines.SetWriteDeadline(time.Now().Add(m.receive + 2*m.timeout))
 		file, err := upload.Read(w, r)
 		if err != nil {
 			answer.Error(w, r, err)

@@ -26,7 +26,7 @@ func uploadOf(user int64, body io.Reader) *http.Request {
 }
 
 func TestUploadHandsTheFileOn(t *testing.T) {
-	m := NewUploadMiddleware(time.Minute)
+	m := NewUploadMiddleware(time.Minute, time.Minute)
 	var got string
 	var left time.Duration
 	h := m.Handle(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func TestUploadHandsTheFileOn(t *testing.T) {
 }
 
 func TestUploadRefusesWhatIsNoForm(t *testing.T) {
-	h := NewUploadMiddleware(time.Minute).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
+	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
 	rec := httptest.NewRecorder()
 	r := uploadOf(7, strings.NewReader("{}"))
 	r.Header.Set("Content-Type", "application/json")
@@ -59,7 +59,7 @@ func TestUploadRefusesWhatIsNoForm(t *testing.T) {
 }
 
 func TestUploadsOfOneUserTakeTurns(t *testing.T) {
-	h := NewUploadMiddleware(time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
 	slow, sender := io.Pipe()
 	first := httptest.NewRecorder()
 	done := make(chan struct{})
@@ -90,7 +90,7 @@ func second(_ int, err error) error { return err }
 
 // The server's deadline for reading is that of small bodies; an upload has more.
 func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
-	h := NewUploadMiddleware(time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := &session.Call{Session: session.Session{UserID: 7}, Valid: true}
 		h(w, r.WithContext(session.NewContext(r.Context(), call)))

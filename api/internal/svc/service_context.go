@@ -48,6 +48,6 @@ func NewServiceContext(c config.Config, p Deps) *ServiceContext {
 		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials).Handle,
 		BodySession:     middleware.NewBodySessionMiddleware().Handle,
 		Session:         middleware.NewSessionMiddleware(credentials).Handle,
-		Upload:          middleware.NewUploadMiddleware(c.Timeout).Handle,
+		Upload:          middleware.NewUploadMiddleware(c.Timeout, c.UploadTime()).Handle,
 	}
 }

@@ -3,6 +3,7 @@
 package upload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,8 +18,8 @@ import (
 const (
 	// MaxFile is the largest file taken, in bytes.
 	MaxFile = 2 << 20
-	// maxBody has room for the file, its header, and the few other fields that clients send along.
-	maxBody = MaxFile + 64<<10
+	// MaxBody has room for the file, its header, and the few other fields that clients send along.
+	MaxBody = MaxFile + 64<<10
 	// field is the file's name in the form.
 	field = "file"
 )
@@ -30,10 +31,10 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return nil, reason.Error(reason.NotMultipart)
 	}
-	if r.ContentLength > maxBody {
+	if r.ContentLength > MaxBody {
 		return nil, tooLarge()
 	}
-	form := multipart.NewReader(http.MaxBytesReader(w, r.Body, maxBody), params["boundary"])
+	form := multipart.NewReader(http.MaxBytesReader(w, r.Body, MaxBody), params["boundary"])
 	for {
 		part, err := form.NextPart()
 		if err == io.EOF {
@@ -45,16 +46,19 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		if part.FormName() != field {
 			continue
 		}
-		file, err := io.ReadAll(io.LimitReader(part, MaxFile+1))
+		// The edge has reserved the length that was announced.
+		var file bytes.Buffer
+		file.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+		_, err = file.ReadFrom(io.LimitReader(part, MaxFile+1))
 		switch {
 		case err != nil:
 			return nil, broken(err)
-		case len(file) > MaxFile:
+		case file.Len() > MaxFile:
 			return nil, tooLarge()
-		case len(file) == 0:
+		case file.Len() == 0:
 			return nil, reason.Field(field, "required")
 		}
-		return file, nil
+		return file.Bytes(), nil
 	}
 }
 
