@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,12 +15,20 @@ import (
 	"shares/model"
 )
 
-// flushTimeout is how long a change of a user waits for all replicas to know.
-const flushTimeout = time.Second
+const (
+	// flushTimeout is how long a change of a user waits for all replicas to know.
+	flushTimeout = 5 * time.Second
 
-// userCommand is the operator's view on one user, for privacy requests and
-// incidents. Every change goes through the cache, so that running replicas
-// see it within a second.
+	// A write whose outcome is unknown is repeated writeAttempts times, writeWait apart.
+	writeAttempts = 5
+	writeWait     = 300 * time.Millisecond
+)
+
+// userTask is a sub-command of `shares user` on a running program.
+type userTask func(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error
+
+// userCommand is the operator's view of one user, for privacy requests and incidents. Every change
+// goes through the cache, so that running replicas see it within a second.
 func userCommand(file *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
@@ -26,13 +36,13 @@ func userCommand(file *string) *cobra.Command {
 		Args:  cobra.NoArgs, // checked only where there is a RunE
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	sub := func(use, short string, run func(context.Context, *program, string, *model.WxUserinfo) error) *cobra.Command {
+	sub := func(use, short string, task userTask) *cobra.Command {
 		c := &cobra.Command{
 			Use:   use + " <openid>",
 			Short: short,
 			Args:  cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return withUser(cmd.Context(), *file, args[0], run)
+				return withUser(cmd, *file, args[0], task)
 			},
 		}
 		cmd.AddCommand(c)
@@ -40,52 +50,76 @@ func userCommand(file *string) *cobra.Command {
 	}
 	sub("show", "print what is stored of the user, the phone masked", show)
 	sub("export", "print all that is stored of the user, as JSON", export)
-	sub("revoke", "end all sessions of the user", revoke)
+	byID(file, sub("revoke", "end all sessions of the user", revoke), revoke)
 
 	var yes bool
-	remove := sub("delete", "remove the user for good", func(ctx context.Context, p *program, openid string, row *model.WxUserinfo) error {
+	remove := func(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error {
 		if !yes {
 			return errors.New("this cannot be undone: repeat with --yes")
 		}
-		return remove(ctx, p, openid, row)
-	})
-	remove.Flags().BoolVar(&yes, "yes", false, "yes, remove the user")
-
-	var admin struct {
-		vip      bool
-		group    string
-		capacity int64
+		return remove(ctx, p, out, row)
 	}
-	var set *cobra.Command
-	set = sub("set", "set what only the operator may: vip, group, capacity", func(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
-		var a model.Admin
-		if set.Flags().Changed("vip") {
-			a.Vip = &admin.vip
-		}
-		if set.Flags().Changed("group") {
-			a.Group = &admin.group
-		}
-		if set.Flags().Changed("capacity") {
-			if admin.capacity < 0 || admin.capacity > 1<<31-1 {
-				return errors.New("--capacity: 0 to 2147483647")
-			}
-			a.Capacity = &admin.capacity
-		}
-		if a == (model.Admin{}) {
-			return errors.New("nothing to set: give --vip, --group or --capacity")
-		}
-		if err := p.users.SetAdmin(ctx, row.Id, a); err != nil {
-			return err
-		}
-		return p.flush(ctx, "set", runAgain)
-	})
-	set.Flags().BoolVar(&admin.vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
-	set.Flags().StringVar(&admin.group, "group", "", "the user's groups, comma-separated")
-	set.Flags().Int64Var(&admin.capacity, "capacity", 0, "how many entries the user may keep")
+	removal := sub("delete", "remove the user for good", remove)
+	byID(file, removal, remove)
+	removal.Flags().BoolVar(&yes, "yes", false, "yes, remove the user")
+
+	addSet(sub)
 	return cmd
 }
 
-func withUser(ctx context.Context, file, openid string, run func(context.Context, *program, string, *model.WxUserinfo) error) (err error) {
+// byID has the command take --id instead of an openid: a deleted user's openid leads to no id.
+func byID(file *string, c *cobra.Command, task userTask) {
+	id := c.Flags().Int64("id", 0, "the user's id, instead of the openid")
+	byOpenid := c.RunE
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if (len(args) == 1) == cmd.Flags().Changed("id") || len(args) > 1 {
+			return errors.New("name the user by the openid or by --id")
+		}
+		return nil
+	}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return byOpenid(cmd, args)
+		}
+		return withUsers(cmd, *file, func(ctx context.Context, p *program) error {
+			return task(ctx, p, cmd.OutOrStdout(), &model.WxUserinfo{Id: *id})
+		})
+	}
+}
+
+func addSet(sub func(use, short string, task userTask) *cobra.Command) {
+	var vip bool
+	var group string
+	var capacity int64
+	var cmd *cobra.Command
+	cmd = sub("set", "set what only the operator may: vip, group, capacity",
+		func(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error {
+			var a model.Admin
+			if cmd.Flags().Changed("vip") {
+				a.Vip = &vip
+			}
+			if cmd.Flags().Changed("group") {
+				a.Group = &group
+			}
+			if cmd.Flags().Changed("capacity") {
+				if capacity < 0 || capacity > 1<<31-1 {
+					return errors.New("--capacity: 0 to 2147483647")
+				}
+				a.Capacity = &capacity
+			}
+			if a == (model.Admin{}) {
+				return errors.New("nothing to set: give --vip, --group or --capacity")
+			}
+			return p.write(ctx, out, "set", row.Id, func() error { return p.users.SetAdmin(ctx, row.Id, a) })
+		})
+	cmd.Flags().BoolVar(&vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
+	cmd.Flags().StringVar(&group, "group", "", "the user's groups, comma-separated")
+	cmd.Flags().Int64Var(&capacity, "capacity", 0, "how many entries the user may keep")
+}
+
+// withUsers runs f on a program with users, and closes the program.
+func withUsers(cmd *cobra.Command, file string, f func(context.Context, *program) error) (err error) {
+	ctx := cmd.Context()
 	p, err := load(file, config.RoleUser)
 	if err != nil {
 		return err
@@ -100,78 +134,109 @@ func withUser(ctx context.Context, file, openid string, run func(context.Context
 	if err := p.openUsers(); err != nil {
 		return err
 	}
-	row, err := p.users.FindByOpenid(ctx, openid)
+	return f(ctx, p)
+}
+
+func withUser(cmd *cobra.Command, file, openid string, task userTask) error {
+	return withUsers(cmd, file, func(ctx context.Context, p *program) error {
+		row, err := p.users.FindByOpenid(ctx, openid)
+		if errors.Is(err, model.ErrNotFound) {
+			return errors.New("no user has this openid")
+		}
+		if err != nil {
+			return err
+		}
+		return task(ctx, p, cmd.OutOrStdout(), row)
+	})
+}
+
+// column is a stored value of a user.
+type column struct {
+	name  string
+	value any
+}
+
+// columns returns all that is stored of a user. session_epoch is omitted: it is no data of the
+// user, and together with SESSION_SECRET it can forge sessions.
+func columns(row *model.WxUserinfo) []column {
+	var all []column
+	fields := reflect.ValueOf(row).Elem()
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Tag.Get("db")
+		if name != "session_epoch" {
+			all = append(all, column{name, fields.Field(i).Interface()})
+		}
+	}
+	return all
+}
+
+func show(_ context.Context, _ *program, out io.Writer, row *model.WxUserinfo) error {
+	for _, c := range columns(row) {
+		if c.name == "phone" && len(row.Phone) > 4 {
+			c.value = "…" + row.Phone[len(row.Phone)-4:]
+		}
+		if at, ok := c.value.(time.Time); ok {
+			c.value = at.Format(time.RFC3339)
+		}
+		fmt.Fprintf(out, "%-13s %v\n", c.name, c.value)
+	}
+	return nil
+}
+
+func export(_ context.Context, _ *program, out io.Writer, row *model.WxUserinfo) error {
+	all := map[string]any{}
+	for _, c := range columns(row) {
+		all[c.name] = c.value
+	}
+	data, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, string(data))
+	return nil
+}
+
+func revoke(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error {
+	epoch := model.NewEpoch() // the same for each attempt
+	return p.write(ctx, out, "revoke", row.Id, func() error { return p.users.SetEpoch(ctx, row.Id, epoch) })
+}
+
+func remove(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error {
+	return p.write(ctx, out, "delete", row.Id, func() error {
+		err := p.users.Delete(ctx, row.Id)
+		if errors.Is(err, model.ErrNotFound) {
+			return nil // by this command, an attempt whose reply was lost, or another one
+		}
+		return err
+	})
+}
+
+// write changes the user with the id, repeats the change while its outcome is unknown, and waits
+// until all running replicas know of it. Its output and its error say what is certain.
+func (p *program) write(ctx context.Context, out io.Writer, what string, id int64, change func() error) error {
+	fmt.Fprintf(out, "%s: user %d\n", what, id)
+	again := fmt.Sprintf("run `shares user %s` again", what)
+	if what != "set" {
+		again += fmt.Sprintf(" with --id %d", id)
+	}
+	err := change()
+	for n := 1; n < writeAttempts && model.IsUnavailable(err) && ctx.Err() == nil; n++ {
+		time.Sleep(writeWait)
+		err = change()
+	}
 	if errors.Is(err, model.ErrNotFound) {
-		return errors.New("no user has this openid")
+		return fmt.Errorf("%s: no user has the id %d", what, id)
 	}
-	if err != nil {
-		return err
-	}
-	return run(ctx, p, openid, row)
-}
-
-func show(_ context.Context, _ *program, _ string, row *model.WxUserinfo) error {
-	phone := row.Phone
-	if len(phone) > 4 {
-		phone = "…" + phone[len(phone)-4:]
-	}
-	for _, line := range []struct {
-		name  string
-		value any
-	}{
-		{"id", row.Id}, {"openid", row.Openid}, {"unionid", row.Unionid},
-		{"nickName", row.NickName}, {"avatarURL", row.AvatarUrl}, {"gender", row.Gender},
-		{"city", row.City}, {"province", row.Province}, {"country", row.Country}, {"language", row.Language},
-		{"phone", phone}, {"group", row.Group}, {"rg", row.Rg != 0}, {"only20", row.Only20 != 0},
-		{"vip", row.Vip != 0}, {"capacity", row.Capacity},
-		{"last login", row.LastLoginAt.Format(time.RFC3339)},
-		{"created", row.CreatedAt.Format(time.RFC3339)}, {"updated", row.UpdatedAt.Format(time.RFC3339)},
-	} {
-		fmt.Printf("%-11s %v\n", line.name, line.value)
-	}
-	return nil
-}
-
-func export(_ context.Context, _ *program, _ string, row *model.WxUserinfo) error {
-	// The epoch is no data of the user: with the secret it makes sessions.
-	data, err := json.MarshalIndent(map[string]any{
-		"id": row.Id, "openid": row.Openid, "unionid": row.Unionid, "nickName": row.NickName, "avatarURL": row.AvatarUrl,
-		"gender": row.Gender, "city": row.City, "province": row.Province, "country": row.Country, "language": row.Language,
-		"phone": row.Phone, "group": row.Group, "rg": row.Rg != 0, "only20": row.Only20 != 0, "vip": row.Vip != 0,
-		"capacity": row.Capacity, "lastLoginAt": row.LastLoginAt, "createdAt": row.CreatedAt, "updatedAt": row.UpdatedAt,
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	fmt.Println(string(data))
-	return nil
-}
-
-func revoke(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
-	if err := p.users.SetEpoch(ctx, row.Id, model.NewEpoch()); err != nil {
-		return err
-	}
-	return p.flush(ctx, "revoke", runAgain)
-}
-
-func remove(ctx context.Context, p *program, _ string, row *model.WxUserinfo) error {
-	if err := p.users.Delete(ctx, row.Id); err != nil {
-		return err
-	}
-	return p.flush(ctx, "delete", "it cannot be run again, and need not be")
-}
-
-const runAgain = "run it again when Redis is back"
-
-// flush waits until every running replica has been told, and says so where
-// that cannot be known, and what to do then.
-func (p *program) flush(ctx context.Context, what, then string) error {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	flushing, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if err := p.cache.Flush(ctx); err != nil {
-		return fmt.Errorf("%s: stored in the database, but Redis did not take the news: "+
-			"running replicas may go on with the old row for up to %s; %s: %w", what, p.config.CacheTTL, then, err)
+	flushErr := p.cache.Flush(flushing)
+	if err != nil {
+		return fmt.Errorf("%s: it is unknown whether the database stored it; %s: %w", what, again, err)
 	}
-	fmt.Println(what + ": done")
+	if flushErr != nil {
+		return fmt.Errorf("%s: stored in the database, but Redis is unavailable: running replicas may use "+
+			"the old row for up to %s; %s when Redis is back: %w", what, p.config.CacheTTL, again, flushErr)
+	}
+	fmt.Fprintln(out, what+": done")
 	return nil
 }

@@ -410,7 +410,7 @@ func TestRevocationThatMissedTheCache(t *testing.T) {
 	env := maps.Clone(s.env)
 	env["REDIS_ADDR"] = "127.0.0.1:1"
 	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Env: env})
-	if err != nil || code == 0 || !strings.Contains(printed, "Redis did not take the news") {
+	if err != nil || code == 0 || !strings.Contains(printed, "Redis is unavailable") {
 		t.Fatalf("code %d, %v: %s", code, err, printed)
 	}
 	again := s.login(t, u.name)

@@ -422,7 +422,7 @@ func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time,
 	case err != nil:
 	case exit == 0:
 		r.breaks("shares user revoke does not tell that Redis is away")
-	case !strings.Contains(out, "stored in the database, but Redis did not take the news"):
+	case !strings.Contains(out, "stored in the database, but Redis is unavailable"):
 		r.breaks("shares user revoke says only: %s", out)
 	}
 	ends, endErr := w.sessionEnds(ctx, victim)

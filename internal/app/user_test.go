@@ -1,0 +1,139 @@
+package app
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv"
+	"shares/model"
+)
+
+// userWorld is a database with the users oalice and obob behind a proxy.
+type userWorld struct {
+	file  string // settings that lead through the proxy
+	proxy *testenv.Proxy
+	db    *sql.DB // not through the proxy
+}
+
+func newUserWorld(t *testing.T) userWorld {
+	t.Helper()
+	dsn := testenv.MariaDB(t).Database(t)
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := userWorld{proxy: testenv.NewProxy(t, cfg.Addr)}
+	if w.db, err = sql.Open("mysql", dsn+"?clientFoundRows=true"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.db.Close() })
+	cfg.Addr = w.proxy.Addr()
+	w.file = dev(t, "MySQLTimeout: 20s\nMySQLDSN: "+cfg.FormatDSN()+"\nRedisAddr: "+testenv.Redis(t).Addr())
+	shares(t, "-f", w.file, "migrate")
+	for _, openid := range []string{"oalice", "obob"} {
+		if _, err := w.db.ExecContext(t.Context(), "INSERT INTO wx_userinfo (openid, phone, session_epoch, "+
+			"last_login_at, created_at, updated_at) VALUES (?, '13800138000', 7, NOW(), NOW(), NOW())", openid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// value returns what a query for one value returns, empty for no row.
+func (w userWorld) value(t *testing.T, query string) string {
+	t.Helper()
+	var got string
+	if err := w.db.QueryRowContext(t.Context(), query).Scan(&got); err != nil && err != sql.ErrNoRows {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestUserCommandsWithoutACommitsReply(t *testing.T) {
+	w := newUserWorld(t)
+	id := w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'")
+
+	dropped := w.proxy.DropReply("`session_epoch` =")
+	said := shares(t, "-f", w.file, "user", "revoke", "oalice")
+	<-dropped
+	if want := "revoke: user " + id + "\nrevoke: done\n"; said != want {
+		t.Errorf("revoke said %q, want %q", said, want)
+	}
+	if got := w.value(t, "SELECT session_epoch FROM wx_userinfo WHERE openid = 'oalice'"); got == "7" {
+		t.Error("revoke changed nothing")
+	}
+	if got := w.value(t, "SELECT session_epoch FROM wx_userinfo WHERE openid = 'obob'"); got != "7" {
+		t.Error("revoke changed another user")
+	}
+
+	dropped = w.proxy.DropReply("delete from")
+	said = shares(t, "-f", w.file, "user", "delete", "--yes", "oalice")
+	<-dropped
+	if want := "delete: user " + id + "\ndelete: done\n"; said != want {
+		t.Errorf("delete said %q, want %q", said, want)
+	}
+	if got := w.value(t, "SELECT GROUP_CONCAT(openid) FROM wx_userinfo"); got != "obob" {
+		t.Errorf("the users left are %s, want obob", got)
+	}
+	// By id it can be repeated, which also expires what replicas may still hold.
+	shares(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
+	if _, err := run(t, "-f", w.file, "user", "revoke", "--id", id); err == nil || !strings.Contains(err.Error(), "no user has the id "+id) {
+		t.Errorf("revoke of a deleted user: %v", err)
+	}
+}
+
+func TestUserCommandsSayWhatIsUncertain(t *testing.T) {
+	w := newUserWorld(t)
+	id := w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'")
+	w.proxy.Cut()
+	_, err := run(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
+	if err == nil || !strings.Contains(err.Error(), "unknown whether the database stored it; run `shares user delete` again with --id "+id) {
+		t.Errorf("without the database: %v", err)
+	}
+	w.proxy.Restore()
+	shares(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
+	if got := w.value(t, "SELECT GROUP_CONCAT(openid) FROM wx_userinfo"); got != "obob" {
+		t.Errorf("the users left are %s, want obob", got)
+	}
+	for _, args := range []string{"delete --yes", "revoke", "revoke oalice --id 1"} {
+		_, err := run(t, append([]string{"-f", w.file, "user"}, strings.Fields(args)...)...)
+		if err == nil || !strings.Contains(err.Error(), "by the openid or by --id") {
+			t.Errorf("shares user %s: %v", args, err)
+		}
+	}
+}
+
+// A column that comes later is shown and exported without a change here.
+func TestUserExportAndShowHaveEveryColumn(t *testing.T) {
+	w := newUserWorld(t)
+	exported := map[string]any{}
+	if err := json.Unmarshal([]byte(shares(t, "-f", w.file, "user", "export", "oalice")), &exported); err != nil {
+		t.Fatal(err)
+	}
+	shown := shares(t, "-f", w.file, "user", "show", "oalice")
+	fields := reflect.TypeFor[model.WxUserinfo]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Tag.Get("db")
+		_, isExported := exported[name]
+		isShown := strings.Contains("\n"+shown, "\n"+fmt.Sprintf("%-13s ", name))
+		if want := name != "session_epoch"; isExported != want || isShown != want {
+			t.Errorf("%s: exported %v, shown %v, want %v", name, isExported, isShown, want)
+		}
+	}
+	if exported["phone"] != "13800138000" || exported["openid"] != "oalice" {
+		t.Errorf("exported %v", exported)
+	}
+	if strings.Contains(shown, "13800138000") || !strings.Contains(shown, "…8000") {
+		t.Errorf("the phone is not masked:\n%s", shown)
+	}
+	if _, err := strconv.Atoi(fmt.Sprint(exported["capacity"])); err != nil {
+		t.Errorf("capacity is %v, want a number", exported["capacity"])
+	}
+}
