@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,11 +70,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.Prefix, "shares")
-	setDefault(&o.TTL, 5*time.Minute)
-	setDefault(&o.Timeout, 100*time.Millisecond)
-	setDefault(&o.Queries, 24)
-	setDefault(&o.QueryTimeout, 2*time.Second)
+	o.Prefix = cmp.Or(o.Prefix, "shares")
+	o.TTL = cmp.Or(o.TTL, 5*time.Minute)
+	o.Timeout = cmp.Or(o.Timeout, 100*time.Millisecond)
+	o.Queries = cmp.Or(o.Queries, 24)
+	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
 	if o.Rename == nil {
 		o.Rename = func(key string) string { return key }
 	}
@@ -84,13 +85,6 @@ func (o Options) withDefaults() Options {
 		o.Unordered = true
 	}
 	return o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Cache is the cache.Cache of goctl's models: a local and a shared level before the database. Its
