@@ -121,8 +121,11 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 		return nil, nil, err
 	}
 	handler.RegisterHandlers(server, svcCtx)
+	show := pictures.Handler(p.Pictures)
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		server.AddRoute(rest.Route{Method: method, Path: pictures.Path, Handler: pictures.Handler(p.Pictures)})
+		for _, path := range pictures.Paths {
+			server.AddRoute(rest.Route{Method: method, Path: path, Handler: show})
+		}
 	}
 	serverless, err := rest.NewServerless(server)
 	if err != nil {

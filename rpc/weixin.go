@@ -26,6 +26,7 @@ import (
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/errmap"
 	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/quota"
 	"shares/rpc/internal/server"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
@@ -83,26 +84,23 @@ func New(c config.Config, p Deps) (*Service, error) {
 		return nil, err
 	}
 	codes, err := qrcode.New(qrcode.Options{
-		Maker: maker{client},
+		Maker: client,
 		Store: p.Pictures,
 		Redis: p.Redis,
 		AppID: c.WechatAppID,
-		Style: qrcode.Style{
+		Style: wechat.CodeParams{
 			EnvVersion: c.QRCodeEnvVersion,
 			Width:      c.QRCodeWidth,
 			CheckPath:  c.QRCodeCheckPath,
 			IsHyaline:  c.QRCodeHyaline,
 			AutoColor:  c.QRCodeAutoColor,
-			LineColor:  qrcode.Color{R: color[0], G: color[1], B: color[2]},
+			LineColor:  wechat.Color{R: color[0], G: color[1], B: color[2]},
 		},
-		QuotaPerMinute:   c.QRCodePerMinute,
-		NewPerUserPerDay: c.QRCodePerUserDay,
-		Blameless:        blameless,
-		Timeout:          c.RPCTimeout - 200*time.Millisecond,
-		RedisTimeout:     max(c.RedisTimeout, qrcode.DefaultRedisTimeout),
-		Logger:           p.Log,
-		Metrics:          p.Metrics,
-		Now:              p.Now,
+		PerMinute:  c.QRCodePerMinute,
+		PerUserDay: c.QRCodePerUserDay,
+		Timeout:    c.RPCTimeout - 200*time.Millisecond,
+		Log:        p.Log,
+		Metrics:    p.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("qr codes: %w", err)
@@ -116,12 +114,12 @@ func New(c config.Config, p Deps) (*Service, error) {
 			Wechat:  client,
 			Codes:   codes,
 			Avatars: avatar.NewMaker(),
-			AvatarCap: &avatar.Cap{
-				Redis:   p.Redis,
-				App:     c.WechatAppID,
-				PerDay:  c.AvatarsPerUserDay,
-				Timeout: max(c.RedisTimeout, qrcode.DefaultRedisTimeout),
-				Log:     p.Log,
+			AvatarQuota: &quota.Limit{
+				Redis:  p.Redis,
+				Prefix: "shares:avatar:" + c.WechatAppID + ":user:",
+				Window: 24 * time.Hour,
+				Max:    c.AvatarsPerUserDay,
+				Log:    p.Log,
 			},
 			Pictures: p.Pictures,
 			Log:      p.Log,

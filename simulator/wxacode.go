@@ -19,7 +19,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/skip2/go-qrcode"
+	"github.com/makiuchi-d/gozxing/qrcode/decoder"
+	"github.com/makiuchi-d/gozxing/qrcode/encoder"
 )
 
 // DefaultPage is the page that a code without one opens.
@@ -133,13 +134,15 @@ func validPage(page string) bool {
 // drawCode makes the image: a QR code (WeChat's own is round, and no library reads that) as wide as asked, white around,
 // JPEG or, with is_hyaline, PNG on nothing. The same request makes the same bytes.
 func drawCode(req *codeRequest) (answer, error) {
-	qr, err := qrcode.New(CodeText(req.Page, req.Scene.(string)), qrcode.Medium)
+	text := CodeText(req.Page, req.Scene.(string))
+	qr, err := encoder.Encoder_encode(text, decoder.ErrorCorrectionLevel_M, nil)
 	if err != nil {
 		return answer{}, fmt.Errorf("drawing a QR code: %w", err)
 	}
-	modules := qr.Bitmap() // with its quiet zone
-	width := *req.Width
-	scale := width / len(modules)
+	const quiet = 4 // modules of the zone around
+	modules := qr.GetMatrix()
+	width, side := *req.Width, modules.GetWidth()+2*quiet
+	scale := width / side
 	if scale < 1 {
 		return answer{}, errPage
 	}
@@ -152,23 +155,22 @@ func drawCode(req *codeRequest) (answer, error) {
 	if !req.IsHyaline {
 		draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
 	}
-	margin := (width - scale*len(modules)) / 2
-	for y, row := range modules {
-		for x, dark := range row {
-			if dark {
+	margin := (width-scale*side)/2 + scale*quiet
+	for y := range modules.GetHeight() {
+		for x := range modules.GetWidth() {
+			if modules.Get(x, y) == 1 {
 				at := image.Rect(0, 0, scale, scale).Add(image.Pt(margin+x*scale, margin+y*scale))
 				draw.Draw(img, at, pen, image.Point{}, draw.Src)
 			}
 		}
 	}
 	var buf bytes.Buffer
+	encode := func() error { return jpeg.Encode(&buf, img, nil) }
 	if req.IsHyaline {
 		enc := png.Encoder{CompressionLevel: png.BestSpeed}
-		err = enc.Encode(&buf, img)
-	} else {
-		err = jpeg.Encode(&buf, img, nil)
+		encode = func() error { return enc.Encode(&buf, img) }
 	}
-	if err != nil {
+	if err := encode(); err != nil {
 		return answer{}, fmt.Errorf("encoding a QR code: %w", err)
 	}
 	contentType := "image/jpeg"

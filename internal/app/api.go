@@ -26,7 +26,7 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	defer func() { err = errors.Join(err, p.Close()) }()
 	p.build = build
 	p.startTraces("shares-api")
-	if err := errors.Join(p.openRedis(), p.openPictures(ctx), p.openSecrets()); err != nil {
+	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets()); err != nil {
 		return err
 	}
 	p.note("Users", p.config.RPCTarget)

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -157,7 +158,7 @@ func mysqlCause(err error) error {
 }
 
 func (p *program) checkBucket(ctx context.Context, r *report) {
-	if err := p.openPictures(ctx); err != nil {
+	if err := p.openPictures(); err != nil {
 		r.fail("%w", err)
 		return
 	}
@@ -166,8 +167,8 @@ func (p *program) checkBucket(ctx context.Context, r *report) {
 		r.fail("%w", err)
 		return
 	}
-	const name = "check/dot.png"
-	if err := p.pictures.Put(ctx, name, "image/png", dot.Bytes()); err != nil {
+	name := "check/" + strings.ToLower(rand.Text()) + ".png" // one that is there is not overwritten
+	if err := p.pictures.Put(ctx, name, dot.Bytes()); err != nil {
 		r.fail("takes no picture: check QRCODE_BUCKET and its credentials: %w", err)
 		return
 	}

@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // the image has no time zones
@@ -27,7 +25,7 @@ import (
 
 	"shares/internal/cache"
 	"shares/internal/config"
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/process"
 	"shares/model"
 	"shares/simulator"
@@ -44,7 +42,7 @@ type program struct {
 	db       *sql.DB
 	cache    *cache.Cache
 	users    model.WxUserinfoModel
-	pictures *images.Store
+	pictures *pictures.Store
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
@@ -142,26 +140,4 @@ func (p *program) startTraces(name string) {
 		}
 		return nil
 	})
-}
-
-func (p *program) openPictures(ctx context.Context) error {
-	bucket := p.config.QRCodeBucket
-	if bucket == "" {
-		dir := filepath.Join(p.config.DataDir, "pictures")
-		var err error
-		if bucket, err = images.FileURL(dir); err != nil {
-			return err
-		}
-		p.note("Pictures", "embedded, in "+dir+" (set QRCODE_BUCKET for a shared bucket)")
-	} else {
-		scheme, _, _ := strings.Cut(bucket, ":")
-		p.note("Pictures", "a "+scheme+" bucket")
-	}
-	store, err := images.Open(ctx, bucket, images.Options{RecentImages: 64, Metrics: p.metrics})
-	if err != nil {
-		return fmt.Errorf("QRCODE_BUCKET: %w", err)
-	}
-	p.pictures = store
-	p.onClose(store.Close)
-	return nil
 }

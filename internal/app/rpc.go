@@ -19,7 +19,7 @@ func runRPC(ctx context.Context, file string, build Build) (err error) {
 	defer func() { err = errors.Join(err, p.Close()) }()
 	p.build = build
 	p.startTraces("shares-rpc")
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx)); err != nil {
+	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures()); err != nil {
 		return err
 	}
 	users, err := p.userService()

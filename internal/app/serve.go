@@ -30,7 +30,7 @@ func serve(ctx context.Context, file string, build Build) (err error) {
 	if err := p.lockData(); err != nil {
 		return err
 	}
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(ctx), p.openSecrets(), p.openWechat()); err != nil {
+	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(), p.openSecrets(), p.openWechat()); err != nil {
 		return err
 	}
 	users, err := p.userService()

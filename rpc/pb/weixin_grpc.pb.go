@@ -46,7 +46,7 @@ type WeixinClient interface {
 	UpdateSetting(ctx context.Context, in *UpdateSettingReq, opts ...grpc.CallOption) (*UpdateSettingResp, error)
 	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
 	GetQrcode(ctx context.Context, in *GetQrcodeReq, opts ...grpc.CallOption) (*GetQrcodeResp, error)
-	// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error)
 }
 
@@ -132,7 +132,7 @@ type WeixinServer interface {
 	UpdateSetting(context.Context, *UpdateSettingReq) (*UpdateSettingResp, error)
 	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
 	GetQrcode(context.Context, *GetQrcodeReq) (*GetQrcodeResp, error)
-	// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error)
 	mustEmbedUnimplementedWeixinServer()
 }

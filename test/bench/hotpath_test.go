@@ -17,7 +17,7 @@ import (
 	"shares/internal/cache"
 	"shares/internal/config"
 	"shares/internal/devredis"
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/process"
 	"shares/model"
 	"shares/model/migrations"
@@ -58,19 +58,16 @@ func service(t testing.TB) (handler http.Handler, session string) {
 	name, avatar := "小明同学", "https://thirdwx.qlogo.cn/mmopen/vi_32/Q0j4TwGTfTLQ0j4TwGTfTLQ0j4TwGTfTL/132"
 	check(t, users.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, model.Profile{NickName: &name, AvatarUrl: &avatar}))
 
-	bucket, err := images.FileURL(t.TempDir())
+	bucket, err := pictures.Open(t.TempDir(), nil)
 	check(t, err)
-	pictures, err := images.Open(t.Context(), bucket, images.Options{})
-	check(t, err)
-	cleanup(t, pictures.Close)
 	halves, err := rpc.New(c, rpc.Deps{
-		Users: users, Redis: client, Pictures: pictures,
+		Users: users, Redis: client, Pictures: bucket,
 		Transport: inProcess{simulator.New(simulator.Options{})}, Log: log, Metrics: metrics, Now: time.Now,
 	})
 	check(t, err)
 	t.Cleanup(halves.Close)
 	handler, err = api.Handler(c, api.Deps{
-		Users: halves.Client(), Pictures: pictures, Redis: client, Secrets: []string{sessionSecret},
+		Users: halves.Client(), Pictures: bucket, Redis: client, Secrets: []string{sessionSecret},
 		Log: log, Metrics: metrics, Now: time.Now,
 	})
 	check(t, err)

@@ -18,7 +18,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"shares/api/sessiontest"
-	"shares/internal/images"
 	"shares/internal/testenv"
 	"shares/model"
 	"shares/simulator"
@@ -199,7 +198,6 @@ func (w *world) settings(dsn string) (map[string]string, error) {
 	if err := os.MkdirAll(pictures, 0o700); err != nil {
 		return nil, err
 	}
-	bucket, err := images.FileURL(pictures)
 	return map[string]string{
 		"SHARES_MODE":       "pro",
 		"SHARES_HOST":       "127.0.0.1",
@@ -208,11 +206,11 @@ func (w *world) settings(dsn string) (map[string]string, error) {
 		"SESSION_SECRET":    sessionSecret,
 		"MYSQL_DSN":         dsn,
 		"REDIS_ADDR":        w.redis.Addr(),
-		"QRCODE_BUCKET":     bucket,
+		"QRCODE_BUCKET":     "file://" + pictures,
 		"WECHAT_APPID":      simulator.DefaultAppID,
 		"WECHAT_SECRET":     simulator.DefaultSecret,
 		"WECHAT_BASE_URL":   w.wechat,
-	}, err
+	}, nil
 }
 
 // start starts the binary with a free port for each of its listeners, and

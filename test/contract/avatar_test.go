@@ -3,10 +3,8 @@ package contract_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	_ "embed" // webp
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"image"
@@ -16,6 +14,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,6 +88,7 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		"JPEG":                           {asJPEG(t, quartered(64, 32)), shown{"image/jpeg", 64, 32, asTaken}},
 		"JPEG of a camera held upright":  {withExif(asJPEG(t, quartered(64, 32)), 6), shown{"image/jpeg", 32, 64, [4]string{"blue", "red", "white", "green"}}},
 		"JPEG, larger, upside down":      {withExif(asJPEG(t, quartered(1300, 650)), 3), shown{"image/jpeg", 640, 320, [4]string{"white", "blue", "green", "red"}}},
+		"PNG of a camera, in a chunk":    {pngWithExif(asPNG(t, quartered(64, 32)), 6), shown{"image/jpeg", 32, 64, [4]string{"blue", "red", "white", "green"}}},
 		"JPEG, high":                     {asJPEG(t, quartered(300, 1200)), shown{"image/jpeg", 160, 640, asTaken}},
 		"WebP":                           {webp, shown{"image/jpeg", 128, 64, asTaken}},
 		"WebP with a place":              {webpWithExif(), shown{"image/jpeg", 128, 64, asTaken}},
@@ -104,11 +105,16 @@ func testUploadAvatar(t *testing.T, s *setting) {
 			u.has(t, want)
 			s.shows(t, address, tt.want)
 
+			// A name is never used again; the first picture stays.
 			again, others := u.avatar(t, tt.file), other.avatar(t, tt.file)
-			if again != address || others != address {
+			folder := func(address string) string { return address[:strings.LastIndexByte(address, '/')] }
+			if again == address || folder(again) != folder(address) || folder(others) == folder(address) {
 				t.Errorf("the same picture is at %q, %q and, another user's, %q", address, again, others)
 			}
+			s.shows(t, address, tt.want)
+			want.AvatarURL = again
 			u.has(t, want)
+			want.AvatarURL = others
 			other.has(t, want)
 		})
 	}
@@ -147,12 +153,10 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		} {
 			var a avatarAnswer
 			u.upload(t, body).ok(t, &a)
-			if want.AvatarURL == "" {
-				want.AvatarURL = a.URL
-			}
+			want.AvatarURL = a.URL
 			u.has(t, want)
-			if a.URL != want.AvatarURL {
-				t.Errorf("%s: %q, want %q", name, a.URL, want.AvatarURL)
+			if a.URL == "" {
+				t.Errorf("%s: no address", name)
 			}
 		}
 	})
@@ -188,7 +192,7 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reply{Response: resp, envelope: s.envelope, raw: raw}.refused(t, http.StatusRequestEntityTooLarge, 1082, "2097152")
+		reply{Response: resp, envelope: s.envelope, raw: raw}.refused(t, http.StatusRequestEntityTooLarge, 1082, "2 MiB")
 		u.has(t, fresh())
 	})
 
@@ -258,16 +262,16 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		"an empty file":           {formType, form(nil), 400, 1001, []string{"file"}},
 		"cut off":                 {formType, whole[:len(whole)-len(boundary)-20], 400, 1001, []string{"file", "完整"}},
 		"no picture":              {formType, form([]byte("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")), 400, 1001, []string{"file", "PNG"}},
-		"a GIF":                   {formType, form([]byte("GIF89a\x01\x00\x01\x00\x00\x00\x00;")), 400, 1001, []string{"file", "PNG"}},
+		"a GIF":                   {formType, form([]byte("GIF89a\x01\x00\x01\x00\x00\x00\x00;")), 400, 1001, []string{"file", "GIF"}},
 		"half a PNG":              {formType, form(asPNG(t, quartered(64, 64))[:100]), 400, 1001, []string{"file", "PNG"}},
 		"half a JPEG":             {formType, form(asJPEG(t, quartered(64, 64))[:700]), 400, 1001, []string{"file", "PNG"}},
 		"half a WebP":             {formType, form(webp[:len(webp)-60]), 400, 1001, []string{"file", "PNG"}},
 		"a bomb of a PNG":         {formType, form(claimingPNG(60_000, 60_000)), 400, 1001, []string{"file", "12"}},
 		"a bomb of a WebP":        {formType, form(claimingWebP(16_384, 16_384)), 400, 1001, []string{"file", "12"}},
 		"a WebP with two sizes":   {formType, form(resizedWebP()), 400, 1001, []string{"file", "PNG"}},
-		"a byte more than 2 MiB":  {formType, form(append(picture, make([]byte, maxFile+1-len(picture))...)), 413, 1082, []string{"2097152"}},
-		"far more than 2 MiB":     {formType, form(make([]byte, 6<<20)), 413, 1082, []string{"2097152"}},
-		"2 MiB of another field":  {formType, form(picture, "a", strings.Repeat("a", maxFile+64<<10)), 413, 1082, []string{"2097152"}},
+		"a byte more than 2 MiB":  {formType, form(append(picture, make([]byte, maxFile+1-len(picture))...)), 413, 1082, []string{"2 MiB"}},
+		"far more than 2 MiB":     {formType, form(make([]byte, 6<<20)), 413, 1082, []string{"2 MiB"}},
+		"2 MiB of another field":  {formType, form(picture, "a", strings.Repeat("a", maxFile+64<<10)), 413, 1082, []string{"2 MiB"}},
 		"a name that is no field": {formType, strings.Replace(whole, `name="file"`, `name="FILE"`, 1), 400, 1001, []string{"file"}},
 	} {
 		for _, chunked := range []bool{false, true} {
@@ -385,9 +389,11 @@ func (s *setting) shows(t *testing.T, address string, want shown) {
 	if want.contentType == "image/png" {
 		extension = ".png"
 	}
-	sum := sha256.Sum256(r.raw)
-	if name := "/shares/images/avatar/" + hex.EncodeToString(sum[:]) + extension; path != name {
-		t.Errorf("it is at %s, its content's name is %s", path, name)
+	if !regexp.MustCompile(`^/shares/images/avatar/[0-9a-f]{32}/[a-z2-7]{26}\` + extension + `$`).MatchString(path) {
+		t.Errorf("it is at %s", path)
+	}
+	if len(r.raw) > 200<<10 {
+		t.Errorf("%d bytes, want at most 200 KiB", len(r.raw))
 	}
 	for name, value := range map[string]string{
 		"Content-Type": want.contentType, "X-Content-Type-Options": "nosniff", "Cache-Control": "public, max-age=31536000, immutable",
@@ -555,6 +561,12 @@ func claimingPNG(width, height uint32) []byte {
 	head := binary.BigEndian.AppendUint32([]byte("IHDR"), width)
 	head = append(binary.BigEndian.AppendUint32(head, height), 8, 6, 0, 0, 0)
 	return append([]byte("\x89PNG\r\n\x1a\n"), chunk(head)...)
+}
+
+// pngWithExif puts Exif data behind the head of a PNG.
+func pngWithExif(file []byte, orientation uint16) []byte {
+	const behindHead = 8 + 4 + 4 + 13 + 4
+	return slices.Concat(file[:behindHead], chunk(append([]byte("eXIf"), tiff(orientation)...)), file[behindHead:])
 }
 
 // withText puts a comment behind the head of a PNG.

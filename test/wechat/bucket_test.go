@@ -87,7 +87,7 @@ func TestBucketInS3(t *testing.T) {
 		"QRCODE_BUCKET":         "s3://pictures?region=us-east-1&endpoint=" + url.QueryEscape(s.url) + "&s3ForcePathStyle=true&request_checksum_calculation=when_required",
 		"AWS_ACCESS_KEY_ID":     "wechat-suite-key-id",
 		"AWS_SECRET_ACCESS_KEY": s3Secret,
-		"AWS_CA_BUNDLE":         s.ca,
+		"SSL_CERT_FILE":         s.ca,
 	}
 	behind := w.serve(t, env)
 	env["QRCODE_PUBLIC_URL"] = cdn

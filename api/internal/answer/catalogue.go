@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/text/language"
@@ -52,8 +53,9 @@ type text struct{ zh, en string }
 var texts = map[reason.Reason]text{
 	reason.MalformedBody:    {"请求内容不是合法的 JSON 对象", "the body is not a valid JSON object"},
 	reason.UnsupportedMedia: {"请求内容必须是 JSON（Content-Type: application/json）", "the body must be JSON (Content-Type: application/json)"},
-	reason.NotMultipart:     {"请求内容必须是 multipart/form-data", "the body must be multipart/form-data"},
-	reason.BodyTooLarge:     {"请求内容过大，最多 {max} 字节", "the body is too large: at most {max} bytes"},
+	reason.NotMultipart: {"请求内容必须是带 boundary 的 multipart/form-data",
+		"the body must be multipart/form-data with a boundary"},
+	reason.BodyTooLarge:     {"请求内容过大，最多 {max}", "the body is too large: at most {max}"},
 	reason.LoginCodeRefused: {"登录凭证无效或已使用，请重新调用 wx.login", "the login code was refused: call wx.login again"},
 	reason.SessionInvalid:   {"登录状态已失效，请重新登录", "no valid session: log in again"},
 	reason.BearerMissing: {
@@ -107,6 +109,8 @@ var ruleTexts = map[string]text{
 	"incomplete": {"参数 {field} 没有完整上传，请重试", "{field} did not arrive whole: try again"},
 	"picture": {"参数 {field} 必须是完整的 PNG、JPEG 或 WebP 图片",
 		"{field} must be a whole PNG, JPEG or WebP picture"},
+	"animation": {"参数 {field} 不能是动图或 GIF，请上传静态的 PNG、JPEG 或 WebP 图片",
+		"{field} cannot be a GIF or an animation: send a still PNG, JPEG or WebP picture"},
 	"picture_size": {"参数 {field} 的图片尺寸过大，最多约 {max} 百万像素",
 		"{field} has too many pixels: at most {max} million"},
 	"unchecked": {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
@@ -141,6 +145,9 @@ func Table() []Row {
 
 func message(why reason.Reason, metadata map[string]string, english bool) string {
 	t, ok := texts[why]
+	if why == reason.BodyTooLarge {
+		metadata = map[string]string{"max": size(metadata["max"])}
+	}
 	if why == reason.InvalidField {
 		t, ok = ruleTexts[metadata["rule"]]
 	}
@@ -151,6 +158,18 @@ func message(why reason.Reason, metadata map[string]string, english bool) string
 		return fill(t.en, metadata)
 	}
 	return fill(t.zh, metadata)
+}
+
+// size returns a number of bytes as people write it.
+func size(bytes string) string {
+	n, err := strconv.Atoi(bytes)
+	switch {
+	case err == nil && n > 0 && n%(1<<20) == 0:
+		return strconv.Itoa(n>>20) + " MiB"
+	case err == nil && n > 0 && n%(1<<10) == 0:
+		return strconv.Itoa(n>>10) + " KiB"
+	}
+	return bytes + " B"
 }
 
 // prefersEnglish reports whether a client asks for English before Chinese.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/go-redis/redis_rate/v10"
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
@@ -89,7 +89,7 @@ const usersTracked = 100_000
 // Users limits requests per user in this process: n replicas admit n times as
 // many, which is fine for a limit that only stops a loop gone wild.
 type Users struct {
-	users   *lru.Cache[int64, *rate.Limiter]
+	users   *otter.Cache[int64, *rate.Limiter]
 	limit   rate.Limit
 	burst   int
 	refused prometheus.Counter
@@ -97,7 +97,7 @@ type Users struct {
 
 // NewUsers returns a limit of perSecond requests a user, burst at once.
 func NewUsers(perSecond, burst int, metrics *Metrics) (*Users, error) {
-	users, err := lru.New[int64, *rate.Limiter](usersTracked)
+	users, err := otter.New(&otter.Options[int64, *rate.Limiter]{MaximumSize: usersTracked})
 	if err != nil {
 		return nil, err
 	}
@@ -111,12 +111,9 @@ func NewUsers(perSecond, burst int, metrics *Metrics) (*Users, error) {
 
 // Allow counts one request of a user.
 func (u *Users) Allow(userID int64) bool {
-	limiter, ok := u.users.Get(userID)
+	limiter, ok := u.users.GetIfPresent(userID)
 	if !ok {
-		limiter = rate.NewLimiter(u.limit, u.burst)
-		if previous, found, _ := u.users.PeekOrAdd(userID, limiter); found {
-			limiter = previous
-		}
+		limiter, _ = u.users.SetIfAbsent(userID, rate.NewLimiter(u.limit, u.burst))
 	}
 	if limiter.Allow() {
 		return true

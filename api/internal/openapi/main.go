@@ -84,7 +84,7 @@ func completeOperation(path string, operation object) {
 		operation["consumes"] = []string{"multipart/form-data"}
 		operation["parameters"] = []object{{
 			"name": "file", "in": "formData", "type": "file", "required": true,
-			"description": fmt.Sprintf("PNG、JPEG 或 WebP 图片，最大 %d 字节", upload.MaxFile),
+			"description": fmt.Sprintf("PNG、JPEG 或 WebP 静态图片，最大 %d MiB，1200 万像素", upload.MaxFile>>20),
 		}}
 	}
 	delete(operation, "schemes")

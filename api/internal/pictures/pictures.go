@@ -1,5 +1,4 @@
-// Package pictures shows what rpc put into the bucket: the address of a
-// picture, and the route that serves it where the bucket is not public.
+// Package pictures makes the addresses of pictures, and serves them where the bucket is not public.
 package pictures
 
 import (
@@ -7,30 +6,39 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
-	"github.com/zeromicro/go-zero/rest/pathvar"
+	"golang.org/x/sync/semaphore"
 
 	"shares/api/internal/answer"
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/reason"
 )
-
-// Path is the route that Handler serves: :folder and :file make the
-// picture's name in the bucket.
-const Path = "/shares/images/:folder/:file"
 
 // Prefix is what the paths of all pictures begin with.
 const Prefix = "/shares/images/"
 
-// Store is where the pictures are.
+// Paths are the routes that Handler serves: the rest behind Prefix is the name in the bucket.
+var Paths = []string{Prefix + ":folder/:file", Prefix + ":folder/:user/:file"}
+
+// Limits of the pictures that are being sent. A client that reads more slowly than minRate is cut
+// off.
+const (
+	maxInFlight = 32 << 20 // bytes
+	sendTime    = 10 * time.Second
+	minRate     = 16 << 10 // bytes per second
+)
+
+// Store is where the pictures are; *pictures.Store is one.
 type Store interface {
-	Get(ctx context.Context, name string) (images.Image, error)
+	Get(ctx context.Context, name string) (pictures.Picture, error)
 }
 
 // Addresses makes the addresses of pictures.
 type Addresses struct {
-	Public string // where the bucket itself is public, such as a CDN; empty: Path of Base
+	Public string // where the bucket is public, such as a CDN; empty: Prefix at Base
 	Base   string // scheme and host of this service; empty: those that the request came to
 }
 
@@ -57,29 +65,59 @@ func (a Addresses) URL(ctx context.Context, name string) string {
 	return base + Prefix + name
 }
 
-// Handler serves pictures. A name stands for one content for ever, so caches
-// may keep it as long as they like.
+// Stored returns what a row holds for an avatar's address: the name of an avatar of ours, whatever
+// host the address had, and any other address as it is.
+func (a Addresses) Stored(address string) string {
+	if name, ok := strings.CutPrefix(address, a.Public+"/"); ok && a.Public != "" &&
+		pictures.IsAvatarName(name) {
+		return name
+	}
+	if u, err := url.Parse(address); err == nil && u.Host != "" && u.RawQuery == "" {
+		if name, ok := strings.CutPrefix(u.Path, Prefix); ok && pictures.IsAvatarName(name) {
+			return name
+		}
+	}
+	return address
+}
+
+// Shown returns the address for what a row holds. Rows of earlier versions hold addresses of ours.
+func (a Addresses) Shown(ctx context.Context, stored string) string {
+	if name := a.Stored(stored); pictures.IsAvatarName(name) {
+		return a.URL(ctx, name)
+	}
+	return stored
+}
+
+// Handler serves pictures, which caches may keep without limit. It has at most maxInFlight bytes in
+// flight, and ends an answer by a deadline that depends on its size.
 func Handler(store Store) http.HandlerFunc {
+	inFlight := semaphore.NewWeighted(maxInFlight)
 	return func(w http.ResponseWriter, r *http.Request) {
-		vars := pathvar.Vars(r)
-		picture, err := store.Get(r.Context(), vars["folder"]+"/"+vars["file"])
-		if errors.Is(err, images.ErrNotFound) || errors.Is(err, images.ErrName) {
+		picture, err := store.Get(r.Context(), strings.TrimPrefix(r.URL.Path, Prefix))
+		size := int64(len(picture.Data))
+		switch {
+		case errors.Is(err, pictures.ErrNotFound):
 			err = reason.Error(reason.NotFound)
-		} else if err != nil && r.Context().Err() == nil {
+		case err != nil && r.Context().Err() == nil:
 			err = errors.Join(reason.Error(reason.Unavailable), err)
+		case err == nil && !inFlight.TryAcquire(size):
+			err = reason.Error(reason.Overloaded)
 		}
 		if err != nil {
 			answer.Error(w, r, err)
 			return
 		}
+		defer inFlight.Release(size)
+		// A writer without deadlines, as in tests, cuts nobody off.
+		deadline := time.Now().Add(sendTime + time.Duration(size)*time.Second/minRate)
+		_ = http.NewResponseController(w).SetWriteDeadline(deadline)
 		h := w.Header()
 		h.Set("Content-Type", picture.ContentType)
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("Cache-Control", pictures.CacheControl)
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("ETag", picture.ETag)
-		h.Add("Vary", "Origin") // what a cache has from a page of ours is not what another's may read
-		// Pictures are small, and what ServeContent says to these when it refuses
-		// them is not in our form.
+		h.Add("Vary", "Origin") // a cached answer to one origin is not for another
+		// Pictures are small, and ServeContent refuses these in a form that is not ours.
 		for _, name := range []string{"Range", "If-Range", "If-Match", "If-Unmodified-Since"} {
 			r.Header.Del(name)
 		}

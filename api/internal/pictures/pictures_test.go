@@ -8,17 +8,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/zeromicro/go-zero/rest/pathvar"
 
-	"shares/internal/images"
+	"shares/internal/pictures"
 )
 
-type store func(ctx context.Context, name string) (images.Image, error)
+type store func(ctx context.Context, name string) (pictures.Picture, error)
 
-func (f store) Get(ctx context.Context, name string) (images.Image, error) { return f(ctx, name) }
+func (f store) Get(ctx context.Context, name string) (pictures.Picture, error) { return f(ctx, name) }
 
 func TestURL(t *testing.T) {
 	const name = "ab/cdef.jpg"
@@ -47,15 +49,15 @@ func TestURL(t *testing.T) {
 }
 
 func TestHandler(t *testing.T) {
-	picture := images.Image{Data: []byte("jpeg bytes"), ContentType: "image/jpeg", ETag: `"0123"`}
-	found := store(func(_ context.Context, name string) (images.Image, error) {
+	picture := pictures.Picture{Data: []byte("jpeg bytes"), ContentType: "image/jpeg", ETag: `"0123"`}
+	found := store(func(_ context.Context, name string) (pictures.Picture, error) {
 		if name != "ab/cdef.jpg" {
-			return images.Image{}, fmt.Errorf("asked for %s", name)
+			return pictures.Picture{}, fmt.Errorf("asked for %s", name)
 		}
 		return picture, nil
 	})
 	fails := func(err error) store {
-		return func(context.Context, string) (images.Image, error) { return images.Image{}, err }
+		return func(context.Context, string) (pictures.Picture, error) { return pictures.Picture{}, err }
 	}
 	kept := http.Header{
 		"Content-Type": {"image/jpeg"}, "Cache-Control": {"public, max-age=31536000, immutable"},
@@ -89,18 +91,15 @@ func TestHandler(t *testing.T) {
 		{"whatever there is", "GET", "*", found, got{304, same, ""}},
 		{"still one of them", "GET", `"other", W/"0123"`, found, got{304, same, ""}},
 		{"another", "GET", `"other"`, found, got{200, whole, "jpeg bytes"}},
-		{"no such picture", "GET", "", fails(fmt.Errorf("get: %w", images.ErrNotFound)),
+		{"no such picture", "GET", "", fails(fmt.Errorf("get: %w", pictures.ErrNotFound)),
 			refused(404, "", `{"code":1006,"msg":"请求的地址不存在"}`)},
-		{"no name of a picture", "GET", "", fails(fmt.Errorf("get: %w", images.ErrName)),
-			refused(404, "", `{"code":1006,"msg":"请求的地址不存在"}`)},
-		{"no bucket", "GET", "", fails(fmt.Errorf("%w: s3: key AKIA", images.ErrUnavailable)),
+		{"no bucket", "GET", "", fails(fmt.Errorf("%w: s3: key AKIA", pictures.ErrUnavailable)),
 			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
 		{"a bucket that fails in a way of its own", "GET", "", fails(errors.New("who knows")),
 			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, "/shares/images/ab/cdef.jpg", nil)
-			r = pathvar.WithVars(r, map[string]string{"folder": "ab", "file": "cdef.jpg"})
 			// What net/http would refuse in a form of its own counts for nothing.
 			r.Header.Set("Range", "bytes=9999-")
 			r.Header.Set("If-Match", `"other"`)
@@ -116,13 +115,92 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// Rows hold the name of an avatar, or, from earlier versions, its address; a foreign address stays.
+func TestStoredAndShown(t *testing.T) {
+	old, name := "avatar/"+strings.Repeat("0a", 32)+".jpg", pictures.NewAvatarName(7, "oA", ".png")
+	cdn := Addresses{Public: "https://cdn.example.com/codes", Base: "https://api.example.com"}
+	plain := Addresses{Base: "https://api.example.com"}
+	for _, tt := range []struct {
+		addresses               Addresses
+		address, stored, answer string
+	}{
+		{plain, "https://api.example.com/shares/images/" + name, name, "https://api.example.com/shares/images/" + name},
+		{plain, "https://before.example.com/shares/images/" + old, old, "https://api.example.com/shares/images/" + old},
+		{plain, "http://127.0.0.1:8082/shares/images/" + name, name, "https://api.example.com/shares/images/" + name},
+		{plain, name, name, "https://api.example.com/shares/images/" + name},
+		{cdn, "https://cdn.example.com/codes/" + old, old, "https://cdn.example.com/codes/" + old},
+		{cdn, "https://api.example.com/shares/images/" + old, old, "https://cdn.example.com/codes/" + old},
+		{cdn, name, name, "https://cdn.example.com/codes/" + name},
+
+		{plain, "", "", ""},
+		{plain, "https://thirdwx.qlogo.cn/mmopen/1/132", "https://thirdwx.qlogo.cn/mmopen/1/132", "https://thirdwx.qlogo.cn/mmopen/1/132"},
+		{plain, "https://other.example.com/" + old, "https://other.example.com/" + old, "https://other.example.com/" + old},
+		{plain, "/" + old, "/" + old, "/" + old},
+		{plain, "https://api.example.com/shares/images/qrcode/a.jpg", "https://api.example.com/shares/images/qrcode/a.jpg",
+			"https://api.example.com/shares/images/qrcode/a.jpg"},
+		{plain, "wxfile://tmp/shares/images/a.jpg", "wxfile://tmp/shares/images/a.jpg", "wxfile://tmp/shares/images/a.jpg"},
+	} {
+		if got := tt.addresses.Stored(tt.address); got != tt.stored {
+			t.Errorf("%s is stored as %s, want %s", tt.address, got, tt.stored)
+		}
+		if got := tt.addresses.Shown(t.Context(), tt.address); got != tt.answer {
+			t.Errorf("%s is shown as %s, want %s", tt.address, got, tt.answer)
+		}
+	}
+}
+
+// Readers who take nothing hold a bounded number of bytes; the rest is refused at once, and served
+// when they have gone.
+func TestBytesInFlight(t *testing.T) {
+	picture := pictures.Picture{Data: make([]byte, maxInFlight/4), ContentType: "image/jpeg", ETag: `"0123"`}
+	handler := Handler(store(func(context.Context, string) (pictures.Picture, error) { return picture, nil }))
+	get := func(w http.ResponseWriter) {
+		handler(w, httptest.NewRequest(http.MethodGet, "/shares/images/avatar/a.jpg", nil))
+	}
+	leave := make(chan struct{})
+	var slow sync.WaitGroup
+	for range 4 {
+		w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), leave: leave}
+		slow.Go(func() { get(w) })
+		<-w.writing
+		if rate := float64(len(picture.Data)) / time.Until(w.deadline).Seconds(); rate > 2*minRate {
+			t.Errorf("a reader has to take %.0f bytes a second", rate)
+		}
+	}
+	rec := httptest.NewRecorder()
+	if get(rec); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("beyond the bound: %d, %v", rec.Code, rec.Header())
+	}
+	close(leave)
+	slow.Wait()
+	rec = httptest.NewRecorder()
+	if get(rec); rec.Code != http.StatusOK {
+		t.Errorf("after they left: %d", rec.Code)
+	}
+}
+
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	writing, leave chan struct{}
+	deadline       time.Time
+	once           sync.Once
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.once.Do(func() { close(w.writing) })
+	<-w.leave
+	return len(b), nil
+}
+
+func (w *slowWriter) SetWriteDeadline(t time.Time) error { w.deadline = t; return nil }
+
 // A reader who hung up is no fault of the bucket's.
 func TestReaderThatHangsUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	rec := httptest.NewRecorder()
-	Handler(store(func(ctx context.Context, _ string) (images.Image, error) {
-		return images.Image{}, fmt.Errorf("get: %w", ctx.Err())
+	Handler(store(func(ctx context.Context, _ string) (pictures.Picture, error) {
+		return pictures.Picture{}, fmt.Errorf("get: %w", ctx.Err())
 	}))(rec, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
 	if rec.Code != 499 {
 		t.Errorf("status %d, want 499", rec.Code)

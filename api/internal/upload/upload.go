@@ -10,6 +10,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"regexp"
 	"strconv"
 
 	"shares/internal/reason"
@@ -24,17 +25,17 @@ const (
 	field = "file"
 )
 
-// Read returns the file of the form in r's body; other fields are ignored. Its errors have the reasons NOT_MULTIPART, BODY_TOO_LARGE and
-// INVALID_FIELD.
+// Read returns the file of the form in r's body; other fields are ignored. Its errors have the
+// reasons NOT_MULTIPART, BODY_TOO_LARGE and INVALID_FIELD.
 func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
+	boundary := boundaryOf(r.Header.Get("Content-Type"))
+	if boundary == "" {
 		return nil, reason.Error(reason.NotMultipart)
 	}
 	if r.ContentLength > MaxBody {
 		return nil, tooLarge()
 	}
-	form := multipart.NewReader(http.MaxBytesReader(w, r.Body, MaxBody), params["boundary"])
+	form := multipart.NewReader(http.MaxBytesReader(w, r.Body, MaxBody), boundary)
 	for {
 		part, err := form.NextPart()
 		if err == io.EOF {
@@ -43,7 +44,7 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		if err != nil {
 			return nil, broken(err)
 		}
-		if part.FormName() != field {
+		if nameOf(part) != field {
 			continue
 		}
 		// The edge has reserved the length that was announced.
@@ -60,6 +61,41 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 		return file.Bytes(), nil
 	}
+}
+
+// boundaryOf returns the boundary of a multipart/form-data type, "" for any other type. Clients send
+// boundaries with "=", "/" or ":" without the quotes that these need.
+func boundaryOf(contentType string) string {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err == nil {
+		if media != "multipart/form-data" {
+			return ""
+		}
+		return params["boundary"]
+	}
+	if found := unquotedBoundary.FindStringSubmatch(contentType); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
+var (
+	unquotedBoundary = regexp.MustCompile(
+		`(?i)^\s*multipart/form-data\s*;(?:.*;)?\s*boundary=([0-9a-z'()+_,./:=?-]{1,70})\s*(?:;|$)`)
+	// lenientName finds a part's name where the file's name beside it breaks the syntax.
+	lenientName = regexp.MustCompile(`(?i)^\s*form-data\s*;(?:.*;)?\s*name="?([a-z]+)"?\s*(?:;|$)`)
+)
+
+// nameOf returns the field's name of a part. Clients send file names that need quotes without them,
+// and quotes inside of file names.
+func nameOf(part *multipart.Part) string {
+	if name := part.FormName(); name != "" {
+		return name
+	}
+	if found := lenientName.FindStringSubmatch(part.Header.Get("Content-Disposition")); found != nil {
+		return found[1]
+	}
+	return ""
 }
 
 // broken is what the client gets for a form that ended early or is none.

@@ -87,6 +87,35 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// Clients write headers that break the syntax. What they mean is clear, so it is taken.
+func TestReadIsLenient(t *testing.T) {
+	part := func(boundary, disposition string) string {
+		return "--" + boundary + "\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\npicture\r\n--" + boundary + "--\r\n"
+	}
+	for name, disposition := range map[string]string{
+		"quoted":                   `name="file"; filename="头像.jpg"`,
+		"file name not quoted":     `name="file"; filename=头像.jpg`,
+		"file name with a space":   `name=file; filename=my picture.jpg`,
+		"quotes inside":            `name="file"; filename="a"b".jpg"`,
+		"file name first":          `filename=头像.jpg; name="file"`,
+		"semicolon in it":          `name="file"; filename="a;b"c.jpg"`,
+		"backslash, as Windows":    `name="file"; filename="C:\photos\a.jpg"`,
+		"empty and not quoted":     `name="file"; filename=`,
+		"twice":                    `name="file"; filename="a"; filename="b"`,
+		"an extended name as well": `name="file"; filename="a.jpg"; filename*=UTF-8''%E5%A4%B4.jpg`,
+	} {
+		check(t, name, "multipart/form-data; boundary=xyz", part("xyz", disposition), false, "picture", "", "")
+	}
+	check(t, "another field", "multipart/form-data; boundary=xyz", part("xyz", `name="photo"; filename=头像.jpg`), false, "", reason.InvalidField, "required")
+	for _, boundary := range []string{"a=b", "a/b", "a:b", "----WebKit=/:?", "(a)"} {
+		check(t, "boundary "+boundary, "multipart/form-data; boundary="+boundary, part(boundary, `name="file"; filename="a"`), false, "picture", "", "")
+		check(t, "boundary and charset "+boundary, "Multipart/Form-Data; charset=utf-8; boundary="+boundary+"; a=b", part(boundary, `name="file"`), false, "picture", "", "")
+	}
+	for _, typ := range []string{"multipart/mixed; boundary=a=b", "multipart/form-data; boundary=", "application/json; boundary=a=b", "multipart/form-data; boundary=" + strings.Repeat("=", 71)} {
+		check(t, typ, typ, part("a=b", `name="file"`), false, "", reason.NotMultipart, "")
+	}
+}
+
 func check(t *testing.T, name, typ, body string, chunked bool, want string, why reason.Reason, rule string) {
 	t.Run(name, func(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))

@@ -1,13 +1,11 @@
-// Package avatar makes of a picture that somebody uploaded one that others can be shown: upright, of a bounded size, encoded anew, so that
-// nothing of the file itself (the place where it was taken, what hides behind its end) is left. Logic of rpc calls it and stores the
-// result.
+// Package avatar turns an uploaded picture into one that is shown to others: upright, at most 640
+// pixels and 200 KB, and re-encoded, so that nothing else of the file is left, such as the place
+// where it was taken.
 package avatar
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
@@ -25,29 +23,35 @@ const (
 	MaxBytes  = 2 << 20     // of the file
 	MaxPixels = 4096 * 3072 // a phone's camera; decoding takes up to 15 bytes for each
 	maxSide   = 8192        // a long, narrow picture costs more to scale than its pixels say
-
-	// A progressive JPEG comes in some ten scans. Each goes over all pixels, and takes a few bytes of the file only.
-	maxScans = 100
+	maxScans  = 100         // of a JPEG; each takes time for all pixels and few bytes of the file
 )
 
-// Size is the longest side of an avatar, in pixels. Smaller pictures stay as small as they are.
-const Size = 640
+// Limits of an avatar. A smaller picture keeps its size.
+const (
+	Size      = 640       // pixels of the longest side
+	MaxStored = 200 << 10 // bytes
+)
 
-// quality of the JPEGs, where nothing of the loss is seen at this size.
-const quality = 88
+// JPEG quality: the first that fits into MaxStored is taken. At 88 no loss is seen at this size.
+const (
+	bestQuality  = 88
+	qualityStep  = 12
+	worstQuality = 4
+)
 
 var (
-	// ErrNotPicture says that the data is no whole PNG, JPEG or WebP picture.
-	ErrNotPicture = errors.New("not a whole png, jpeg or webp picture")
+	// ErrNotPicture says that the data is no complete PNG, JPEG or WebP picture.
+	ErrNotPicture = errors.New("not a complete png, jpeg or webp picture")
 	// ErrTooLarge says that the picture has more pixels, or the file more bytes, than are taken.
 	ErrTooLarge = errors.New("the picture is too large")
+	// ErrAnimation says that the file is a GIF or an animated WebP.
+	ErrAnimation = errors.New("gif and animated webp are not taken")
 )
 
 // Picture is an avatar.
 type Picture struct {
-	Name        string // in the bucket: avatar/<SHA-256 of Data>.jpg or .png; the same picture has the same one
-	ContentType string // image/jpeg, or image/png for one with transparency
-	Data        []byte
+	Data      []byte
+	Extension string // .jpg, or .png for a picture with transparency
 }
 
 // Maker makes avatars. It is safe for concurrent use.
@@ -55,15 +59,17 @@ type Maker struct {
 	pixels *semaphore.Weighted
 }
 
-// NewMaker returns a Maker whose memory is bounded: the pictures that it decodes at once cost no more than MaxPixels
-// ordinary pixels together.
+// NewMaker returns a Maker that decodes at most MaxPixels ordinary pixels at once.
 func NewMaker() *Maker { return &Maker{pixels: semaphore.NewWeighted(MaxPixels)} }
 
-// Make returns the avatar for an uploaded file. It waits for its turn until ctx ends. Its other errors are ErrNotPicture and ErrTooLarge,
-// wrapped.
+// Make returns the avatar for an uploaded file. It waits for memory until ctx ends. Its other errors
+// wrap ErrNotPicture, ErrTooLarge or ErrAnimation.
 func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if len(file) > MaxBytes {
 		return Picture{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(file))
+	}
+	if isAnimation(file) {
+		return Picture{}, ErrAnimation
 	}
 	format := formatOf(file)
 	if format == nil {
@@ -81,12 +87,12 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if config.Width > maxSide || config.Height > maxSide || cost > MaxPixels {
 		return Picture{}, fmt.Errorf("%w: %d x %d pixels", ErrTooLarge, config.Width, config.Height)
 	}
-	if bytes.Count(file, []byte("\xff\xda")) > maxScans && format.name == "jpeg" { // FF in a scan is followed by 00: these are all markers
+	// FF in a scan is followed by 00, so these are all markers.
+	if format.name == "jpeg" && bytes.Count(file, []byte("\xff\xda")) > maxScans {
 		return Picture{}, fmt.Errorf("%w: too many scans", ErrTooLarge)
 	}
 	if format.name == "webp" {
-		// Its decoder takes up to 150 MB whatever the size: tables of codes, of
-		// which a small file can have thousands.
+		// The decoder takes up to 150 MB at any size: a small file can have thousands of tables.
 		cost = MaxPixels
 	}
 	if err := m.pixels.Acquire(ctx, cost); err != nil {
@@ -97,15 +103,10 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if err != nil {
 		return Picture{}, fmt.Errorf("%w: %w", ErrNotPicture, err)
 	}
-	small := scale(img)
-	if format.name == "jpeg" {
-		small = upright(small, orientation(file))
-	}
-	return encode(small)
+	return encode(upright(scale(img, Size), orientation(file, format.name)))
 }
 
-// costOf is what decoding takes of the memory, as the number of ordinary pixels
-// that take as much.
+// costOf returns the number of ordinary pixels whose decoding takes as much memory.
 func costOf(c image.Config) int64 {
 	pixels := int64(c.Width) * int64(c.Height)
 	switch c.ColorModel {
@@ -115,12 +116,12 @@ func costOf(c image.Config) int64 {
 	return pixels
 }
 
-// scale returns a copy of img whose sides are at most Size, in the same proportion.
-func scale(img image.Image) *image.RGBA {
+// scale returns a copy of img whose sides are at most size, in the same proportion.
+func scale(img image.Image, size int) *image.RGBA {
 	from := img.Bounds()
 	w, h := from.Dx(), from.Dy()
-	if longest := max(w, h); longest > Size {
-		w, h = max(1, (w*Size+longest/2)/longest), max(1, (h*Size+longest/2)/longest)
+	if longest := max(w, h); longest > size {
+		w, h = max(1, (w*size+longest/2)/longest), max(1, (h*size+longest/2)/longest)
 	}
 	small := image.NewRGBA(image.Rect(0, 0, w, h))
 	if w == from.Dx() && h == from.Dy() {
@@ -131,28 +132,48 @@ func scale(img image.Image) *image.RGBA {
 	return small
 }
 
-// encode writes what everybody sees as JPEG, and what can be seen through as PNG.
-func encode(img *image.RGBA) (Picture, error) {
+// encode writes an opaque picture as JPEG, and one with transparency as PNG. It lowers the quality
+// of the first and the size of the second until MaxStored bytes hold it.
+func encode(img *image.RGBA) (p Picture, err error) {
 	var out bytes.Buffer
-	p := Picture{ContentType: "image/jpeg"}
-	extension := ".jpg"
-	var err error
 	if img.Opaque() {
-		err = jpeg.Encode(&out, img, &jpeg.Options{Quality: quality})
+		for quality := bestQuality; quality >= worstQuality; quality -= qualityStep {
+			out.Reset()
+			err = jpeg.Encode(&out, img, &jpeg.Options{Quality: quality})
+			if err != nil || out.Len() <= MaxStored {
+				break
+			}
+		}
+		p.Extension = ".jpg"
 	} else {
-		p.ContentType, extension = "image/png", ".png"
-		err = png.Encode(&out, img)
+		for size := Size; ; size = size * 3 / 4 {
+			img = scale(img, size)
+			out.Reset()
+			err = png.Encode(&out, img)
+			if err != nil || out.Len() <= MaxStored {
+				break
+			}
+		}
+		p.Extension = ".png"
 	}
 	if err != nil {
 		return Picture{}, fmt.Errorf("encode avatar: %w", err)
 	}
 	p.Data = out.Bytes()
-	sum := sha256.Sum256(p.Data)
-	p.Name = "avatar/" + hex.EncodeToString(sum[:]) + extension
 	return p, nil
 }
 
-// format is a kind of file that is taken, told by its content alone.
+// isAnimation reports whether a file is a GIF, or a WebP whose header announces an animation.
+func isAnimation(file []byte) bool {
+	return bytes.HasPrefix(file, []byte("GIF8")) || isWebP(file) && len(file) > 20 &&
+		string(file[12:16]) == "VP8X" && file[20]&0x02 != 0
+}
+
+func isWebP(file []byte) bool {
+	return len(file) >= 12 && string(file[:4]) == "RIFF" && string(file[8:12]) == "WEBP"
+}
+
+// format is a kind of file that is taken, detected from its content alone.
 type format struct {
 	name   string
 	config func(*bytes.Reader) (image.Config, error)
@@ -169,7 +190,7 @@ func formatOf(file []byte) *format {
 		return &format{"png",
 			func(r *bytes.Reader) (image.Config, error) { return png.DecodeConfig(r) },
 			func(r *bytes.Reader) (image.Image, error) { return png.Decode(r) }}
-	case len(file) >= 12 && string(file[:4]) == "RIFF" && string(file[8:12]) == "WEBP":
+	case isWebP(file):
 		return &format{"webp",
 			func(r *bytes.Reader) (image.Config, error) { return webp.DecodeConfig(r) },
 			func(r *bytes.Reader) (image.Image, error) { return webp.Decode(r) }}
@@ -177,7 +198,7 @@ func formatOf(file []byte) *format {
 	return nil
 }
 
-// upright undoes how the camera was held, as Exif counts it from 1 to 8.
+// upright turns a picture by its Exif orientation, 1 to 8.
 func upright(img *image.RGBA, orientation int) *image.RGBA {
 	if orientation < 2 || orientation > 8 {
 		return img

@@ -11,6 +11,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,14 @@ func asJPEG(t testing.TB, img image.Image) []byte {
 
 // withExif puts Exif data with an orientation, and a place, into a JPEG.
 func withExif(file []byte, order binary.AppendByteOrder, orientation uint16) []byte {
+	segment := append([]byte("Exif\x00\x00"), tiff(order, orientation)...)
+	out := append([]byte{}, file[:2]...)
+	out = append(out, 0xff, 0xe1)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(segment)+2))
+	return append(append(out, segment...), file[2:]...)
+}
+
+func tiff(order binary.AppendByteOrder, orientation uint16) []byte {
 	tiff := []byte("MM\x00*")
 	if order == binary.AppendByteOrder(binary.LittleEndian) {
 		tiff = []byte("II*\x00")
@@ -65,12 +74,7 @@ func withExif(file []byte, order binary.AppendByteOrder, orientation uint16) []b
 		tiff = order.AppendUint16(tiff, entry[1])
 		tiff = order.AppendUint16(tiff, 0)
 	}
-	tiff = append(order.AppendUint32(tiff, 0), "GPS: somebody's home"...)
-	segment := append([]byte("Exif\x00\x00"), tiff...)
-	out := append([]byte{}, file[:2]...)
-	out = append(out, 0xff, 0xe1)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(segment)+2))
-	return append(append(out, segment...), file[2:]...)
+	return append(order.AppendUint32(tiff, 0), "GPS: somebody's home"...)
 }
 
 // asWebP returns a lossless WebP of one colour: each of its five prefix codes has one symbol, so that pixels take no bits.
@@ -129,11 +133,14 @@ func look(t *testing.T, p Picture) seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if "image/"+format != p.ContentType {
-		t.Errorf("a %s is called %s", format, p.ContentType)
+	if want := map[string]string{"jpeg": ".jpg", "png": ".png"}[format]; p.Extension != want {
+		t.Errorf("a %s is called %s", format, p.Extension)
+	}
+	if len(p.Data) > MaxStored {
+		t.Errorf("%d bytes, want at most %d", len(p.Data), MaxStored)
 	}
 	b := img.Bounds()
-	s := seen{Type: p.ContentType, W: b.Dx(), H: b.Dy()}
+	s := seen{Type: "image/" + format, W: b.Dx(), H: b.Dy()}
 	for i, at := range []image.Point{{b.Min.X, b.Min.Y}, {b.Max.X - 1, b.Min.Y}, {b.Min.X, b.Max.Y - 1}, {b.Max.X - 1, b.Max.Y - 1}} {
 		s.Corners[i] = nameOf(img.At(at.X, at.Y))
 	}
@@ -195,45 +202,98 @@ func TestMake(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			again, err := NewMaker().Make(t.Context(), test.file)
-			if err != nil || again.Name != p.Name {
-				t.Errorf("the second time it is %s, %v, and not %s", again.Name, err, p.Name)
-			}
-			if !strings.HasPrefix(p.Name, "avatar/") || len(p.Name) != len("avatar/.jpg")+64 {
-				t.Errorf("name %q", p.Name)
-			}
 		})
 	}
 }
 
-// A camera that is turned notes so instead of turning its picture.
+// A camera that is turned notes so instead of turning its picture, in every format.
 func TestOrientation(t *testing.T) {
 	// What a picture of the orientation shows at its corners once it is upright, if it shows asTaken as it is stored.
 	want := map[uint16][4]string{
 		0: {"r", "g", "b", "rgb"}, 1: {"r", "g", "b", "rgb"}, 2: {"g", "r", "rgb", "b"}, 3: {"rgb", "b", "g", "r"}, 4: {"b", "rgb", "r", "g"},
 		5: {"r", "b", "g", "rgb"}, 6: {"b", "r", "rgb", "g"}, 7: {"rgb", "g", "b", "r"}, 8: {"g", "rgb", "r", "b"}, 9: {"r", "g", "b", "rgb"},
 	}
-	for o, shown := range want {
-		for order, name := range map[binary.AppendByteOrder]string{binary.BigEndian: "big", binary.LittleEndian: "little"} {
-			for _, large := range []bool{false, order == binary.AppendByteOrder(binary.BigEndian)} {
-				w, h := 128, 64
-				if large {
-					w, h = 700, 350
-				}
-				p, err := NewMaker().Make(t.Context(), withExif(asJPEG(t, quartered(w, h)), order, o))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if large {
-					w, h = 640, 320
-				}
-				if o >= 5 && o <= 8 {
-					w, h = h, w
-				}
-				if diff := cmp.Diff(seen{"image/jpeg", w, h, shown}, look(t, p)); diff != "" {
-					t.Errorf("orientation %d, %s endian, large %v (-want +got):\n%s", o, name, large, diff)
-				}
+	big, little := binary.AppendByteOrder(binary.BigEndian), binary.AppendByteOrder(binary.LittleEndian)
+	for name, tt := range map[string]struct {
+		w, h int
+		file func(o uint16) []byte
+	}{
+		"jpeg":          {128, 64, func(o uint16) []byte { return withExif(asJPEG(t, quartered(128, 64)), big, o) }},
+		"jpeg, little":  {128, 64, func(o uint16) []byte { return withExif(asJPEG(t, quartered(128, 64)), little, o) }},
+		"jpeg, larger":  {640, 320, func(o uint16) []byte { return withExif(asJPEG(t, quartered(700, 350)), big, o) }},
+		"png":           {128, 64, func(o uint16) []byte { return pngWithExif(asPNG(t, quartered(128, 64)), o, 33) }},
+		"png, at end":   {128, 64, func(o uint16) []byte { return pngWithExif(asPNG(t, quartered(128, 64)), o, -12) }},
+		"webp, by size": {64, 32, func(o uint16) []byte { return webpWithExif(asWebP(64, 32, corners[1]), o) }},
+	} {
+		for o, shown := range want {
+			p, err := NewMaker().Make(t.Context(), tt.file(o))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
 			}
+			w, h := tt.w, tt.h
+			if o >= 5 && o <= 8 {
+				w, h = h, w
+			}
+			if strings.HasPrefix(name, "webp") { // of one colour
+				shown = [4]string{"g", "g", "g", "g"}
+			}
+			if diff := cmp.Diff(seen{"image/jpeg", w, h, shown}, look(t, p)); diff != "" {
+				t.Errorf("%s, orientation %d (-want +got):\n%s", name, o, diff)
+			}
+		}
+	}
+}
+
+// pngWithExif puts an eXIf chunk at an offset into a PNG; a negative one counts from the end.
+func pngWithExif(file []byte, orientation uint16, at int) []byte {
+	if at < 0 {
+		at += len(file)
+	}
+	data := append([]byte("eXIf"), tiff(binary.BigEndian, orientation)...)
+	c := binary.BigEndian.AppendUint32(nil, uint32(len(data)-4))
+	c = binary.BigEndian.AppendUint32(append(c, data...), crc32.ChecksumIEEE(data))
+	return slices.Concat(file[:at], c, file[at:])
+}
+
+// webpWithExif puts an EXIF chunk behind the picture of a WebP. Some writers begin it as JPEG does.
+func webpWithExif(file []byte, orientation uint16) []byte {
+	data := append([]byte("Exif\x00\x00"), tiff(binary.LittleEndian, orientation)...)
+	header := []byte{1 << 3, 0, 0, 0, 63, 0, 0, 31, 0, 0} // EXIF, 64 x 32
+	out := append([]byte("RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00"), header...)
+	out = append(append(out, file[12:]...), "EXIF"...)
+	out = append(binary.LittleEndian.AppendUint32(out, uint32(len(data))), data...)
+	out = append(out, make([]byte, len(data)%2)...)
+	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
+	return out
+}
+
+// noise is a picture that no format makes small.
+func noise(side int, alpha uint8) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, side, side))
+	x := uint32(1)
+	for i := range img.Pix {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		img.Pix[i] = uint8(x)
+		if i%4 == 3 {
+			img.Pix[i] |= alpha
+		}
+	}
+	return img
+}
+
+// Whatever is uploaded, an avatar has at most MaxStored bytes.
+func TestStoredSize(t *testing.T) {
+	for name, file := range map[string][]byte{
+		"opaque": asPNG(t, noise(640, 255)), "transparent": asPNG(t, noise(640, 0)),
+	} {
+		p, err := NewMaker().Make(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := look(t, p); name == "opaque" && s.W != Size || s.Type != map[string]string{"opaque": "image/jpeg", "transparent": "image/png"}[name] {
+			t.Errorf("%s: %+v", name, s)
 		}
 	}
 }
@@ -267,7 +327,9 @@ func TestRefused(t *testing.T) {
 	}{
 		"nothing":             {nil, ErrNotPicture},
 		"text":                {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), ErrNotPicture},
-		"gif":                 {animated.Bytes(), ErrNotPicture},
+		"gif":                 {animated.Bytes(), ErrAnimation},
+		"animated webp":       {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x07\x00\x00\x07\x00\x00"), ErrAnimation},
+		"chunk of 4 GiB":      {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\xff\xff\xff\xff\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00"), ErrNotPicture},
 		"a beginning of one":  {[]byte("\xff\xd8\xff"), ErrNotPicture},
 		"half a jpeg":         {whole[:len(whole)/2], ErrNotPicture},
 		"half a png":          {asPNG(t, quartered(64, 64))[:60], ErrNotPicture},
@@ -357,13 +419,13 @@ func FuzzMake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		p, err := NewMaker().Make(t.Context(), file)
 		if err != nil {
-			if !errors.Is(err, ErrNotPicture) && !errors.Is(err, ErrTooLarge) {
+			if !errors.Is(err, ErrNotPicture) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrAnimation) {
 				t.Errorf("an error of no kind: %v", err)
 			}
 			return
 		}
 		config, _, err := image.DecodeConfig(bytes.NewReader(p.Data))
-		if err != nil || config.Width > Size || config.Height > Size {
+		if err != nil || config.Width > Size || config.Height > Size || len(p.Data) > MaxStored {
 			t.Errorf("it became %d x %d, %v", config.Width, config.Height, err)
 		}
 	})

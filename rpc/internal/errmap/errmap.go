@@ -16,12 +16,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 
@@ -56,16 +56,10 @@ func Convert(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
-	if fe, ok := errors.AsType[*qrcode.FieldError](err); ok {
-		return fieldError(fe)
-	}
 	if we, ok := errors.AsType[*wechat.Error](err); ok {
 		return fromWechat(we)
 	}
-	if busy, ok := errors.AsType[*qrcode.LimitError](err); ok {
-		return reason.Error(reason.RateLimited, "retry_after", seconds(busy.RetryAfter))
-	}
-	if full, ok := errors.AsType[*avatar.CapError](err); ok {
+	if full, ok := errors.AsType[*quota.Error](err); ok {
 		return reason.Error(reason.RateLimited, "retry_after", seconds(full.RetryAfter))
 	}
 	switch {
@@ -77,10 +71,10 @@ func Convert(err error) error {
 		return reason.Field("file", "picture")
 	case errors.Is(err, avatar.ErrTooLarge):
 		return reason.Field("file", "picture_size", "max", strconv.Itoa(avatar.MaxPixels/1_000_000))
-	case errors.Is(err, qrcode.ErrStore), errors.Is(err, images.ErrUnavailable), errors.Is(err, qrcode.ErrJustFailed), model.IsUnavailable(err):
+	case errors.Is(err, avatar.ErrAnimation):
+		return reason.Field("file", "animation")
+	case errors.Is(err, pictures.ErrUnavailable), model.IsUnavailable(err):
 		return reason.Error(reason.Unavailable)
-	case errors.Is(err, qrcode.ErrBadImage):
-		return reason.Error(reason.WechatBadAnswer)
 	}
 	return reason.Error(reason.Internal)
 }
@@ -111,18 +105,6 @@ func fromWechat(err *wechat.Error) error {
 		return reason.Error(reason.Canceled)
 	}
 	return reason.Error(reason.Internal)
-}
-
-func fieldError(err *qrcode.FieldError) error {
-	switch {
-	case err.Rule == qrcode.RuleRequired:
-		return reason.Field(err.Field, "required")
-	case err.Field == "scene":
-		return reason.Field("scene", "scene")
-	case err.Rule == qrcode.RuleTooLong:
-		return reason.Field(err.Field, "too_long", "max", strconv.Itoa(err.Max))
-	}
-	return reason.Field(err.Field, "page")
 }
 
 func seconds(d time.Duration) string {

@@ -21,12 +21,12 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/qrcode"
+	"shares/rpc/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 
@@ -89,31 +89,6 @@ func TestConvertWechat(t *testing.T) {
 	}
 }
 
-func TestConvertQrcode(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want string
-	}{
-		{qrcode.CheckScene(""), "INVALID_FIELD field=scene rule=required"},
-		{qrcode.CheckScene(strings.Repeat("a", 33)), "INVALID_FIELD field=scene rule=scene"},
-		{qrcode.CheckScene("深圳"), "INVALID_FIELD field=scene rule=scene"},
-		{qrcode.CheckPage("/pages/index"), "INVALID_FIELD field=page rule=page"},
-		{qrcode.CheckPage("pages/index?a=b"), "INVALID_FIELD field=page rule=page"},
-		{qrcode.CheckPage("pages/\x00"), "INVALID_FIELD field=page rule=page"},
-		{qrcode.CheckPage(strings.Repeat("a", 129)), "INVALID_FIELD field=page max=128 rule=too_long"},
-		{&qrcode.LimitError{Limit: qrcode.ErrUserCap, RetryAfter: 90 * time.Second}, "RATE_LIMITED retry_after=90"},
-		{&qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: 1001 * time.Millisecond}, "RATE_LIMITED retry_after=2"},
-		{&qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: time.Microsecond}, "RATE_LIMITED retry_after=1"},
-		{fmt.Errorf("%w: s3", qrcode.ErrStore), "UNAVAILABLE"},
-		{qrcode.ErrJustFailed, "UNAVAILABLE"},
-		{fmt.Errorf("%w: jpeg", qrcode.ErrBadImage), "WECHAT_BAD_ANSWER"},
-	} {
-		if got := outcome(Convert(wrapped(tt.err))); got != tt.want {
-			t.Errorf("%v: %s, want %s", tt.err, got, tt.want)
-		}
-	}
-}
-
 func TestConvert(t *testing.T) {
 	mysqlError := func(number uint16, state string) error {
 		e := &mysql.MySQLError{Number: number, Message: "Duplicate entry 'oA'"}
@@ -139,10 +114,13 @@ func TestConvert(t *testing.T) {
 		{"MySQL has no such column: not migrated yet", wrapped(mysqlError(1054, "42S22")), "UNAVAILABLE"},
 		{"MySQL cannot parse it", wrapped(mysqlError(1064, "42000")), "INTERNAL"},
 		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
-		{"an upload too many", wrapped(&avatar.CapError{RetryAfter: 90 * time.Second}), "RATE_LIMITED retry_after=90"},
+		{"a quota", wrapped(&quota.Error{RetryAfter: 90 * time.Second}), "RATE_LIMITED retry_after=90"},
+		{"a quota, rounded", wrapped(&quota.Error{RetryAfter: 1001 * time.Millisecond}), "RATE_LIMITED retry_after=2"},
+		{"a quota, at least a second", wrapped(&quota.Error{RetryAfter: time.Microsecond}), "RATE_LIMITED retry_after=1"},
+		{"an animation", wrapped(avatar.ErrAnimation), "INVALID_FIELD field=file rule=animation"},
 		{"an upload that is no picture", wrapped(avatar.ErrNotPicture), "INVALID_FIELD field=file rule=picture"},
 		{"an upload of too many pixels", wrapped(avatar.ErrTooLarge), "INVALID_FIELD field=file max=12 rule=picture_size"},
-		{"a bucket that is away", wrapped(images.ErrUnavailable), "UNAVAILABLE"},
+		{"a bucket that is away", wrapped(pictures.ErrUnavailable), "UNAVAILABLE"},
 		{"anything", wrapped(errors.New("oh")), "INTERNAL"},
 		{"the end of a file", io.EOF, "INTERNAL"},
 	} {
@@ -162,7 +140,7 @@ func TestConvertDoesNotLeak(t *testing.T) {
 	for _, err := range []error{
 		errors.New(secret),
 		fmt.Errorf("%s: %w", secret, context.DeadlineExceeded),
-		fmt.Errorf("%s: %w", secret, qrcode.ErrStore),
+		fmt.Errorf("%s: %w", secret, pictures.ErrUnavailable),
 		fmt.Errorf("%s: %w", secret, &wechat.Error{Kind: wechat.Misconfigured}),
 		&mysql.MySQLError{Number: 1062, SQLState: [5]byte([]byte("23000")), Message: secret},
 	} {
@@ -186,7 +164,7 @@ func TestInterceptor(t *testing.T) {
 		{"hung up", context.Canceled, "CANCELED", false},
 		{"too late", context.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{"a failure that logic names", reason.Error(reason.Unavailable), "UNAVAILABLE", true},
-		{"a limit", &qrcode.LimitError{Limit: qrcode.ErrQuota, RetryAfter: time.Second}, "RATE_LIMITED retry_after=1", false},
+		{"a limit", &quota.Error{RetryAfter: time.Second}, "RATE_LIMITED retry_after=1", false},
 		{"WeChat is away", &wechat.Error{Kind: wechat.Unavailable}, "UNAVAILABLE", true},
 		{"WeChat talks nonsense", &wechat.Error{Kind: wechat.BadAnswer}, "WECHAT_BAD_ANSWER", true},
 		{"MySQL is away", driver.ErrBadConn, "UNAVAILABLE", true},

@@ -24,7 +24,7 @@ func (l *GetQrcodeLogic) GetQrcode(in *pb.GetQrcodeReq) (*pb.GetQrcodeResp, erro
 	if err != nil {
 		return nil, err
 	}
-	name, err := l.svcCtx.Codes.URLName(l.ctx, row.Id, in.GetPage(), in.GetScene())
+	name, err := l.svcCtx.Codes.Name(l.ctx, row.Id, in.GetPage(), in.GetScene())
 	if err != nil {
 		return nil, err
 	}

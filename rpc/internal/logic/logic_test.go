@@ -15,10 +15,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/model"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
+	"shares/rpc/internal/quota"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
@@ -40,6 +42,7 @@ type world struct {
 	avatar   func(file string) (avatar.Picture, error)
 	capErr   error
 	putErr   error
+	stored   string // name of the picture
 
 	config config.Config
 	log    bytes.Buffer
@@ -89,7 +92,7 @@ func (w *world) CheckText(ctx context.Context, openid, content string) (wechat.V
 	return w.verdict(ctx, openid, content)
 }
 
-func (w *world) URLName(_ context.Context, userID int64, page, scene string) (string, error) {
+func (w *world) Name(_ context.Context, userID int64, page, scene string) (string, error) {
 	w.note("code %d %s %s", userID, page, scene)
 	return w.code(userID, page, scene)
 }
@@ -120,18 +123,19 @@ func (w *world) Make(_ context.Context, file []byte) (avatar.Picture, error) {
 	return w.avatar(string(file))
 }
 
-func (w *world) Take(_ context.Context, userID int64) (func(), error) {
-	w.note("count %d", userID)
-	return func() { w.note("count %d less", userID) }, w.capErr
+func (w *world) Take(_ context.Context, user string) (func(), error) {
+	w.note("count %s", user)
+	return func() { w.note("count %s less", user) }, w.capErr
 }
 
-func (w *world) Put(_ context.Context, name, contentType string, data []byte) error {
-	w.note("put %s %s %s", name, contentType, data)
+func (w *world) Put(_ context.Context, name string, data []byte) error {
+	w.stored = name
+	w.note("put %s", data)
 	return w.putErr
 }
 
 func (w *world) svc() *svc.ServiceContext {
-	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, AvatarCap: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, AvatarQuota: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
 }
 
 func (w *world) checkAsked(t *testing.T, want ...string) {
@@ -247,32 +251,41 @@ func TestGetQrcode(t *testing.T) {
 
 func TestUploadAvatar(t *testing.T) {
 	made := func(string) (avatar.Picture, error) {
-		return avatar.Picture{Name: "avatar/ab.png", ContentType: "image/png", Data: []byte("small")}, nil
+		return avatar.Picture{Extension: ".png", Data: []byte("small")}, nil
 	}
 	fails := func(err error) func(string) (avatar.Picture, error) {
 		return func(string) (avatar.Picture, error) { return avatar.Picture{}, fmt.Errorf("make: %w", err) }
 	}
-	tooMany := &avatar.CapError{RetryAfter: time.Hour}
+	tooMany := &quota.Error{RetryAfter: time.Hour}
 	for name, test := range map[string]struct {
-		avatar func(string) (avatar.Picture, error)
-		capErr error
-		putErr error
-		want   error
-		asked  []string
+		avatar                   func(string) (avatar.Picture, error)
+		capErr, putErr, writeErr error
+		want                     string
+		asked                    []string
 	}{
-		"ok":             {made, nil, nil, nil, []string{"find 7", "count 7", "make file", "put avatar/ab.png image/png small"}},
-		"no picture":     {fails(avatar.ErrNotPicture), nil, nil, avatar.ErrNotPicture, []string{"find 7", "count 7", "make file"}},
-		"too large":      {fails(avatar.ErrTooLarge), nil, nil, avatar.ErrTooLarge, []string{"find 7", "count 7", "make file"}},
-		"never its turn": {fails(context.DeadlineExceeded), nil, nil, context.DeadlineExceeded, []string{"find 7", "count 7", "make file", "count 7 less"}},
-		"bucket is away": {made, nil, errAway, errAway, []string{"find 7", "count 7", "make file", "put avatar/ab.png image/png small", "count 7 less"}},
-		"one too many":   {made, tooMany, nil, tooMany, []string{"find 7", "count 7"}},
+		"ok":             {made, nil, nil, nil, "ok", []string{"find 7", "count 7", "make file", "put small", "write"}},
+		"no picture":     {fails(avatar.ErrNotPicture), nil, nil, nil, "INTERNAL", []string{"find 7", "count 7", "make file"}},
+		"never its turn": {fails(context.DeadlineExceeded), nil, nil, nil, "DEADLINE_EXCEEDED", []string{"find 7", "count 7", "make file", "count 7 less"}},
+		"bucket is away": {made, nil, errAway, nil, "away", []string{"find 7", "count 7", "make file", "put small", "count 7 less"}},
+		"one too many":   {made, tooMany, nil, nil, "INTERNAL", []string{"find 7", "count 7"}},
+		"storage away":   {made, nil, nil, errAway, "away", []string{"find 7", "count 7", "make file", "put small", "write"}},
+		"revoked":        {made, nil, nil, model.ErrNotFound, "SESSION_INVALID", []string{"find 7", "count 7", "make file", "put small", "write"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.avatar, w.capErr, w.putErr = test.avatar, test.capErr, test.putErr
+			w.avatar, w.capErr, w.putErr, w.writeErr = test.avatar, test.capErr, test.putErr, test.writeErr
 			got, err := NewUploadAvatarLogic(context.Background(), w.svc()).UploadAvatar(&pb.UploadAvatarReq{Caller: caller, Image: []byte("file")})
-			if !errors.Is(err, test.want) || err == nil && got.GetName() != "avatar/ab.png" {
-				t.Errorf("%v, %v, want %v", got, err, test.want)
+			if o := outcome(err); o != test.want {
+				t.Errorf("%s, want %s", o, test.want)
+			}
+			if err == nil && (got.GetName() != w.stored || !pictures.IsAvatarName(w.stored)) {
+				t.Errorf("answered %q, stored %q", got.GetName(), w.stored)
+			}
+			if last := len(w.asked) - 1; strings.HasPrefix(w.asked[last], "write") { // the row has the name
+				if want := fmt.Sprintf("write 7 epoch 8 avatar_url=%q", w.stored); w.asked[last] != want {
+					t.Errorf("%s, want %s", w.asked[last], want)
+				}
+				w.asked[last] = "write"
 			}
 			w.checkAsked(t, test.asked...)
 		})

@@ -3,8 +3,10 @@ package logic
 import (
 	"context"
 	"errors"
+	"strconv"
 
-	"shares/rpc/internal/avatar"
+	"shares/internal/pictures"
+	"shares/model"
 	"shares/rpc/internal/svc"
 	"shares/rpc/pb"
 )
@@ -20,27 +22,33 @@ func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Uplo
 	return &UploadAvatarLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UploadAvatar stores what the picture is made into. It is there before
-// anything refers to it. A file that is refused counts as a picture: it took as
-// long.
+// UploadAvatar stores the avatar and sets the caller's profile to its name. A file that is refused
+// counts for the quota: it took as long.
 func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
 	row, err := l.svcCtx.Caller(l.ctx, in.GetCaller())
 	if err != nil {
 		return nil, err
 	}
-	giveBack, err := l.svcCtx.AvatarCap.Take(l.ctx, row.Id)
+	giveBack, err := l.svcCtx.AvatarQuota.Take(l.ctx, strconv.FormatInt(row.Id, 10))
 	if err != nil {
 		return nil, err
 	}
 	picture, err := l.svcCtx.Avatars.Make(l.ctx, in.GetImage())
-	if err == nil {
-		err = l.svcCtx.Pictures.Put(l.ctx, picture.Name, picture.ContentType, picture.Data)
-	}
 	if err != nil {
-		if !errors.Is(err, avatar.ErrNotPicture) && !errors.Is(err, avatar.ErrTooLarge) {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			giveBack()
 		}
 		return nil, err
 	}
-	return &pb.UploadAvatarResp{Name: picture.Name}, nil
+	name := pictures.NewAvatarName(row.Id, row.Openid, picture.Extension)
+	if err := l.svcCtx.Pictures.Put(l.ctx, name, picture.Data); err != nil {
+		giveBack()
+		return nil, err
+	}
+	// The picture is there before the row refers to it.
+	change := model.Profile{AvatarUrl: &name}
+	if err := l.svcCtx.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
+		return nil, svc.CallerGone(err)
+	}
+	return &pb.UploadAvatarResp{Name: name}, nil
 }

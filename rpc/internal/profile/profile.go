@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/model"
 )
@@ -126,9 +127,10 @@ func checkText(name, value string, max int) error {
 	return nil
 }
 
-// checkAvatarURL accepts "" and an http(s) URL that other devices can open.
+// checkAvatarURL accepts "", the name of an avatar of ours, and an http(s) URL that other devices
+// can open.
 func checkAvatarURL(value string) error {
-	if value == "" {
+	if value == "" || pictures.IsAvatarName(value) {
 		return nil
 	}
 	if err := checkText(AvatarURL, value, maxAvatarURL); err != nil {

@@ -1,503 +1,245 @@
+// Package qrcode makes WeChat's mini program codes, each distinct one once, and keeps them in a
+// bucket that all replicas share.
+//
+// A code's name in the bucket is a hash of everything that its picture depends on, so a code that
+// is there is never made again. Requests of one process for the same code share one flight, and
+// replicas take turns by a lock in Redis. Without Redis there is neither a lock nor a limit: each
+// replica may make the code once, and the first picture in the bucket stays.
+//
+// A lifecycle rule may delete objects under qrcode/: a code is made again when it is requested
+// after knownFor. A flight continues when its callers leave, because the quota is spent by then.
 package qrcode
 
 import (
 	"context"
-	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/bsm/redislock"
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/singleflight"
 
 	"shares/rpc/internal/quota"
+	"shares/rpc/internal/wechat"
 )
 
-var (
-	// ErrStore says that the bucket of pictures is away; the text holds its
-	// error.
-	ErrStore = errors.New("picture bucket failed")
-	// ErrJustFailed says that another replica has failed to make this code a
-	// moment ago, through no fault of the user: WeChat is not asked again yet.
-	ErrJustFailed = errors.New("making the code has just failed on another replica")
-)
-
-// Maker makes one code at WeChat. It is called from one goroutine per code.
+// Maker makes one code; *wechat.Client is one.
 type Maker interface {
-	UnlimitedCode(ctx context.Context, p Params) (data []byte, contentType string, err error)
+	UnlimitedCode(ctx context.Context, p wechat.CodeParams) (wechat.Image, error)
 }
 
-// Store keeps pictures; *images.Store is one.
+// Store keeps pictures; *pictures.Store is one.
 type Store interface {
 	Exists(ctx context.Context, name string) (bool, error)
-	Put(ctx context.Context, name, contentType string, data []byte) error
+	Put(ctx context.Context, name string, data []byte) error
 }
 
-// Options of New. Maker, Store and AppID are required.
+// Options of New; all but Metrics are required.
 type Options struct {
 	Maker Maker
 	Store Store
-	// Redis holds the lock and the limits that replicas share; nil is a single
-	// process without limits.
-	Redis redis.UniversalClient
+	Redis redis.UniversalClient // the lock and the limits
 	AppID string
-	Style Style
+	Style wechat.CodeParams // of all codes: what is neither page nor scene
 
-	// QuotaPerMinute is how many codes all replicas may ask WeChat for in any
-	// minute (WeChat's own limit is 5,000); 0 is no limit.
-	QuotaPerMinute int
-	// NewPerUserPerHour and NewPerUserPerDay are how many new codes one user
-	// may have made in any hour and any day; 0 is no limit. Codes that exist
-	// cost nothing.
-	NewPerUserPerHour, NewPerUserPerDay int
-	// Blameless reports whether a Maker's error is not the user's doing: WeChat
-	// was away, as against: WeChat knows no such page. Such a failure is not
-	// held against the user's cap, and holds for all replicas (ErrJustFailed).
-	// Timeouts, bad images and a failing Store are always blameless; nil adds
-	// nothing to them.
-	Blameless func(error) bool
-
-	// Timeout bounds a generation from the first look to the written picture,
-	// waiting for other replicas included; 0 is 4.3 s, a little less than the
-	// rpc's own deadline.
-	Timeout time.Duration
-	// RedisTimeout bounds each call to Redis; 0 is DefaultRedisTimeout. The lock gets three
-	// times as long before a code is made without it.
-	RedisTimeout time.Duration
-	// FailureMemory is for how long a failed generation is answered from
-	// memory; 0 is 3 s, negative is not at all.
-	FailureMemory time.Duration
-	// KnownFor is for how long a picture is taken to be in the bucket without
-	// looking; 0 is 10 minutes.
-	KnownFor time.Duration
-
-	Logger *slog.Logger
-	// Metrics registers shares_qrcode_generations_total and
-	// shares_qrcode_redis_errors_total; nil registers nothing.
-	Metrics prometheus.Registerer
-	// Now is the clock of KnownFor and FailureMemory; nil is time.Now.
-	Now func() time.Time
+	PerMinute  int           // codes that all replicas may make in a minute; 0: no limit
+	PerUserDay int           // codes that one user may have made in 24 hours; 0: no limit
+	Timeout    time.Duration // of making a code, the wait for other replicas included
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer
 }
 
 const (
-	knownNames  = 100_000 // about 25 MB when full
-	failedNames = 10_000
+	knownNames = 100_000 // about 25 MB when full
+	knownFor   = 10 * time.Minute
 
-	// A dead replica's lock holds the others up for lockLife at most; a living
-	// one extends it every lockRefresh.
-	lockLife    = 2 * time.Second
-	lockRefresh = 500 * time.Millisecond
-	pollMin     = 40 * time.Millisecond
-	pollMax     = 80 * time.Millisecond
+	failedNames = 10_000
+	failedFor   = 3 * time.Second // a failure is answered from memory
+
+	lockPoll = 50 * time.Millisecond
 )
 
-// DefaultRedisTimeout is Options.RedisTimeout where it is not given.
-const DefaultRedisTimeout = 250 * time.Millisecond
-
-// Service answers with the names of codes, and has them made when they are not
-// there yet. It is safe for concurrent use.
+// Service returns the names of codes, and has missing ones made. It is safe for concurrent use.
 type Service struct {
 	opts    Options
 	locks   *redislock.Client
-	known   *lru.Cache[string, time.Time] // name → when to look again
-	failed  *lru.Cache[string, failure]
-	flights singleflight.Group
+	perUser *quota.Limit
+	all     *quota.Limit
+	known   *otter.Cache[string, struct{}]
+	failed  *otter.Cache[string, error]
 
 	generations *prometheus.CounterVec
-	redisErrors *prometheus.CounterVec
+	lockErrors  prometheus.Counter
 }
 
-type failure struct {
-	err   error
-	until time.Time
+// userCapError says that the user has had as many codes made as one user may.
+type userCapError struct {
+	userID int64
+	full   *quota.Error
 }
 
-// New returns a Service, or an error that names the option that is missing or
-// outside of WeChat's bounds.
+func (e *userCapError) Error() string { return "user's cap of new qr codes reached" }
+func (e *userCapError) Unwrap() error { return e.full }
+
+// New returns a Service.
 func New(opts Options) (*Service, error) {
-	switch {
-	case opts.Maker == nil:
-		return nil, errors.New("qrcode: no Maker")
-	case opts.Store == nil:
-		return nil, errors.New("qrcode: no Store")
-	case opts.AppID == "":
-		return nil, errors.New("qrcode: no AppID")
-	}
-	var err error
-	if opts.Style, err = opts.Style.normalized(); err != nil {
-		return nil, fmt.Errorf("qrcode: %w", err)
-	}
-	if opts.Blameless == nil {
-		opts.Blameless = func(error) bool { return false }
-	}
-	if opts.Timeout <= 0 {
-		opts.Timeout = 4300 * time.Millisecond
-	}
-	if opts.RedisTimeout <= 0 {
-		opts.RedisTimeout = DefaultRedisTimeout
-	}
-	if opts.FailureMemory == 0 {
-		opts.FailureMemory = 3 * time.Second
-	}
-	if opts.KnownFor <= 0 {
-		opts.KnownFor = 10 * time.Minute
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
 	s := &Service{
-		opts: opts,
+		opts:  opts,
+		locks: redislock.New(opts.Redis),
 		generations: promauto.With(opts.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_qrcode_generations_total",
-			Help: "Attempts to make a new QR code, by result (ok, failed, bad_image, store_failed, quota, user_cap).",
+			Help: "Attempts to make a new QR code, by result (ok, failed, store_failed, quota, user_cap).",
 		}, []string{"result"}),
-		redisErrors: promauto.With(opts.Metrics).NewCounterVec(prometheus.CounterOpts{
+		lockErrors: promauto.With(opts.Metrics).NewCounter(prometheus.CounterOpts{
 			Name: "shares_qrcode_redis_errors_total",
-			Help: "Failed calls to Redis that a QR code was made without, by call (lock, limit, failure).",
-		}, []string{"call"}),
+			Help: "QR codes made without a lock and limits, because Redis failed.",
+		}),
 	}
-	if opts.Redis != nil {
-		s.locks = redislock.New(opts.Redis)
+	s.perUser = &quota.Limit{
+		Redis: opts.Redis, Prefix: s.key("user", ""), Window: 24 * time.Hour, Max: opts.PerUserDay, Log: opts.Log,
 	}
-	if s.known, err = lru.New[string, time.Time](knownNames); err != nil {
+	s.all = &quota.Limit{
+		Redis: opts.Redis, Prefix: s.key("quota", ""), Window: time.Minute, Max: opts.PerMinute, Log: opts.Log,
+	}
+	var err error
+	s.known, err = otter.New(&otter.Options[string, struct{}]{
+		MaximumSize: knownNames, ExpiryCalculator: otter.ExpiryWriting[string, struct{}](knownFor),
+	})
+	if err != nil {
 		return nil, fmt.Errorf("qrcode: %w", err)
 	}
-	if s.failed, err = lru.New[string, failure](failedNames); err != nil {
+	s.failed, err = otter.New(&otter.Options[string, error]{
+		MaximumSize: failedNames, ExpiryCalculator: otter.ExpiryWriting[string, error](failedFor),
+	})
+	if err != nil {
 		return nil, fmt.Errorf("qrcode: %w", err)
 	}
 	return s, nil
 }
 
-// URLName returns the name in the bucket, qrcode/<hash>.jpg or .png, of the
-// code that opens page with scene, after having it made where it does not exist
-// yet. A user's cap is charged for new codes only.
-//
-// Its error is a *FieldError, a *LimitError (ErrQuota, ErrUserCap), ErrStore,
-// ErrBadImage, ErrJustFailed, ctx's own, context.DeadlineExceeded when Options.Timeout has
-// passed, or whatever the Maker returned, wrapped.
-func (s *Service) URLName(ctx context.Context, userID int64, page, scene string) (string, error) {
-	if err := CheckPage(page); err != nil {
+// Name returns the name in the bucket, qrcode/<hash>.jpg or .png, of the code that opens page with
+// scene. A code that is missing is made, at the expense of the user's quota. Its error is one of
+// package reason, a *quota.Error, ctx's own, or wraps the error of Maker or Store.
+func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (string, error) {
+	if err := check(page, scene); err != nil {
 		return "", err
 	}
-	if err := CheckScene(scene); err != nil {
-		return "", err
-	}
-	params := Params{Page: page, Scene: scene, Style: s.opts.Style}
+	params := s.opts.Style
+	params.Page, params.Scene = page, scene
 	name := objectName(s.opts.AppID, params)
-	if s.isKnown(name) {
-		return name, nil
-	}
+	load := otter.LoaderFunc[string, struct{}](func(ctx context.Context, name string) (struct{}, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
+		defer cancel()
+		return struct{}{}, s.ensure(ctx, userID, name, params)
+	})
 	for {
-		err := s.join(ctx, userID, name, params)
+		_, err := s.known.Get(ctx, name, load)
 		if err == nil {
 			return name, nil
 		}
-		var limit *LimitError
-		if errors.As(err, &limit) && limit.Limit == ErrUserCap && limit.userID != userID {
-			// The flight was led by someone else, at their expense, and ended
-			// by their cap. That says nothing about this user.
-			continue
+		if full, ok := errors.AsType[*userCapError](err); ok && full.userID != userID {
+			continue // the flight was another user's, and so is the cap that ended it
 		}
 		return "", fmt.Errorf("qr code: %w", err)
 	}
 }
 
-// join waits for the flight of name, which it starts where there is none.
-func (s *Service) join(ctx context.Context, userID int64, name string, params Params) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	done := s.flights.DoChan(name, func() (_ any, err error) {
-		// singleflight would end the process on a panic.
-		defer func() {
-			if r := recover(); r != nil {
-				// The value may hold anything, a secret too; the stack cannot.
-				s.opts.Logger.ErrorContext(ctx, "panic while making a qr code", "stack", string(debug.Stack()))
-				err = fmt.Errorf("panic while making: %T", r)
-			}
-		}()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
-		defer cancel()
-		return nil, s.ensure(ctx, userID, name, params)
-	})
-	select {
-	case r := <-done:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // ensure returns nil when the picture is in the bucket.
-func (s *Service) ensure(ctx context.Context, userID int64, name string, params Params) error {
-	if found, err := s.find(ctx, name); found || err != nil {
+func (s *Service) ensure(ctx context.Context, userID int64, name string, params wechat.CodeParams) error {
+	if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
 		return err
 	}
-	if err := s.recentFailure(name); err != nil {
+	if err, ok := s.failed.GetIfPresent(name); ok {
 		return err
 	}
 	lock, found, err := s.lock(ctx, name)
 	if found || err != nil {
 		return err
 	}
-	if lock == nil {
-		// Redis is away: what it would say about limits and failures is not
-		// waited for again.
+	if lock == nil { // without Redis, the limits would only wait for the same timeout
 		return s.generate(ctx, name, params)
 	}
-	defer s.hold(ctx, lock)()
-	// While this replica was on its way, another one may have made it, or have
-	// failed to.
-	if found, err := s.find(ctx, name); found || err != nil {
+	defer func() { _ = lock.Release(context.WithoutCancel(ctx)) }() // else it expires
+	if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
 		return err
 	}
-	if s.othersFailed(ctx, name) {
-		return ErrJustFailed
-	}
-	refund, err := s.charge(ctx, userID)
+	giveBack, err := s.charge(ctx, userID)
 	if err != nil {
 		return err
 	}
 	err = s.generate(ctx, name, params)
-	if err != nil && s.blameless(err) {
-		refund()
-		s.tellOthers(ctx, name)
+	// Only a parameter that WeChat refuses is the user's doing.
+	if err != nil && wechat.KindOf(err) != wechat.InvalidArgument {
+		giveBack()
 	}
 	return err
 }
 
 // generate makes the picture and puts it into the bucket.
-func (s *Service) generate(ctx context.Context, name string, params Params) error {
-	result, err := s.makeAndPut(ctx, name, params)
+func (s *Service) generate(ctx context.Context, name string, params wechat.CodeParams) error {
+	result := "failed"
+	image, err := s.opts.Maker.UnlimitedCode(ctx, params)
+	if err == nil {
+		result = "store_failed"
+		err = s.opts.Store.Put(ctx, name, image.Data)
+	}
+	if err != nil {
+		s.failed.Set(name, err)
+	} else {
+		result = "ok"
+	}
 	s.generations.WithLabelValues(result).Inc()
-	if err != nil {
-		if s.opts.FailureMemory > 0 {
-			s.failed.Add(name, failure{err, s.opts.Now().Add(s.opts.FailureMemory)})
-		}
-		return err
-	}
-	s.setKnown(name)
-	return nil
+	return err
 }
 
-func (s *Service) makeAndPut(ctx context.Context, name string, params Params) (result string, err error) {
-	data, _, err := s.opts.Maker.UnlimitedCode(ctx, params)
-	if err != nil {
-		return "failed", fmt.Errorf("make: %w", err)
-	}
-	// What it is, is told by the picture, not by its sender.
-	contentType, err := checkImage(data)
-	if err != nil {
-		return "bad_image", err
-	}
-	if err := s.opts.Store.Put(ctx, name, contentType, data); err != nil {
-		return "store_failed", storeError(ctx, "put", err)
-	}
-	return "ok", nil
-}
-
-func (s *Service) blameless(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBadImage) || errors.Is(err, ErrStore) ||
-		s.opts.Blameless(err)
-}
-
-// charge takes a place under the user's cap and under the quota, in this order,
-// so that a capped user does not burn the quota of all. refund gives the user's
-// place back. If Redis fails, everyone passes.
-func (s *Service) charge(ctx context.Context, userID int64) (refund func(), err error) {
-	refund = func() {}
-	wait, undo, err := s.take(ctx, s.key("user", strconv.FormatInt(userID, 10)),
-		quota.Window{Length: time.Hour, Max: s.opts.NewPerUserPerHour}, quota.Window{Length: 24 * time.Hour, Max: s.opts.NewPerUserPerDay})
-	if err != nil {
-		s.redisFailed(ctx, "limit", err)
-		return refund, nil // the second call would only wait for the same timeout
-	}
-	if wait > 0 {
+// charge counts the code, first for the user, so that a user at the cap does not use up the quota
+// of all.
+func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), err error) {
+	giveBack, err = s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
+	if full, ok := errors.AsType[*quota.Error](err); ok {
 		s.generations.WithLabelValues("user_cap").Inc()
-		return nil, &LimitError{Limit: ErrUserCap, RetryAfter: wait, userID: userID}
+		return nil, &userCapError{userID, full}
 	}
-	refund = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
-		defer cancel()
-		if err := undo(ctx); err != nil {
-			s.redisFailed(ctx, "limit", err)
-		}
-	}
-	wait, _, err = s.take(ctx, s.key("quota", "minute"), quota.Window{Length: time.Minute, Max: s.opts.QuotaPerMinute})
-	if err != nil {
-		s.redisFailed(ctx, "limit", err)
-		return refund, nil
-	}
-	if wait > 0 {
-		refund()
+	if _, err := s.all.Take(ctx, "minute"); err != nil {
+		giveBack()
 		s.generations.WithLabelValues("quota").Inc()
-		return nil, &LimitError{Limit: ErrQuota, RetryAfter: wait}
+		return nil, err
 	}
-	return refund, nil
+	return giveBack, nil
 }
 
-func (s *Service) take(ctx context.Context, key string, windows ...quota.Window) (time.Duration, func(context.Context) error, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
-	defer cancel()
-	return quota.Take(ctx, s.opts.Redis, key, windows...)
-}
-
-// lock waits until this replica may make the picture, and returns the lock, or
-// nil where there is no Redis to hold one; or until the picture is found.
+// lock waits until this replica may make the picture, or until the picture is found. The lock is
+// nil where Redis fails.
 func (s *Service) lock(ctx context.Context, name string) (lock *redislock.Lock, found bool, err error) {
-	if s.opts.Redis == nil {
-		return nil, false, nil
-	}
-	// With one token for all attempts, one that Redis took and answered too
-	// late does not stand in the way of the next.
-	token := crand.Text()
-	var failing time.Time // since when Redis is
 	for {
-		lock, err := s.obtain(ctx, s.key("lock", name), token)
+		lock, err := s.locks.Obtain(ctx, s.key("lock", name), s.opts.Timeout, nil)
 		switch {
 		case err == nil:
 			return lock, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
-		case errors.Is(err, redislock.ErrNotObtained):
-			failing = time.Time{}
-		case failing.IsZero():
-			// One slow answer is no reason to make a code twice.
-			failing = time.Now()
-		case time.Since(failing) > 2*s.opts.RedisTimeout:
-			s.redisFailed(ctx, "lock", err)
+		case !errors.Is(err, redislock.ErrNotObtained):
+			s.lockErrors.Inc()
+			s.opts.Log.WarnContext(ctx, "qr code is made without redis", "error", err)
 			return nil, false, nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
-		case <-time.After(pollMin + rand.N(pollMax-pollMin)):
+		case <-time.After(lockPoll):
 		}
-		if found, err := s.find(ctx, name); found || err != nil {
+		if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
 			return nil, found, err
 		}
 	}
 }
 
-func (s *Service) obtain(ctx context.Context, key, token string) (*redislock.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
-	defer cancel()
-	return s.locks.Obtain(ctx, key, lockLife, &redislock.Options{Token: token})
-}
-
-// hold extends the lock until the returned function releases it.
-func (s *Service) hold(ctx context.Context, lock *redislock.Lock) (release func()) {
-	held, stop := context.WithCancel(ctx)
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(lockRefresh)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-held.Done():
-				return
-			case <-ticker.C:
-				ctx, cancel := context.WithTimeout(held, s.opts.RedisTimeout)
-				err := lock.Refresh(ctx, lockLife, nil)
-				cancel()
-				if err != nil && held.Err() == nil {
-					s.redisFailed(held, "lock", err)
-				}
-			}
-		}
-	}()
-	return func() {
-		stop()
-		<-stopped
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
-		defer cancel()
-		if err := lock.Release(ctx); err != nil {
-			s.redisFailed(ctx, "lock", err)
-		}
-	}
-}
-
-// redisFailed says that the work went on without Redis.
-func (s *Service) redisFailed(ctx context.Context, call string, err error) {
-	s.redisErrors.WithLabelValues(call).Inc()
-	s.opts.Logger.WarnContext(ctx, "qr code goes on without redis", "call", call, "error", err)
-}
-
-// find looks for the picture in the bucket, and remembers it.
-func (s *Service) find(ctx context.Context, name string) (bool, error) {
-	found, err := s.opts.Store.Exists(ctx, name)
-	if err != nil {
-		return false, storeError(ctx, "look", err)
-	}
-	if found {
-		s.setKnown(name)
-	}
-	return found, nil
-}
-
-func storeError(ctx context.Context, op string, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", op, ctx.Err())
-	}
-	return fmt.Errorf("%s: %w: %v", op, ErrStore, err)
-}
-
-func (s *Service) isKnown(name string) bool {
-	until, ok := s.known.Get(name)
-	return ok && s.opts.Now().Before(until)
-}
-
-func (s *Service) setKnown(name string) {
-	s.known.Add(name, s.opts.Now().Add(s.opts.KnownFor))
-}
-
-// recentFailure returns the error of a generation that failed in this process
-// not long ago.
-func (s *Service) recentFailure(name string) error {
-	if f, ok := s.failed.Get(name); ok && s.opts.Now().Before(f.until) {
-		return f.err
-	}
-	return nil
-}
-
-// tellOthers lets the other replicas know of a blameless failure, though not of
-// which: a refusal such as WeChat not knowing the page they are to hear from
-// WeChat, in its own words.
-func (s *Service) tellOthers(ctx context.Context, name string) {
-	if s.opts.FailureMemory <= 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.RedisTimeout)
-	defer cancel()
-	if err := s.opts.Redis.Set(ctx, s.key("failed", name), 1, s.opts.FailureMemory).Err(); err != nil {
-		s.redisFailed(ctx, "failure", err)
-	}
-}
-
-// othersFailed reports whether some replica has told of a failure not long ago.
-func (s *Service) othersFailed(ctx context.Context, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.RedisTimeout)
-	defer cancel()
-	n, err := s.opts.Redis.Exists(ctx, s.key("failed", name)).Result()
-	if err != nil {
-		s.redisFailed(ctx, "failure", err)
-	}
-	return n > 0
-}
-
-// key is a key in Redis. Installations for several apps may share one.
+// key returns a key in Redis. Installations for several apps may share one.
 func (s *Service) key(kind, of string) string {
 	return "shares:qrcode:" + s.opts.AppID + ":" + kind + ":" + of
 }

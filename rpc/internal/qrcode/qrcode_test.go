@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -19,28 +21,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
-	"shares/internal/images"
+	"shares/internal/pictures"
 	"shares/internal/testenv"
+	"shares/rpc/internal/quota"
+	"shares/rpc/internal/wechat"
 )
 
 // fakeMaker counts its calls; make is what WeChat does, nil draws a code.
 type fakeMaker struct {
 	calls atomic.Int64
-	make  func(ctx context.Context, p Params) ([]byte, error)
+	make  func(ctx context.Context, p wechat.CodeParams) ([]byte, error)
 	image []byte
 }
 
-func newMaker(t testing.TB, make func(context.Context, Params) ([]byte, error)) *fakeMaker {
-	return &fakeMaker{make: make, image: encoded(t, "jpeg", 100)}
+func newMaker(t testing.TB, make func(context.Context, wechat.CodeParams) ([]byte, error)) *fakeMaker {
+	return &fakeMaker{make: make, image: encoded(t)}
 }
 
-func (m *fakeMaker) UnlimitedCode(ctx context.Context, p Params) ([]byte, string, error) {
+func (m *fakeMaker) UnlimitedCode(ctx context.Context, p wechat.CodeParams) (wechat.Image, error) {
 	m.calls.Add(1)
 	if m.make == nil {
-		return m.image, "image/jpeg", nil
+		return wechat.Image{Data: m.image, ContentType: "image/jpeg"}, nil
 	}
 	data, err := m.make(ctx, p)
-	return data, "image/jpeg", err
+	return wechat.Image{Data: data, ContentType: "image/jpeg"}, err
 }
 
 func (m *fakeMaker) wantCalls(t *testing.T, want int64) {
@@ -70,43 +74,60 @@ func (s *fakeStore) Exists(ctx context.Context, name string) (bool, error) {
 	return found, err
 }
 
-func (s *fakeStore) Put(ctx context.Context, name, contentType string, data []byte) error {
+func (s *fakeStore) Put(ctx context.Context, name string, data []byte) error {
 	if s.putsErr != nil {
 		return s.putsErr
 	}
-	return s.Store.Put(ctx, name, contentType, data)
+	return s.Store.Put(ctx, name, data)
 }
 
-// bucket returns an empty folder and a function that opens it once more, as
-// every replica does.
+func encoded(t testing.TB) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := jpeg.Encode(&buf, image.NewGray(image.Rect(0, 0, 100, 100)), nil); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// bucket returns an empty folder and a function that opens it once more, as every replica does.
 func bucket(t *testing.T) (dir string, open func() Store) {
 	t.Helper()
 	dir = t.TempDir()
-	u, err := images.FileURL(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return dir, func() Store {
-		s, err := images.Open(t.Context(), u, images.Options{})
+		s, err := pictures.Open(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
 		return s
 	}
 }
 
-func memory(t *testing.T) Store {
+func newStore(t *testing.T) Store {
 	t.Helper()
-	s, err := images.Open(t.Context(), "mem://", images.Options{})
+	_, open := bucket(t)
+	return open()
+}
+
+// service returns a Service with the patience that a busy machine needs, unless a test asks for
+// less, and with a Redis of its own unless the test brings one.
+func service(t *testing.T, opts Options) *Service {
+	t.Helper()
+	opts.AppID = "wx0123456789abcdef"
+	opts.Style = wechat.CodeParams{EnvVersion: "release", Width: 430}
+	if opts.Timeout == 0 {
+		opts.Timeout = time.Minute
+	}
+	if opts.Redis == nil {
+		opts.Redis = client(t, testenv.Redis(t).Addr())
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	s, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() }) //nolint:errcheck // memory
 	return s
 }
 
@@ -135,33 +156,9 @@ func client(t *testing.T, addr string) redis.UniversalClient {
 	return c
 }
 
-// service has the patience that a busy machine needs, unless a test asks for
-// less.
-func service(t *testing.T, opts Options) *Service {
-	t.Helper()
-	opts.AppID = "wx0123456789abcdef"
-	if opts.Timeout == 0 {
-		opts.Timeout = 20 * time.Second
-	}
-	if opts.RedisTimeout == 0 {
-		opts.RedisTimeout = 5 * time.Second
-	}
-	s, err := New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// clock is a clock that the test moves.
-type clock struct{ nanos atomic.Int64 }
-
-func (c *clock) now() time.Time          { return time.Unix(1_700_000_000, c.nanos.Load()) }
-func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
-
-func slowly(t testing.TB, d time.Duration) func(context.Context, Params) ([]byte, error) {
-	image := encoded(t, "jpeg", 100)
-	return func(ctx context.Context, _ Params) ([]byte, error) {
+func slowly(t testing.TB, d time.Duration) func(context.Context, wechat.CodeParams) ([]byte, error) {
+	image := encoded(t)
+	return func(ctx context.Context, _ wechat.CodeParams) ([]byte, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -179,7 +176,7 @@ func TestOneGenerationAmongReplicas(t *testing.T) {
 	replica := func() *Service {
 		return service(t, Options{
 			Maker: maker, Store: open(), Redis: client(t, addr),
-			QuotaPerMinute: 1, NewPerUserPerHour: 1, NewPerUserPerDay: 1,
+			PerMinute: 1, PerUserDay: 1,
 		})
 	}
 	replicas := []*Service{replica(), replica()}
@@ -190,7 +187,7 @@ func TestOneGenerationAmongReplicas(t *testing.T) {
 	for i := range callers {
 		wg.Go(func() {
 			<-start
-			names[i], errs[i] = replicas[i%2].URLName(t.Context(), int64(i), "pages/index", "id=1")
+			names[i], errs[i] = replicas[i%2].Name(t.Context(), int64(i), "pages/index", "id=1")
 		})
 	}
 	close(start)
@@ -204,7 +201,7 @@ func TestOneGenerationAmongReplicas(t *testing.T) {
 	wantObjects(t, dir, names[0])
 
 	// A replica that starts later finds it.
-	name, err := replica().URLName(t.Context(), 1, "pages/index", "id=1")
+	name, err := replica().Name(t.Context(), 1, "pages/index", "id=1")
 	if err != nil || name != names[0] {
 		t.Errorf("later: %q, %v", name, err)
 	}
@@ -224,14 +221,14 @@ func TestWithoutRedis(t *testing.T) {
 	replica := func() *Service {
 		return service(t, Options{
 			Maker: maker, Store: open(), Redis: client(t, redis.Addr()),
-			QuotaPerMinute: 1, NewPerUserPerHour: 1, Logger: logger, RedisTimeout: 100 * time.Millisecond,
+			PerMinute: 1, PerUserDay: 1, Log: logger,
 		})
 	}
 	replicas := []*Service{replica(), replica()}
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
-			if _, err := replicas[i%2].URLName(t.Context(), 7, "", scene); err != nil {
+			if _, err := replicas[i%2].Name(t.Context(), 7, "", scene); err != nil {
 				t.Error(err)
 			}
 		})
@@ -240,38 +237,18 @@ func TestWithoutRedis(t *testing.T) {
 	if n := maker.calls.Load(); n < 1 || n > 2 {
 		t.Errorf("%d calls to WeChat of 2 replicas", n)
 	}
-	name, err := replicas[0].URLName(t.Context(), 7, "", scene)
+	name, err := replicas[0].Name(t.Context(), 7, "", scene)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantObjects(t, dir, name)
 	// The limits fail open.
-	if _, err := replicas[0].URLName(t.Context(), 7, "", "another"); err != nil {
+	if _, err := replicas[0].Name(t.Context(), 7, "", "another"); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(log.String(), "call=lock") || strings.Contains(log.String(), scene) {
+	if !strings.Contains(log.String(), "without redis") || strings.Contains(log.String(), scene) {
 		t.Errorf("log: %s", log.String())
 	}
-}
-
-// A Redis that answers late for a moment costs time, not a second generation.
-func TestRedisHiccup(t *testing.T) {
-	redis := testenv.Redis(t)
-	maker := newMaker(t, nil)
-	s := service(t, Options{Maker: maker, Store: memory(t), Redis: client(t, redis.Addr()), NewPerUserPerHour: 1, RedisTimeout: time.Second})
-	if err := redis.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	time.AfterFunc(1200*time.Millisecond, func() {
-		if err := redis.Resume(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
-		t.Fatal(err)
-	}
-	_, err := s.URLName(t.Context(), 1, "", "b")
-	wantLimit(t, err, ErrUserCap, time.Hour) // Redis was heard about the first
 }
 
 func TestRedisFailsDuringGeneration(t *testing.T) {
@@ -282,43 +259,22 @@ func TestRedisFailsDuringGeneration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			redis := testenv.Redis(t)
 			draw := slowly(t, 50*time.Millisecond)
-			maker := newMaker(t, func(ctx context.Context, p Params) ([]byte, error) {
+			maker := newMaker(t, func(ctx context.Context, p wechat.CodeParams) ([]byte, error) {
 				if err := fail(redis); err != nil {
 					t.Error(err)
 				}
 				return draw(ctx, p)
 			})
-			s := service(t, Options{Maker: maker, Store: memory(t), Redis: client(t, redis.Addr()), NewPerUserPerHour: 10, RedisTimeout: 100 * time.Millisecond})
-			start := time.Now()
-			if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+			s := service(t, Options{Maker: maker, Store: newStore(t), Redis: client(t, redis.Addr()), PerUserDay: 10})
+			if _, err := s.Name(t.Context(), 1, "", "a"); err != nil {
 				t.Fatal(err)
 			}
 			maker.make = draw
-			if _, err := s.URLName(t.Context(), 1, "", "b"); err != nil {
+			if _, err := s.Name(t.Context(), 1, "", "b"); err != nil {
 				t.Fatal(err)
-			}
-			if took := time.Since(start); took > 4*time.Second {
-				t.Errorf("two codes took %v", took)
 			}
 		})
 	}
-}
-
-// A replica that is killed while it makes a code must not take the others'
-// requests with it.
-func TestLockOfDeadReplica(t *testing.T) {
-	t.Parallel()
-	redis := client(t, testenv.Redis(t).Addr())
-	maker := newMaker(t, nil)
-	s := service(t, Options{Maker: maker, Store: memory(t), Redis: redis})
-	name := objectName(s.opts.AppID, Params{Scene: "a", Style: s.opts.Style})
-	if err := redis.Set(t.Context(), s.key("lock", name), "dead", lockLife).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
-		t.Fatal(err)
-	}
-	maker.wantCalls(t, 1)
 }
 
 // A replica looked into the bucket before another one's picture was there, and
@@ -329,11 +285,11 @@ func TestMadeBetweenLookAndLock(t *testing.T) {
 	maker := newMaker(t, nil)
 	one := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr)})
 	two := service(t, Options{Maker: maker, Redis: client(t, addr), Store: &fakeStore{Store: open(), looked: func() {
-		if _, err := one.URLName(t.Context(), 1, "", "a"); err != nil {
+		if _, err := one.Name(t.Context(), 1, "", "a"); err != nil {
 			t.Error(err)
 		}
 	}}})
-	if _, err := two.URLName(t.Context(), 2, "", "a"); err != nil {
+	if _, err := two.Name(t.Context(), 2, "", "a"); err != nil {
 		t.Fatal(err)
 	}
 	maker.wantCalls(t, 1)
@@ -342,284 +298,150 @@ func TestMadeBetweenLookAndLock(t *testing.T) {
 // A replica that waits for the lock sees the picture as soon as it is there.
 func TestFoundWhileWaiting(t *testing.T) {
 	redis := client(t, testenv.Redis(t).Addr())
-	store := memory(t)
+	store := newStore(t)
 	maker := newMaker(t, nil)
 	fake := &fakeStore{Store: store}
 	s := service(t, Options{Maker: maker, Store: fake, Redis: redis})
-	name := objectName(s.opts.AppID, Params{Scene: "a", Style: s.opts.Style})
+	name := objectName(s.opts.AppID, wechat.CodeParams{Scene: "a", EnvVersion: "release", Width: 430})
 	fake.looked = func() {
-		if err := store.Put(t.Context(), name, "image/jpeg", maker.image); err != nil {
+		if err := store.Put(t.Context(), name, maker.image); err != nil {
 			t.Error(err)
 		}
 	}
 	if err := redis.Set(t.Context(), s.key("lock", name), "held for ever", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+	if _, err := s.Name(t.Context(), 1, "", "a"); err != nil {
 		t.Fatal(err)
 	}
 	maker.wantCalls(t, 0)
 }
 
-func TestSlowGenerationKeepsItsLock(t *testing.T) {
-	t.Parallel()
-	addr := testenv.Redis(t).Addr()
-	_, open := bucket(t)
-	maker := newMaker(t, slowly(t, lockLife+lockRefresh))
-	var wg sync.WaitGroup
-	for range 2 {
-		s := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr)})
-		wg.Go(func() {
-			if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	maker.wantCalls(t, 1)
-}
-
-func TestRepeatCostsNoIO(t *testing.T) {
-	var clock clock
-	store := &fakeStore{Store: memory(t)}
-	maker := newMaker(t, nil)
-	s := service(t, Options{Maker: maker, Store: store, KnownFor: time.Minute, Now: clock.now})
-	get := func() {
-		t.Helper()
-		if _, err := s.URLName(t.Context(), 1, "pages/a", "a"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	get()
-	before := store.exists.Load()
-	get()
-	clock.advance(time.Minute - 1)
-	get()
-	if got := store.exists.Load(); got != before {
-		t.Errorf("%d looks into the bucket for a known code", got-before)
-	}
-	clock.advance(1)
-	get()
-	get()
-	if got := store.exists.Load(); got != before+1 {
-		t.Errorf("%d looks into the bucket after KnownFor, want 1", got-before)
-	}
-	maker.wantCalls(t, 1)
-}
-
-type wechatError struct{ code int }
-
-func (e *wechatError) Error() string { return fmt.Sprint("wechat error ", e.code) }
-
+// A failure is answered from memory for a while, and then forgotten.
 func TestFailedGeneration(t *testing.T) {
-	var clock clock
+	t.Parallel()
 	dir, open := bucket(t)
-	maker := newMaker(t, func(context.Context, Params) ([]byte, error) { return nil, &wechatError{41030} })
-	s := service(t, Options{Maker: maker, Store: open(), FailureMemory: 3 * time.Second, Now: clock.now})
+	refused := &wechat.Error{Kind: wechat.InvalidArgument, Field: "page"}
+	maker := newMaker(t, func(context.Context, wechat.CodeParams) ([]byte, error) { return nil, refused })
+	s := service(t, Options{Maker: maker, Store: open()})
 	for range 50 {
-		_, err := s.URLName(t.Context(), 1, "pages/a", "a")
-		var e *wechatError
-		if !errors.As(err, &e) || e.code != 41030 {
+		if _, err := s.Name(t.Context(), 1, "pages/a", "a"); !errors.Is(err, refused) {
 			t.Fatalf("got %v", err)
 		}
 	}
 	maker.wantCalls(t, 1)
 	wantObjects(t, dir)
-	if _, err := s.URLName(t.Context(), 1, "pages/b", "a"); err == nil {
+	if _, err := s.Name(t.Context(), 1, "pages/b", "a"); err == nil {
 		t.Error("another code fails on its own")
 	}
 	maker.wantCalls(t, 2)
 
 	maker.make = nil
-	if _, err := s.URLName(t.Context(), 1, "pages/a", "a"); err == nil {
-		t.Error("the failure was forgotten at once")
-	}
-	clock.advance(3 * time.Second)
-	name, err := s.URLName(t.Context(), 1, "pages/a", "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantObjects(t, dir, name)
-	maker.wantCalls(t, 3)
-}
-
-func TestFailureAmongReplicas(t *testing.T) {
-	away := &wechatError{-1}
-	for _, tc := range []struct {
-		name  string
-		fails error
-		calls int64
-		other error // what the other replica answers
-	}{
-		{"WeChat is away", away, 1, ErrJustFailed},
-		{"WeChat refuses the page", &wechatError{41030}, 2, &wechatError{41030}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			addr := testenv.Redis(t).Addr()
-			maker := newMaker(t, func(context.Context, Params) ([]byte, error) { return nil, tc.fails })
-			replica := func() *Service {
-				return service(t, Options{
-					Maker: maker, Store: memory(t), Redis: client(t, addr), FailureMemory: 500 * time.Millisecond,
-					Blameless: func(err error) bool { return errors.Is(err, away) },
-				})
-			}
-			one, two := replica(), replica()
-			if _, err := one.URLName(t.Context(), 1, "", "a"); !errors.Is(err, tc.fails) {
-				t.Errorf("first replica: %v", err)
-			}
-			if _, err := two.URLName(t.Context(), 1, "", "a"); err == nil || errors.Is(err, ErrJustFailed) != errors.Is(tc.other, ErrJustFailed) {
-				t.Errorf("second replica: %v, want %v", err, tc.other)
-			}
-			maker.wantCalls(t, tc.calls)
-
-			maker.make = nil
-			deadline := time.Now().Add(5 * time.Second)
-			for {
-				_, err := two.URLName(t.Context(), 1, "", "a")
-				if err == nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal(err)
-				}
-				time.Sleep(50 * time.Millisecond)
-			}
-		})
-	}
-}
-
-func TestBadImageIsNotStored(t *testing.T) {
-	for name, data := range badImages(t) {
-		t.Run(name, func(t *testing.T) {
-			dir, open := bucket(t)
-			maker := newMaker(t, func(context.Context, Params) ([]byte, error) { return data, nil })
-			s := service(t, Options{Maker: maker, Store: open()})
-			if _, err := s.URLName(t.Context(), 1, "", "a"); !errors.Is(err, ErrBadImage) {
-				t.Errorf("got %v", err)
-			}
-			wantObjects(t, dir)
-		})
-	}
-}
-
-func TestContentTypeIsTheImages(t *testing.T) {
-	for format, hyaline := range map[string]bool{"jpeg": false, "png": true} {
-		store := memory(t)
-		maker := newMaker(t, nil)
-		maker.image = encoded(t, format, 280)
-		s := service(t, Options{Maker: maker, Store: store, Style: Style{IsHyaline: hyaline}})
-		name, err := s.URLName(t.Context(), 1, "", "a")
-		if err != nil {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		name, err := s.Name(t.Context(), 1, "pages/a", "a")
+		if err == nil {
+			wantObjects(t, dir, name)
+			break
+		}
+		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		img, err := store.(*images.Store).Get(t.Context(), name)
-		if err != nil || img.ContentType != "image/"+format || strings.HasSuffix(name, ".png") != hyaline {
-			t.Errorf("%s: %s, %v", name, img.ContentType, err)
-		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	maker.wantCalls(t, 3)
 }
 
 func TestBucketIsDown(t *testing.T) {
 	down := errors.New("down")
 	t.Run("look", func(t *testing.T) {
 		maker := newMaker(t, nil)
-		store := &fakeStore{Store: memory(t), existsErr: down}
+		store := &fakeStore{Store: newStore(t), existsErr: down}
 		s := service(t, Options{Maker: maker, Store: store})
-		if _, err := s.URLName(t.Context(), 1, "", "a"); !errors.Is(err, ErrStore) {
+		if _, err := s.Name(t.Context(), 1, "", "a"); !errors.Is(err, down) {
 			t.Errorf("got %v", err)
 		}
 		maker.wantCalls(t, 0)
 		store.existsErr = nil
-		if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+		if _, err := s.Name(t.Context(), 1, "", "a"); err != nil {
 			t.Errorf("after the bucket is back: %v", err)
 		}
 	})
 	t.Run("put", func(t *testing.T) {
-		var clock clock
-		store := &fakeStore{Store: memory(t), putsErr: down}
-		s := service(t, Options{Maker: newMaker(t, nil), Store: store, Now: clock.now})
-		if _, err := s.URLName(t.Context(), 1, "", "a"); !errors.Is(err, ErrStore) {
+		store := &fakeStore{Store: newStore(t), putsErr: down}
+		s := service(t, Options{Maker: newMaker(t, nil), Store: store})
+		if _, err := s.Name(t.Context(), 1, "", "a"); !errors.Is(err, down) {
 			t.Errorf("got %v", err)
 		}
 		store.putsErr = nil
-		clock.advance(time.Minute)
-		if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+		s.failed.InvalidateAll()
+		if _, err := s.Name(t.Context(), 1, "", "a"); err != nil {
 			t.Errorf("after the bucket is back: %v", err)
 		}
 	})
 }
 
-// wantLimit checks that err is the limit, with a sensible time to wait.
-func wantLimit(t *testing.T, err, limit error, atMost time.Duration) {
+// wantCap checks that err is the quota, and whether it is the user's.
+func wantCap(t *testing.T, err error, user bool) {
 	t.Helper()
-	var e *LimitError
-	if !errors.Is(err, limit) || !errors.As(err, &e) || e.RetryAfter <= 0 || e.RetryAfter > atMost {
-		t.Errorf("got %v (%+v), want %v", err, e, limit)
+	full, ok := errors.AsType[*quota.Error](err)
+	_, users := errors.AsType[*userCapError](err)
+	if !ok || users != user || full.RetryAfter <= 0 {
+		t.Errorf("got %v, want a quota, of the user: %v", err, user)
 	}
 }
 
 func TestUserCap(t *testing.T) {
-	for name, tc := range map[string]struct {
-		hour, day int
-		wait      time.Duration
-	}{
-		"hour": {2, 0, time.Hour},
-		"day":  {0, 2, 24 * time.Hour},
-		"both": {5, 2, 24 * time.Hour},
-	} {
-		t.Run(name, func(t *testing.T) {
-			addr := testenv.Redis(t).Addr()
-			_, open := bucket(t)
-			maker := newMaker(t, nil)
-			replica := func() *Service {
-				return service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), NewPerUserPerHour: tc.hour, NewPerUserPerDay: tc.day})
-			}
-			one, two := replica(), replica()
-			get := func(s *Service, user int64, scene string) error {
-				_, err := s.URLName(t.Context(), user, "", scene)
-				return err
-			}
-			if err := errors.Join(get(one, 1, "a"), get(two, 1, "b")); err != nil {
-				t.Fatal(err)
-			}
-			wantLimit(t, get(one, 1, "c"), ErrUserCap, tc.wait)
-			wantLimit(t, get(two, 1, "d"), ErrUserCap, tc.wait)
-			if err := errors.Join(get(one, 1, "b"), get(two, 1, "a")); err != nil {
-				t.Errorf("codes that exist: %v", err)
-			}
-			if err := get(one, 2, "c"); err != nil {
-				t.Errorf("another user: %v", err)
-			}
-			if err := get(one, 1, "c"); err != nil {
-				t.Errorf("made by another user meanwhile: %v", err)
-			}
-			maker.wantCalls(t, 3)
-		})
+	addr := testenv.Redis(t).Addr()
+	_, open := bucket(t)
+	maker := newMaker(t, nil)
+	replica := func() *Service {
+		return service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), PerUserDay: 2})
 	}
+	one, two := replica(), replica()
+	get := func(s *Service, user int64, scene string) error {
+		_, err := s.Name(t.Context(), user, "", scene)
+		return err
+	}
+	if err := errors.Join(get(one, 1, "a"), get(two, 1, "b")); err != nil {
+		t.Fatal(err)
+	}
+	wantCap(t, get(one, 1, "c"), true)
+	wantCap(t, get(two, 1, "d"), true)
+	if err := errors.Join(get(one, 1, "b"), get(two, 1, "a")); err != nil {
+		t.Errorf("codes that exist: %v", err)
+	}
+	if err := get(one, 2, "c"); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	if err := get(one, 1, "c"); err != nil {
+		t.Errorf("made by another user meanwhile: %v", err)
+	}
+	maker.wantCalls(t, 3)
 }
 
 func TestCapCountsBlameOnly(t *testing.T) {
-	away := &wechatError{-1}
 	for name, tc := range map[string]struct {
-		fails error
-		then  error // of the next code of the same user
+		fails  error
+		capped bool // the next code of the same user
 	}{
-		"WeChat was away":           {away, nil},
-		"WeChat took too long":      {context.DeadlineExceeded, nil},
-		"WeChat knows no such page": {&wechatError{41030}, ErrUserCap},
+		"WeChat is unavailable":     {&wechat.Error{Kind: wechat.Unavailable}, false},
+		"WeChat took too long":      {context.DeadlineExceeded, false},
+		"WeChat sent no picture":    {&wechat.Error{Kind: wechat.BadAnswer}, false},
+		"WeChat knows no such page": {&wechat.Error{Kind: wechat.InvalidArgument}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			maker := newMaker(t, func(context.Context, Params) ([]byte, error) { return nil, tc.fails })
-			s := service(t, Options{
-				Maker: maker, Store: memory(t), Redis: client(t, testenv.Redis(t).Addr()), NewPerUserPerHour: 1,
-				Blameless: func(err error) bool { return errors.Is(err, away) },
-			})
-			if _, err := s.URLName(t.Context(), 1, "", "a"); !errors.Is(err, tc.fails) {
+			maker := newMaker(t, func(context.Context, wechat.CodeParams) ([]byte, error) { return nil, tc.fails })
+			s := service(t, Options{Maker: maker, Store: newStore(t), PerUserDay: 1})
+			if _, err := s.Name(t.Context(), 1, "", "a"); !errors.Is(err, tc.fails) {
 				t.Fatalf("got %v", err)
 			}
 			maker.make = nil
-			if _, err := s.URLName(t.Context(), 1, "", "b"); !errors.Is(err, tc.then) {
-				t.Errorf("then %v, want %v", err, tc.then)
+			_, err := s.Name(t.Context(), 1, "", "b")
+			if tc.capped {
+				wantCap(t, err, true)
+			} else if err != nil {
+				t.Errorf("then %v", err)
 			}
 		})
 	}
@@ -630,30 +452,30 @@ func TestQuota(t *testing.T) {
 	_, open := bucket(t)
 	maker := newMaker(t, nil)
 	reg := prometheus.NewRegistry()
-	one := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), QuotaPerMinute: 2, NewPerUserPerDay: 1, Metrics: reg})
-	two := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), QuotaPerMinute: 2, NewPerUserPerDay: 1})
+	one := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), PerMinute: 2, PerUserDay: 1, Metrics: reg})
+	two := service(t, Options{Maker: maker, Store: open(), Redis: client(t, addr), PerMinute: 2, PerUserDay: 1})
 	get := func(s *Service, user int64, scene string) error {
-		_, err := s.URLName(t.Context(), user, "", scene)
+		_, err := s.Name(t.Context(), user, "", scene)
 		return err
 	}
 	if err := get(one, 1, "a"); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // a capped user spends nothing of the quota
-		wantLimit(t, get(one, 1, "b"), ErrUserCap, 24*time.Hour)
+		wantCap(t, get(one, 1, "b"), true)
 	}
 	if err := get(two, 2, "b"); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the quota's refusal spends nothing of the user's cap
-		wantLimit(t, get(one, 3, "c"), ErrQuota, time.Minute)
+		wantCap(t, get(one, 3, "c"), false)
 	}
 	if err := get(two, 3, "a"); err != nil {
 		t.Errorf("a code that exists: %v", err)
 	}
 	maker.wantCalls(t, 2)
 	want := `
-# HELP shares_qrcode_generations_total Attempts to make a new QR code, by result (ok, failed, bad_image, store_failed, quota, user_cap).
+# HELP shares_qrcode_generations_total Attempts to make a new QR code, by result (ok, failed, store_failed, quota, user_cap).
 # TYPE shares_qrcode_generations_total counter
 shares_qrcode_generations_total{result="ok"} 1
 shares_qrcode_generations_total{result="quota"} 2
@@ -668,10 +490,10 @@ shares_qrcode_generations_total{result="user_cap"} 3
 // to come first has reached their cap.
 func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
 	maker := newMaker(t, nil)
-	s := service(t, Options{Maker: maker, Store: memory(t), Redis: client(t, testenv.Redis(t).Addr()), NewPerUserPerHour: 1})
+	s := service(t, Options{Maker: maker, Store: newStore(t), Redis: client(t, testenv.Redis(t).Addr()), PerUserDay: 1})
 	const capped = 5
 	for user := range int64(capped) {
-		if _, err := s.URLName(t.Context(), user, "", fmt.Sprint("own-", user)); err != nil {
+		if _, err := s.Name(t.Context(), user, "", fmt.Sprint("own-", user)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -681,9 +503,9 @@ func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
 		fresh := int64(capped + round)
 		for _, user := range []int64{0, 1, 2, 3, 4, fresh} {
 			wg.Go(func() {
-				_, err := s.URLName(t.Context(), user, "", scene)
+				_, err := s.Name(t.Context(), user, "", scene)
 				// A capped user is refused, unless the code was there by then.
-				if err != nil && (user == fresh || !errors.Is(err, ErrUserCap)) {
+				if _, capped := errors.AsType[*userCapError](err); err != nil && (user == fresh || !capped) {
 					t.Errorf("user %d: %v", user, err)
 				}
 			})
@@ -696,7 +518,7 @@ func TestCallerLeavesTheFlightGoesOn(t *testing.T) {
 	dir, open := bucket(t)
 	started, finish := make(chan struct{}), make(chan struct{})
 	maker := newMaker(t, nil)
-	maker.make = func(ctx context.Context, _ Params) ([]byte, error) {
+	maker.make = func(ctx context.Context, _ wechat.CodeParams) ([]byte, error) {
 		close(started)
 		<-finish
 		return maker.image, ctx.Err()
@@ -705,19 +527,19 @@ func TestCallerLeavesTheFlightGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() {
-		_, err := s.URLName(ctx, 1, "", "a")
+		_, err := s.Name(ctx, 1, "", "a")
 		left <- err
 	}()
 	<-started
 	cancel()
-	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := s.URLName(ctx, 1, "", "a"); !errors.Is(err, context.Canceled) {
+	if _, err := s.Name(ctx, 1, "", "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that had ended: %v", err)
 	}
 	close(finish)
-	name, err := s.URLName(t.Context(), 2, "", "a")
+	if err := <-left; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	name, err := s.Name(t.Context(), 2, "", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -727,79 +549,26 @@ func TestCallerLeavesTheFlightGoesOn(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	dir, open := bucket(t)
-	maker := newMaker(t, slowly(t, time.Minute))
+	maker := newMaker(t, slowly(t, time.Hour))
 	s := service(t, Options{Maker: maker, Store: open(), Redis: client(t, testenv.Redis(t).Addr()), Timeout: 200 * time.Millisecond})
-	start := time.Now()
-	if _, err := s.URLName(t.Context(), 1, "", "a"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Name(t.Context(), 1, "", "a"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
-	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("took %v", took)
 	}
 	wantObjects(t, dir)
 }
 
-func TestPanicIsAnError(t *testing.T) {
-	const secret = "session-key-in-a-panic"
-	var log bytes.Buffer
-	maker := newMaker(t, func(context.Context, Params) ([]byte, error) { panic(secret) })
-	s := service(t, Options{
-		Maker: maker, Store: memory(t), Redis: client(t, testenv.Redis(t).Addr()), FailureMemory: -1,
-		Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	_, err := s.URLName(t.Context(), 1, "", "a")
-	if err == nil || strings.Contains(err.Error(), secret) {
-		t.Errorf("got %v", err)
-	}
-	if !strings.Contains(log.String(), "qrcode_test.go") || strings.Contains(log.String(), secret) {
-		t.Errorf("log: %s", log.String())
-	}
+// A panic while a code is made ends its flight, and nothing else.
+func TestPanicEndsTheFlight(t *testing.T) {
+	maker := newMaker(t, func(context.Context, wechat.CodeParams) ([]byte, error) { panic("oh") })
+	s := service(t, Options{Maker: maker, Store: newStore(t)})
+	func() {
+		defer func() { _ = recover() }()
+		if _, err := s.Name(t.Context(), 1, "", "a"); err == nil {
+			t.Error("no error")
+		}
+	}()
 	maker.make = nil
-	if _, err := s.URLName(t.Context(), 1, "", "a"); err != nil {
+	if _, err := s.Name(t.Context(), 1, "", "a"); err != nil {
 		t.Errorf("after the panic: %v", err)
-	}
-}
-
-func TestInvalidFields(t *testing.T) {
-	maker := newMaker(t, nil)
-	store := &fakeStore{Store: memory(t)}
-	s := service(t, Options{Maker: maker, Store: store})
-	for field, in := range map[string][2]string{"page": {"/pages/a", "a"}, "scene": {"pages/a", ""}} {
-		_, err := s.URLName(t.Context(), 1, in[0], in[1])
-		if got := fieldError(t, err).Field; got != field {
-			t.Errorf("field %q, want %q", got, field)
-		}
-	}
-	maker.wantCalls(t, 0)
-	if n := store.exists.Load(); n != 0 {
-		t.Errorf("%d looks into the bucket", n)
-	}
-}
-
-func TestParamsReachTheMaker(t *testing.T) {
-	var got Params
-	maker := newMaker(t, nil)
-	maker.make = func(_ context.Context, p Params) ([]byte, error) { got = p; return maker.image, nil }
-	style := Style{EnvVersion: "trial", Width: 300, CheckPath: true, LineColor: Color{1, 2, 3}}
-	s := service(t, Options{Maker: maker, Store: memory(t), Style: style})
-	if _, err := s.URLName(t.Context(), 1, "pages/a", "x=1"); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(Params{Page: "pages/a", Scene: "x=1", Style: style}, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	maker, store := newMaker(t, nil), memory(t)
-	for name, opts := range map[string]Options{
-		"no maker":  {Store: store, AppID: "wx"},
-		"no store":  {Maker: maker, AppID: "wx"},
-		"no app id": {Maker: maker, Store: store},
-		"style":     {Maker: maker, Store: store, AppID: "wx", Style: Style{Width: 1}},
-	} {
-		if _, err := New(opts); err == nil {
-			t.Errorf("%s: no error", name)
-		}
 	}
 }

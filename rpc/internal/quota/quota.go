@@ -1,75 +1,66 @@
-// Package quota counts events in Redis, those of all replicas together, in
-// windows that move on with time. qrcode and avatar take a place there before
-// they make something that stays.
+// Package quota limits how many QR codes and avatars are made, counted in Redis over all replicas
+// in windows that move with time.
 package quota
 
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// Window allows Max events in any period of Length; a Max of 0 allows all.
-type Window struct {
-	Length time.Duration
-	Max    int
+// Limit allows Max events per key in any period of Window. It fails open while Redis is
+// unavailable.
+type Limit struct {
+	Redis  redis.UniversalClient
+	Prefix string // of the keys in Redis
+	Window time.Duration
+	Max    int // 0: no limit
+	Log    *slog.Logger
 }
 
-// takeScript records one event in a log of events and returns 0, or, where a
-// window is full, records nothing and returns the microseconds until all have room.
-// The log holds exact times, on Redis's clock: a bucket that refills (GCRA)
-// would let up to twice the number through in one window.
+// Error says that a limit is reached.
+type Error struct{ RetryAfter time.Duration } // positive
+
+func (*Error) Error() string { return "quota reached" }
+
+// takeScript records one event in a log of events and returns 0, or, where the window is full,
+// records nothing and returns the microseconds until there is room. The log holds exact times, on
+// Redis's clock: a bucket that refills (GCRA) admits up to twice the number in one window.
 var takeScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
-local wait, longest = 0, 0
-for i = 2, #ARGV, 2 do
-  local length, max = tonumber(ARGV[i]), tonumber(ARGV[i+1])
-  longest = math.max(longest, length)
-  -- While the max-th newest event is inside the window, the window is full.
-  local edge = redis.call('ZREVRANGE', KEYS[1], max - 1, max - 1, 'WITHSCORES')
-  if edge[2] then
-    wait = math.max(wait, tonumber(edge[2]) + length - now)
-  end
+local length, max = tonumber(ARGV[2]), tonumber(ARGV[3])
+-- While the max-th newest event is inside the window, the window is full.
+local edge = redis.call('ZREVRANGE', KEYS[1], max - 1, max - 1, 'WITHSCORES')
+if edge[2] and tonumber(edge[2]) + length > now then
+  return string.format('%.0f', tonumber(edge[2]) + length - now)
 end
-if wait > 0 then
-  return string.format('%.0f', wait)
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - longest))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - length))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', longest / 1000))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', length / 1000))
 return '0'
 `)
 
-// Take asks for a place in all windows of the log at key. It returns 0 and a
-// function that gives the place back, or the time until there is one. Its error
-// is Redis's.
-func Take(ctx context.Context, rdb redis.UniversalClient, key string, windows ...Window) (wait time.Duration, undo func(context.Context) error, err error) {
-	event := rand.Text()
-	args := []any{event}
-	for _, w := range windows {
-		if w.Max > 0 {
-			args = append(args, w.Length.Microseconds(), w.Max)
-		}
+// Take counts one event of key; giveBack removes it. Its only error is an *Error.
+func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err error) {
+	if l.Max == 0 {
+		return func() {}, nil
 	}
-	undo = func(context.Context) error { return nil }
-	if len(args) == 1 {
-		return 0, undo, nil
-	}
-	micros, err := takeScript.Run(ctx, rdb, []string{key}, args...).Int64()
+	key, event := l.Prefix+key, rand.Text()
+	micros, err := takeScript.Run(ctx, l.Redis, []string{key}, event, l.Window.Microseconds(), l.Max).Int64()
 	if err != nil {
-		return 0, undo, fmt.Errorf("take a place: %w", err)
+		l.Log.WarnContext(ctx, "event is not counted without redis", "limit", l.Prefix, "error", err)
+		return func() {}, nil
 	}
 	if micros > 0 {
-		return time.Duration(micros) * time.Microsecond, undo, nil
+		return nil, &Error{RetryAfter: time.Duration(micros) * time.Microsecond}
 	}
-	return 0, func(ctx context.Context) error {
-		if err := rdb.ZRem(ctx, key, event).Err(); err != nil {
-			return fmt.Errorf("give a place back: %w", err)
+	return func() {
+		if err := l.Redis.ZRem(context.WithoutCancel(ctx), key, event).Err(); err != nil {
+			l.Log.WarnContext(ctx, "failed event stays counted", "limit", l.Prefix, "error", err)
 		}
-		return nil
 	}, nil
 }

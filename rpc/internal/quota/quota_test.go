@@ -1,8 +1,13 @@
 package quota
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,8 +17,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// The limits run on a real Redis and on the one that is embedded for
-// development.
+// The limits run on a real Redis and on the one that is embedded for development.
 func TestTake(t *testing.T) {
 	servers := map[string]func(*testing.T) redis.UniversalClient{
 		"redis": func(t *testing.T) redis.UniversalClient { return testenv.Redis(t).Client(t) },
@@ -26,97 +30,107 @@ func TestTake(t *testing.T) {
 	for name, client := range servers {
 		t.Run(name, func(t *testing.T) {
 			rdb, ctx := client(t), t.Context()
-			mustTake := func(key string, windows ...Window) (time.Duration, func(context.Context) error) {
+			limit := func(of string, window time.Duration, limit int) *Limit {
+				return &Limit{Redis: rdb, Prefix: of + ":", Window: window, Max: limit, Log: slog.New(slog.DiscardHandler)}
+			}
+			// wait is how long a refused event has to wait, 0 for one that is counted.
+			wait := func(l *Limit) time.Duration {
 				t.Helper()
-				wait, undo, err := Take(ctx, rdb, key, windows...)
-				if err != nil {
-					t.Fatal(err)
+				_, err := l.Take(ctx, "a")
+				full, ok := errors.AsType[*Error](err)
+				switch {
+				case err == nil:
+					return 0
+				case !ok || full.RetryAfter <= 0 || full.RetryAfter > l.Window:
+					t.Fatalf("got %v", err)
 				}
-				return wait, undo
+				return full.RetryAfter
 			}
 
 			t.Run("exactly max, however many ask", func(t *testing.T) {
-				var mu sync.Mutex
-				var passed int
+				l := limit("many", time.Minute, 7)
+				var passed atomic.Int64
 				var wg sync.WaitGroup
 				for range 50 {
 					wg.Go(func() {
-						wait, _, err := Take(ctx, rdb, "many", Window{time.Minute, 7})
-						mu.Lock()
-						defer mu.Unlock()
-						if err != nil {
-							t.Error(err)
-						}
-						if wait == 0 {
-							passed++
+						if _, err := l.Take(ctx, "a"); err == nil {
+							passed.Add(1)
 						}
 					})
 				}
 				wg.Wait()
-				if passed != 7 {
-					t.Errorf("%d passed", passed)
+				if passed.Load() != 7 {
+					t.Errorf("%d passed, want 7", passed.Load())
 				}
 			})
 
-			t.Run("the longest wait of all windows", func(t *testing.T) {
-				windows := []Window{{time.Hour, 1}, {24 * time.Hour, 2}}
-				if wait, _ := mustTake("two", windows...); wait != 0 {
-					t.Fatal(wait)
-				}
-				if wait, _ := mustTake("two", windows...); wait <= 59*time.Minute || wait > time.Hour {
-					t.Errorf("hour: %v", wait)
-				}
-				if wait, _ := mustTake("two", Window{24 * time.Hour, 2}); wait != 0 {
-					t.Fatal(wait)
-				}
-				if wait, _ := mustTake("two", windows...); wait <= 23*time.Hour || wait > 24*time.Hour {
-					t.Errorf("day: %v", wait)
-				}
-			})
-
-			t.Run("a place given back", func(t *testing.T) {
-				_, undo := mustTake("undo", Window{time.Hour, 1})
-				if wait, _ := mustTake("undo", Window{time.Hour, 1}); wait == 0 {
-					t.Fatal("the window was not full")
-				}
-				if err := undo(ctx); err != nil {
+			t.Run("an event given back", func(t *testing.T) {
+				l := limit("back", 24*time.Hour, 1)
+				giveBack, err := l.Take(ctx, "a")
+				if err != nil {
 					t.Fatal(err)
 				}
-				if wait, _ := mustTake("undo", Window{time.Hour, 1}); wait != 0 {
-					t.Errorf("wait %v", wait)
+				if w := wait(l); w <= 23*time.Hour {
+					t.Fatalf("the next one waits %v, want a day", w)
+				}
+				if _, err := l.Take(ctx, "b"); err != nil {
+					t.Errorf("another key: %v", err)
+				}
+				giveBack()
+				if w := wait(l); w != 0 {
+					t.Errorf("after giving back: %v", w)
 				}
 			})
 
-			t.Run("the window moves on", func(t *testing.T) {
-				w := Window{200 * time.Millisecond, 2}
-				mustTake("moves", w)
-				mustTake("moves", w)
-				wait, _ := mustTake("moves", w)
-				if wait <= 0 || wait > w.Length {
-					t.Fatalf("wait %v", wait)
-				}
-				time.Sleep(wait)
-				if wait, _ := mustTake("moves", w); wait != 0 {
-					t.Errorf("after the wait: %v", wait)
+			t.Run("the window moves", func(t *testing.T) {
+				l := limit("moves", 200*time.Millisecond, 1)
+				wait(l)
+				deadline := time.Now().Add(time.Minute)
+				for wait(l) != 0 {
+					if time.Now().After(deadline) {
+						t.Fatal("the window does not move")
+					}
 				}
 			})
 
-			t.Run("what is left behind expires", func(t *testing.T) {
-				mustTake("expires", Window{time.Minute, 5}, Window{time.Hour, 5})
-				ttl, err := rdb.PTTL(ctx, "expires").Result()
+			t.Run("the key expires", func(t *testing.T) {
+				wait(limit("expires", time.Hour, 5))
+				ttl, err := rdb.PTTL(ctx, "expires:a").Result()
 				if err != nil || ttl <= 59*time.Minute || ttl > time.Hour {
 					t.Errorf("%v, %v", ttl, err)
 				}
 			})
 
 			t.Run("no limit, no call", func(t *testing.T) {
-				if wait, _ := mustTake("none", Window{time.Minute, 0}); wait != 0 {
-					t.Error(wait)
+				if w := wait(limit("none", time.Hour, 0)); w != 0 {
+					t.Error(w)
 				}
-				if n, err := rdb.Exists(ctx, "none").Result(); n != 0 || err != nil {
+				if n, err := rdb.Exists(ctx, "none:a").Result(); n != 0 || err != nil {
 					t.Error(n, err)
 				}
 			})
 		})
+	}
+}
+
+func TestTakeFailsOpen(t *testing.T) {
+	server := testenv.Redis(t)
+	client := server.Client(t)
+	var log bytes.Buffer
+	l := &Limit{Redis: client, Prefix: "p:", Window: time.Hour, Max: 1, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		giveBack, err := l.Take(ctx, "a")
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		giveBack()
+	}
+	if !strings.Contains(log.String(), "not counted") {
+		t.Errorf("log: %s", &log)
 	}
 }

@@ -53,7 +53,7 @@ func (s *WeixinServer) GetQrcode(ctx context.Context, in *pb.GetQrcodeReq) (*pb.
 	return l.GetQrcode(in)
 }
 
-// UploadAvatar stores a picture, made small and encoded anew. Its address is the caller's to set, by UpdateProfile.
+// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 func (s *WeixinServer) UploadAvatar(ctx context.Context, in *pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
 	l := logic.NewUploadAvatarLogic(ctx, s.svcCtx)
 	return l.UploadAvatar(in)

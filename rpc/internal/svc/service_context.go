@@ -23,9 +23,9 @@ type Wechat interface {
 
 // Codes makes QR codes; *qrcode.Service is one.
 type Codes interface {
-	// URLName returns the name in the bucket of the code for page and scene,
+	// Name returns the name in the bucket of the code for page and scene,
 	// which userID is asking for.
-	URLName(ctx context.Context, userID int64, page, scene string) (string, error)
+	Name(ctx context.Context, userID int64, page, scene string) (string, error)
 }
 
 // Avatars makes avatars; *avatar.Maker is one.
@@ -33,26 +33,26 @@ type Avatars interface {
 	Make(ctx context.Context, file []byte) (avatar.Picture, error)
 }
 
-// AvatarCap bounds how many avatars a user has made; *avatar.Cap is one.
-type AvatarCap interface {
-	Take(ctx context.Context, userID int64) (giveBack func(), err error)
+// AvatarQuota limits the avatars of a user; *quota.Limit is one.
+type AvatarQuota interface {
+	Take(ctx context.Context, user string) (giveBack func(), err error)
 }
 
-// Pictures stores pictures; *images.Store is one.
+// Pictures stores pictures; *pictures.Store is one.
 type Pictures interface {
-	Put(ctx context.Context, name, contentType string, data []byte) error
+	Put(ctx context.Context, name string, data []byte) error
 }
 
 // ServiceContext is made once per process.
 type ServiceContext struct {
-	Config    config.Config
-	Users     model.WxUserinfoModel
-	Wechat    Wechat
-	Codes     Codes
-	Avatars   Avatars
-	AvatarCap AvatarCap
-	Pictures  Pictures
-	Log       *slog.Logger
+	Config      config.Config
+	Users       model.WxUserinfoModel
+	Wechat      Wechat
+	Codes       Codes
+	Avatars     Avatars
+	AvatarQuota AvatarQuota
+	Pictures    Pictures
+	Log         *slog.Logger
 }
 
 // Caller returns the row of who is calling, through the cache. Its error has

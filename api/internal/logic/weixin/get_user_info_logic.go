@@ -29,7 +29,7 @@ func (l *GetUserInfoLogic) GetUserInfo(*types.GetUserInfoReq) (*types.GetUserInf
 	return &types.GetUserInfoResp{
 		Openid:    user.GetOpenid(),
 		NickName:  user.GetNickName(),
-		AvatarURL: user.GetAvatarUrl(),
+		AvatarURL: l.svcCtx.Pictures.Shown(l.ctx, user.GetAvatarUrl()),
 		Gender:    user.GetGender(),
 		City:      user.GetCity(),
 		Province:  user.GetProvince(),

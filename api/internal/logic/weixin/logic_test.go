@@ -259,32 +259,19 @@ func TestGetQrcode(t *testing.T) {
 
 func TestUploadAvatar(t *testing.T) {
 	const address = "https://api.example.com/shares/images/avatar/ab.png"
-	url := address
 	file := []byte("picture")
-	stored := func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
-		return &pb.UploadAvatarResp{Name: "avatar/ab.png"}, nil
-	}
 	for name, test := range map[string]struct {
-		avatar  func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error)
-		profile error
-		want    reason.Reason // of the error
-		asked   []proto.Message
+		fails error
+		want  reason.Reason // of the error
 	}{
-		"ok": {stored, nil, "", []proto.Message{
-			&pb.UploadAvatarReq{Caller: caller, Image: file}, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &url},
-		}},
-		"not stored": {func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) { return nil, errAway }, nil, reason.Unavailable, []proto.Message{
-			&pb.UploadAvatarReq{Caller: caller, Image: file},
-		}},
-		"revoked meanwhile": {stored, errRevoked, reason.SessionInvalid, []proto.Message{
-			&pb.UploadAvatarReq{Caller: caller, Image: file}, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &url},
-		}},
+		"ok": {nil, ""}, "not stored": {errAway, reason.Unavailable}, "revoked": {errRevoked, reason.SessionInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.logIn()
-			w.users.avatar = test.avatar
-			w.users.profile = func(*pb.UpdateProfileReq) error { return test.profile }
+			w.users.avatar = func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
+				return &pb.UploadAvatarResp{Name: "avatar/ab.png"}, test.fails
+			}
 			got, err := NewUploadAvatarLogic(upload.NewContext(w.ctx, file), w.svc).UploadAvatar()
 			if why(err) != test.want {
 				t.Fatalf("got %v, want %q", err, test.want)
@@ -294,9 +281,27 @@ func TestUploadAvatar(t *testing.T) {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}
-			w.checkAsked(t, test.asked...)
+			w.checkAsked(t, &pb.UploadAvatarReq{Caller: caller, Image: file}) // one call
 		})
 	}
+}
+
+// An address of ours that a client sends back is stored as the name of the picture.
+func TestAvatarURLThatIsOurs(t *testing.T) {
+	name := "avatar/" + strings.Repeat("0a", 32) + ".jpg"
+	address := "https://before.example.com/shares/images/" + name
+	w := newWorld(t)
+	w.logIn()
+	w.users.profile = func(*pb.UpdateProfileReq) error { return nil }
+	w.users.setting = func(*pb.UpdateSettingReq) error { return nil }
+	sent := address
+	if _, err := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(&types.WxUserinfo{AvatarURL: &sent}); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewUpsetUserInfoLogic(w.ctx, w.svc).UpsetUserInfo(&types.UpsetUserInfoReq{Key: "avatarURL", Value: address}); err != nil {
+		t.Error(err)
+	}
+	w.checkAsked(t, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &name}, &pb.UpdateSettingReq{Caller: caller, Key: "avatarURL", Value: name})
 }
 
 func TestUpdateUserInfo(t *testing.T) {

@@ -27,6 +27,9 @@ func (l *UpdateUserInfoLogic) UpdateUserInfo(req *types.WxUserinfo) (*types.Upda
 	if req.IsDemote {
 		req.NickName, req.AvatarURL = nil, nil
 	}
+	if req.AvatarURL != nil { // clients send the address that get_user_info answered
+		*req.AvatarURL = l.svcCtx.Pictures.Stored(*req.AvatarURL)
+	}
 	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, &pb.UpdateProfileReq{
 		Caller:    session.Caller(l.ctx),
 		NickName:  req.NickName,

@@ -21,19 +21,13 @@ func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Uplo
 	return &UploadAvatarLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UploadAvatar stores the picture and sets the profile's avatarURL to its
-// address. That is a call of its own, because the address of a picture is
-// api's knowledge: the service's public host, or a CDN's. A picture that is
-// left without a profile between the two is found again by its content.
+// UploadAvatar has rpc store the picture as the caller's avatar, and answers its address.
 func (l *UploadAvatarLogic) UploadAvatar() (*types.UploadAvatarResp, error) {
-	caller := session.Caller(l.ctx)
-	picture, err := l.svcCtx.Users.UploadAvatar(l.ctx, &pb.UploadAvatarReq{Caller: caller, Image: upload.FromContext(l.ctx)})
+	picture, err := l.svcCtx.Users.UploadAvatar(l.ctx, &pb.UploadAvatarReq{
+		Caller: session.Caller(l.ctx), Image: upload.FromContext(l.ctx),
+	})
 	if err != nil {
 		return nil, err
 	}
-	url := l.svcCtx.Pictures.URL(l.ctx, picture.GetName())
-	if _, err := l.svcCtx.Users.UpdateProfile(l.ctx, &pb.UpdateProfileReq{Caller: caller, AvatarUrl: &url}); err != nil {
-		return nil, err
-	}
-	return &types.UploadAvatarResp{Url: url}, nil
+	return &types.UploadAvatarResp{Url: l.svcCtx.Pictures.URL(l.ctx, picture.GetName())}, nil
 }

@@ -26,6 +26,9 @@ func (l *UpsetUserInfoLogic) UpsetUserInfo(req *types.UpsetUserInfoReq) (*types.
 	if req.Key == "" {
 		return nil, reason.Field("key", "required")
 	}
+	if req.Key == "avatarURL" {
+		req.Value = l.svcCtx.Pictures.Stored(req.Value)
+	}
 	_, err := l.svcCtx.Users.UpdateSetting(l.ctx, &pb.UpdateSettingReq{
 		Caller: session.Caller(l.ctx), Key: req.Key, Value: req.Value,
 	})

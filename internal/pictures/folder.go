@@ -1,0 +1,91 @@
+package pictures
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// folder is a bucket for one replica.
+type folder struct {
+	root    string
+	publish sync.Mutex // held between the look for a picture and the rename
+}
+
+func openFolder(root string) (*folder, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	return &folder{root: root}, os.MkdirAll(root, 0o777)
+}
+
+func (f *folder) path(name string) string { return filepath.Join(f.root, filepath.FromSlash(name)) }
+
+// exists takes an empty file for none: a power cut can leave one.
+func (f *folder) exists(_ context.Context, name string) (bool, error) {
+	info, err := os.Stat(f.path(name))
+	return err == nil && info.Size() > 0, err
+}
+
+// put writes a temporary file, syncs it and renames it. A process that is killed in between leaves
+// a *.tmp file, which no valid name reaches and which may be deleted.
+func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
+	path := f.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	temporary := path + "." + rand.Text() + ".tmp"
+	if err := writeSynced(temporary, data); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	f.publish.Lock()
+	defer f.publish.Unlock()
+	if found, _ := f.exists(ctx, name); found {
+		return os.Remove(temporary)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	for dir := filepath.Dir(path); len(dir) >= len(f.root); dir = filepath.Dir(dir) {
+		if d, err := os.Open(dir); err == nil {
+			_ = d.Sync() // not every system can sync a folder
+			_ = d.Close()
+		}
+	}
+	return nil
+}
+
+func writeSynced(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+func (f *folder) get(_ context.Context, name string) ([]byte, error) {
+	file, err := os.Open(f.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
+	if err == nil && int64(len(data)) != min(info.Size(), MaxBytes+1) {
+		return nil, fmt.Errorf("read %d of %d bytes", len(data), info.Size())
+	}
+	return data, err
+}

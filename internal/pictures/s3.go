@@ -1,0 +1,126 @@
+package pictures
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// s3Options are the parameters of an s3:// URL, with the only value that some can have.
+// The two about checksums are there for old URLs: bodies never carry a trailing checksum,
+// because COS and OSS refuse it.
+var s3Options = map[string]string{
+	"region": "", "endpoint": "", "s3ForcePathStyle": "true",
+	"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required",
+}
+
+// s3Bucket is the bucket of s3://name?region=…&endpoint=…, at AWS, COS, OSS or MinIO. The
+// credentials need GetObject, PutObject and ListBucket: without the last one S3 answers 403 for a
+// picture that is not there.
+type s3Bucket struct {
+	client *minio.Client
+	name   string
+}
+
+func openS3(u *url.URL) (*s3Bucket, error) {
+	if err := checkOptions(u, s3Options); err != nil {
+		return nil, err
+	}
+	if u.Host == "" {
+		return nil, errors.New("the URL names no bucket")
+	}
+	if os.Getenv("AWS_ACCESS_KEY_ID") == "" || os.Getenv("AWS_SECRET_ACCESS_KEY") == "" {
+		return nil, errors.New("s3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	}
+	q := u.Query()
+	endpoint := &url.URL{Scheme: "https", Host: "s3.amazonaws.com"}
+	if at := q.Get("endpoint"); at != "" {
+		var err error
+		if endpoint, err = url.Parse(at); err != nil || endpoint.Host == "" {
+			return nil, errors.New("the endpoint must be https://host or http://host")
+		}
+	}
+	options := &minio.Options{
+		Creds:        credentials.NewEnvAWS(),
+		Secure:       endpoint.Scheme == "https",
+		Region:       q.Get("region"),
+		BucketLookup: minio.BucketLookupDNS, // COS and OSS take nothing else
+		MaxRetries:   3,
+	}
+	if q.Has("s3ForcePathStyle") {
+		options.BucketLookup = minio.BucketLookupPath
+	}
+	client, err := minio.New(endpoint.Host, options)
+	if err != nil {
+		return nil, err
+	}
+	return &s3Bucket{client, u.Host}, nil
+}
+
+func (b *s3Bucket) exists(ctx context.Context, name string) (bool, error) {
+	info, err := b.client.StatObject(ctx, b.name, name, minio.StatObjectOptions{})
+	return err == nil && info.Size > 0, s3Error(err)
+}
+
+// put looks first, because not every server knows If-None-Match: some ignore it, others refuse it.
+func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byte) error {
+	if found, err := b.exists(ctx, name); found || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	put := func(conditional bool) error {
+		options := minio.PutObjectOptions{
+			ContentType:          contentType,
+			CacheControl:         CacheControl,
+			SendContentMd5:       true,
+			DisableContentSha256: true, // over http the body would be sent in signed chunks
+			DisableMultipart:     true,
+		}
+		if conditional {
+			options.SetMatchETagExcept("*")
+		}
+		body := bytes.NewReader(data)
+		_, err := b.client.PutObject(ctx, b.name, name, body, int64(len(data)), options)
+		return err
+	}
+	err := put(true)
+	switch minio.ToErrorResponse(err).StatusCode {
+	case http.StatusPreconditionFailed: // another replica was faster
+		return nil
+	case http.StatusNotImplemented:
+		err = put(false)
+	}
+	return s3Error(err)
+}
+
+func (b *s3Bucket) get(ctx context.Context, name string) ([]byte, error) {
+	object, err := b.client.GetObject(ctx, b.name, name, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, s3Error(err)
+	}
+	defer object.Close()
+	data, err := io.ReadAll(io.LimitReader(object, MaxBytes+1))
+	if err != nil {
+		return nil, s3Error(err)
+	}
+	info, err := object.Stat()
+	if err == nil && int64(len(data)) != min(info.Size, MaxBytes+1) {
+		return nil, fmt.Errorf("read %d of %d bytes", len(data), info.Size)
+	}
+	return data, s3Error(err)
+}
+
+func s3Error(err error) error {
+	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		return fs.ErrNotExist
+	}
+	return err
+}
