@@ -58,26 +58,3 @@ func TestLinesBlocked(t *testing.T) {
 type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
-<<<<<<< HEAD
-
-// Warnings and errors do not wait, with the lines that came before them.
-func TestLoggerHurries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out batches
-		l := NewLines(&out)
-		defer l.Close() // never fails
-		log := slog.New(hurried(slog.NewJSONHandler(l, nil), l)).With("component", "test").WithGroup("g")
-		log.Info("request")
-		time.Sleep(time.Millisecond)
-		if got := out.seen(); len(got) != 0 {
-			t.Errorf("written at once: %q", got)
-		}
-		log.Warn("trouble")
-		time.Sleep(time.Millisecond)
-		if got := strings.Join(out.seen(), ""); !strings.Contains(got, `"request"`) || !strings.Contains(got, `"trouble"`) {
-			t.Errorf("written: %q", got)
-		}
-	})
-}
-=======
->>>>>>> 8fd48b6 (process: bound connections by memory; own the graceful shutdown)

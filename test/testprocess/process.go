@@ -18,7 +18,7 @@ import (
 
 const (
 	readyTimeout = 60 * time.Second // a cold, shared CI machine; a healthy start takes well under a second
-	termTimeout  = time.Minute // above SHARES_SHUTDOWN
+	termTimeout  = time.Minute      // above SHARES_SHUTDOWN
 	outputKept   = 4 << 20          // bytes
 )
 
