@@ -53,6 +53,7 @@ func settings() []setting {
 			{name: "Redis flushed, three times", promised: everything, fault: redisFlushed},
 			{name: "MariaDB killed", promised: withoutDatabase, fault: mariadbKilled},
 			{name: "MariaDB hangs", promised: withoutDatabase, fault: mariadbHangs},
+			{name: "MariaDB read-only, Redis flushed", promised: withoutWrites, fault: readOnly},
 			{name: "WeChat refuses connections", promised: withoutWechat, fault: wechatKilled},
 			{name: "WeChat hangs", promised: withoutWechat, fault: wechatHangs, late: true},
 			{name: "a replica killed", promised: everything, fault: killed(edge)},
@@ -66,6 +67,7 @@ func settings() []setting {
 		{apartTwice, []row{
 			{name: "api and rpc apart: Redis killed", promised: everything, fault: redisKilled},
 			{name: "api and rpc apart: an rpc killed", promised: everything, fault: killed(user)},
+			{name: "api and rpc apart: an rpc hangs", promised: []kind{read, renew, check, picture}, fault: rpcHangs, late: true},
 			{name: "api and rpc apart: an rpc told to end", promised: everything, fault: ended(user)},
 			{name: "api and rpc apart: an api told to end", promised: everything, fault: ended(edge)},
 		}},

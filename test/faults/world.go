@@ -62,6 +62,10 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		return nil, err
 	}
 	dsn := w.mariadb.DSN(database)
+	userDSN, err := w.mariadb.UserDSN(ctx, database)
+	if err != nil {
+		return nil, err
+	}
 	config, err := mysql.ParseDSN(dsn)
 	if err != nil {
 		return nil, err
@@ -86,7 +90,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		"SHARES_PUBLIC_URL": "http://shares.example.test",
 		"SHARES_DRAIN":      drain.String(),
 		"SESSION_SECRET":    rand.Text() + rand.Text(),
-		"MYSQL_DSN":         dsn,
+		"MYSQL_DSN":         userDSN,
 		"REDIS_ADDR":        w.redis.Addr(),
 		"WECHAT_BASE_URL":   w.wechat.url(),
 		"WECHAT_APPID":      "wxsimulator0000000",
