@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The memory limits of deploy/components, in MiB.
+const (
+	apiMemory   = 200
+	rpcMemory   = 400
+	serveMemory = 400
+)
+
+// limitedServer is a server of its own within a memory limit.
+type limitedServer struct {
+	*server
+	limit int // in MiB
+	group *cgroup
+}
+
+// limited starts a server within a memory limit in MiB, as the manifests set it. Without the right
+// to make cgroups, GOMEMLIMIT stands alone, and the row says so.
+func (w *world) limited(ctx context.Context, r *report, name string, limit int, env map[string]string) (*limitedServer, error) {
+	all := map[string]string{"GOMEMLIMIT": fmt.Sprintf("%dMiB", limit*9/10), "SHARES_RATE_LIMIT": "off"}
+	maps.Copy(all, env)
+	servers, err := w.startServers(1, name, all)
+	if err != nil {
+		return nil, err
+	}
+	s := &limitedServer{server: servers[0], limit: limit}
+	if s.group, err = newCgroup(s.process.Pid(), int64(limit)<<20); err != nil {
+		r.note("GOMEMLIMIT alone, no cgroup: %v", err)
+	}
+	return s, s.waitReady(ctx)
+}
+
+// end checks that the server lived to here, and stops it.
+func (s *limitedServer) end(ctx context.Context, r *report) error {
+	if !s.ready(ctx) {
+		r.breaks("%s is not ready at the end", s.name)
+	}
+	err := s.stop()
+	if s.group != nil {
+		r.note("at most %d of %d MiB", s.group.peak(), s.limit)
+		err = errors.Join(err, os.Remove(s.group.dir))
+	}
+	return err
+}
+
+// cgroup is the memory cgroup of one process.
+type cgroup struct{ dir, peakFile string }
+
+func newCgroup(pid int, limit int64) (*cgroup, error) {
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(self)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		g, limitFile := &cgroup{}, ""
+		switch {
+		case len(parts) == 3 && parts[1] == "memory":
+			g.dir, limitFile, g.peakFile = "/sys/fs/cgroup/memory"+parts[2], "memory.limit_in_bytes", "memory.max_usage_in_bytes"
+		case len(parts) == 3 && parts[1] == "" && !strings.Contains(string(self), ":memory:"):
+			g.dir, limitFile, g.peakFile = "/sys/fs/cgroup"+parts[2], "memory.max", "memory.peak"
+		default:
+			continue
+		}
+		g.dir = filepath.Join(g.dir, fmt.Sprintf("shares-faults-%d", pid))
+		if err := os.Mkdir(g.dir, 0o755); err != nil {
+			return nil, err
+		}
+		for _, set := range [][2]string{{limitFile, strconv.FormatInt(limit, 10)}, {"cgroup.procs", strconv.Itoa(pid)}} {
+			if err := os.WriteFile(filepath.Join(g.dir, set[0]), []byte(set[1]), 0o644); err != nil {
+				return nil, err
+			}
+		}
+		return g, nil
+	}
+	return nil, fmt.Errorf("no memory controller")
+}
+
+// peak returns the most memory that the process has had, in MiB.
+func (g *cgroup) peak() int {
+	text, _ := os.ReadFile(filepath.Join(g.dir, g.peakFile))
+	bytes, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return int(bytes >> 20)
+}
+
+// floods are the ways to hold a connection without a complete request.
+var floods = []string{"idle", "slow headers", "slow bodies", "slow readers"}
+
+func (w *world) opening(kind string) string {
+	switch kind {
+	case "slow headers":
+		return "POST / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 19<<10)
+	case "slow bodies":
+		return "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\n\r\n" + strings.Repeat("x", 8000)
+	case "slow readers":
+		return "GET " + w.people.pictures[0] + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	}
+	return ""
+}
+
+// flooded opens 5,000 connections of each kind, one kind after the other, and 15,000 of all kinds.
+// The process lives, and a user is served within 2 s all the while.
+func flooded(name string, mebibytes int) func(context.Context, *world, *report) (time.Time, error) {
+	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
+		env := map[string]string{}
+		if name == "api" {
+			env["WEIXIN_RPC_TARGET"] = "dns:///" + w.users[0].address
+		}
+		s, err := w.limited(ctx, r, name, mebibytes, env)
+		if err != nil {
+			return time.Time{}, err
+		}
+		flood := func(clients int, kinds []string) error {
+			var conns []net.Conn
+			defer func() {
+				for _, c := range conns {
+					_ = c.Close()
+				}
+			}()
+			for i := range clients {
+				c, err := net.Dial("tcp", s.address)
+				if err != nil {
+					return fmt.Errorf("%d connections: %w", i, err)
+				}
+				conns = append(conns, c)
+				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+				_, _ = io.WriteString(c, w.opening(kinds[i%len(kinds)])) // those cut off need no more
+			}
+			return pause(ctx, lasting)
+		}
+		for _, kinds := range append([][]string{floods}, [][]string{floods[:1], floods[1:2], floods[2:3], floods[3:]}...) {
+			clients := 5000
+			if len(kinds) > 1 {
+				clients = 15000
+			}
+			using, stop := context.WithCancel(ctx)
+			var user sync.WaitGroup
+			user.Go(func() { w.useMeanwhile(using, s.server, r, strings.Join(kinds, ", ")) })
+			err := flood(clients, kinds)
+			stop()
+			user.Wait()
+			if err != nil {
+				r.breaks("%s: %v", strings.Join(kinds, ", "), err)
+				break
+			}
+		}
+		return time.Now(), s.end(ctx, r)
+	}
+}
+
+// useMeanwhile is a user whose every request has a connection of its own, and is tried again when
+// the connection breaks.
+func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during string) {
+	client := &http.Client{Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true}}
+	for pause(ctx, 50*time.Millisecond) == nil {
+		start := time.Now()
+		var a answer
+		for range 20 {
+			a = request(context.WithoutCancel(ctx), client, http.MethodPost, s.url()+"/shares/api/v1/weixin.get_user_info", w.people.readers[0].session, struct{}{})
+			if a.err == nil || time.Since(start) > deadly {
+				break
+			}
+		}
+		took := time.Since(start)
+		r.requests++
+		if a.failure() != nil {
+			r.failures++
+			r.breaks("%s: a user is refused: %v", during, a.failure())
+			return
+		}
+		r.slowest = max(r.slowest, took)
+		if took > 2*time.Second {
+			r.breaks("%s: a user waited %s", during, short(took))
+		}
+	}
+}
+
+// manyUploads sends 96 uploads of 2 MiB to rpc at once, through an api that has the memory for them.
+func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
+	rpc, err := w.limited(ctx, r, "rpc", rpcMemory, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	edges, err := w.startServers(1, "api", map[string]string{
+		"WEIXIN_RPC_TARGET": "dns:///" + rpc.address, "GOMEMLIMIT": "8GiB", "SHARES_RATE_LIMIT": "off",
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	s := edges[0]
+	if err := s.waitReady(ctx); err != nil {
+		return time.Time{}, err
+	}
+	var file bytes.Buffer
+	if err := png.Encode(&file, image.NewGray(image.Rect(0, 0, 4000, 3000))); err != nil {
+		return time.Time{}, err
+	}
+	file.Write(make([]byte, 2<<20-file.Len()))
+	body := "--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + file.String() + "\r\n--b--\r\n"
+	people := append(w.people.readers[:len(w.people.readers):len(w.people.readers)], w.people.writers...)
+	var mu sync.Mutex
+	var uploads sync.WaitGroup
+	for i := range 96 {
+		uploads.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url()+"/shares/api/v1/weixin.upload_avatar", strings.NewReader(body))
+			if err != nil {
+				return
+			}
+			req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+			req.Header.Set("Authorization", "Bearer "+people[i%len(people)].session)
+			start := time.Now()
+			resp, err := s.client.Do(req)
+			mu.Lock()
+			defer mu.Unlock()
+			r.requests++
+			if err != nil {
+				r.failures++
+				return
+			}
+			_ = resp.Body.Close()
+			switch {
+			case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+				r.refused++
+				r.refusal = max(r.refusal, time.Since(start))
+			case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusTooManyRequests, // a second one of the user
+				resp.StatusCode == http.StatusGatewayTimeout: // not decoded in time
+				r.slowest = max(r.slowest, time.Since(start))
+			default:
+				r.failures++
+				r.breaks("an upload: status %d", resp.StatusCode)
+			}
+		})
+	}
+	uploads.Wait()
+	return time.Now(), errors.Join(rpc.end(ctx, r), s.stop())
+}
+
+// garbageLogins sends 1,150 logins at once from one address while WeChat takes 2.8 s. Other requests
+// are served as before.
+func garbageLogins(ctx context.Context, w *world, r *report) (time.Time, error) {
+	s := w.edges[0]
+	if err := w.control(ctx, http.MethodPost, "faults", map[string]any{"endpoint": "/sns/jscode2session", "kind": "delay", "delay_ms": 2800}, nil); err != nil {
+		return time.Time{}, err
+	}
+	var logins sync.WaitGroup
+	refused, mu := 0, sync.Mutex{}
+	for i := range 1150 {
+		logins.Go(func() {
+			a := s.post(ctx, "weixin.oauth", "", map[string]string{"jscode": fmt.Sprintf("garbage-%026d", i)})
+			mu.Lock()
+			defer mu.Unlock()
+			if a.status == http.StatusServiceUnavailable {
+				refused++
+			}
+		})
+	}
+	w.useFor(ctx, s, r, lasting)
+	logins.Wait()
+	err := w.control(ctx, http.MethodDelete, "faults", struct{}{}, nil)
+	r.note("%d of 1150 logins refused", refused)
+	return time.Now(), err
+}
+
+// useFor has a user send requests for some time.
+func (w *world) useFor(ctx context.Context, s *server, r *report, d time.Duration) {
+	using, stop := context.WithTimeout(ctx, d)
+	defer stop()
+	w.useMeanwhile(using, s, r, "logins wait for WeChat")
+}
