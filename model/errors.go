@@ -5,20 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/go-sql-driver/mysql"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// wrap names the operation that failed. What MySQL says of an error can quote values of the row, an openid or a phone number among them:
-// the text then holds its number only, while errors.As still finds the whole.
-func wrap(op string, err error) error {
-	var m *mysql.MySQLError
-	if errors.As(err, &m) {
+func wrap(op string, err error) error { return Wrap("model: "+op, err) }
+
+// Wrap names the operation that failed. MySQL's text of an error can quote values of a row, such as
+// an openid or a phone number. Unless it is known to quote none, the error's text holds only its
+// number; errors.As still finds the whole.
+func Wrap(op string, err error) error {
+	m, ok := errors.AsType[*mysql.MySQLError](err)
+	if ok && !slices.Contains(withoutValues, m.Number) {
 		return &serverError{op: op, err: err, number: m.Number}
 	}
-	return fmt.Errorf("model: %s: %w", op, err)
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// withoutValues are errors whose texts name columns, tables and grants, and no values.
+var withoutValues = []uint16{
+	1005, 1044, 1045, 1049, 1071, 1091, 1114, 1118, 1142, 1205, 1213, 1227, 1290, 1709, 1832, 1833, 1834, 1846, 3780,
 }
 
 type serverError struct {
@@ -27,7 +36,7 @@ type serverError struct {
 	number uint16
 }
 
-func (e *serverError) Error() string { return fmt.Sprintf("model: %s: MySQL error %d", e.op, e.number) }
+func (e *serverError) Error() string { return fmt.Sprintf("%s: MySQL error %d", e.op, e.number) }
 func (e *serverError) Unwrap() error { return e.err }
 
 const (

@@ -2,13 +2,12 @@ package takeover
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
-	"github.com/go-sql-driver/mysql"
+	"shares/model"
 )
 
 // findings is what a survey of the rows found to be changed.
@@ -128,32 +127,4 @@ func (r *Refusal) Error() string {
 	return "takeover: nothing was changed; to be put right in wx_userinfo first:\n  " + strings.Join(lines, "\n  ")
 }
 
-// telling are MySQL's errors whose texts name columns, tables and rights, and no values.
-var telling = []uint16{
-	1005, 1044, 1045, 1049, 1071, 1091, 1114, 1118, 1142, 1205, 1213, 1227, 1290, 1709, 1832, 1833, 1834, 1846, 3780,
-}
-
-// wrap names the operation that failed. What MySQL says of an error can quote values of a row: then the text holds its number only, while
-// errors.As still finds the whole.
-func wrap(op string, err error) error {
-	var already *stepError
-	if errors.As(err, &already) {
-		return err
-	}
-	return &stepError{op: op, err: err}
-}
-
-type stepError struct {
-	op  string
-	err error
-}
-
-func (e *stepError) Error() string {
-	var m *mysql.MySQLError
-	if errors.As(e.err, &m) && !slices.Contains(telling, m.Number) {
-		return fmt.Sprintf("takeover: %s: MySQL error %d", e.op, m.Number)
-	}
-	return fmt.Sprintf("takeover: %s: %v", e.op, e.err)
-}
-
-func (e *stepError) Unwrap() error { return e.err }
+func wrap(op string, err error) error { return model.Wrap("takeover: "+op, err) }
