@@ -11,7 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"shares/internal/testenv/testos"
 )
 
 // mariaBaseArgs are the arguments that the making of a data folder and the server that runs on it must share.
@@ -47,7 +48,7 @@ func mariaTemplate(path string) (_ string, err error) {
 	sum := sha256.Sum256(append(version, strings.Join(mariaBaseArgs(), " ")...))
 	template := filepath.Join(cache, "mariadb-"+hex.EncodeToString(sum[:8]))
 
-	unlock, err := lockFile(template + ".lock")
+	unlock, err := testos.LockFile(template + ".lock")
 	if err != nil {
 		return "", err
 	}
@@ -75,22 +76,4 @@ func mariaTemplate(path string) (_ string, err error) {
 		return "", fmt.Errorf("testenv: keep the data folder: %w", err)
 	}
 	return template, nil
-}
-
-// lockFile waits for the exclusive lock on a file, which is made if missing and stays. The lock ends with the process at the latest.
-func lockFile(path string) (unlock func() error, err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("testenv: open lock file: %w", err)
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("testenv: lock %s: %w", path, err), f.Close())
-	}
-	return f.Close, nil
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"shares/internal/testenv/testos"
 )
 
 const (
@@ -42,7 +44,7 @@ func (p *process) start() error {
 	cmd := exec.Command(p.path, p.args...)
 	out := &output{want: p.ready, found: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = testos.DieWithParent()
 	started, done := make(chan error, 1), make(chan struct{})
 	go func() {
 		// Linux sends the parent-death signal when the thread that forked ends, so that thread must live as long as the child.
@@ -103,7 +105,7 @@ func (p *process) stop() error {
 	if !p.running() {
 		return nil
 	}
-	if err := p.signal(syscall.SIGCONT); err != nil { // a paused program would never see the SIGTERM
+	if err := p.signal(testos.Continue); err != nil { // a paused program would never see the SIGTERM
 		return err
 	}
 	return p.end(syscall.SIGTERM)
@@ -134,17 +136,17 @@ func (p *process) end(sig syscall.Signal) error {
 func (p *process) pause() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.signalRunning(syscall.SIGSTOP); err != nil {
+	if err := p.signalRunning(testos.Stop); err != nil {
 		return err
 	}
-	return waitStopped(p.cmd.Process.Pid)
+	return testos.WaitStopped(p.cmd.Process.Pid)
 }
 
 // resume lets a paused program run on.
 func (p *process) resume() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.signalRunning(syscall.SIGCONT)
+	return p.signalRunning(testos.Continue)
 }
 
 func (p *process) signalRunning(sig syscall.Signal) error {

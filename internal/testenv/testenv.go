@@ -13,8 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"shares/internal/testenv/testos"
 )
 
 // startAttempts bounds how often a server is tried on another port: between finding a free port and the server's bind, another
@@ -80,7 +81,7 @@ func sweep() {
 		if err != nil || pid <= 0 {
 			continue
 		}
-		if err := syscall.Kill(pid, 0); err == syscall.ESRCH {
+		if !testos.Alive(pid) {
 			os.RemoveAll(dir) // best effort: another run may be sweeping the same folder
 		}
 	}

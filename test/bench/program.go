@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"shares/internal/testenv/testos"
 )
 
 // program is one running server. What it prints goes to a file, as under a
@@ -44,7 +46,7 @@ func start(dir, name, admin string, env map[string]string, path string, args ...
 	for key, value := range maps.All(env) {
 		p.cmd.Env = append(p.cmd.Env, key+"="+value)
 	}
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = testos.DieWithParent()
 	began := time.Now()
 	started := make(chan error, 1)
 	go func() {

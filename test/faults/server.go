@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"shares/internal/testenv/testos"
 	"shares/test/testprocess"
 )
 
@@ -166,7 +167,7 @@ func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // pause freezes the process: connections are accepted by the kernel, and
 // nothing is answered.
-func (s *server) pause() error { return s.process.Signal(syscall.SIGSTOP) }
+func (s *server) pause() error { return s.process.Signal(testos.Stop) }
 
 // resume lets a paused process run on.
-func (s *server) resume() error { return s.process.Signal(syscall.SIGCONT) }
+func (s *server) resume() error { return s.process.Signal(testos.Continue) }

@@ -11,7 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+
+	"shares/internal/testenv/testos"
 )
 
 // Binary builds the program from the module that the working folder belongs to and returns its path. It is built once per calling
@@ -35,7 +36,7 @@ func build() (_ string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("testprocess: make the cache folder: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "lock"))
+	unlock, err := testos.LockFile(filepath.Join(dir, "lock"))
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +80,7 @@ func sweep(dir string) {
 		if err != nil || pid <= 0 {
 			continue
 		}
-		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		if !testos.Alive(pid) {
 			os.Remove(link) // best effort: the next caller tries again
 		}
 	}
@@ -95,22 +96,4 @@ func moduleRoot() (string, error) {
 		return "", errors.New("testprocess: the working folder is in no module")
 	}
 	return filepath.Dir(mod), nil
-}
-
-// lock keeps callers that start together from building over each other.
-func lock(path string) (unlock func() error, err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("testprocess: open the lock: %w", err)
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("testprocess: lock: %w", err), f.Close())
-	}
-	return f.Close, nil
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"shares/internal/testenv/testos"
 )
 
 const (
@@ -107,7 +109,7 @@ func start(o Options) (*Process, error) {
 		printed = io.MultiWriter(p.out, o.Secrets.printed("shares "+strings.Join(o.Args, " ")))
 	}
 	p.cmd.Stdout, p.cmd.Stderr = printed, printed
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = testos.DieWithParent()
 	started := make(chan error, 1)
 	go func() {
 		// Linux sends the parent-death signal when the thread that forked ends, so that thread must live as long as the child.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"shares/internal/testenv/testos"
 )
 
 func TestServeStartsAndEnds(t *testing.T) {
@@ -83,7 +85,7 @@ func TestEnvironmentIsClean(t *testing.T) {
 // TestProgramDiesWithItsStarter kills a copy of this test binary that has started a program.
 func TestProgramDiesWithItsStarter(t *testing.T) {
 	t.Parallel()
-	if dieWithParent() == nil {
+	if testos.DieWithParent() == nil {
 		return // only Linux can
 	}
 	starter := exec.Command(os.Args[0], "-test.run=^TestHelperStarter$")
