@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // the image has no time zones
@@ -17,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
-	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/core/trace"
 	"go.opentelemetry.io/otel"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no other CA roots
@@ -105,16 +103,6 @@ func (p *program) Close() error {
 		p.lines.Close(config.ClosingTime / 4)
 	}
 	return err
-}
-
-// ownShutdown leaves the shutdown to this package. go-zero would stop tracing one second after a
-// signal and its rpc server after that. Its listeners now run after SHARES_SHUTDOWN, when the
-// process has ended.
-func (p *program) ownShutdown() {
-	late := p.config.Shutdown + time.Second
-	proc.Setup(proc.ShutdownConf{WrapUpTime: late, WaitTime: late + time.Second})
-	// go-zero reads these without a lock when a signal comes; os/signal's lock orders the two.
-	signal.Stop(make(chan os.Signal))
 }
 
 func (p *program) onClose(f func() error) { p.close = append(p.close, f) }
