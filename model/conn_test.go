@@ -36,7 +36,7 @@ func TestStatementsAreBounded(t *testing.T) {
 				"find":    func(ctx context.Context) error { _, err := m.FindByOpenid(ctx, "x"); return err },
 				"find id": func(ctx context.Context) error { _, err := m.FindOne(ctx, 1); return err },
 				"log in":  func(ctx context.Context) error { _, _, err := m.LogIn(ctx, Login{Openid: "x"}); return err },
-				"write":   func(ctx context.Context) error { return m.UpdateProfile(ctx, 1, 1, Profile{NickName: &name}) },
+				"write":   func(ctx context.Context) error { return m.UpdateProfile(ctx, 1, 1, Columns{"nick_name": name}) },
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), tt.time)
 				err := call(ctx)

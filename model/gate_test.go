@@ -94,7 +94,7 @@ func TestReadOnlyPrimaryServesReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	write := func() error {
-		return m.UpdateProfile(ctx, who.Id, who.SessionEpoch, Profile{City: ptr("x")})
+		return m.UpdateProfile(ctx, who.Id, who.SessionEpoch, Columns{"city": "x"})
 	}
 	if _, err := admin.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
 		t.Fatal(err)

@@ -64,22 +64,14 @@ func (m *customWxUserinfoModel) logIn(ctx context.Context, in Login) (Registered
 		return Registered{}, false, wrap("find user by openid", err)
 	}
 	if in.Refresh && in.Unionid != "" && in.Unionid != who.Unionid {
-		return who, false, m.setUnionid(ctx, who.Id, in.Unionid)
+		c := Columns{"unionid": in.Unionid, "last_login_at": m.timestamp()}
+		return who, false, m.apply(ctx, "set unionid of user", who.Id, nil, c)
 	}
 	// Cached rows stay valid: no reader uses last_login_at, and an invalidation would cost each
 	// user a query after every login.
 	query = "update " + m.table + " set `last_login_at` = ? where `id` = ?"
 	res, err := m.conn.ExecCtx(ctx, query, m.timestamp(), who.Id)
 	return who, false, checkFound("update last login", res, err)
-}
-
-// setUnionid stores the unionid and the login.
-func (m *customWxUserinfoModel) setUnionid(ctx context.Context, id int64, unionid string) error {
-	var c changes
-	set(&c, "unionid", &unionid)
-	now := m.timestamp()
-	set(&c, "last_login_at", &now)
-	return m.apply(ctx, "set unionid of user", id, nil, c)
 }
 
 // insert adds a new user. It invalidates nothing, because nothing is cached for an unused id.

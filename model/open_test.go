@@ -286,7 +286,7 @@ func TestTwoPoolsOnOneSQLiteFile(t *testing.T) {
 	for _, e := range []env{one, two} {
 		wg.Go(func() {
 			for range 50 {
-				if err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{City: ptr("x")}); err != nil {
+				if err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Columns{"city": "x"}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -85,7 +85,7 @@ func TestCommitWithoutReply(t *testing.T) {
 		done      func(*WxUserinfo, error) bool
 	}{
 		"profile": {"update", func(row *WxUserinfo) error {
-			return writer.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{City: ptr("new")})
+			return writer.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Columns{"city": "new"})
 		}, func(row *WxUserinfo, err error) bool { return err == nil && row.City == "new" }},
 		"epoch": {"update", func(row *WxUserinfo) error {
 			return writer.SetEpoch(t.Context(), row.Id, 77)
@@ -143,7 +143,7 @@ func TestCommitAfterTheWriterGaveUp(t *testing.T) {
 	if _, err := lock.Exec("select id from wx_userinfo where id = ? for update", who.Id); err != nil {
 		t.Fatal(err)
 	}
-	err = writer.UpdateProfile(t.Context(), who.Id, who.SessionEpoch, Profile{City: ptr("new")})
+	err = writer.UpdateProfile(t.Context(), who.Id, who.SessionEpoch, Columns{"city": "new"})
 	if !IsUnavailable(err) {
 		t.Fatalf("%v, want the statement's limit", err)
 	}

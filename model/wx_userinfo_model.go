@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,32 +34,23 @@ type (
 		// LogIn sets the user's last_login_at, and first inserts a user if none has the openid. However many calls race for
 		// one openid, there is one row, and created is true for at most one call.
 		LogIn(ctx context.Context, in Login) (who Registered, created bool, err error)
-		// UpdateProfile sets the fields given in p and leaves the others as they are, in one statement. It returns ErrNotFound if there is
-		// no user with both the id and the session epoch: a session that was revoked meanwhile writes nothing. Without any field it writes
-		// nothing, checks nothing and returns nil.
-		UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error
+		// UpdateProfile sets the columns given and leaves the others as they are, in one statement.
+		// It returns ErrNotFound if no user has both the id and the session epoch: a session that
+		// was revoked meanwhile writes nothing. Without any column it checks and writes nothing.
+		UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error
 		// SetEpoch gives the user another session epoch, one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
 		// there is no such user.
 		SetEpoch(ctx context.Context, id, epoch int64) error
-		// SetAdmin sets what only the operator may, as UpdateProfile does for the rest. It returns ErrNotFound if there is no such user.
-		SetAdmin(ctx context.Context, id int64, a Admin) error
+		// SetAdmin sets columns whatever the session epoch is, for the operator. It returns
+		// ErrNotFound if there is no such user.
+		SetAdmin(ctx context.Context, id int64, c Columns) error
 		// Delete removes the user, or returns ErrNotFound. The id is not given to another user.
 		Delete(ctx context.Context, id int64) error
 	}
 
-	// Profile is a change of what users may set themselves; nil fields stay as they are. Limits are the caller's to check: MySQL refuses
-	// what does not fit its columns, SQLite takes everything.
-	Profile struct {
-		NickName, AvatarUrl, Gender, City, Province, Country, Language, Phone *string
-		Rg, Only20                                                            *bool
-	}
-
-	// Admin is a change of what only the operator may set; nil fields stay as they are.
-	Admin struct {
-		Vip      *bool
-		Group    *string
-		Capacity *int64
-	}
+	// Columns is a change of a row: the values of columns by their names. Limits are the caller's
+	// to check: MySQL refuses what does not fit its columns, SQLite takes everything.
+	Columns map[string]any
 
 	// Option changes a default of NewWxUserinfoModel.
 	Option func(*customWxUserinfoModel)
@@ -135,18 +128,7 @@ func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string)
 	return &row, nil
 }
 
-func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, p Profile) error {
-	var c changes
-	set(&c, "nick_name", p.NickName)
-	set(&c, "avatar_url", p.AvatarUrl)
-	set(&c, "gender", p.Gender)
-	set(&c, "city", p.City)
-	set(&c, "province", p.Province)
-	set(&c, "country", p.Country)
-	set(&c, "language", p.Language)
-	set(&c, "phone", p.Phone)
-	set(&c, "rg", p.Rg)
-	set(&c, "only20", p.Only20)
+func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error {
 	return m.apply(ctx, "update profile", id, &epoch, c)
 }
 
@@ -154,16 +136,10 @@ func (m *customWxUserinfoModel) SetEpoch(ctx context.Context, id, epoch int64) e
 	if epoch == 0 {
 		return fmt.Errorf("model: set epoch of user %d: 0 is no epoch", id)
 	}
-	var c changes
-	set(&c, "session_epoch", &epoch)
-	return m.apply(ctx, "set epoch", id, nil, c)
+	return m.apply(ctx, "set epoch", id, nil, Columns{"session_epoch": epoch})
 }
 
-func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, a Admin) error {
-	var c changes
-	set(&c, "vip", a.Vip)
-	set(&c, "group", a.Group)
-	set(&c, "capacity", a.Capacity)
+func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, c Columns) error {
 	return m.apply(ctx, "update user", id, nil, c)
 }
 
@@ -179,31 +155,26 @@ func NewEpoch() int64 {
 	}
 }
 
-// changes is the set clause of an update.
-type changes struct {
-	columns []string
-	args    []any
-}
-
-// set adds a column unless its value is nil.
-func set[T any](c *changes, column string, value *T) {
-	if value == nil {
-		return
-	}
-	c.columns = append(c.columns, "`"+column+"` = ?")
-	c.args = append(c.args, *value)
-}
-
-// apply writes the changes and updated_at to the user, if the user still has the epoch when one is
+// apply writes the columns and updated_at to the user, if the user still has the epoch when one is
 // given.
-func (m *customWxUserinfoModel) apply(ctx context.Context, op string, id int64, epoch *int64, c changes) error {
-	if len(c.columns) == 0 {
+func (m *customWxUserinfoModel) apply(
+	ctx context.Context, op string, id int64, epoch *int64, c Columns,
+) error {
+	if len(c) == 0 {
 		return nil
 	}
-	now := m.timestamp()
-	set(&c, "updated_at", &now)
-	query := fmt.Sprintf("update %s set %s where `id` = ?", m.table, strings.Join(c.columns, ", "))
-	args := append(c.args, id)
+	var set strings.Builder
+	var args []any
+	for _, column := range slices.Sorted(maps.Keys(c)) {
+		name := "`" + column + "`"
+		if !slices.Contains(wxUserinfoFieldNames, name) {
+			return fmt.Errorf("model: %s %d: no column %q", op, id, column)
+		}
+		set.WriteString(name + " = ?, ")
+		args = append(args, c[column])
+	}
+	query := fmt.Sprintf("update %s set %s`updated_at` = ? where `id` = ?", m.table, &set)
+	args = append(args, m.timestamp(), id)
 	if epoch != nil {
 		query += " and `session_epoch` = ?"
 		args = append(args, *epoch)

@@ -21,9 +21,9 @@ func TestUpdateProfile(t *testing.T) {
 		want := *row
 
 		e.clock.advance(time.Minute)
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{
-			NickName: ptr("小明 👩‍👩‍👧 \\ ' \""), AvatarUrl: ptr("https://a/b"), Gender: ptr("2"), City: ptr("广州"), Province: ptr("广东"),
-			Country: ptr("中国"), Language: ptr("zh_CN"), Phone: ptr("13800000000"), Rg: ptr(false), Only20: ptr(true),
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{
+			"nick_name": "小明 👩‍👩‍👧 \\ ' \"", "avatar_url": "https://a/b", "gender": "2", "city": "广州", "province": "广东",
+			"country": "中国", "language": "zh_CN", "phone": "13800000000", "rg": false, "only20": true,
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +35,7 @@ func TestUpdateProfile(t *testing.T) {
 		}
 
 		e.clock.advance(time.Minute)
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{Phone: ptr(""), Rg: ptr(true)}); err != nil {
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"phone": "", "rg": true}); err != nil {
 			t.Fatal(err)
 		}
 		want.Phone, want.Rg, want.UpdatedAt = "", 1, want.UpdatedAt.Add(time.Minute)
@@ -43,10 +43,10 @@ func TestUpdateProfile(t *testing.T) {
 			t.Errorf("two fields (-want +got):\n%s", diff)
 		}
 
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{Phone: ptr(""), Rg: ptr(true)}); err != nil {
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"phone": "", "rg": true}); err != nil {
 			t.Errorf("the same values again: %v", err)
 		}
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{}); err != nil {
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{}); err != nil {
 			t.Errorf("no field: %v", err)
 		}
 		if diff := cmp.Diff(other, e.find(t, other.Id)); diff != "" {
@@ -57,7 +57,7 @@ func TestUpdateProfile(t *testing.T) {
 			"another epoch": {row.Id, row.SessionEpoch + 1},
 			"no epoch":      {row.Id, 0},
 		} {
-			if err := e.model.UpdateProfile(ctx, key[0], key[1], Profile{City: ptr("x")}); !errors.Is(err, ErrNotFound) {
+			if err := e.model.UpdateProfile(ctx, key[0], key[1], Columns{"city": "x"}); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%s: %v, want ErrNotFound", name, err)
 			}
 		}
@@ -72,15 +72,15 @@ func TestConcurrentUpdatesAllSurvive(t *testing.T) {
 		row := e.register(t, "oalice")
 		e.find(t, row.Id)
 		var g errgroup.Group
-		for _, p := range []Profile{
-			{NickName: ptr("n")}, {AvatarUrl: ptr("a")}, {Gender: ptr("1")}, {City: ptr("c")}, {Province: ptr("p")},
-			{Country: ptr("k")}, {Language: ptr("l")}, {Phone: ptr("1")}, {Rg: ptr(false)}, {Only20: ptr(true)},
+		for _, p := range []Columns{
+			{"nick_name": "n"}, {"avatar_url": "a"}, {"gender": "1"}, {"city": "c"}, {"province": "p"},
+			{"country": "k"}, {"language": "l"}, {"phone": "1"}, {"rg": false}, {"only20": true},
 		} {
 			for range 10 {
 				g.Go(func() error { return e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, p) })
 			}
 		}
-		g.Go(func() error { return e.model.SetAdmin(t.Context(), row.Id, Admin{Capacity: ptr(int64(50))}) })
+		g.Go(func() error { return e.model.SetAdmin(t.Context(), row.Id, Columns{"capacity": int64(50)}) })
 		g.Go(func() error {
 			_, _, err := e.model.LogIn(t.Context(), Login{Openid: row.Openid, Unionid: "u", Refresh: true})
 			return err
@@ -109,10 +109,10 @@ func TestSetEpochEndsSessions(t *testing.T) {
 		if got := e.find(t, row.Id).SessionEpoch; got != epoch || got == row.SessionEpoch {
 			t.Errorf("epoch %d, was %d, want %d", got, row.SessionEpoch, epoch)
 		}
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Profile{City: ptr("x")}); !errors.Is(err, ErrNotFound) {
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"city": "x"}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("a revoked session wrote: %v", err)
 		}
-		if err := e.model.UpdateProfile(ctx, row.Id, epoch, Profile{City: ptr("x")}); err != nil {
+		if err := e.model.UpdateProfile(ctx, row.Id, epoch, Columns{"city": "x"}); err != nil {
 			t.Errorf("the new session: %v", err)
 		}
 		if err := e.model.SetEpoch(ctx, row.Id, 0); err == nil {
@@ -135,21 +135,21 @@ func TestSetAdmin(t *testing.T) {
 		row := e.register(t, "oalice")
 		e.find(t, row.Id)
 		want := *row
-		if err := e.model.SetAdmin(ctx, row.Id, Admin{Vip: ptr(true), Group: ptr("甲,乙"), Capacity: ptr(int64(100))}); err != nil {
+		if err := e.model.SetAdmin(ctx, row.Id, Columns{"vip": true, "group": "甲,乙", "capacity": int64(100)}); err != nil {
 			t.Fatal(err)
 		}
 		want.Vip, want.Group, want.Capacity = 1, "甲,乙", 100
 		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
 			t.Errorf("all (-want +got):\n%s", diff)
 		}
-		if err := e.model.SetAdmin(ctx, row.Id, Admin{Group: ptr("")}); err != nil {
+		if err := e.model.SetAdmin(ctx, row.Id, Columns{"group": ""}); err != nil {
 			t.Fatal(err)
 		}
 		want.Group = ""
 		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
 			t.Errorf("one (-want +got):\n%s", diff)
 		}
-		if err := e.model.SetAdmin(ctx, row.Id+100, Admin{Group: ptr("")}); !errors.Is(err, ErrNotFound) {
+		if err := e.model.SetAdmin(ctx, row.Id+100, Columns{"group": ""}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("no such user: %v, want ErrNotFound", err)
 		}
 	})
@@ -183,7 +183,7 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	e := onMariaDB(t)
 	row := e.register(t, "oalice")
 	secret := strings.Repeat("1380000000", 30)
-	err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Profile{Phone: &secret})
+	err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Columns{"phone": secret})
 	var server *mysql.MySQLError
 	if !errors.As(err, &server) || server.Number != 1406 {
 		t.Fatalf("a value too long: %v, want MySQL's error 1406", err)

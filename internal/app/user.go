@@ -94,23 +94,23 @@ func addSet(sub func(use, short string, task userTask) *cobra.Command) {
 	var cmd *cobra.Command
 	cmd = sub("set", "set what only the operator may: vip, group, capacity",
 		func(ctx context.Context, p *program, out io.Writer, row *model.WxUserinfo) error {
-			var a model.Admin
+			c := model.Columns{}
 			if cmd.Flags().Changed("vip") {
-				a.Vip = &vip
+				c["vip"] = vip
 			}
 			if cmd.Flags().Changed("group") {
-				a.Group = &group
+				c["group"] = group
 			}
 			if cmd.Flags().Changed("capacity") {
 				if capacity < 0 || capacity > 1<<31-1 {
 					return errors.New("--capacity: 0 to 2147483647")
 				}
-				a.Capacity = &capacity
+				c["capacity"] = capacity
 			}
-			if a == (model.Admin{}) {
+			if len(c) == 0 {
 				return errors.New("nothing to set: give --vip, --group or --capacity")
 			}
-			return p.write(ctx, out, "set", row.Id, func() error { return p.users.SetAdmin(ctx, row.Id, a) })
+			return p.write(ctx, out, "set", row.Id, func() error { return p.users.SetAdmin(ctx, row.Id, c) })
 		})
 	cmd.Flags().BoolVar(&vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
 	cmd.Flags().StringVar(&group, "group", "", "the user's groups, comma-separated")

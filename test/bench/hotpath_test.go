@@ -56,7 +56,7 @@ func service(t testing.TB) (handler http.Handler, session string) {
 	row, _, err := users.LogIn(t.Context(), model.Login{Openid: openid(1), Capacity: 5})
 	check(t, err)
 	name, avatar := "小明同学", "https://thirdwx.qlogo.cn/mmopen/vi_32/Q0j4TwGTfTLQ0j4TwGTfTLQ0j4TwGTfTL/132"
-	check(t, users.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, model.Profile{NickName: &name, AvatarUrl: &avatar}))
+	check(t, users.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, model.Columns{"nick_name": name, "avatar_url": avatar}))
 
 	bucket, err := pictures.Open(t.TempDir(), nil)
 	check(t, err)

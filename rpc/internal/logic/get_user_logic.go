@@ -3,6 +3,7 @@ package logic
 import (
 	"context"
 
+	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
 	"shares/rpc/pb"
 )
@@ -24,18 +25,5 @@ func (l *GetUserLogic) GetUser(in *pb.GetUserReq) (*pb.User, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pb.User{
-		Openid:    row.Openid,
-		NickName:  row.NickName,
-		AvatarUrl: row.AvatarUrl,
-		Gender:    row.Gender,
-		City:      row.City,
-		Province:  row.Province,
-		Country:   row.Country,
-		Phone:     row.Phone,
-		Group:     row.Group,
-		Rg:        row.Rg != 0,
-		Only20:    row.Only20 != 0,
-		Capacity:  int32(row.Capacity),
-	}, nil
+	return profile.User(row), nil
 }

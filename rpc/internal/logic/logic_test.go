@@ -20,6 +20,7 @@ import (
 	"shares/model"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
+	"shares/rpc/internal/profile"
 	"shares/rpc/internal/quota"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
@@ -72,8 +73,8 @@ func (w *world) LogIn(_ context.Context, in model.Login) (model.Registered, bool
 	return model.Registered{Id: w.row.Id, Openid: w.row.Openid, Unionid: w.row.Unionid, SessionEpoch: w.row.SessionEpoch}, false, w.writeErr
 }
 
-func (w *world) UpdateProfile(_ context.Context, id, epoch int64, p model.Profile) error {
-	w.note("write %d epoch %d%s", id, epoch, written(p))
+func (w *world) UpdateProfile(_ context.Context, id, epoch int64, c model.Columns) error {
+	w.note("write %d epoch %d%s", id, epoch, written(c))
 	return w.writeErr
 }
 
@@ -97,23 +98,11 @@ func (w *world) Name(_ context.Context, userID int64, page, scene string) (strin
 	return w.code(userID, page, scene)
 }
 
-// written is the fields that a change sets.
-func written(p model.Profile) string {
+// written is the columns that a change sets.
+func written(c model.Columns) string {
 	var s string
-	for _, f := range []struct {
-		name  string
-		value *string
-	}{{"nick_name", p.NickName}, {"avatar_url", p.AvatarUrl}, {"gender", p.Gender}, {"city", p.City}, {"province", p.Province},
-		{"country", p.Country}, {"language", p.Language}, {"phone", p.Phone}} {
-		if f.value != nil {
-			s += fmt.Sprintf(" %s=%q", f.name, *f.value)
-		}
-	}
-	if p.Rg != nil {
-		s += fmt.Sprintf(" rg=%v", *p.Rg)
-	}
-	if p.Only20 != nil {
-		s += fmt.Sprintf(" only20=%v", *p.Only20)
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		s += fmt.Sprintf(" %s=%#v", name, c[name])
 	}
 	return s
 }
@@ -216,13 +205,12 @@ func TestLogin(t *testing.T) {
 
 func TestGetUser(t *testing.T) {
 	w := newWorld()
-	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", NickName: "2", AvatarUrl: "3", Gender: "4", City: "5", Province: "6", Country: "7",
-		Phone: "8", Group: "9", Rg: 1, Only20: 0, Capacity: 5, Unionid: "not told", Language: "not told"}
+	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", Capacity: 5, Unionid: "not told"}
 	got, err := NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &pb.User{Openid: "1", NickName: "2", AvatarUrl: "3", Gender: "4", City: "5", Province: "6", Country: "7", Phone: "8", Group: "9", Rg: true, Capacity: 5}
+	want := &pb.User{Openid: "1", Capacity: 5}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -362,7 +350,7 @@ func TestUpdateProfile(t *testing.T) {
 		{"an empty one", &pb.UpdateProfileReq{NickName: ptr("")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name=""`}},
 		{"all", &pb.UpdateProfileReq{NickName: ptr("1"), AvatarUrl: ptr("https://2"), Gender: ptr("1"), City: ptr("4"), Province: ptr("5"),
 			Country: ptr("6"), Language: ptr("7")}, nil, "ok",
-			[]string{"find 7", `write 7 epoch 8 nick_name="1" avatar_url="https://2" gender="1" city="4" province="5" country="6" language="7"`}},
+			[]string{"find 7", `write 7 epoch 8 avatar_url="https://2" city="4" country="6" gender="1" language="7" nick_name="1" province="5"`}},
 		{"unprintable", &pb.UpdateProfileReq{NickName: ptr("a\x00\ufffdb")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name="ab"`}},
 		{"one of them is wrong: none is written", &pb.UpdateProfileReq{City: ptr("a"), Gender: ptr("9")}, nil,
 			"INVALID_FIELD 0, 1, 2 gender one_of", nil},
@@ -398,7 +386,7 @@ func TestUpdateSetting(t *testing.T) {
 		{"a field of the profile", "city", "a", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 city="a"`}},
 		{"a wrong value", "rg", "yes", "any", nil, "INVALID_FIELD boolean rg", nil},
 		{"what the operator sets", "capacity", "9", "any", nil,
-			"INVALID_FIELD capacity phone, phoneCode, rg, only20, nickName, avatarURL, gender, city, province, country, language unknown_key", nil},
+			"INVALID_FIELD capacity " + strings.Join(profile.Keys(), ", ") + " unknown_key", nil},
 
 		{"a phone", "phone", "13800138000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"a phone where only proof counts", "phone", "13800138000", "verified", nil, "INVALID_FIELD phone phone_verified_only", nil},

@@ -13,12 +13,12 @@ import (
 
 // store writes a cleaned change to the caller's row. The write itself compares the epoch with the
 // row, so a session that was revoked but is still cached writes nothing.
-func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change model.Profile) error {
+func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change model.Columns) error {
 	row, err := s.Caller(ctx, caller)
 	if err != nil {
 		return err
 	}
-	if err := checkContent(ctx, s, row.Openid, change.NickName); err != nil {
+	if err := checkContent(ctx, s, row.Openid, change); err != nil {
 		return err
 	}
 	return svc.CallerGone(s.Users.UpdateProfile(ctx, row.Id, row.SessionEpoch, change))
@@ -26,11 +26,12 @@ func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change
 
 // checkContent has WeChat check a nickname. Where WeChat cannot tell (it is unavailable, or the user
 // was not active for two hours), WECHAT_CONTENT_CHECK_AWAY decides.
-func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, nickName *string) error {
-	if s.Config.ContentCheck != "on" || nickName == nil || *nickName == "" {
+func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, change model.Columns) error {
+	nickName, _ := change["nick_name"].(string)
+	if s.Config.ContentCheck != "on" || nickName == "" {
 		return nil
 	}
-	verdict, err := s.Wechat.CheckText(ctx, openid, *nickName)
+	verdict, err := s.Wechat.CheckText(ctx, openid, nickName)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

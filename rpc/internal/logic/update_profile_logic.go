@@ -3,7 +3,6 @@ package logic
 import (
 	"context"
 
-	"shares/model"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
 	"shares/rpc/pb"
@@ -22,16 +21,8 @@ func NewUpdateProfileLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Upd
 
 // UpdateProfile writes the fields that are present, if all of them are valid.
 func (l *UpdateProfileLogic) UpdateProfile(in *pb.UpdateProfileReq) (*pb.UpdateProfileResp, error) {
-	change := model.Profile{
-		NickName:  in.NickName,
-		AvatarUrl: in.AvatarUrl,
-		Gender:    in.Gender,
-		City:      in.City,
-		Province:  in.Province,
-		Country:   in.Country,
-		Language:  in.Language,
-	}
-	if err := profile.Clean(&change); err != nil {
+	change, err := profile.Columns(in)
+	if err != nil {
 		return nil, err
 	}
 	return &pb.UpdateProfileResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)

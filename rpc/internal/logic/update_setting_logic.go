@@ -31,7 +31,7 @@ func (l *UpdateSettingLogic) UpdateSetting(in *pb.UpdateSettingReq) (*pb.UpdateS
 		return nil, err
 	}
 	// Clearing one's number needs no proof.
-	if change.Phone != nil && *change.Phone != "" && l.svcCtx.Config.Phone == "verified" {
+	if in.GetKey() == profile.Phone && change["phone"] != "" && l.svcCtx.Config.Phone == "verified" {
 		return nil, reason.Field(profile.Phone, "phone_verified_only")
 	}
 	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)

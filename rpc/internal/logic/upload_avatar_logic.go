@@ -46,7 +46,7 @@ func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvat
 		return nil, err
 	}
 	// The picture is there before the row refers to it.
-	change := model.Profile{AvatarUrl: &name}
+	change := model.Columns{"avatar_url": name}
 	if err := l.svcCtx.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
 		return nil, svc.CallerGone(err)
 	}

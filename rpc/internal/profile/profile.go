@@ -6,29 +6,27 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/model"
+	"shares/rpc/pb"
 )
 
-// The fields that users may set, as the HTTP API names them.
+// The fields that are more than a row of the table below, as the HTTP API names them.
 const (
 	NickName  = "nickName"
 	AvatarURL = "avatarURL"
 	Gender    = "gender"
-	City      = "city"
-	Province  = "province"
-	Country   = "country"
-	Language  = "language"
 	Phone     = "phone"
 	PhoneCode = "phoneCode" // WeChat's proof of a phone number, stored as phone
-	Rg        = "rg"
-	Only20    = "only20"
 )
 
 // Limits in characters.
@@ -39,50 +37,115 @@ const (
 	maxPhoneCode = 512
 )
 
-var allowedKeys = strings.Join([]string{
-	Phone, PhoneCode, Rg, Only20, NickName, AvatarURL, Gender, City, Province, Country, Language,
-}, ", ")
+// field is a column that users may set.
+type field struct {
+	name   string // in the HTTP API, also as the key of upset_user_info
+	column string // in wx_userinfo, and in UpdateProfileReq where that has it
+	rule   rule
+}
 
-// Clean brings the fields of p into the form that is stored. It returns an INVALID_FIELD error for
-// the first field that breaks its rule. Fields that are nil stay nil.
-func Clean(p *model.Profile) error {
-	if p.NickName != nil {
-		p.NickName = new(strings.Map(dropUnprintable, *p.NickName))
+// rule returns the value that is stored for a value that was sent, or an INVALID_FIELD error that
+// names the field.
+type rule func(name, value string) (any, error)
+
+// Each field of UpdateProfileReq is here; a test compares them.
+var fields = []field{
+	{Phone, "phone", phoneNumber},
+	{"rg", "rg", boolean},
+	{"only20", "only20", boolean},
+	{NickName, "nick_name", nickName},
+	{AvatarURL, "avatar_url", avatarURL},
+	{Gender, "gender", oneOf("0", "1", "2")},
+	{"city", "city", text(maxName)},
+	{"province", "province", text(maxName)},
+	{"country", "country", text(maxName)},
+	{"language", "language", text(maxLanguage)},
+}
+
+// User returns what the API answers of a row. A test fails for a field that is left out.
+func User(row *model.WxUserinfo) *pb.User {
+	return &pb.User{
+		Openid:    row.Openid,
+		NickName:  row.NickName,
+		AvatarUrl: row.AvatarUrl,
+		Gender:    row.Gender,
+		City:      row.City,
+		Province:  row.Province,
+		Country:   row.Country,
+		Phone:     row.Phone,
+		Group:     row.Group,
+		Rg:        row.Rg != 0,
+		Only20:    row.Only20 != 0,
+		Capacity:  int32(row.Capacity),
 	}
-	for _, f := range []struct {
-		name  string
-		value *string
-		max   int
-	}{
-		{NickName, p.NickName, maxName},
-		{City, p.City, maxName},
-		{Province, p.Province, maxName},
-		{Country, p.Country, maxName},
-		{Language, p.Language, maxLanguage},
-	} {
-		if f.value == nil {
+}
+
+// Columns returns the change of the fields that are present, in the form that is stored, or an
+// INVALID_FIELD error for the first field that breaks its rule.
+func Columns(in *pb.UpdateProfileReq) (model.Columns, error) {
+	sent := in.ProtoReflect()
+	change := model.Columns{}
+	for _, f := range fields {
+		column := sent.Descriptor().Fields().ByName(protoreflect.Name(f.column))
+		if column == nil || !sent.Has(column) {
 			continue
 		}
-		if err := checkText(f.name, *f.value, f.max); err != nil {
-			return err
-		}
-	}
-	if p.AvatarUrl != nil {
-		if err := checkAvatarURL(*p.AvatarUrl); err != nil {
-			return err
-		}
-	}
-	if p.Gender != nil && *p.Gender != "" && *p.Gender != "0" && *p.Gender != "1" && *p.Gender != "2" {
-		return reason.Field(Gender, "one_of", "allowed", "0, 1, 2")
-	}
-	if p.Phone != nil {
-		number, err := phoneNumber(*p.Phone)
+		value, err := f.rule(f.name, sent.Get(column).String())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		p.Phone = &number
+		change[f.column] = value
 	}
-	return nil
+	return change, nil
+}
+
+// Setting returns the change that one key and value of upset_user_info make. phoneCode is not one of
+// its keys: it proves a value and is none itself (see CheckPhoneCode).
+func Setting(key, value string) (model.Columns, error) {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
+	if i < 0 {
+		return nil, reason.Field(printable(key), "unknown_key", "allowed", strings.Join(Keys(), ", "))
+	}
+	stored, err := fields[i].rule(key, value)
+	if err != nil {
+		return nil, err
+	}
+	return model.Columns{fields[i].column: stored}, nil
+}
+
+// Keys returns the keys that upset_user_info takes.
+func Keys() []string {
+	var keys []string
+	for _, f := range fields {
+		keys = append(keys, f.name)
+	}
+	return slices.Insert(keys, 1, PhoneCode) // beside phone
+}
+
+func text(most int) rule {
+	return func(name, value string) (any, error) { return value, checkText(name, value, most) }
+}
+
+func nickName(name, value string) (any, error) {
+	value = strings.Map(dropUnprintable, value)
+	return value, checkText(name, value, maxName)
+}
+
+// oneOf takes the values allowed and "", which clears the field.
+func oneOf(allowed ...string) rule {
+	return func(name, value string) (any, error) {
+		if value != "" && !slices.Contains(allowed, value) {
+			return nil, reason.Field(name, "one_of", "allowed", strings.Join(allowed, ", "))
+		}
+		return value, nil
+	}
+}
+
+func boolean(name, value string) (any, error) {
+	if value != "true" && value != "false" {
+		return nil, reason.Field(name, "boolean")
+	}
+	return value == "true", nil
 }
 
 // dropUnprintable removes what real nicknames hold although no one can see it: control characters,
@@ -101,7 +164,7 @@ var (
 
 // phoneNumber returns the one form that a phone number is stored in: a mainland number as 11 digits
 // without country code, any other as E.164 with "+", and "" for "". Spaces and dashes are dropped.
-func phoneNumber(value string) (string, error) {
+func phoneNumber(name, value string) (any, error) {
 	number := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Zs, unicode.Pd) {
 			return -1
@@ -114,7 +177,7 @@ func phoneNumber(value string) (string, error) {
 	if value == "" || e164.MatchString(number) && !strings.HasPrefix(number, "+86") {
 		return number, nil
 	}
-	return "", reason.Field(Phone, "phone")
+	return nil, reason.Field(name, "phone")
 }
 
 func checkText(name, value string, max int) error {
@@ -127,25 +190,24 @@ func checkText(name, value string, max int) error {
 	return nil
 }
 
-// checkAvatarURL accepts "", the name of an avatar of ours, and an http(s) URL that other devices
-// can open.
-func checkAvatarURL(value string) error {
+// avatarURL takes "", the name of an avatar of ours, and an http(s) URL that other devices can open.
+func avatarURL(name, value string) (any, error) {
 	if value == "" || pictures.IsAvatarName(value) {
-		return nil
+		return value, nil
 	}
-	if err := checkText(AvatarURL, value, maxAvatarURL); err != nil {
-		return err
+	if err := checkText(name, value, maxAvatarURL); err != nil {
+		return nil, err
 	}
 	u, err := url.Parse(value)
 	if err == nil && isTemporary(u) {
-		return reason.Field(AvatarURL, "temporary_path")
+		return nil, reason.Field(name, "temporary_path")
 	}
 	// Pages put the address between quotes.
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil ||
 		strings.ContainsAny(value, "\"'<>`\\ ") {
-		return reason.Field(AvatarURL, "url")
+		return nil, reason.Field(name, "url")
 	}
-	return nil
+	return value, nil
 }
 
 // isTemporary reports whether u is a path of wx.chooseAvatar, which only that device can open: a
@@ -167,44 +229,6 @@ func isTemporary(u *url.URL) bool {
 		return !strings.Contains(u.Path, "/avatar/")
 	}
 	return false
-}
-
-// Setting parses one key and value of upset_user_info into the form that is stored. phoneCode is not
-// one of its keys: it proves a value and is none itself (see CheckPhoneCode).
-func Setting(key, value string) (model.Profile, error) {
-	var p model.Profile
-	switch key {
-	case NickName:
-		p.NickName = &value
-	case AvatarURL:
-		p.AvatarUrl = &value
-	case Gender:
-		p.Gender = &value
-	case City:
-		p.City = &value
-	case Province:
-		p.Province = &value
-	case Country:
-		p.Country = &value
-	case Language:
-		p.Language = &value
-	case Phone:
-		p.Phone = &value
-	case Rg, Only20:
-		on := value == "true"
-		if !on && value != "false" {
-			return p, reason.Field(key, "boolean")
-		}
-		if key == Rg {
-			p.Rg = &on
-		} else {
-			p.Only20 = &on
-		}
-	default:
-		return p, reason.Field(printable(key), "unknown_key", "allowed", allowedKeys)
-	}
-	err := Clean(&p)
-	return p, err
 }
 
 // CheckPhoneCode returns an INVALID_FIELD error for a value that cannot be a code of WeChat's

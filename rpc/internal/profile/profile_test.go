@@ -1,8 +1,10 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,10 +12,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"shares/internal/reason"
 	"shares/model"
+	"shares/rpc/pb"
 )
 
 // outcome is an error in words: "ok", or the field, rule and further metadata of an INVALID_FIELD.
@@ -34,26 +37,28 @@ func outcome(err error) string {
 	return s
 }
 
-// field returns a change of one field.
-func field(name, value string) model.Profile {
-	var p model.Profile
-	*map[string]**string{
-		NickName: &p.NickName, AvatarURL: &p.AvatarUrl, Gender: &p.Gender, City: &p.City, Province: &p.Province, Country: &p.Country,
-		Language: &p.Language, Phone: &p.Phone,
-	}[name] = &value
-	return p
+// checked is the outcome of storing a field.
+func checked(name, value string) string {
+	_, err := stored(name, value)
+	return outcome(err)
 }
 
-// clean is Clean, for its error alone.
-func clean(p model.Profile) error { return Clean(&p) }
+// stored returns the form in which a field is stored.
+func stored(name, value string) (any, error) {
+	change, err := Setting(name, value)
+	for _, stored := range change {
+		return stored, err
+	}
+	return nil, err
+}
 
 func longText(n int) string { return strings.Repeat("深", n) }
 
-func TestClean(t *testing.T) {
+func TestRules(t *testing.T) {
 	texts := []struct {
 		name string
 		max  int
-	}{{NickName, 64}, {City, 64}, {Province, 64}, {Country, 64}, {Language, 16}}
+	}{{NickName, 64}, {"city", 64}, {"province", 64}, {"country", 64}, {"language", 16}}
 	for _, f := range texts {
 		for _, tt := range []struct{ value, want string }{
 			{"", "ok"},
@@ -72,7 +77,7 @@ func TestClean(t *testing.T) {
 			if f.name == NickName && strings.HasSuffix(tt.want, " text") {
 				tt.want = "ok" // see TestNickname
 			}
-			if got := outcome(clean(field(f.name, tt.value))); got != tt.want {
+			if got := checked(f.name, tt.value); got != tt.want {
 				t.Errorf("%s %.30q: %s, want %s", f.name, tt.value, got, tt.want)
 			}
 		}
@@ -128,12 +133,9 @@ func TestClean(t *testing.T) {
 		{AvatarURL, "https://a.example.com/\n", "avatarURL text"},
 		{AvatarURL, "https://a.example.com/\xff", "avatarURL text"},
 	} {
-		if got := outcome(clean(field(tt.name, tt.value))); got != tt.want {
+		if got := checked(tt.name, tt.value); got != tt.want {
 			t.Errorf("%s %.40q: %s, want %s", tt.name, tt.value, got, tt.want)
 		}
-	}
-	if got := outcome(clean(model.Profile{})); got != "ok" {
-		t.Errorf("nothing: %s", got)
 	}
 }
 
@@ -146,9 +148,8 @@ func TestNickname(t *testing.T) {
 		"\x7f":              "",
 		longText(64) + "\t": longText(64),
 	} {
-		p := field(NickName, value)
-		if err := Clean(&p); err != nil || *p.NickName != want {
-			t.Errorf("%q: %q, %v, want %q", value, *p.NickName, err, want)
+		if got, err := stored(NickName, value); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", value, got, err, want)
 		}
 	}
 }
@@ -190,10 +191,9 @@ func TestPhone(t *testing.T) {
 		"+":                 refused,
 		"13800138000\xff":   refused,
 	} {
-		p := field(Phone, value)
-		got := outcome(Clean(&p))
-		if got == "ok" {
-			got = *p.Phone
+		got, err := stored(Phone, value)
+		if err != nil {
+			got = outcome(err)
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
@@ -202,55 +202,53 @@ func TestPhone(t *testing.T) {
 }
 
 func TestSetting(t *testing.T) {
-	s := func(v string) *string { return &v }
-	b := func(v bool) *bool { return &v }
-	const allowed = " unknown_key allowed=phone, phoneCode, rg, only20, nickName, avatarURL, gender, city, province, country, language"
+	allowed := " unknown_key allowed=" + strings.Join(Keys(), ", ")
 	for _, tt := range []struct {
 		key, value string
 		want       string
-		change     model.Profile
+		change     model.Columns
 	}{
-		{NickName, "a", "ok", model.Profile{NickName: s("a")}},
-		{AvatarURL, "https://a", "ok", model.Profile{AvatarUrl: s("https://a")}},
-		{Gender, "1", "ok", model.Profile{Gender: s("1")}},
-		{City, "a", "ok", model.Profile{City: s("a")}},
-		{Province, "a", "ok", model.Profile{Province: s("a")}},
-		{Country, "a", "ok", model.Profile{Country: s("a")}},
-		{Language, "zh_CN", "ok", model.Profile{Language: s("zh_CN")}},
-		{Phone, "13800138000", "ok", model.Profile{Phone: s("13800138000")}},
-		{Phone, "+86 13800138000", "ok", model.Profile{Phone: s("13800138000")}},
-		{Phone, "", "ok", model.Profile{Phone: s("")}},
-		{NickName, "a\x00", "ok", model.Profile{NickName: s("a")}},
-		{Rg, "true", "ok", model.Profile{Rg: b(true)}},
-		{Rg, "false", "ok", model.Profile{Rg: b(false)}},
-		{Only20, "true", "ok", model.Profile{Only20: b(true)}},
-		{Only20, "false", "ok", model.Profile{Only20: b(false)}},
+		{NickName, "a", "ok", model.Columns{"nick_name": "a"}},
+		{AvatarURL, "https://a", "ok", model.Columns{"avatar_url": "https://a"}},
+		{Gender, "1", "ok", model.Columns{"gender": "1"}},
+		{"city", "a", "ok", model.Columns{"city": "a"}},
+		{"province", "a", "ok", model.Columns{"province": "a"}},
+		{"country", "a", "ok", model.Columns{"country": "a"}},
+		{"language", "zh_CN", "ok", model.Columns{"language": "zh_CN"}},
+		{Phone, "13800138000", "ok", model.Columns{"phone": "13800138000"}},
+		{Phone, "+86 13800138000", "ok", model.Columns{"phone": "13800138000"}},
+		{Phone, "", "ok", model.Columns{"phone": ""}},
+		{NickName, "a\x00", "ok", model.Columns{"nick_name": "a"}},
+		{"rg", "true", "ok", model.Columns{"rg": true}},
+		{"rg", "false", "ok", model.Columns{"rg": false}},
+		{"only20", "true", "ok", model.Columns{"only20": true}},
+		{"only20", "false", "ok", model.Columns{"only20": false}},
 
-		{Rg, "", "rg boolean", model.Profile{}},
-		{Rg, "1", "rg boolean", model.Profile{}},
-		{Only20, "True", "only20 boolean", model.Profile{}},
-		{Gender, "x", "gender one_of allowed=0, 1, 2", model.Profile{}},
-		{Phone, "x", "phone phone", model.Profile{}},
-		{Language, strings.Repeat("a", 17), "language too_long max=16", model.Profile{}},
+		{"rg", "", "rg boolean", nil},
+		{"rg", "1", "rg boolean", nil},
+		{"only20", "True", "only20 boolean", nil},
+		{Gender, "x", "gender one_of allowed=0, 1, 2", nil},
+		{Phone, "x", "phone phone", nil},
+		{"language", strings.Repeat("a", 17), "language too_long max=16", nil},
 
-		{"capacity", "100", "capacity" + allowed, model.Profile{}},
-		{"group", "vip", "group" + allowed, model.Profile{}},
-		{"vip", "true", "vip" + allowed, model.Profile{}},
-		{"openid", "oA", "openid" + allowed, model.Profile{}},
-		{"session_epoch", "1", "session_epoch" + allowed, model.Profile{}},
-		{"nickname", "a", "nickname" + allowed, model.Profile{}}, // names by their exact case
-		{"nick_name", "a", "nick_name" + allowed, model.Profile{}},
-		{"", "a", "" + allowed, model.Profile{}},
-		{PhoneCode, "a", "phoneCode" + allowed, model.Profile{}}, // no value to store: see CheckPhoneCode
-		{"a\nb", "a", "a?b" + allowed, model.Profile{}},
-		{"a\xffb", "a", "a\ufffdb" + allowed, model.Profile{}},
-		{strings.Repeat("深", 33), "a", strings.Repeat("深", 32) + "…" + allowed, model.Profile{}},
+		{"capacity", "100", "capacity" + allowed, nil},
+		{"group", "vip", "group" + allowed, nil},
+		{"vip", "true", "vip" + allowed, nil},
+		{"openid", "oA", "openid" + allowed, nil},
+		{"session_epoch", "1", "session_epoch" + allowed, nil},
+		{"nickname", "a", "nickname" + allowed, nil}, // names by their exact case
+		{"nick_name", "a", "nick_name" + allowed, nil},
+		{"", "a", "" + allowed, nil},
+		{PhoneCode, "a", "phoneCode" + allowed, nil}, // no value to store: see CheckPhoneCode
+		{"a\nb", "a", "a?b" + allowed, nil},
+		{"a\xffb", "a", "a\ufffdb" + allowed, nil},
+		{strings.Repeat("深", 33), "a", strings.Repeat("深", 32) + "…" + allowed, nil},
 	} {
 		got, err := Setting(tt.key, tt.value)
 		if o := outcome(err); o != tt.want {
 			t.Errorf("%.20q %q: %s, want %s", tt.key, tt.value, o, tt.want)
 		}
-		if diff := cmp.Diff(tt.change, got); err == nil && diff != "" {
+		if diff := gocmp.Diff(tt.change, got); err == nil && diff != "" {
 			t.Errorf("%s %q (-want +got):\n%s", tt.key, tt.value, diff)
 		}
 	}
@@ -269,7 +267,7 @@ func TestCheckPhoneCode(t *testing.T) {
 	}
 }
 
-var stored = regexp.MustCompile(`^(1[0-9]{10}|\+[1-9][0-9]{7,14})?$`)
+var storedPhone = regexp.MustCompile(`^(1[0-9]{10}|\+[1-9][0-9]{7,14})?$`)
 
 // A phone number that is accepted has one of the two forms, and stays what it is when it is sent again.
 func FuzzPhone(f *testing.F) {
@@ -277,23 +275,23 @@ func FuzzPhone(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		p := field(Phone, value)
-		if err := Clean(&p); err != nil {
+		number, err := stored(Phone, value)
+		if err != nil {
 			if outcome(err) != "phone phone" {
 				t.Errorf("%q: %s", value, outcome(err))
 			}
 			return
 		}
-		again := p
-		if err := Clean(&again); err != nil || *again.Phone != *p.Phone || !stored.MatchString(*p.Phone) {
-			t.Errorf("%q became %q, then %q, %v", value, *p.Phone, *again.Phone, err)
+		again, err := stored(Phone, number.(string))
+		if err != nil || again != number || !storedPhone.MatchString(number.(string)) {
+			t.Errorf("%q became %q, then %q, %v", value, number, again, err)
 		}
 	})
 }
 
 // What Setting takes fits the table's columns and shows as one line; what it refuses names a key that can be printed.
 func FuzzSetting(f *testing.F) {
-	for _, key := range []string{NickName, AvatarURL, Gender, City, Language, Phone, Rg, "capacity", "", "a\x00", strings.Repeat("k", 100), "\xff"} {
+	for _, key := range []string{NickName, AvatarURL, Gender, "city", "language", Phone, "rg", "capacity", "", "a\x00", strings.Repeat("k", 100), "\xff"} {
 		for _, value := range []string{"", "a", "true", "https://a/b", "wxfile://x", "\xff", "深\u0000"} {
 			f.Add(key, value)
 		}
@@ -311,30 +309,75 @@ func FuzzSetting(f *testing.F) {
 			}
 			return
 		}
-		set := 0
-		for column, text := range map[int][]*string{
-			64: {p.NickName, p.City, p.Province, p.Country}, 512: {p.AvatarUrl}, 16: {p.Language, p.Phone}, 1: {p.Gender},
-		} {
-			for _, s := range text {
-				if s == nil {
-					continue
-				}
-				set++
-				if s != p.NickName && s != p.Phone && *s != value || utf8.RuneCountInString(*s) > column || !utf8.ValidString(*s) || strings.ContainsFunc(*s, unicode.IsControl) {
-					t.Errorf("%q=%q became %q", key, value, *s)
-				}
-			}
+		if len(p) != 1 {
+			t.Errorf("%q sets %v", key, p)
 		}
-		for _, b := range []*bool{p.Rg, p.Only20} {
-			if b != nil {
-				set++
-				if *b != (value == "true") {
-					t.Errorf("%q=%q became %v", key, value, *b)
+		for column, stored := range p {
+			text, isText := stored.(string)
+			if !isText {
+				if stored != (value == "true") {
+					t.Errorf("%q=%q became %v", key, value, stored)
 				}
+				continue
 			}
-		}
-		if set != 1 {
-			t.Errorf("%q sets %d fields", key, set)
+			most := map[string]int{"avatar_url": 512, "language": 16, "phone": 16, "gender": 1}[column]
+			most = cmp.Or(most, 64)
+			changed := column != "nick_name" && column != "phone" && text != value
+			if changed || utf8.RuneCountInString(text) > most || !utf8.ValidString(text) ||
+				strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("%q=%q became %q", key, value, text)
+			}
 		}
 	})
+}
+
+// Each field of the messages is a column, and each that users send has a rule.
+func TestEveryFieldIsMapped(t *testing.T) {
+	row := &model.WxUserinfo{}
+	columns := map[string]bool{}
+	for v, i := reflect.ValueOf(row).Elem(), 0; i < v.NumField(); i++ {
+		columns[v.Type().Field(i).Tag.Get("db")] = true
+		switch v.Field(i).Kind() {
+		case reflect.String:
+			v.Field(i).SetString(v.Type().Field(i).Name)
+		case reflect.Int64:
+			v.Field(i).SetInt(7)
+		}
+	}
+	user := User(row).ProtoReflect()
+	for i := range user.Descriptor().Fields().Len() {
+		if f := user.Descriptor().Fields().Get(i); !user.Has(f) {
+			t.Errorf("User leaves out %s of weixin.proto", f.Name())
+		}
+	}
+	rules := map[string]bool{}
+	for _, f := range fields {
+		rules[f.column] = true
+		if !columns[f.column] {
+			t.Errorf("%s: wx_userinfo has no column %q: is the migration missing?", f.name, f.column)
+		}
+	}
+	sent := (&pb.UpdateProfileReq{}).ProtoReflect().Descriptor().Fields()
+	for i := range sent.Len() {
+		if name := string(sent.Get(i).Name()); name != "caller" && !rules[name] {
+			t.Errorf("%s of UpdateProfileReq has no rule in fields", name)
+		}
+	}
+	for _, key := range []string{"phone", "phoneCode", "rg", "only20", "nickName", "avatarURL", "gender",
+		"city", "province", "country", "language"} {
+		if !slices.Contains(Keys(), key) {
+			t.Errorf("upset_user_info does not take %s any more", key)
+		}
+	}
+}
+
+func TestColumns(t *testing.T) {
+	got, err := Columns(&pb.UpdateProfileReq{NickName: new("a\x00"), City: new("")})
+	if diff := gocmp.Diff(model.Columns{"nick_name": "a", "city": ""}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	_, err = Columns(&pb.UpdateProfileReq{NickName: new("a"), Gender: new("9")})
+	if got := outcome(err); got != "gender one_of allowed=0, 1, 2" {
+		t.Errorf("a wrong field: %s", got)
+	}
 }

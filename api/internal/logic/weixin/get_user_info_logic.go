@@ -26,18 +26,5 @@ func (l *GetUserInfoLogic) GetUserInfo(*types.GetUserInfoReq) (*types.GetUserInf
 	if err != nil {
 		return nil, err
 	}
-	return &types.GetUserInfoResp{
-		Openid:    user.GetOpenid(),
-		NickName:  user.GetNickName(),
-		AvatarURL: l.svcCtx.Pictures.Shown(l.ctx, user.GetAvatarUrl()),
-		Gender:    user.GetGender(),
-		City:      user.GetCity(),
-		Province:  user.GetProvince(),
-		Country:   user.GetCountry(),
-		Phone:     user.GetPhone(),
-		Group:     user.GetGroup(),
-		Rg:        user.GetRg(),
-		Only20:    user.GetOnly20(),
-		Capacity:  user.GetCapacity(),
-	}, nil
+	return userInfo(user, l.svcCtx.Pictures.Shown(l.ctx, user.GetAvatarUrl())), nil
 }

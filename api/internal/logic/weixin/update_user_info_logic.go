@@ -6,7 +6,6 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/api/internal/types"
-	"shares/rpc/pb"
 )
 
 // UpdateUserInfoLogic answers weixin.update_user_info.
@@ -30,15 +29,6 @@ func (l *UpdateUserInfoLogic) UpdateUserInfo(req *types.WxUserinfo) (*types.Upda
 	if req.AvatarURL != nil { // clients send the address that get_user_info answered
 		*req.AvatarURL = l.svcCtx.Pictures.Stored(*req.AvatarURL)
 	}
-	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, &pb.UpdateProfileReq{
-		Caller:    session.Caller(l.ctx),
-		NickName:  req.NickName,
-		AvatarUrl: req.AvatarURL,
-		Gender:    req.Gender,
-		City:      req.City,
-		Province:  req.Province,
-		Country:   req.Country,
-		Language:  req.Language,
-	})
+	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, profileChange(session.Caller(l.ctx), req))
 	return &types.UpdateUserInfoResp{}, err
 }
