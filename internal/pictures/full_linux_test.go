@@ -13,8 +13,6 @@ import (
 	"testing"
 )
 
-const fullDisk = "SHARES_TEST_FULL_DISK"
-
 // TestFullDisk runs this program in a mount namespace with a tmpfs of 64 KiB, and with a limit on
 // the size of a file.
 func TestFullDisk(t *testing.T) {

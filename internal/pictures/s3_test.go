@@ -25,6 +25,9 @@ import (
 // before any test runs. Loopback addresses are never proxied.
 var proxy = &proxyServer{behind: make(map[string]http.Handler)}
 
+// fullDisk has this program write to a full disk instead of testing.
+const fullDisk = "SHARES_TEST_FULL_DISK"
+
 func TestMain(m *testing.M) {
 	if bucketURL := os.Getenv(writerFolder); bucketURL != "" {
 		fmt.Fprintln(os.Stderr, writeUntilKilled(bucketURL))
