@@ -33,10 +33,10 @@ func (p *program) sayHello(address net.Addr) {
 	}
 	code := `'{"jscode":"…"}'`
 	if p.wechat != nil {
-		code = fmt.Sprintf(`"$(curl -s %s/simulator/code -d '{"user":"alice"}' | sed 's/code/jscode/')"`, base)
+		code = `"$(curl -sS $host/simulator/code -d '{"user":"alice"}' | sed 's/code/jscode/')"`
 	}
-	fmt.Fprintf(os.Stderr, "\n  try it:   curl -s %s/shares/api/v1/weixin.oauth "+
-		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", base, code)
+	fmt.Fprintf(os.Stderr, "\n  try it:   host=localhost:%s\n            curl -sS $host/shares/api/v1/weixin.oauth "+
+		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", port, code)
 }
 
 func (p *program) say(title string) {
