@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -408,33 +406,4 @@ func testOrigins(t *testing.T, s *setting) {
 			u.has(t, fresh())
 		})
 	}
-}
-
-// testUserLimit calls more often than one user may: 60 at once, and 20 a second.
-func testUserLimit(t *testing.T, s *setting) {
-	u, other := s.newUser(t), s.login(t, t.Name()+" other")
-	var refused atomic.Pointer[reply]
-	var done sync.WaitGroup
-	for range 200 {
-		done.Go(func() {
-			r, err := s.try(t, http.MethodPost, prefix+getUserInfo, strings.NewReader(`{}`), bearer(u.SessionID))
-			if err != nil {
-				t.Error(err)
-			} else if _, err := r.data(); err != nil {
-				refused.Store(&r)
-			}
-		})
-	}
-	done.Wait()
-	other.has(t, fresh()) // somebody else is not refused
-	r := refused.Load()
-	if r == nil {
-		t.Fatal("never refused")
-	}
-	r.refused(t, http.StatusTooManyRequests, 1094)
-	r.retryAfter(t)
-	waitUntil(t, "the user may call again", func() bool {
-		_, err := u.post(t, getUserInfo, `{}`).data()
-		return err == nil
-	})
 }

@@ -105,7 +105,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 
 // command runs a shares command that ends.
 func (w *world) command(ctx context.Context, args ...string) (string, int, error) {
-	return testprocess.Once(ctx, testprocess.Options{Args: args, Env: w.env, Dir: w.dir})
+	return testprocess.Once(ctx, testprocess.Options{Args: args, Env: w.env, Dir: w.dir, Shipped: true})
 }
 
 // startServers starts n of one kind, each on an address of its own that it
@@ -135,7 +135,7 @@ func (w *world) startServers(n int, name string, env map[string]string) ([]*serv
 		}
 		s := &server{
 			name: fmt.Sprintf("%s %d", name, i+1), address: address, admin: admin, client: newClient(),
-			options: testprocess.Options{Args: []string{name}, Env: all, Dir: w.dir},
+			options: testprocess.Options{Args: []string{name}, Env: all, Dir: w.dir, Shipped: true},
 		}
 		if err := s.start(); err != nil {
 			return servers, err

@@ -20,17 +20,25 @@ import (
 
 const (
 	readyTimeout = 60 * time.Second // a cold, shared CI machine; a healthy start takes well under a second
-	termTimeout  = time.Minute      // above SHARES_SHUTDOWN
+	termTimeout  = 2 * time.Minute  // above SHARES_SHUTDOWN
 	outputKept   = 4 << 20          // bytes
 )
+
+// deadlines are so long that a program does not reach them because the machine is busy.
+var deadlines = []string{
+	"SHARES_TIMEOUT=60s", "SHARES_RPC_TIMEOUT=50s", "MYSQL_TIMEOUT=40s", "WECHAT_TIMEOUT=10s", "REDIS_TIMEOUT=5s",
+	"SHARES_SHUTDOWN=90s",
+}
 
 // Options say which program to start and how.
 type Options struct {
 	// Args are the command line, such as "serve" or "simulator", "--listen", "127.0.0.1:0".
 	Args []string
 	// Env are the program's settings. Nothing of the caller's environment that could be one gets through. Unless they say
-	// otherwise, the program listens on a free port of 127.0.0.1.
+	// otherwise, the program listens on a free port of 127.0.0.1 and has long deadlines.
 	Env map[string]string
+	// Shipped keeps the deadlines that the program is shipped with.
+	Shipped bool
 	// Dir is the working folder, and so where ./data is made; empty is the caller's.
 	Dir string
 	// Secrets gets all that the program prints; nil is nobody.
@@ -103,7 +111,7 @@ func start(o Options) (*Process, error) {
 		done: make(chan struct{}),
 	}
 	p.cmd.Dir = o.Dir
-	p.cmd.Env = environment(o.Env)
+	p.cmd.Env = environment(o)
 	var printed io.Writer = p.out
 	if o.Secrets != nil {
 		printed = io.MultiWriter(p.out, o.Secrets.printed("shares "+strings.Join(o.Args, " ")))
@@ -128,7 +136,7 @@ func start(o Options) (*Process, error) {
 	return p, nil
 }
 
-func environment(settings map[string]string) []string {
+func environment(o Options) []string {
 	env := []string{
 		"SHARES_HOST=127.0.0.1", "SHARES_PORT=0",
 		"GORACE=atexit_sleep_ms=0", // by default the race detector keeps an ending program for a second
@@ -138,7 +146,10 @@ func environment(settings map[string]string) []string {
 			env = append(env, name+"="+value)
 		}
 	}
-	for name, value := range settings { // of two equal names the last counts
+	if !o.Shipped {
+		env = append(env, deadlines...)
+	}
+	for name, value := range o.Env { // of two equal names the last counts
 		env = append(env, name+"="+value)
 	}
 	return env
