@@ -39,9 +39,9 @@ func IsUnavailable(err error) bool {
 }
 
 // isLost reports whether a connection was lost or could not be made, or the server refused a write
-// because it is read-only: RejectReadOnly turns that into driver.ErrBadConn.
+// because it is read-only.
 func isLost(err error) bool {
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || isReadOnly(err) {
 		return true
 	}
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok { // from the handshake, or at a shutdown

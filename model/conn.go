@@ -21,6 +21,7 @@ type Conn struct {
 	db            *sql.DB
 	limit         time.Duration
 	reads, writes *gate
+	renewed       *time.Timer // ends a drop
 	close         func()
 }
 
@@ -33,20 +34,25 @@ func NewConn(db *sql.DB, limit time.Duration) *Conn {
 		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
 		return err
 	}
-	drop := func() {
-		most := db.Stats().MaxOpenConnections // OpenMySQL keeps as many idle ones
-		db.SetMaxIdleConns(0)
-		db.SetMaxIdleConns(most)
-	}
-	return &Conn{
+	c := &Conn{
 		// sqlx's own breaker never opens: it judges by the last ten seconds.
 		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
 		db:      db,
 		limit:   limit,
-		reads:   &gate{probe: ping, drop: drop, stop: ctx.Done()},
-		writes:  &gate{probe: write, drop: drop, stop: ctx.Done()},
 		close:   cancel,
 	}
+	c.renewed = time.AfterFunc(time.Hour, func() { db.SetConnMaxLifetime(connLifetime) })
+	c.renewed.Stop()
+	c.reads = &gate{probe: ping, drop: c.drop, stop: ctx.Done()}
+	c.writes = &gate{probe: write, drop: c.drop, stop: ctx.Done()}
+	return c
+}
+
+// drop closes all connections: the idle ones now, those in use when they are returned. After a
+// failover they lead to the old primary, from where reads would get rows of before a write.
+func (c *Conn) drop() {
+	c.db.SetConnMaxLifetime(time.Nanosecond)
+	c.renewed.Reset(c.longest())
 }
 
 // Close ends the probes of a database that is down. It does not close the database.
@@ -55,10 +61,15 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// ExecCtx is that of sqlx.SqlConn, within the limit.
+// ExecCtx is that of sqlx.SqlConn, within the limit. When the server is read-only, as an old
+// primary is after a failover, the statement is repeated once on a new connection.
 func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
 	err = c.within(ctx, c.writes, func(ctx context.Context) error {
 		res, err = c.SqlConn.ExecCtx(ctx, query, args...)
+		if isReadOnly(err) {
+			c.drop()
+			res, err = c.SqlConn.ExecCtx(ctx, query, args...)
+		}
 		return err
 	})
 	return res, err

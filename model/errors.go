@@ -45,6 +45,15 @@ const (
 	mysqlDeadlock       = 1213
 )
 
+// isReadOnly reports whether a server refused a write because it is read-only.
+func isReadOnly(err error) bool {
+	m, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && slices.Contains(readOnly, m.Number)
+}
+
+// readOnly are the option --read-only, a read-only transaction and a read-only server.
+var readOnly = []uint16{1290, 1792, 1836}
+
 // isDuplicate tells whether a write failed because a unique column has that value already.
 func isDuplicate(err error) bool {
 	var m *mysql.MySQLError
@@ -60,7 +69,8 @@ func isDuplicate(err error) bool {
 // committed.
 func isRefused(err error) bool {
 	if errors.Is(err, errDown) ||
-		errors.Is(err, driver.ErrBadConn) { // the driver's word for "not sent" and "read-only"
+		isReadOnly(err) ||
+		errors.Is(err, driver.ErrBadConn) { // not sent
 		return true
 	}
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {

@@ -25,6 +25,9 @@ type MySQLOptions struct {
 	Logger      *slog.Logger  // gets what the driver has to say about broken connections
 }
 
+// connLifetime is below the usual limits of servers and proxies.
+const connLifetime = 3 * time.Minute
+
 // OpenMySQL returns a pool on the MySQL or MariaDB that a go-sql-driver DSN names. It does not connect yet. What the service relies on is
 // set whatever the DSN says: autocommit, UTC, utf8mb4, strict SQL mode, timeouts, matched rows counted as affected ones, no
 // connection kept to a server that has become read-only.
@@ -43,7 +46,7 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg.ReadTimeout = cmp.Or(o.Timeout, 2*time.Second)
 	cfg.WriteTimeout = cfg.ReadTimeout
 	cfg.InterpolateParams = true // one round trip per statement instead of three
-	cfg.RejectReadOnly = true    // after a failover, the old primary is read-only: leave it
+	cfg.RejectReadOnly = false   // Conn.ExecCtx does more: it replaces the idle connections, too
 	cfg.ClientFoundRows = true   // an update that changes nothing has found its row
 	cfg.CheckConnLiveness = true
 	cfg.MultiStatements, cfg.ColumnsWithAlias, cfg.AllowAllFiles = false, false, false
@@ -61,7 +64,7 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	maxOpen := cmp.Or(o.MaxOpen, 32)
 	db.SetMaxOpenConns(maxOpen)
 	db.SetMaxIdleConns(maxOpen)
-	db.SetConnMaxLifetime(3 * time.Minute) // below usual server and proxy limits; also spreads load after a failover
+	db.SetConnMaxLifetime(connLifetime)
 	return db, nil
 }
 
