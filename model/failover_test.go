@@ -84,7 +84,7 @@ func TestNoReadFromTheOldPrimary(t *testing.T) {
 	current = next.Addr()
 	mu.Unlock()
 
-	if err := m.UpdateProfile(t.Context(), 1, 7, Profile{City: ptr("new")}); err != nil {
+	if err := m.UpdateProfile(t.Context(), 1, 7, Columns{"city": "new"}); err != nil {
 		t.Fatalf("write: %v", err)
 	}
 	if got := stale(); got != 0 {

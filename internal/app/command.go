@@ -17,15 +17,14 @@ type Build struct {
 // Command returns the command line of the program with all sub-commands.
 func Command(build Build) *cobra.Command {
 	var file string
-	version := fmt.Sprintf("shares %s (commit %s, %s)\n", build.Version, build.Commit, build.Date)
+	version := fmt.Sprintf("%s (commit %s, %s)", build.Version, build.Commit, build.Date)
 	cmd := &cobra.Command{
 		Use:           "shares",
-		Version:       build.Version,
+		Version:       version, // SetVersionTemplate would add 16 MB: text/template
 		Short:         "the backend of a WeChat mini program",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.SetVersionTemplate(version)
 	cmd.PersistentFlags().StringVarP(&file, "config", "f", "", "YAML file with settings; the environment wins over it")
 	cmd.AddCommand(
 		command("serve", "run both halves in one process; in dev mode, embed what is not configured", &file, build, serve),
@@ -39,7 +38,7 @@ func Command(build Build) *cobra.Command {
 			Use:   "version",
 			Short: "print version, commit and date",
 			Args:  cobra.NoArgs,
-			Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), version) },
+			Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "shares version", version) },
 		},
 	)
 	return cmd

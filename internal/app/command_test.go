@@ -35,7 +35,7 @@ func TestUnknownCommandsAreErrors(t *testing.T) {
 func TestVersion(t *testing.T) {
 	for _, arg := range []string{"version", "--version"} {
 		out, err := run(t, arg)
-		if want := "shares v1.2.3 (commit abc, today)\n"; err != nil || out != want {
+		if want := "shares version v1.2.3 (commit abc, today)\n"; err != nil || out != want {
 			t.Errorf("shares %s: got %q, %v, want %q", arg, out, err, want)
 		}
 	}
