@@ -121,11 +121,12 @@ type replicas struct {
 	conns []balancer.SubConn
 }
 
-// add reports whether c is new.
-func (r *replicas) add(c balancer.SubConn) bool {
+// add reports whether a call may go to c: once at most, and a second call after the first one. If
+// both waited for a connection and the second went first, both could go to an rpc that hangs.
+func (r *replicas) add(c balancer.SubConn, second bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.Contains(r.conns, c) {
+	if second && len(r.conns) == 0 || slices.Contains(r.conns, c) {
 		return false
 	}
 	r.conns = append(r.conns, c)
@@ -168,7 +169,7 @@ func (r *rotation) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return balancer.PickResult{SubConn: r.conns[start]}, nil
 	}
 	for i := range n {
-		if c := r.conns[(start+i)%n]; call.asked.add(c) {
+		if c := r.conns[(start+i)%n]; call.asked.add(c, call.second) {
 			return balancer.PickResult{SubConn: c}, nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -22,12 +23,13 @@ import (
 type replica struct {
 	pb.UnimplementedWeixinServer
 	address string
-	calls   atomic.Int32
-	hangs   chan struct{} // nil: it does not
+	reads   atomic.Int32
+	writes  atomic.Int32
+	hangs   chan struct{} // closed: it does not
 }
 
-func (r *replica) wait(ctx context.Context) {
-	r.calls.Add(1)
+func (r *replica) wait(ctx context.Context, calls *atomic.Int32) {
+	calls.Add(1)
 	select {
 	case <-r.hangs:
 	case <-ctx.Done():
@@ -35,12 +37,12 @@ func (r *replica) wait(ctx context.Context) {
 }
 
 func (r *replica) GetUser(ctx context.Context, _ *pb.GetUserReq) (*pb.User, error) {
-	r.wait(ctx)
+	r.wait(ctx, &r.reads)
 	return &pb.User{Openid: r.address}, nil
 }
 
 func (r *replica) UpdateProfile(ctx context.Context, _ *pb.UpdateProfileReq) (*pb.UpdateProfileResp, error) {
-	r.wait(ctx)
+	r.wait(ctx, &r.writes)
 	return &pb.UpdateProfileResp{}, nil
 }
 
@@ -102,7 +104,7 @@ func TestHungRPCFailsNoRead(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Error(err)
 	}
-	if hung.calls.Load() == 0 {
+	if hung.reads.Load() == 0 {
 		t.Error("no call went to the replica that hangs")
 	}
 }
@@ -110,13 +112,61 @@ func TestHungRPCFailsNoRead(t *testing.T) {
 func TestOnlyReadsAreHedged(t *testing.T) {
 	one, other := startReplica(t, true), startReplica(t, true)
 	users := dialReplicas(t, one, other)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if _, err := users.UpdateProfile(ctx, &pb.UpdateProfileReq{}); err == nil {
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error { _, err := users.UpdateProfile(ctx, &pb.UpdateProfileReq{}); return err })
+	writes := func() int32 { return one.writes.Load() + other.writes.Load() }
+	waitFor(t, "the write is sent", func() bool { return writes() > 0 })
+	// A read that begins later is sent again, which shows that the write had the time.
+	g.Go(func() error { _, err := users.GetUser(ctx, &pb.GetUserReq{}); return err })
+	waitFor(t, "the read is sent twice", func() bool { return one.reads.Load()+other.reads.Load() == 2 })
+	if n := writes(); n != 1 {
+		t.Errorf("the write was sent %d times, want once", n)
+	}
+	cancel()
+	if err := g.Wait(); err == nil {
 		t.Error("a replica that hangs has answered")
 	}
-	if n := one.calls.Load() + other.calls.Load(); n > 1 {
-		t.Errorf("the write was sent %d times", n)
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// connection is one that is never used.
+type connection struct {
+	balancer.SubConn
+	name string
+}
+
+// Calls that wait for a connection may be picked in any order.
+func TestSecondCallGoesAfterTheFirst(t *testing.T) {
+	hung, well := &connection{name: "hung"}, &connection{name: "well"}
+	asked := new(replicas)
+	pick := func(second bool, ready ...balancer.SubConn) (balancer.SubConn, error) {
+		ctx := context.WithValue(t.Context(), attemptKey{}, attempt{asked, second})
+		result, err := (&rotation{conns: ready}).Pick(balancer.PickInfo{Ctx: ctx})
+		return result.SubConn, err
+	}
+	for _, step := range []struct {
+		second bool
+		ready  []balancer.SubConn
+		want   balancer.SubConn // nil: a refusal
+	}{
+		{true, []balancer.SubConn{hung}, nil},
+		{false, []balancer.SubConn{hung}, hung},
+		{true, []balancer.SubConn{hung}, nil},
+		{true, []balancer.SubConn{hung, well}, well},
+	} {
+		got, err := pick(step.second, step.ready...)
+		if got != step.want || (err != nil) != (step.want == nil) {
+			t.Errorf("second %t: got %v, %v, want %v", step.second, got, err, step.want)
+		}
 	}
 }
 
@@ -130,7 +180,7 @@ func TestASingleRPCIsAskedOnce(t *testing.T) {
 	if err != nil || user.GetOpenid() != slow.address {
 		t.Errorf("got %v, %v", user, err)
 	}
-	if n := slow.calls.Load(); n != 1 {
+	if n := slow.reads.Load(); n != 1 {
 		t.Errorf("asked %d times, want once", n)
 	}
 }
