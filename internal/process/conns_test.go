@@ -7,19 +7,32 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// counted counts the calls of Accept.
+type counted struct {
+	net.Listener
+	accepts atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	l.accepts.Add(1)
+	return l.Listener.Accept()
+}
+
 // startBounded serves with a budget for connections of the given number of bytes.
-func startBounded(t *testing.T, memory int64, handler http.HandlerFunc) (address string) {
+func startBounded(t *testing.T, memory int64, handler http.HandlerFunc) *counted {
 	t.Helper()
 	listener, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	all := &counted{Listener: listener}
 	server := &HTTP{
-		Handler: handler, Listener: listener, Memory: memory, Timeout: time.Minute,
+		Handler: handler, Listener: all, Memory: memory, Timeout: time.Minute,
 		Grace: time.Minute, Log: slog.New(slog.DiscardHandler),
 	}
 	ended := make(chan error, 1)
@@ -29,12 +42,21 @@ func startBounded(t *testing.T, memory int64, handler http.HandlerFunc) (address
 			t.Error(err)
 		}
 	})
-	return listener.Addr().String()
+	return all
 }
 
-func dial(t *testing.T, address, send string) net.Conn {
+// idle opens a connection and waits until the server has it.
+func (l *counted) idle(t *testing.T) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", address)
+	before := l.accepts.Load()
+	c := dial(t, l, "")
+	eventually(t, "the connection is accepted", func() bool { return l.accepts.Load() > before })
+	return c
+}
+
+func dial(t *testing.T, l net.Listener, send string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,25 +98,25 @@ func waitClosed(t *testing.T, what string, c net.Conn) {
 // the new one is served.
 func TestConnectionLimitEvictsTheLongestWithoutRequest(t *testing.T) {
 	t.Parallel()
-	address := startBounded(t, 8*connCost, func(http.ResponseWriter, *http.Request) {})
-	active := dial(t, address, "")
+	server := startBounded(t, 8*connCost, func(http.ResponseWriter, *http.Request) {})
+	active := server.idle(t)
 	if err := request(t, active); err != nil {
 		t.Fatal(err)
 	}
-	first := dial(t, address, "")
+	first := server.idle(t)
 	for range 50 {
-		idle := dial(t, address, "")
+		idle := server.idle(t)
 		if err := request(t, active); err != nil {
 			t.Fatalf("connection that completes requests: %v", err)
 		}
 		defer waitClosed(t, "idle", idle)
 	}
 	waitClosed(t, "first", first)
-	if err := request(t, dial(t, address, "")); err != nil {
+	if err := request(t, dial(t, server, "")); err != nil {
 		t.Errorf("new connection at the limit: %v", err)
 	}
 	for range 8 { // for the last of the idle ones
-		if err := request(t, dial(t, address, "")); err != nil {
+		if err := request(t, dial(t, server, "")); err != nil {
 			t.Error(err)
 		}
 	}
@@ -111,7 +133,7 @@ func TestConnectionLimitCountsUnfinishedRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := startBounded(t, 10*connCost, func(w http.ResponseWriter, r *http.Request) {
+			server := startBounded(t, 10*connCost, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				if r.URL.Path == "/big" {
 					_, _ = w.Write(make([]byte, 4<<20))
@@ -119,10 +141,10 @@ func TestConnectionLimitCountsUnfinishedRequests(t *testing.T) {
 			})
 			var slow []net.Conn
 			for range 9 { // as idle connections they fit
-				slow = append(slow, dial(t, address, start))
+				slow = append(slow, dial(t, server, start))
 			}
 			waitClosed(t, "oldest", slow[0])
-			if err := request(t, dial(t, address, "")); err != nil {
+			if err := request(t, dial(t, server, "")); err != nil {
 				t.Errorf("user beside them: %v", err)
 			}
 		})
