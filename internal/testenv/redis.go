@@ -121,7 +121,7 @@ type server interface {
 func closeServer(t testing.TB, name string, s server) {
 	t.Helper()
 	if t.Failed() {
-		t.Logf("testenv: log of %s:\n%s", name, s.Log())
+		t.Logf("log of %s: %s", name, SaveLog(name, s.Log()))
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("testenv: close %s: %v", name, err)

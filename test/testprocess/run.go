@@ -3,11 +3,13 @@ package testprocess
 import (
 	"strings"
 	"testing"
+
+	"shares/internal/testenv"
 )
 
-// Run starts a program that serves, in a folder of the test's own unless o names one, and ends it with the test, which fails when
-// the program then ends with a code other than 0 or reported a data race. When the test fails, the end of what the program printed
-// is added to the test's log.
+// Run starts a program that serves, in a folder of the test's own unless o names one, and ends it
+// with the test. The test fails when the program then ends with a code other than 0 or reported a
+// data race. When the test fails, its log names a file with what the program printed.
 func Run(t testing.TB, o Options) *Process {
 	t.Helper()
 	if o.Dir == "" {
@@ -38,10 +40,6 @@ func finish(t testing.TB, name string, p *Process) {
 		t.Errorf("shares %s has a data race", name)
 	}
 	if t.Failed() {
-		const most = 32 << 10
-		if len(printed) > most {
-			printed = "…" + printed[len(printed)-most:]
-		}
-		t.Logf("shares %s printed:\n%s", name, printed)
+		t.Logf("shares %s printed: %s", name, testenv.SaveLog("shares-"+p.cmd.Args[1], printed))
 	}
 }

@@ -2,6 +2,7 @@ package testprocess
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +33,31 @@ func TestServeStartsAndEnds(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", p.Address()); err == nil {
 		t.Error("something still listens after the end")
+	}
+}
+
+// failing is a test that failed, and what it logged.
+type failing struct {
+	testing.TB
+	logged string
+}
+
+func (*failing) Failed() bool { return true }
+
+func (f *failing) Logf(format string, args ...any) { f.logged += fmt.Sprintf(format, args...) }
+
+func TestFailedTestNamesTheLog(t *testing.T) {
+	t.Parallel()
+	p := Run(t, Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
+	failed := &failing{TB: t}
+	finish(failed, "simulator --listen", p)
+	before, file, _ := strings.Cut(failed.logged, ": ")
+	if before != "shares simulator --listen printed" {
+		t.Fatalf("logged %q", failed.logged)
+	}
+	t.Cleanup(func() { os.Remove(file) })
+	if log, err := os.ReadFile(file); err != nil || string(log) != p.Output() || len(log) == 0 {
+		t.Errorf("%s holds %q, %v, want %q", file, log, err, p.Output())
 	}
 }
 
