@@ -53,7 +53,7 @@ func TestMigrateDryRunMakesNoFile(t *testing.T) {
 func TestMigrateTakesOverTheFirstSystemsUsers(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	file := settings(t, "MySQLDSN: "+dsn)
-	if said, want := shares(t, "-f", file, "migrate", "--dry-run"), "would apply 00001_wx_userinfo.sql\n"; said != want {
+	if said, want := shares(t, "-f", file, "migrate", "--dry-run"), "would apply 00001_wx_userinfo.sql\n"; !strings.HasPrefix(said, want) {
 		t.Errorf("an empty database: said %q, want %q", said, want)
 	}
 	db, err := sql.Open("mysql", dsn)

@@ -1,78 +1,40 @@
-// Package workflow replays the README's "Changing it" in a copy of the tree:
-// its diffs apply, its migrations generate, and the result builds.
+// Package workflow replays docs/changing.md in a copy of the tree: its diffs apply, its code is
+// generated, and the tests of what it changes pass.
 package workflow
 
 import (
-	"bytes"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
+
+	"shares/test/workflow/tree"
 )
 
-// block is one fenced block of the README.
-type block struct{ language, text string }
-
-var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
-
-func TestReadmeTutorial(t *testing.T) {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tool := range []string{"goctl", "protoc-gen-go", "protoc-gen-go-grpc"} {
-		if _, err := os.Stat(filepath.Join(root, ".bin", tool)); err != nil {
-			t.Fatalf("%s is missing: run `make .bin/.built`", tool)
-		}
-	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, tutorial, ok := strings.Cut(string(readme), "\n## Changing it\n")
-	if !ok {
-		t.Fatal(`README.md has no part "Changing it"`)
-	}
-	tutorial, _, _ = strings.Cut(tutorial, "\n## ")
-
-	tree := copyTree(t, root)
-	run := func(input, name string, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Dir = tree
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(root, ".bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
-		cmd.Stdin = strings.NewReader(input)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-		}
-		return string(out)
-	}
-
+func TestTutorial(t *testing.T) {
+	copied := tree.Copy(t, "../..")
 	var generated []string
-	for _, b := range blocks(tutorial) {
-		switch b.language {
+	for _, b := range tree.Blocks(copied.Read(t, "docs/changing.md")) {
+		switch b.Language {
 		case "diff":
-			run(b.text, "git", "apply", "--whitespace=nowarn", "-")
-		case "sql":
-			name, _, _ := strings.Cut(strings.TrimPrefix(b.text, "-- "), "\n")
-			if err := os.WriteFile(filepath.Join(tree, filepath.FromSlash(name)), []byte(b.text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			copied.Apply(t, b.Text)
+		case "sql", "go":
+			name, _, _ := strings.Cut(b.Text, "\n")
+			_, name, _ = strings.Cut(name, " ") // after the mark of a comment
+			copied.Write(t, name, b.Text)
 		case "sh":
-			if strings.TrimSpace(b.text) != "make gen" {
-				t.Fatalf("the tutorial runs more than make gen: %q", b.text)
+			switch command := strings.TrimSpace(b.Text); {
+			case command == "make gen":
+				generated = append(generated, copied.Gen(t))
+			case !strings.HasPrefix(command, "go test "): // see below
+				t.Fatalf("the tutorial runs more than make gen and go test: %q", command)
 			}
-			generated = append(generated, run("", "go", "-C", "tools", "run", "./gen"))
 		}
 	}
 
 	if len(generated) != 3 {
-		t.Fatalf("the tutorial generates %d times, want 3: once a step", len(generated))
+		t.Fatalf("the tutorial generates %d times, want 3", len(generated))
 	}
-	if want := "api/internal/logic/weixin/get_capacity_logic.go"; !strings.Contains(generated[2], want) {
+	want := "api/internal/logic/weixin/get_capacity_logic.go"
+	if !strings.Contains(generated[2], want) {
 		t.Errorf("make gen did not print the file that is left to fill, %s:\n%s", want, generated[2])
 	}
 	for _, out := range generated[:2] {
@@ -81,58 +43,24 @@ func TestReadmeTutorial(t *testing.T) {
 		}
 	}
 	for file, want := range map[string]string{
-		"api/internal/types/types.go":                     "Language  string `json:\"language\"`",
-		"model/wx_userinfo_model_gen.go":                  "Level ",
-		"api/internal/handler/routes.go":                  "/weixin.get_capacity",
-		"docs/openapi.json":                               "/shares/api/v1/weixin.get_capacity",
-		"api/internal/logic/weixin/get_capacity_logic.go": "user.GetCapacity()",
+		"client/src/generated.ts": "bio", "docs/openapi.json": "weixin.get_capacity",
 	} {
-		data, err := os.ReadFile(filepath.Join(tree, filepath.FromSlash(file)))
-		if err != nil {
-			t.Error(err)
-		} else if !bytes.Contains(data, []byte(want)) {
+		if !strings.Contains(copied.Read(t, file), want) {
 			t.Errorf("%s does not hold %q after the tutorial", file, want)
 		}
 	}
-	run("", "go", "vet", ".", "./api/...", "./rpc/...", "./model")
-}
-
-func blocks(text string) []block {
-	var bs []block
-	for _, m := range fenced.FindAllStringSubmatch(text, -1) {
-		bs = append(bs, block{m[1], m[2]})
-	}
-	return bs
-}
-
-// copyTree copies what git tracks, and what it would, into a new folder.
-func copyTree(t *testing.T, root string) string {
-	t.Helper()
-	tree := t.TempDir()
-	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	list.Dir = root
-	names, err := list.Output()
-	if err != nil {
-		t.Fatalf("git ls-files: %v", err)
-	}
-	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		info, err := os.Stat(filepath.Join(root, name))
-		if os.IsNotExist(err) {
-			continue // deleted, not yet committed
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(tree, name), data, info.Mode().Perm()); err != nil {
-			t.Fatal(err)
+	// -trimpath: the packages that did not change are in the cache, whatever the folder is named.
+	for _, line := range []string{
+		"gofmt -l api rpc model test",
+		"go vet -trimpath ./api/... ./rpc/... ./model/... ./test/contract",
+		"staticcheck ./api/... ./rpc/... ./test/contract",
+		"go test -trimpath ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations",
+		"go test -trimpath ./internal/app -run User|Migrate",
+		"go test -trimpath ./test/contract -run TestContract/embedded|TestBio|TestGetCapacity",
+	} {
+		out := copied.Run(t, line)
+		if strings.HasPrefix(line, "gofmt") && out != "" {
+			t.Errorf("not formatted:\n%s", out)
 		}
 	}
-	return tree
 }

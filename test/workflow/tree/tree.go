@@ -1,0 +1,129 @@
+// Package tree changes a copy of the repository and runs its generators and tests there.
+package tree
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Tree is the path of a copy.
+type Tree struct {
+	path, root string
+}
+
+// Copy copies what git tracks in root, and what it would, into a new folder.
+func Copy(t *testing.T, root string) Tree {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range []string{"goctl", "protoc-gen-go", "protoc-gen-go-grpc", "staticcheck"} {
+		if _, err := os.Stat(filepath.Join(root, ".bin", tool)); err != nil {
+			t.Fatalf("%s is missing: run `make .bin/.built`", tool)
+		}
+	}
+	tree := Tree{path: t.TempDir(), root: root}
+	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = root
+	names, err := list.Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
+		info, err := os.Stat(filepath.Join(root, name))
+		if os.IsNotExist(err) {
+			continue // deleted, not yet committed
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree.write(t, name, string(data), info.Mode().Perm())
+	}
+	return tree
+}
+
+// Write writes a file, with slashes in its name.
+func (tree Tree) Write(t *testing.T, name, text string) {
+	t.Helper()
+	tree.write(t, name, text, 0o644)
+}
+
+func (tree Tree) write(t *testing.T, name, text string, mode os.FileMode) {
+	t.Helper()
+	file := filepath.Join(tree.path, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Read returns what a file holds.
+func (tree Tree) Read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(tree.path, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// Try runs a command line, split at spaces, and returns what it printed.
+func (tree Tree) Try(line, input string) (string, error) {
+	words := strings.Fields(line)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Dir = tree.path
+	path := filepath.Join(tree.root, ".bin") + string(os.PathListSeparator) + os.Getenv("PATH")
+	cmd.Env = append(os.Environ(), "PATH="+path)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Run is Try for a command that must succeed.
+func (tree Tree) Run(t *testing.T, line string) string {
+	t.Helper()
+	out, err := tree.Try(line, "")
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return out
+}
+
+// Gen is `make gen` without the installation of its tools.
+func (tree Tree) Gen(t *testing.T) string {
+	t.Helper()
+	return tree.Run(t, "go -C tools run ./gen")
+}
+
+// Apply applies a diff.
+func (tree Tree) Apply(t *testing.T, diff string) {
+	t.Helper()
+	if out, err := tree.Try("git apply --whitespace=nowarn -", diff); err != nil {
+		t.Fatalf("git apply: %v\n%s%s", err, out, diff)
+	}
+}
+
+// Block is one fenced block of a Markdown page.
+type Block struct{ Language, Text string }
+
+var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// Blocks returns the fenced blocks of a page.
+func Blocks(page string) []Block {
+	var blocks []Block
+	for _, m := range fenced.FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, Block{m[1], m[2]})
+	}
+	return blocks
+}
