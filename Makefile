@@ -12,7 +12,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
 
-.PHONY: help run build test test-go test-fuzz test-client gen check-gen lint bench image test-faults test-cluster clean
+.PHONY: help run build test test-go test-fuzz test-client gen check-gen lint bench image test-workflow test-faults test-cluster clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ lint: .bin/.built ## vet, for Windows and macOS too, and staticcheck
 	GOOS=windows tools/progress.sh 'go vet for Windows (minutes the first time)' go vet ./...
 	GOOS=darwin tools/progress.sh 'go vet for macOS (minutes the first time)' go vet ./...
 	tools/progress.sh 'staticcheck (a minute)' staticcheck ./...
+
+test-workflow: .bin/.built ## seven tasks with shares.api, each in a copy of the tree
+	tools/install.sh protoc mariadbd redis-server
+	tools/progress.sh 'changing copies of the tree (minutes)' \
+		go test -tags=no_k8s,grpcnotrace,workflow -count=1 -timeout=30m ./test/workflow/tasks
 
 image: ## build the image, as an archive in dist/
 	deploy/image.sh -t $(or $(IMAGE),localhost/shares:$(VERSION)) -o dist/shares.tar

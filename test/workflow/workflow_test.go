@@ -49,14 +49,14 @@ func TestTutorial(t *testing.T) {
 			t.Errorf("%s does not hold %q after the tutorial", file, want)
 		}
 	}
-	// -trimpath: the packages that did not change are in the cache, whatever the folder is named.
+	//: the packages that did not change are in the cache, whatever the folder is named.
 	for _, line := range []string{
 		"gofmt -l api rpc model test",
-		"go vet -trimpath ./api/... ./rpc/... ./model/... ./test/contract",
+		"go vet ./api/... ./rpc/... ./model/... ./test/contract",
 		"staticcheck ./api/... ./rpc/... ./test/contract",
-		"go test -trimpath ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations",
-		"go test -trimpath ./internal/app -run User|Migrate",
-		"go test -trimpath ./test/contract -run TestContract/embedded|TestBio|TestGetCapacity",
+		"go test ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations",
+		"go test ./internal/app -run User|Migrate",
+		"go test ./test/contract -run TestContract/embedded|TestBio|TestGetCapacity",
 	} {
 		out := copied.Run(t, line)
 		if strings.HasPrefix(line, "gofmt") && out != "" {

@@ -23,7 +23,7 @@ func Copy(t *testing.T, root string) Tree {
 		t.Fatal(err)
 	}
 	for _, tool := range []string{"goctl", "protoc-gen-go", "protoc-gen-go-grpc", "staticcheck"} {
-		if _, err := os.Stat(filepath.Join(root, ".bin", tool)); err != nil {
+		if !fileExists(filepath.Join(root, ".bin", tool)) {
 			t.Fatalf("%s is missing: run `make .bin/.built`", tool)
 		}
 	}
@@ -81,13 +81,22 @@ func (tree Tree) Read(t *testing.T, name string) string {
 // Try runs a command line, split at spaces, and returns what it printed.
 func (tree Tree) Try(line, input string) (string, error) {
 	words := strings.Fields(line)
-	cmd := exec.Command(words[0], words[1:]...)
+	tools := filepath.Join(tree.root, ".bin")
+	name := words[0]
+	if own := filepath.Join(tools, name); fileExists(own) {
+		name = own
+	}
+	cmd := exec.Command(name, words[1:]...)
 	cmd.Dir = tree.path
-	path := filepath.Join(tree.root, ".bin") + string(os.PathListSeparator) + os.Getenv("PATH")
-	cmd.Env = append(os.Environ(), "PATH="+path)
+	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+func fileExists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 // Run is Try for a command that must succeed.
