@@ -9,8 +9,10 @@ import (
 	"image/png"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -105,14 +107,15 @@ func (g *cgroup) peak() int {
 // floods are the ways to hold a connection without a complete request.
 var floods = []string{"idle", "slow headers", "slow bodies", "slow readers"}
 
-func (w *world) opening(kind string) string {
+// opening returns what a client of a kind sends; picture is the path that slow readers ask for.
+func opening(kind, picture string) string {
 	switch kind {
 	case "slow headers":
 		return "POST / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 19<<10)
 	case "slow bodies":
 		return "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\n\r\n" + strings.Repeat("x", 8000)
 	case "slow readers":
-		return "GET " + w.people.pictures[0] + " HTTP/1.1\r\nHost: x\r\n\r\n"
+		return "GET " + picture + " HTTP/1.1\r\nHost: x\r\n\r\n"
 	}
 	return ""
 }
@@ -129,6 +132,10 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 		if err != nil {
 			return time.Time{}, err
 		}
+		picture, err := s.largestAvatar(ctx, w.people.readers[1].session)
+		if err != nil {
+			return time.Time{}, errors.Join(err, s.end(ctx, r))
+		}
 		flood := func(clients int, kinds []string) error {
 			var conns []net.Conn
 			defer func() {
@@ -143,7 +150,7 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 				}
 				conns = append(conns, c)
 				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-				_, _ = io.WriteString(c, w.opening(kinds[i%len(kinds)])) // those cut off need no more
+				_, _ = io.WriteString(c, opening(kinds[i%len(kinds)], picture)) // those cut off need no more
 			}
 			return pause(ctx, lasting)
 		}
@@ -165,6 +172,34 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 		}
 		return time.Now(), s.end(ctx, r)
 	}
+}
+
+// largestAvatar uploads a picture of noise, which is stored as one of the largest avatars, and
+// returns its path.
+func (s *server) largestAvatar(ctx context.Context, session string) (string, error) {
+	noise := image.NewGray(image.Rect(0, 0, 640, 640))
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range noise.Pix {
+		noise.Pix[i] = byte(random.Uint32())
+	}
+	var file bytes.Buffer
+	if err := png.Encode(&file, noise); err != nil {
+		return "", err
+	}
+	a := s.upload(ctx, session, file.Bytes())
+	var uploaded struct{ Url string }
+	if err := a.into(&uploaded); err != nil {
+		return "", fmt.Errorf("upload an avatar: %w", err)
+	}
+	u, err := url.Parse(uploaded.Url)
+	if err != nil {
+		return "", fmt.Errorf("upload an avatar: %w", err)
+	}
+	got := s.picture(ctx, u.Path)
+	if got.status != http.StatusOK || len(got.body) < 100<<10 {
+		return "", fmt.Errorf("the avatar: status %d, %d bytes, want at least 100 KiB", got.status, len(got.body))
+	}
+	return u.Path, nil
 }
 
 // useMeanwhile is a user whose every request has a connection of its own, and is tried again when
@@ -215,38 +250,28 @@ func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 		return time.Time{}, err
 	}
 	file.Write(make([]byte, 2<<20-file.Len()))
-	body := "--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + file.String() + "\r\n--b--\r\n"
 	people := append(w.people.readers[:len(w.people.readers):len(w.people.readers)], w.people.writers...)
 	var mu sync.Mutex
 	var uploads sync.WaitGroup
 	for i := range 96 {
 		uploads.Go(func() {
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url()+"/shares/api/v1/weixin.upload_avatar", strings.NewReader(body))
-			if err != nil {
-				return
-			}
-			req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
-			req.Header.Set("Authorization", "Bearer "+people[i%len(people)].session)
 			start := time.Now()
-			resp, err := s.client.Do(req)
+			a := s.upload(ctx, people[i%len(people)].session, file.Bytes())
 			mu.Lock()
 			defer mu.Unlock()
 			r.requests++
-			if err != nil {
-				r.failures++
-				return
-			}
-			_ = resp.Body.Close()
 			switch {
-			case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+			case a.err != nil:
+				r.failures++
+			case a.status == http.StatusServiceUnavailable && a.retryAfter:
 				r.refused++
 				r.refusal = max(r.refusal, time.Since(start))
-			case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusTooManyRequests, // a second one of the user
-				resp.StatusCode == http.StatusGatewayTimeout: // not decoded in time
+			case a.status == http.StatusOK, a.status == http.StatusTooManyRequests, // a second one of the user
+				a.status == http.StatusGatewayTimeout: // not decoded in time
 				r.slowest = max(r.slowest, time.Since(start))
 			default:
 				r.failures++
-				r.breaks("an upload: status %d", resp.StatusCode)
+				r.breaks("an upload: status %d", a.status)
 			}
 		})
 	}

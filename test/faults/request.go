@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // answer is what came of a request.
@@ -49,6 +50,10 @@ func request(ctx context.Context, client *http.Client, method, url, session stri
 	if session != "" {
 		req.Header.Set("Authorization", "Bearer "+session)
 	}
+	return send(client, req)
+}
+
+func send(client *http.Client, req *http.Request) answer {
 	resp, err := client.Do(req)
 	if err != nil {
 		return answer{err: err}
@@ -60,6 +65,19 @@ func request(ctx context.Context, client *http.Client, method, url, session stri
 // post calls an endpoint.
 func (s *server) post(ctx context.Context, endpoint, session string, body any) answer {
 	return request(ctx, s.client, http.MethodPost, s.url()+"/shares/api/v1/"+endpoint, session, body)
+}
+
+// upload sends a file to weixin.upload_avatar.
+func (s *server) upload(ctx context.Context, session string, file []byte) answer {
+	body := "--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + string(file) + "\r\n--b--\r\n"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		s.url()+"/shares/api/v1/weixin.upload_avatar", strings.NewReader(body))
+	if err != nil {
+		return answer{err: err}
+	}
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	req.Header.Set("Authorization", "Bearer "+session)
+	return send(s.client, req)
 }
 
 // qrcode asks for a code and returns the path of its picture.

@@ -63,7 +63,7 @@ func settings() []setting {
 			{name: "sessions revoked", promised: everything, fault: revoked},
 			{name: "sessions revoked while Redis hangs", promised: everything, fault: revokedWithoutRedis},
 			{name: "1,150 garbage logins while WeChat takes 2.8 s", promised: []kind{read, renew, write, check, code, newCode, picture}, fault: garbageLogins, late: true},
-			{name: "serve in 400 MiB: floods of unfinished requests", fault: flooded("serve", serveMemory), alone: true},
+			{name: "serve in 400 MiB: floods of unfinished requests and unread avatars", fault: flooded("serve", serveMemory), alone: true},
 			{name: "four times the load that it can serve", fault: overload, alone: true},
 		}},
 		{apartTwice, []row{
@@ -72,7 +72,7 @@ func settings() []setting {
 			{name: "api and rpc apart: an rpc hangs", promised: []kind{read, renew, check, picture}, fault: rpcHangs, late: true},
 			{name: "api and rpc apart: an rpc told to end", promised: everything, fault: ended(user)},
 			{name: "api and rpc apart: an api told to end", promised: everything, fault: ended(edge)},
-			{name: "api in 200 MiB: floods of unfinished requests", fault: flooded("api", apiMemory), alone: true},
+			{name: "api in 200 MiB: floods of unfinished requests and unread avatars", fault: flooded("api", apiMemory), alone: true},
 			{name: "rpc in 400 MiB: 96 uploads at once", fault: manyUploads, alone: true},
 		}},
 	}
