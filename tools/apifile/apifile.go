@@ -101,3 +101,36 @@ func fieldOf(m spec.Member) (Field, error) {
 	}
 	return f, nil
 }
+
+// Served returns an error that names the first part of api that the generated handlers do not
+// serve. They read a JSON body, know whether a field is optional, and nothing else of its tag.
+func Served(api *spec.ApiSpec) error {
+	for _, r := range api.Service.Routes() {
+		if r.Method != "post" {
+			return fmt.Errorf("%s %s: only POST is served", strings.ToUpper(r.Method), r.Path)
+		}
+		if r.RequestType == nil {
+			continue
+		}
+		request, err := Struct(api, r.RequestType)
+		if err != nil {
+			return err
+		}
+		fields, err := Fields(api, request)
+		if err != nil {
+			return err
+		}
+		for _, f := range fields {
+			if f.In != "json" {
+				return fmt.Errorf("%s.%s: only json tags are served, not %s", request.RawName, f.Member.Name, f.In)
+			}
+			if option := unserved.FindString(f.Tag); option != "" {
+				return fmt.Errorf("%s.%s: %s is not served: check the value in rpc/internal/profile",
+					request.RawName, f.Member.Name, strings.Trim(option, ",="))
+			}
+		}
+	}
+	return nil
+}
+
+var unserved = regexp.MustCompile(`,(default|options|range)=`)

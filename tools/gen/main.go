@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"shares/tools/apifile"
 )
 
 func main() {
@@ -41,6 +43,13 @@ func run(root string, check bool) error {
 	before, err := copyTree(root, copied)
 	if err != nil {
 		return err
+	}
+	api, err := apifile.Parse(filepath.Join(copied, "shares.api"))
+	if err == nil {
+		err = apifile.Served(api)
+	}
+	if err != nil {
+		return fmt.Errorf("shares.api: %w\nnothing was written", err)
 	}
 	if err := generate(copied); err != nil {
 		return err

@@ -101,20 +101,29 @@ func changedFiles(before, after files) []string {
 }
 
 func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
-	for command, change := range map[string]func(tree){
-		"goctl api go": func(tr tree) { tr.replace("shares.api", "@handler Oauth", "@handler Oauth (") },
+	for cause, change := range map[string]func(tree){
+		"shares.api": func(tr tree) { tr.replace("shares.api", "@handler Oauth", "@handler Oauth (") },
+		"only POST is served": func(tr tree) {
+			tr.replace("shares.api", "post /weixin.get_qrcode", "get /weixin.get_qrcode")
+		},
+		"GetQrcodeReq.Page: only json tags are served, not form": func(tr tree) {
+			tr.replace("shares.api", `json:"page`, `form:"page`)
+		},
+		"GetQrcodeReq.Page: default is not served": func(tr tree) {
+			tr.replace("shares.api", `json:"page,optional"`, `json:"page,default=pages/index/index"`)
+		},
 		// A good contract, so that goctl has written handlers by then.
 		"clientbundle": func(tr tree) {
 			tr.replace("shares.api", "/weixin.get_qrcode", "/weixin.get_code")
 			tr.replace("client/src/index.ts", "./client.js", "./absent.js")
 		},
 	} {
-		t.Run(command, func(t *testing.T) {
+		t.Run(cause, func(t *testing.T) {
 			tr := newTree(t)
 			change(tr)
 			before := tr.files()
 			out, err := tr.gen(false)
-			for _, want := range []string{command, "nothing was written"} {
+			for _, want := range []string{cause, "nothing was written"} {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("error %v, want one with %q\n%s", err, want, out)
 				}
