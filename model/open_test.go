@@ -127,14 +127,12 @@ func TestOpenMySQLErrorsNameThePartAndKeepItsValue(t *testing.T) {
 
 func TestMySQLTimeouts(t *testing.T) {
 	server := testenv.NewMariaDB(t)
-	db, err := OpenMySQL(server.Database(t), MySQLOptions{Timeout: 100 * time.Millisecond})
+	db, err := OpenMySQL(server.Database(t), MySQLOptions{Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := db.PingContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, func() error { return db.PingContext(t.Context()) })
 	if err := server.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +140,7 @@ func TestMySQLTimeouts(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "SELECT 1"); err == nil {
 		t.Error("a paused server answered")
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("gave up only after %s", took)
 	}
 	if err := server.Resume(); err != nil {

@@ -129,7 +129,7 @@ func TestCommitAfterTheWriterGaveUp(t *testing.T) {
 	}
 	redisAddr := testenv.Redis(t).Addr()
 	reader := replica(t, dsn, redisAddr, 20*time.Second)
-	writer := replica(t, dsn, redisAddr, 300*time.Millisecond)
+	writer := replica(t, dsn, redisAddr, 3*time.Second)
 	who, _, err := reader.LogIn(t.Context(), Login{Openid: "oalice"})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package simulator_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"image"
 	"io"
@@ -200,20 +201,29 @@ func TestImpossibleFaultsPanic(t *testing.T) {
 
 func TestDelayEndsWithTheCaller(t *testing.T) {
 	w := newWeChat(simulator.Options{})
-	done := make(chan struct{})
+	arrived, done := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		close(arrived)
 		w.ServeHTTP(rw, r)
 		close(done)
 	}))
 	defer srv.Close()
 	w.SetFault("*", simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Minute})
-	client := &http.Client{Timeout: 20 * time.Millisecond}
-	if _, err := client.Get(srv.URL + plainTokenURL); err == nil {
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-arrived
+		leave()
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+plainTokenURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := srv.Client().Do(req); err == nil {
 		t.Error("answered in spite of the delay")
 	}
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the simulator still waits for a caller who left")
 	}
 }

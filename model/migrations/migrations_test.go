@@ -444,7 +444,7 @@ func TestBegunRowIsCommittedBeforeTheStatement(t *testing.T) {
 func TestMigrateOnAPoolOfOneConnection(t *testing.T) {
 	db := mariaDB(t)
 	db.SetMaxOpenConns(1)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := Migrate(ctx, db, MySQL); err != nil {
 		t.Fatal(err)

