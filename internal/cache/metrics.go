@@ -22,15 +22,18 @@ func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 		Name: "shares_cache_invalidations_total",
 		Help: "Keys invalidated, by this process's writes (own) or by messages, its own included (seen).",
 	}, []string{"by"})
-	gauge := func(name, help string, value func() float64) {
-		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "shares_cache_" + name, Help: help}, value)
-	}
-	gauge("pending_invalidations", "Keys whose invalidation Redis has not taken yet.",
-		func() float64 { return float64(c.pending.size()) })
-	gauge("redis_used", "1 while rows are read from Redis, 0 while they come from the database.",
-		func() float64 { return oneIf(c.usable(c.era.Load())) })
-	gauge("subscription_proven", "1 while no invalidation can be missing; else local rows live 500 ms.",
-		func() float64 { return oneIf(int64(c.clock()) < c.proven.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shares_cache_pending_invalidations",
+		Help: "Keys whose invalidation Redis has not taken yet.",
+	}, func() float64 { return float64(c.pending.size()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shares_cache_redis_used",
+		Help: "1 while rows are read from Redis, 0 while they come from the database.",
+	}, func() float64 { return oneIf(c.usable(c.era.Load())) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shares_cache_subscription_proven",
+		Help: "1 while no invalidation can be missing; else local rows live 500 ms.",
+	}, func() float64 { return oneIf(int64(c.clock()) < c.proven.Load()) })
 	return metrics{
 		memory:   reads.WithLabelValues("memory"),
 		shared:   reads.WithLabelValues("redis"),
