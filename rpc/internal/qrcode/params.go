@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -47,7 +46,7 @@ func objectName(appID string, p wechat.CodeParams) string {
 	if p.AutoColor {
 		p.LineColor = wechat.Color{}
 	}
-	h := sha256.New()
+	text := make([]byte, 0, 256)
 	for _, field := range []string{
 		"wxacodeunlimit/1", appID, p.Page, p.Scene, p.EnvVersion,
 		strconv.Itoa(p.Width),
@@ -56,11 +55,13 @@ func objectName(appID string, p wechat.CodeParams) string {
 		strconv.FormatBool(p.AutoColor),
 		fmt.Sprintf("%02x%02x%02x", p.LineColor.R, p.LineColor.G, p.LineColor.B),
 	} {
-		io.WriteString(h, strconv.Itoa(len(field))+":"+field)
+		text = strconv.AppendInt(text, int64(len(field)), 10)
+		text = append(append(text, ':'), field...)
 	}
+	sum := sha256.Sum256(text)
 	ext := ".jpg"
 	if p.IsHyaline {
 		ext = ".png"
 	}
-	return "qrcode/" + hex.EncodeToString(h.Sum(nil)) + ext
+	return "qrcode/" + hex.EncodeToString(sum[:]) + ext
 }
