@@ -195,6 +195,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// onSomeRow calls try with one id after another until it returns true. A process that gets no
+// processor for half a second reads from the database, as it should.
+func onSomeRow(t testing.TB, what string, try func(id int64) bool) {
+	t.Helper()
+	id := int64(0)
+	eventually(t, what, func() bool { id++; return try(id) })
+}
+
 // eventuallyReads waits until the row that r returns has the version.
 func (r *replica) eventuallyReads(t testing.TB, id, version int64) {
 	t.Helper()

@@ -95,7 +95,7 @@ func TestRandom(t *testing.T) {
 			}
 			db.onRead(func() { time.Sleep(rand.N(3 * time.Millisecond)) })
 
-			ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			var (
 				wg                   sync.WaitGroup
@@ -149,15 +149,17 @@ func TestRandom(t *testing.T) {
 					})
 				}
 			}
+			time.Sleep(4 * time.Second)
+			eventually(t, "enough happened to show something", func() bool {
+				return reads.Load() >= 500 && writes.Load() >= 50
+			})
+			stop()
 			wg.Wait()
 			any, own := time.Duration(worstAny.Load()), time.Duration(worstOwner.Load())
 			t.Logf("%d reads, %d writes; most behind: %v, on the replica that wrote: %v",
 				reads.Load(), writes.Load(), any, own)
 			if any > time.Second || own > 0 {
 				t.Errorf("a read was behind by %v, on the replica that wrote by %v", any, own)
-			}
-			if reads.Load() < 500 || writes.Load() < 50 {
-				t.Error("too little happened to show anything")
 			}
 		})
 	}

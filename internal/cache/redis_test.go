@@ -115,7 +115,7 @@ func TestDialingGoesOn(t *testing.T) {
 // Two connections, one in use, one idle, and a call too many.
 func TestCountPool(t *testing.T) {
 	o := &redis.UniversalOptions{Addrs: []string{testenv.Redis(t).Addr()}, PoolSize: 2}
-	Bound(o, 100*time.Millisecond)
+	Bound(o, 2*time.Second)
 	c := redis.NewUniversalClient(o).(*redis.Client)
 	t.Cleanup(func() { _ = c.Close() })
 	metrics := prometheus.NewRegistry()

@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; a healthy run needs milliseconds.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // chrome is the one Chromium of the suite; each tab has storage of its own.
 var chrome context.Context
