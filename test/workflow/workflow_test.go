@@ -5,6 +5,7 @@ package workflow
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"shares/test/workflow/tree"
 )
@@ -54,11 +55,13 @@ func TestTutorial(t *testing.T) {
 		"gofmt -l api rpc model test",
 		"go vet ./api/... ./rpc/... ./model/... ./test/contract",
 		"staticcheck ./api/... ./rpc/... ./test/contract",
-		"go test ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations",
-		"go test ./internal/app -run User|Migrate",
-		"go test ./test/contract -run TestContract/embedded|TestBio|TestGetCapacity",
+		"go test ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model/migrations",
+		"go test ./model ./internal/app -run UpdateProfile|User|Migrate",
+		"go test ./test/contract -run TestContract/embedded/plain|TestBio|TestGetCapacity",
 	} {
+		start := time.Now()
 		out := copied.Run(t, line)
+		t.Logf("%s: %s", line, time.Since(start).Round(time.Second))
 		if strings.HasPrefix(line, "gofmt") && out != "" {
 			t.Errorf("not formatted:\n%s", out)
 		}
