@@ -291,8 +291,6 @@ func TestOpenidLookupUsesTheIndex(t *testing.T) {
 	})
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // The error of a row that cannot be read does not quote the value. Only SQLite takes such a value.
 func TestBrokenRow(t *testing.T) {
 	e := onSQLite(t)
