@@ -13,11 +13,16 @@ import (
 	"strings"
 )
 
-// Local reports whether a host without port is localhost or a loopback, private
-// or link-local IP address.
+// Local reports whether a host without port is localhost, a Service of Kubernetes such as
+// shares.default.svc, or a loopback, private or link-local IP address. Public DNS has none of them.
 func Local(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+	if host == "localhost" {
 		return true
+	}
+	for _, suffix := range []string{".localhost", ".svc", ".svc.cluster.local"} {
+		if strings.HasSuffix(host, suffix) {
+			return true
+		}
 	}
 	addr, err := netip.ParseAddr(host)
 	addr = addr.Unmap()

@@ -68,7 +68,7 @@ spec: {podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: 8080}]
 	if _, err := s.kubeIn(ctx, allow, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	service := "http://shares." + devNamespace
+	service := "http://shares." + devNamespace + ".svc"
 	if err := s.firstLogin(ctx, service, service); err != nil {
 		return err
 	}
