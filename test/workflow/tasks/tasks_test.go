@@ -56,7 +56,7 @@ func TestStoredField(t *testing.T) {
 		t.Error("the tests pass although the field is nowhere copied")
 	}
 	contains(t, "go test", out, "User leaves out level", "level of UpdateProfileReq has no rule",
-		"GetUserInfoResp.Level", "level:")
+		"GetUserInfoResp.Level", `"level"`)
 
 	apply(t, copied, "stored_field/2-code")
 	copied.Run(t, "go test ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations")

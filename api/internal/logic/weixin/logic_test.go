@@ -290,8 +290,15 @@ func TestUpdateUserInfoLeavesNothingOut(t *testing.T) {
 	req := &types.WxUserinfo{}
 	sent := reflect.ValueOf(req).Elem()
 	for i := range sent.NumField() {
-		if text, ok := sent.Field(i).Addr().Interface().(**string); ok {
-			*text = new(valueOf(sent.Type().Field(i).Name))
+		switch field := sent.Field(i).Addr().Interface().(type) {
+		case **string:
+			*field = new(valueOf(sent.Type().Field(i).Name))
+		case **bool:
+			*field = new(true)
+		case **int32:
+			*field = new(int32(7))
+		case **int64:
+			*field = new(int64(7))
 		}
 	}
 	if _, err := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(req); err != nil {
