@@ -16,12 +16,21 @@ export interface Server {
   simulator(path: string, body: object): Promise<Record<string, unknown>>;
 }
 
+/** So long that a busy machine does not reach them. */
+const deadlines = {
+  SHARES_TIMEOUT: "60s",
+  SHARES_RPC_TIMEOUT: "50s",
+  WECHAT_TIMEOUT: "10s",
+  REDIS_TIMEOUT: "5s",
+  SHARES_SHUTDOWN: "90s",
+};
+
 /** Starts `shares serve` and ends it after the test, or the file, that it is called in. */
 export async function startServer(env: Record<string, string> = {}): Promise<Server> {
   const data = mkdtempSync(join(tmpdir(), "shares-client-"));
   const binary = process.env["SHARES_BIN"] || fileURLToPath(new URL("../shares", import.meta.url));
   const child = spawn(binary, ["serve"], {
-    env: { PATH: process.env["PATH"], SHARES_PORT: "0", SHARES_DATA_DIR: data, ...env },
+    env: { PATH: process.env["PATH"], SHARES_PORT: "0", SHARES_DATA_DIR: data, ...deadlines, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   process.once("exit", () => child.kill("SIGKILL"));
