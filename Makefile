@@ -31,7 +31,7 @@ test-go:
 	tools/install.sh cc mariadbd redis-server chromium
 	tools/progress.sh 'testing with the race detector (minutes)' go test -race -shuffle=on -count=1 -timeout 1h ./...
 	go test -count=1 -run TestAllocations ./test/bench
-	tools/progress.sh 'testing the tools (a minute)' sh -c 'cd tools && go vet ./... && go test ./...'
+	tools/progress.sh 'testing the tools (a minute)' sh -c 'cd tools && go vet ./... && go test -timeout 1h ./...'
 
 test-fuzz: ## a moment of fuzzing for every target (FUZZTIME=3s each)
 	tools/fuzz.sh
