@@ -109,7 +109,7 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 func (s *suite) do(ctx context.Context, r row) bool {
 	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), r.name)
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	var res result
 	res.name = r.name
