@@ -16,10 +16,10 @@ func wrap(op string, err error) error { return Wrap("model: "+op, err) }
 
 // Wrap names the operation that failed. MySQL's text of an error can quote values of a row, such as
 // an openid or a phone number. Unless it is known to quote none, the error's text holds only its
-// number; errors.As still finds the whole.
+// number; errors.As still finds the whole. Numbers below 1000 are those of files, disk and memory.
 func Wrap(op string, err error) error {
 	m, ok := errors.AsType[*mysql.MySQLError](err)
-	if ok && !slices.Contains(withoutValues, m.Number) {
+	if ok && m.Number >= 1000 && !slices.Contains(withoutValues, m.Number) {
 		return &serverError{op: op, err: err, number: m.Number}
 	}
 	return fmt.Errorf("%s: %w", op, err)

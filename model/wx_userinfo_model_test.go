@@ -192,6 +192,11 @@ func TestErrorsHoldNoValues(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
+	full := &mysql.MySQLError{Number: 6, Message: "Error on delete of '/tmp/#sql-1.MAI'"}
+	if got := Wrap("look", full).Error(); !strings.Contains(got, full.Message) {
+		t.Errorf("an error of a file: got %q, want the server's text", got)
+	}
+
 	m := e.model.(*customWxUserinfoModel)
 	_, err = m.insert(t.Context(), Login{Openid: "oalice"})
 	if !isDuplicate(err) {

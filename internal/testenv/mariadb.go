@@ -150,6 +150,7 @@ func startMariaDB(path, template string, d Durability) (_ *MariaDBServer, err er
 
 	args := append(mariaBaseArgs(),
 		"--datadir="+data,
+		"--tmpdir="+dir, // a starting server deletes temporary tables in it, also those of others
 		"--init-file="+initFile,
 		"--socket="+filepath.Join(dir, "s.sock"),
 		"--pid-file="+filepath.Join(dir, "pid"),

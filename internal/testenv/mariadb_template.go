@@ -65,7 +65,7 @@ func mariaTemplate(path string) (_ string, err error) {
 	if err := os.RemoveAll(unfinished); err != nil {
 		return "", fmt.Errorf("testenv: remove an unfinished data folder: %w", err)
 	}
-	args := append(mariaBaseArgs(), "--datadir="+unfinished, "--auth-root-authentication-method=normal", "--skip-test-db")
+	args := append(mariaBaseArgs(), "--datadir="+unfinished, "--tmpdir="+unfinished, "--auth-root-authentication-method=normal", "--skip-test-db")
 	var out bytes.Buffer
 	cmd := exec.Command(install, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out

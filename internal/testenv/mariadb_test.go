@@ -78,3 +78,19 @@ func TestNewMariaDBSurvivesKillWithItsData(t *testing.T) {
 		t.Fatalf("after Stop and Start: %v", err)
 	}
 }
+
+// A starting server deletes temporary tables in its tmpdir, which must not be another server's.
+func TestMariaDBKeepsTemporaryTablesOfOthers(t *testing.T) {
+	conn, err := open(t, MariaDB(t).Database(t)).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() // its tables go with it
+	if _, err := conn.ExecContext(t.Context(), "CREATE TEMPORARY TABLE a (id int) ENGINE=MyISAM"); err != nil {
+		t.Fatal(err)
+	}
+	NewMariaDB(t)
+	if _, err := conn.ExecContext(t.Context(), "DROP TEMPORARY TABLE a"); err != nil {
+		t.Error(err)
+	}
+}

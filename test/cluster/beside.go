@@ -96,7 +96,7 @@ func (s *suite) startBeside(ctx context.Context) error {
 	if os.Getuid() == 0 {
 		user = "--user=root"
 	}
-	if _, err := command(ctx, nil, "mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db "+user, "--datadir="+data); err != nil {
+	if _, err := command(ctx, nil, "mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db "+user, "--datadir="+data, "--tmpdir="+data); err != nil {
 		return fmt.Errorf("apt-get install mariadb-server: %w", err)
 	}
 	init, err := s.file("init.sql", "CREATE DATABASE IF NOT EXISTS shares;\nCREATE USER IF NOT EXISTS shares@'%' IDENTIFIED BY 'shares';\nGRANT ALL ON shares.* TO shares@'%';\n")
@@ -116,7 +116,7 @@ func (s *suite) startBeside(ctx context.Context) error {
 		return err
 	}
 	s.mysql = s.newServer("mysql", "mariadb-admin --no-defaults -h "+s.address+" -P "+mysqlPort+" -ushares -pshares ping",
-		"mariadbd --no-defaults", user, "--datadir="+data, "--socket="+filepath.Join(s.dir, "mysql.sock"), "--bind-address="+s.address,
+		"mariadbd --no-defaults", user, "--datadir="+data, "--tmpdir="+data, "--socket="+filepath.Join(s.dir, "mysql.sock"), "--bind-address="+s.address,
 		"--port="+mysqlPort, "--init-file="+init, "--max-connections=300", "--skip-name-resolve")
 	s.redis = s.newServer("redis", "redis-cli -h "+s.address+" -p "+redisPort+" ping",
 		"redis-server", redisConf)
