@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v2"
+	"go.yaml.in/yaml/v3"
 )
 
 // Config is the settings of one process. A field's tag, in go-zero's form, holds the key in the file
@@ -164,7 +164,7 @@ func readFile(path string) (map[string]string, error) {
 		return nil, err
 	}
 	var file map[string]any
-	if err := yaml.UnmarshalStrict(content, &file); err != nil {
+	if err := yaml.Unmarshal(content, &file); err != nil {
 		return nil, errors.New("must be a YAML mapping in which each setting occurs once")
 	}
 	var texts map[string]string // as they are written: 007 is not 7
@@ -178,7 +178,7 @@ func readFile(path string) (map[string]string, error) {
 	for _, key := range slices.Sorted(maps.Keys(file)) {
 		lower := strings.ToLower(key)
 		switch file[key].(type) {
-		case []any, map[any]any:
+		case []any, map[string]any, map[any]any:
 			if env := names[lower]; env != "" {
 				return nil, fmt.Errorf("%s (%s): must be a single value", key, env)
 			}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // rendered is what one overlay makes.
@@ -108,7 +108,7 @@ func read(name, text string) (*rendered, error) {
 	r := &rendered{name: name, configs: make(map[string]map[string]string)}
 	for _, text := range strings.Split("\n"+text, "\n---\n") {
 		o := object{text: text}
-		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+		if err := decode([]byte(text), &o); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		r.objects = append(r.objects, o)
@@ -117,6 +117,19 @@ func read(name, text string) (*rendered, error) {
 		}
 	}
 	return r, nil
+}
+
+// decode reads YAML into a value as encoding/json does, with names in any case.
+func decode(text []byte, into any) error {
+	var content any
+	if err := yaml.Unmarshal(text, &content); err != nil {
+		return err
+	}
+	asJSON, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(asJSON, into)
 }
 
 // variants returns the overlays' folders, and copies of external with each
@@ -189,7 +202,7 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 			} {
 				delete(pod, later)
 			}
-			text, err := yaml.Marshal(map[string]any{
+			text, err := json.Marshal(map[string]any{
 				"apiVersion": "v1", "kind": "Pod", "spec": pod,
 				"metadata": map[string]any{"name": "dry-run", "namespace": namespace, "labels": t.Metadata["labels"]},
 			})
@@ -307,7 +320,7 @@ func (r *rendered) windDown(spec podSpec) error {
 	var settings struct{ Drain, Shutdown string }
 	for _, v := range spec.Volumes {
 		if v.Name == "settings" {
-			if err := yaml.Unmarshal([]byte(r.configs[v.ConfigMap.Name]["shares.yaml"]), &settings); err != nil {
+			if err := decode([]byte(r.configs[v.ConfigMap.Name]["shares.yaml"]), &settings); err != nil {
 				return err
 			}
 		}

@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 )
 
 const top = "../.."
@@ -29,7 +27,7 @@ func alerts(t *testing.T) []alert {
 	var rule struct {
 		Spec struct{ Groups []struct{ Rules []alert } }
 	}
-	if err := yaml.Unmarshal(content, &rule); err != nil {
+	if err := decode(content, &rule); err != nil {
 		t.Fatal(err)
 	}
 	var all []alert

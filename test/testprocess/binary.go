@@ -87,13 +87,10 @@ func sweep(dir string) {
 }
 
 func moduleRoot() (string, error) {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
+	// The working folder's module is shares, or replaces it.
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "shares").Output()
 	if err != nil {
-		return "", fmt.Errorf("testprocess: ask go for the module: %w", err)
+		return "", fmt.Errorf("testprocess: find the module shares: %w", err)
 	}
-	mod := strings.TrimSpace(string(out))
-	if mod == "" || mod == os.DevNull {
-		return "", errors.New("testprocess: the working folder is in no module")
-	}
-	return filepath.Dir(mod), nil
+	return strings.TrimSpace(string(out)), nil
 }
