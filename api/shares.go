@@ -4,21 +4,21 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/rest"
 	"github.com/zeromicro/go-zero/rest/chain"
 	resthandler "github.com/zeromicro/go-zero/rest/handler"
 
+	"shares/api/internal/answer"
 	"shares/api/internal/edge"
 	"shares/api/internal/handler"
 	"shares/api/internal/limit"
@@ -27,7 +27,8 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/internal/config"
-	"shares/internal/devhost"
+	"shares/internal/quota"
+	"shares/internal/reason"
 	"shares/rpc/pb"
 )
 
@@ -47,64 +48,66 @@ type Deps struct {
 // Handler returns the whole edge as one http.Handler. Its errors are mistakes
 // in the configuration.
 func Handler(c config.Config, p Deps) (http.Handler, error) {
-	tokens, err := session.NewTokens(p.Secrets, c.SessionLifetime, c.SessionMaxAge, p.Now)
+	svcCtx, err := serviceContext(c, p)
 	if err != nil {
 		return nil, err
 	}
-	proxies, err := c.Proxies()
-	if err != nil {
-		return nil, err
-	}
-	addresses, err := edge.NewAddresses(proxies, p.Log, p.Metrics)
-	if err != nil {
-		return nil, err
-	}
-	logins, callers, err := limits(c, p)
-	if err != nil {
-		return nil, err
-	}
-	svcCtx := svc.NewServiceContext(c, svc.Deps{
-		Users:    p.Users,
-		Sessions: tokens,
-		Pictures: pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL},
-		Logins:   logins,
-		Callers:  callers,
-		Address:  addresses.Of,
-	})
 	server, next, err := routes(c, p, svcCtx)
 	if err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
-	opts := edge.Options{
-		Timeout:     c.Timeout,
-		UploadPath:  uploadPath,
-		UploadTime:  c.UploadTime(),
-		MaxInFlight: c.MaxInFlight,
-		Waiting:     waiting(c),
-		Memory:      p.Memory / 8,
-		Envelope:    c.Envelope,
-		Secure:      strings.HasPrefix(c.PublicURL, "https://"),
-		Routes:      paths(server),
-		Log:         p.Log,
-		AccessLog:   c.AccessLog == "on",
-		Metrics:     p.Metrics,
+	var paths []string
+	for _, route := range server.Routes() {
+		if !slices.Contains(paths, route.Path) {
+			paths = append(paths, route.Path)
+		}
 	}
-	if err := origins(c, &opts); err != nil {
-		return nil, err
-	}
-	return edge.New(opts, next), nil
+	return edge.New(edge.Options{Config: c, Memory: p.Memory / 8, Routes: paths, Log: p.Log, Metrics: p.Metrics}, next)
 }
 
-// waiting returns the endpoints that may wait for WeChat.
-func waiting(c config.Config) []string {
-	paths := []string{"oauth", "get_qrcode", "upset_user_info"}
-	if c.ContentCheck == "on" {
-		paths = append(paths, "update_user_info")
+// LoginKeys begins the keys in Redis that count logins per address.
+const LoginKeys = "shares:login:"
+
+// serviceContext makes what the handlers and the middlewares of shares.api work with.
+func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
+	proxies, err := c.Proxies()
+	if err != nil {
+		return nil, err
 	}
-	for i, name := range paths {
-		paths[i] = strings.TrimSuffix(uploadPath, "upload_avatar") + name
+	if c.RateLimit == "off" {
+		c.LoginPerMinute, c.UserPerSecond = 0, 0
 	}
-	return paths
+	users, err := limit.NewUsers(c.UserPerSecond, c.UserBurst)
+	if err != nil {
+		return nil, fmt.Errorf("rate limits: %w", err)
+	}
+	tokens := session.NewTokens(p.Secrets, c.SessionLifetime, c.SessionMaxAge, p.Now)
+	auto := promauto.With(p.Metrics)
+	refused := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "shares_limit_refused_total", Help: "Requests refused by a rate limit.",
+	}, []string{"limit"})
+	logins := &quota.Limit{
+		Redis: p.Redis, Prefix: LoginKeys, Window: time.Minute, Max: c.LoginPerMinute, Log: p.Log,
+		Open: auto.NewCounter(prometheus.CounterOpts{
+			Name: "shares_limit_open_total", Help: "Logins let through uncounted because Redis did not answer.",
+		}),
+	}
+	credentials := &middleware.Credentials{Tokens: tokens, Users: users, Refused: refused.WithLabelValues("user")}
+	oauth := &middleware.OauthLimitMiddleware{
+		Logins:  logins,
+		Address: edge.NewAddresses(proxies, p.Log, p.Metrics).Of,
+		Refused: refused.WithLabelValues("login"),
+	}
+	return &svc.ServiceContext{
+		Users:           p.Users,
+		Sessions:        tokens,
+		Pictures:        pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL},
+		OauthLimit:      oauth.Handle,
+		OptionalSession: middleware.NewOptionalSessionMiddleware(credentials).Handle,
+		BodySession:     middleware.NewBodySessionMiddleware().Handle,
+		Session:         middleware.NewSessionMiddleware(credentials).Handle,
+		Upload:          (&middleware.UploadMiddleware{Receive: c.UploadTime(), Timeout: c.Timeout}).Handle,
+	}, nil
 }
 
 // routes returns the handler of all routes. go-zero's middlewares are replaced
@@ -114,9 +117,14 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 	if c.OTLPEndpoint != "" {
 		around = around.Append(resthandler.TraceHandler("shares", ""))
 	}
-	server, err := rest.NewServer(restConf(), rest.WithChain(around),
+	// The server never listens: main owns the listener, so that it can turn unready before it closes.
+	var rc rest.RestConf
+	rc.Name = "shares"
+	rc.Log.Stat = false
+	rc.Log.Mode = "console"
+	server, err := rest.NewServer(rc, rest.WithChain(around),
 		rest.WithNotFoundHandler(http.HandlerFunc(edge.NotFound)),
-		rest.WithNotAllowedHandler(edge.MethodNotAllowed(allowed)))
+		rest.WithNotAllowedHandler(http.HandlerFunc(methodNotAllowed)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,86 +141,18 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 	}
 	var next http.Handler = http.HandlerFunc(serverless.Serve)
 	if p.Around != nil {
-		if next, err = p.Around(next); err != nil {
-			return nil, nil, err
-		}
+		next, err = p.Around(next)
 	}
-	if c.PublicURL == "" && !c.Pro() {
-		next = rememberAddress(next)
-	}
-	return server, next, nil
+	return server, next, err
 }
 
-// origins sets which web pages may call and, in dev mode, by which host names.
-func origins(c config.Config, opts *edge.Options) error {
-	listed, err := c.Origins()
-	public, publicErr := c.PublicOrigin()
-	if err := errors.Join(err, publicErr); err != nil {
-		return err
+// methodNotAllowed answers a method that the path's route does not take: pictures are read,
+// endpoints are called.
+func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	allowed := http.MethodPost
+	if strings.HasPrefix(r.URL.Path, pictures.Prefix) {
+		allowed = http.MethodGet + ", " + http.MethodHead
 	}
-	if public != "" {
-		listed = append(listed, public)
-	}
-	opts.Origins = edge.Origins{Admitted: listed, Own: public == "" || !c.Pro(), Local: !c.Pro()}
-	if c.Pro() {
-		return nil
-	}
-	opts.Hosts = append(devhost.Machine(), strings.ToLower(c.Host))
-	for _, origin := range listed {
-		if u, err := url.Parse(origin); err == nil {
-			opts.Hosts = append(opts.Hosts, u.Hostname())
-		}
-	}
-	return nil
-}
-
-// uploadPath is the endpoint behind the middleware Upload.
-const uploadPath = "/shares/api/v1/weixin.upload_avatar"
-
-func limits(c config.Config, p Deps) (middleware.LoginLimit, middleware.UserLimit, error) {
-	if c.RateLimit == "off" {
-		return limit.OffLogins{}, limit.OffUsers{}, nil
-	}
-	metrics := limit.NewMetrics(p.Metrics)
-	users, err := limit.NewUsers(c.UserPerSecond, c.UserBurst, metrics)
-	if err != nil {
-		return nil, nil, fmt.Errorf("rate limits: %w", err)
-	}
-	return limit.NewLogins(p.Redis, c.LoginPerMinute, p.Log, metrics), users, nil
-}
-
-// restConf is go-zero's configuration of a server that never listens: main
-// owns the listener, so that it can turn unready before it closes.
-func restConf() rest.RestConf {
-	var rc rest.RestConf
-	rc.Name = "shares"
-	rc.Log.Stat = false
-	rc.Log.Mode = "console"
-	return rc
-}
-
-func paths(server *rest.Server) []string {
-	var paths []string
-	for _, route := range server.Routes() {
-		if !slices.Contains(paths, route.Path) {
-			paths = append(paths, route.Path)
-		}
-	}
-	return paths
-}
-
-// allowed tells the methods of a path: pictures are read, endpoints are called.
-func allowed(path string) string {
-	if strings.HasPrefix(path, pictures.Prefix) {
-		return http.MethodGet + ", " + http.MethodHead
-	}
-	return http.MethodPost
-}
-
-// rememberAddress lets picture addresses hold the host that the request came
-// to, so that a phone on the same network can open them (dev mode only).
-func rememberAddress(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(pictures.Remember(r.Context(), r)))
-	})
+	w.Header().Set("Allow", allowed)
+	answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"shares/rpc/internal/quota"
+	"shares/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 

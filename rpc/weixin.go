@@ -22,11 +22,11 @@ import (
 
 	"shares/internal/config"
 	"shares/internal/inproc"
+	"shares/internal/quota"
 	"shares/model"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/errmap"
 	"shares/rpc/internal/qrcode"
-	"shares/rpc/internal/quota"
 	"shares/rpc/internal/server"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"

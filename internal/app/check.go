@@ -19,6 +19,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/spf13/cobra"
 
+	"shares/docs"
 	"shares/internal/config"
 	"shares/model/migrations"
 	"shares/rpc"
@@ -190,7 +191,7 @@ func (p *program) checkAddress(ctx context.Context, r *report) {
 		r.ok("SHARES_PUBLIC_URL is not set: addresses have the host of the request")
 		return
 	}
-	target := p.config.PublicURL + "/shares/api/v1/weixin.re_login"
+	target := p.config.PublicURL + docs.Path("weixin.re_login")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		r.fail("SHARES_PUBLIC_URL: %w", err)

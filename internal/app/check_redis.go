@@ -15,6 +15,7 @@ import (
 
 	"shares/api"
 	"shares/internal/cache"
+	"shares/internal/quota"
 	"shares/rpc"
 	"shares/simulator"
 )
@@ -50,7 +51,7 @@ func (p *program) checkRedis(ctx context.Context, r *report) {
 		r.ok("%s", step)
 	}
 	cache.Probe(ctx, p.redis, "shares", step)
-	api.ProbeRedis(ctx, p.redis, step)
+	step("limit of logins", quota.Probe(ctx, p.redis, api.LoginKeys+"probe"))
 	rpc.ProbeRedis(ctx, p.redis, cmp.Or(p.config.WechatAppID, simulator.DefaultAppID), step)
 }
 

@@ -81,7 +81,7 @@ func TestCheckRunsOnRedisWhatTheServiceRuns(t *testing.T) {
 			{"script that invalidates and publishes: ", allow}, {"script that drops a token: ", allow}, {"script that locks: ", allow},
 		}},
 		{"a key pattern", []string{"~shares:*", "&*", "+@all"}, [][2]string{
-			{"limit of logins: ", allow}, {"store and read the access token: ", allow}, {"script that drops a token: ", allow},
+			{"store and read the access token: ", allow}, {"script that drops a token: ", allow},
 			{"script that locks: ", allow}, {"counter of forced renewals: ", allow},
 		}},
 		{"no INFO", []string{"~*", "&*", "+@all", "-info"}, [][2]string{{"INFO server", allow}}},

@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc/connectivity"
 
+	"shares/docs"
 	"shares/model"
 )
 
@@ -35,8 +36,8 @@ func (p *program) sayHello(address net.Addr) {
 	if p.wechat != nil {
 		code = `"$(curl -sS $host/simulator/code -d '{"user":"alice"}' | sed 's/code/jscode/')"`
 	}
-	fmt.Fprintf(os.Stderr, "\n  try it:   host=localhost:%s\n            curl -sS $host/shares/api/v1/weixin.oauth "+
-		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", port, code)
+	fmt.Fprintf(os.Stderr, "\n  try it:   host=localhost:%s\n            curl -sS $host%s "+
+		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", port, docs.Path("weixin.oauth"), code)
 }
 
 func (p *program) say(title string) {

@@ -62,7 +62,7 @@ const controlPrefix = "/simulator/"
 func guardControl(wechat http.Handler, loopback bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, controlPrefix) &&
-			(r.Header.Get("Origin") != "" || loopback && !devhost.Allowed(r, devhost.Machine())) {
+			(r.Header.Get("Origin") != "" || loopback && !devhost.Allowed(r.Host, devhost.Machine())) {
 			http.Error(w, "the control paths take no requests of web pages, and on loopback only local host names",
 				http.StatusForbidden)
 			return

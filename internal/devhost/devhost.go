@@ -6,7 +6,6 @@ package devhost
 
 import (
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -41,12 +40,12 @@ func Machine() []string {
 	return []string{name, first + ".local"}
 }
 
-// Allowed reports whether a request's host is local or one of names, which are
-// in lower case and without port.
-func Allowed(r *http.Request, names []string) bool {
-	host, _, err := net.SplitHostPort(r.Host)
+// Allowed reports whether a host, with or without port, is local or one of
+// names, which are in lower case and without port.
+func Allowed(hostPort string, names []string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil { // no port
-		host = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]")
+		host = strings.TrimSuffix(strings.TrimPrefix(hostPort, "["), "]")
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	return Local(host) || host != "" && slices.Contains(names, host)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/bsm/redislock"
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -45,24 +44,6 @@ func TestExpiryFollowsTheClock(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestRateLimitWorks(t *testing.T) {
-	c := start(t)
-	limiter := redis_rate.NewLimiter(c)
-	limit := redis_rate.Limit{Rate: 2, Burst: 2, Period: time.Hour}
-	for i, want := range []int{1, 1, 0} {
-		res, err := limiter.Allow(t.Context(), "user", limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.Allowed != want {
-			t.Errorf("call %d: allowed %d, want %d", i, res.Allowed, want)
-		}
-	}
-	if _, err := limiter.AllowAtMost(t.Context(), "other", limit, 5); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestLockWorks(t *testing.T) {

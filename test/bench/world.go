@@ -83,8 +83,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	go instantWechat{simulator.New(simulator.Options{})}.serve(listener) // ends with Close
 	w.wechat = "http://" + listener.Addr().String()
 
-	w.session, err = sessiontest.Issuer(sessionSecret, 2*time.Hour)
-	return w, err
+	w.session = sessiontest.Issuer(sessionSecret, 2*time.Hour)
+	return w, nil
 }
 
 func (w *world) onClose(f func() error) { w.closers = append(w.closers, f) }

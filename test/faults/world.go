@@ -76,7 +76,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		return nil, err
 	}
 	w.db = sql.OpenDB(connector)
-	address, err := testenv.FreeAddress()
+	address, err := testprocess.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +113,11 @@ func (w *world) command(ctx context.Context, args ...string) (string, int, error
 func (w *world) startServers(n int, name string, env map[string]string) ([]*server, error) {
 	var servers []*server
 	for i := range n {
-		address, err := testenv.FreeAddress()
+		address, err := testprocess.FreeAddress()
 		if err != nil {
 			return servers, err
 		}
-		admin, err := testenv.FreeAddress()
+		admin, err := testprocess.FreeAddress()
 		if err != nil {
 			return servers, err
 		}

@@ -4,9 +4,9 @@
 package answer
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,61 +16,41 @@ import (
 	"shares/internal/reason"
 )
 
-// state returns the state of a request, and an empty one outside of the edge.
-func state(r *http.Request) *session.Call {
-	if c := session.FromContext(r.Context()); c != nil {
-		return c
-	}
-	return &session.Call{}
-}
-
 // OK writes resp as JSON with status 200, and the session cookie when logic
 // handed out a session. The cookie is only cleared where the request has one.
 func OK(w http.ResponseWriter, r *http.Request, resp any) {
-	c := state(r)
+	c := session.FromContext(r.Context())
 	if h := c.HandedOut; h != nil && (h.Token != "" || session.FromCookie(r) != "") {
 		http.SetCookie(w, cookie(h, c.Secure))
 	}
-	var v any = resp
+	v := resp
 	if c.Envelope {
 		v = envelope{State: true, Error: "normal", Data: resp}
 	}
-	// A stored text may hold bytes that are no UTF-8; they become U+FFFD.
-	body, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
-	if err != nil {
+	if err := write(w, http.StatusOK, v); err != nil {
 		Error(w, r, err)
-		return
 	}
-	write(w, http.StatusOK, body)
 }
 
 // Error writes err as its reason's status and {"code","msg"}. The text comes
 // from the catalogue, never from err.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	why, metadata := reason.Of(err)
-	f, ok := forms[why]
+	f, ok := catalogue[why]
 	if !ok {
-		why, f = reason.Internal, forms[reason.Internal]
+		f = catalogue[reason.Internal]
 	}
-	c := state(r)
+	c := session.FromContext(r.Context())
 	c.Refused = err
-	if f.retryAfter > 0 {
-		after := metadata["retry_after"]
-		if after == "" {
-			after = strconv.Itoa(int(f.retryAfter / time.Second))
-		}
-		w.Header().Set("Retry-After", after)
+	if f.retryAfter != "" {
+		w.Header().Set("Retry-After", cmp.Or(metadata["retry_after"], f.retryAfter))
 	}
-	msg := message(why, metadata, prefersEnglish(r.Header.Get("Accept-Language")))
+	msg := f.message(why, metadata, prefersEnglish(r.Header.Get("Accept-Language")))
 	status, v := f.status, any(failure{Code: f.code, Msg: msg})
 	if c.Envelope {
-		status, v = http.StatusOK, refused{Code: f.code, Error: msg}
+		status, v = http.StatusOK, envelope{Code: f.code, Error: msg}
 	}
-	body, marshalErr := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
-	if marshalErr != nil { // a struct of a number and a text cannot fail
-		body = []byte(`{"code":2,"msg":""}`)
-	}
-	write(w, status, body)
+	_ = write(w, status, v) // numbers and texts can always be written
 }
 
 type failure struct {
@@ -78,27 +58,29 @@ type failure struct {
 	Msg  string `json:"msg"`
 }
 
+// envelope is the legacy form of every answer.
 type envelope struct {
 	State bool   `json:"state"`
 	Code  int    `json:"code"`
 	Error string `json:"error"`
-	Data  any    `json:"data"`
-}
-
-type refused struct {
-	State bool   `json:"state"`
-	Code  int    `json:"code"`
-	Error string `json:"error"`
+	Data  any    `json:"data,omitzero"`
 }
 
 var jsonType = []string{"application/json; charset=utf-8"}
 
-func write(w http.ResponseWriter, status int, body []byte) {
+// write sends v as JSON. Its error says that nothing was sent.
+func write(w http.ResponseWriter, status int, v any) error {
+	// A stored text may hold bytes that are no UTF-8; they become U+FFFD.
+	body, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return err
+	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone needs no answer
+	return nil
 }
 
 // cookie returns the session cookie; an empty token clears it.
@@ -116,16 +98,4 @@ func cookie(h *session.HandedOut, secure bool) *http.Cookie {
 		c.MaxAge = max(1, int(time.Until(h.Session.Expires).Round(time.Second)/time.Second))
 	}
 	return c
-}
-
-// fill puts metadata's values for {names} in a text.
-func fill(text string, metadata map[string]string) string {
-	if !strings.Contains(text, "{") {
-		return text
-	}
-	pairs := make([]string, 0, 2*len(metadata))
-	for name, value := range metadata {
-		pairs = append(pairs, "{"+name+"}", value)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
 }

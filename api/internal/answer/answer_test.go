@@ -59,6 +59,11 @@ func TestErrors(t *testing.T) {
 		{reason.Error(reason.MalformedBody), answered{400, "", `{"code":1001,"msg":"请求内容不是合法的 JSON 对象"}`}},
 		{reason.Error(reason.LoginCodeRefused), answered{401, "", `{"code":1008,"msg":"登录凭证无效或已使用，请重新调用 wx.login"}`}},
 		{reason.Error(reason.SessionInvalid), answered{401, "", `{"code":1018,"msg":"登录状态已失效，请重新登录"}`}},
+		{reason.Error(reason.BearerMissing), answered{401, "", `{"code":1018,"msg":"Authorization 请求头缺少 Bearer 前缀，格式为 Bearer <sessionId>"}`}},
+		{reason.Error(reason.HostNotAllowed), answered{403, "", `{"code":1080,"msg":"dev 模式不接受该域名，请在 SHARES_PUBLIC_URL 中设置"}`}},
+		{reason.Error(reason.NotMultipart), answered{415, "", `{"code":1001,"msg":"请求内容必须是带 boundary 的 multipart/form-data"}`}},
+		{reason.Error(reason.Canceled), answered{499, "", `{"code":-1,"msg":"请求已取消"}`}},
+		{reason.Field("{max}", "too_long", "max", "64"), answered{400, "", `{"code":1001,"msg":"参数 {max} 过长，最多 64 个字符"}`}}, // a key that a client made up
 		{reason.Error(reason.UserBlocked), answered{403, "", `{"code":1080,"msg":"微信拒绝了该用户的请求"}`}},
 		{reason.Error(reason.CrossOrigin), answered{403, "", `{"code":1080,"msg":"不允许的跨站请求"}`}},
 		{reason.Error(reason.NotFound), answered{404, "", `{"code":1006,"msg":"请求的地址不存在"}`}},
@@ -201,14 +206,5 @@ func TestCookie(t *testing.T) {
 				t.Errorf("a refusal sets %v", got)
 			}
 		})
-	}
-}
-
-// Outside of the edge, as in a test of a handler alone, answers still have their form.
-func TestWithoutEdge(t *testing.T) {
-	rec := httptest.NewRecorder()
-	Error(rec, httptest.NewRequest(http.MethodPost, "/", nil), reason.Error(reason.NotFound))
-	if rec.Code != 404 || rec.Body.String() != `{"code":1006,"msg":"请求的地址不存在"}` {
-		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }

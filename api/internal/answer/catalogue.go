@@ -2,81 +2,59 @@ package answer
 
 import (
 	"cmp"
-	"net/http"
 	"slices"
 	"strconv"
-	"time"
-
-	"golang.org/x/text/language"
+	"strings"
 
 	"shares/internal/reason"
 )
 
+// text is one message in the two languages that the catalogue has. {names}
+// are filled from the error's metadata.
+type text struct{ zh, en string }
+
 // form is what a reason looks like from outside.
 type form struct {
 	status     int
-	code       int           // clients in the field act on 1018 and 2
-	retryAfter time.Duration // of the Retry-After header, unless the error says another
-}
-
-var forms = map[reason.Reason]form{
-	reason.InvalidField:     {status: http.StatusBadRequest, code: 1001},
-	reason.MalformedBody:    {status: http.StatusBadRequest, code: 1001},
-	reason.UnsupportedMedia: {status: http.StatusUnsupportedMediaType, code: 1001},
-	reason.NotMultipart:     {status: http.StatusUnsupportedMediaType, code: 1001},
-	reason.BodyTooLarge:     {status: http.StatusRequestEntityTooLarge, code: 1082},
-	reason.LoginCodeRefused: {status: http.StatusUnauthorized, code: 1008},
-	reason.SessionInvalid:   {status: http.StatusUnauthorized, code: 1018},
-	reason.BearerMissing:    {status: http.StatusUnauthorized, code: 1018},
-	reason.UserBlocked:      {status: http.StatusForbidden, code: 1080},
-	reason.CrossOrigin:      {status: http.StatusForbidden, code: 1080},
-	reason.HostNotAllowed:   {status: http.StatusForbidden, code: 1080},
-	reason.NotFound:         {status: http.StatusNotFound, code: 1006},
-	reason.MethodNotAllowed: {status: http.StatusMethodNotAllowed, code: 1006},
-	reason.RateLimited:      {status: http.StatusTooManyRequests, code: 1094, retryAfter: time.Second},
-	reason.WechatBadAnswer:  {status: http.StatusBadGateway, code: -1},
-	reason.Unavailable:      {status: http.StatusServiceUnavailable, code: -1, retryAfter: 2 * time.Second},
-	reason.Overloaded:       {status: http.StatusServiceUnavailable, code: -1, retryAfter: time.Second},
-	reason.DeadlineExceeded: {status: http.StatusGatewayTimeout, code: -1},
-	reason.Canceled:         {status: statusClientClosedRequest, code: -1},
-	reason.Internal:         {status: http.StatusInternalServerError, code: 2},
+	code       int    // clients in the field act on 1018 and 2
+	retryAfter string // of the Retry-After header, in seconds, unless the error says another
+	text
 }
 
 // statusClientClosedRequest is nginx's number for a client that hung up; it
 // only shows in the log.
 const statusClientClosedRequest = 499
 
-// text is one message in the two languages that the catalogue has. {names}
-// are filled from the error's metadata.
-type text struct{ zh, en string }
-
-var texts = map[reason.Reason]text{
-	reason.MalformedBody:    {"请求内容不是合法的 JSON 对象", "the body is not a valid JSON object"},
-	reason.UnsupportedMedia: {"请求内容必须是 JSON（Content-Type: application/json）", "the body must be JSON (Content-Type: application/json)"},
-	reason.NotMultipart: {"请求内容必须是带 boundary 的 multipart/form-data",
-		"the body must be multipart/form-data with a boundary"},
-	reason.BodyTooLarge:     {"请求内容过大，最多 {max}", "the body is too large: at most {max}"},
-	reason.LoginCodeRefused: {"登录凭证无效或已使用，请重新调用 wx.login", "the login code was refused: call wx.login again"},
-	reason.SessionInvalid:   {"登录状态已失效，请重新登录", "no valid session: log in again"},
-	reason.BearerMissing: {
-		"Authorization 请求头缺少 Bearer 前缀，格式为 Bearer <sessionId>",
-		"the Authorization header has no Bearer prefix: send Bearer <sessionId>",
-	},
-	reason.UserBlocked: {"微信拒绝了该用户的请求", "WeChat refuses this user"},
-	reason.CrossOrigin: {"不允许的跨站请求", "a request from another site is not allowed"},
-	reason.HostNotAllowed: {
-		"dev 模式不接受该域名，请在 SHARES_PUBLIC_URL 中设置",
-		"dev mode does not answer to this host name: set it in SHARES_PUBLIC_URL",
-	},
-	reason.NotFound:         {"请求的地址不存在", "there is nothing at this address"},
-	reason.MethodNotAllowed: {"不支持的请求方法", "this method is not allowed here"},
-	reason.RateLimited:      {"请求过于频繁，请稍后再试", "too many requests: try again later"},
-	reason.WechatBadAnswer:  {"微信服务返回异常，请稍后再试", "WeChat gave an unusable answer: try again later"},
-	reason.Unavailable:      {"服务暂时不可用，请稍后再试", "the service is unavailable for the moment: try again later"},
-	reason.Overloaded:       {"服务繁忙，请稍后再试", "the service is busy: try again later"},
-	reason.DeadlineExceeded: {"处理超时，请稍后再试", "the request took too long: try again later"},
-	reason.Canceled:         {"请求已取消", "the request was canceled"},
-	reason.Internal:         {"服务内部错误", "internal error"},
+var catalogue = map[reason.Reason]form{
+	reason.InvalidField: {400, 1001, "", text{"参数 {field} 不正确", "{field} is not valid"}},
+	reason.MalformedBody: {400, 1001, "", text{"请求内容不是合法的 JSON 对象",
+		"the body is not a valid JSON object"}},
+	reason.UnsupportedMedia: {415, 1001, "", text{"请求内容必须是 JSON（Content-Type: application/json）",
+		"the body must be JSON (Content-Type: application/json)"}},
+	reason.NotMultipart: {415, 1001, "", text{"请求内容必须是带 boundary 的 multipart/form-data",
+		"the body must be multipart/form-data with a boundary"}},
+	reason.BodyTooLarge: {413, 1082, "", text{"请求内容过大，最多 {max}", "the body is too large: at most {max}"}},
+	reason.LoginCodeRefused: {401, 1008, "", text{"登录凭证无效或已使用，请重新调用 wx.login",
+		"the login code was refused: call wx.login again"}},
+	reason.SessionInvalid: {401, 1018, "", text{"登录状态已失效，请重新登录", "no valid session: log in again"}},
+	reason.BearerMissing: {401, 1018, "", text{"Authorization 请求头缺少 Bearer 前缀，格式为 Bearer <sessionId>",
+		"the Authorization header has no Bearer prefix: send Bearer <sessionId>"}},
+	reason.UserBlocked: {403, 1080, "", text{"微信拒绝了该用户的请求", "WeChat refuses this user"}},
+	reason.CrossOrigin: {403, 1080, "", text{"不允许的跨站请求", "a request from another site is not allowed"}},
+	reason.HostNotAllowed: {403, 1080, "", text{"dev 模式不接受该域名，请在 SHARES_PUBLIC_URL 中设置",
+		"dev mode does not answer to this host name: set it in SHARES_PUBLIC_URL"}},
+	reason.NotFound:         {404, 1006, "", text{"请求的地址不存在", "there is nothing at this address"}},
+	reason.MethodNotAllowed: {405, 1006, "", text{"不支持的请求方法", "this method is not allowed here"}},
+	reason.RateLimited:      {429, 1094, "1", text{"请求过于频繁，请稍后再试", "too many requests: try again later"}},
+	reason.WechatBadAnswer: {502, -1, "", text{"微信服务返回异常，请稍后再试",
+		"WeChat gave an unusable answer: try again later"}},
+	reason.Unavailable: {503, -1, "2", text{"服务暂时不可用，请稍后再试",
+		"the service is unavailable for the moment: try again later"}},
+	reason.Overloaded: {503, -1, "1", text{"服务繁忙，请稍后再试", "the service is busy: try again later"}},
+	reason.DeadlineExceeded: {504, -1, "", text{"处理超时，请稍后再试",
+		"the request took too long: try again later"}},
+	reason.Canceled: {statusClientClosedRequest, -1, "", text{"请求已取消", "the request was canceled"}},
+	reason.Internal: {500, 2, "", text{"服务内部错误", "internal error"}},
 }
 
 // ruleTexts are the messages of INVALID_FIELD, by the rule that was broken.
@@ -123,19 +101,14 @@ type Row struct {
 	Chinese, English string
 }
 
-// Table is the error table, by status, code and reason. Of INVALID_FIELD it
-// has one example of the many texts.
+// Table is the error table, by status, code and reason. INVALID_FIELD has a text for each rule,
+// which the table leaves out.
 func Table() []Row {
-	rows := make([]Row, 0, len(forms))
-	for why, f := range forms {
-		if f.status == statusClientClosedRequest {
-			continue // nobody is there to see it
+	rows := make([]Row, 0, len(catalogue))
+	for why, f := range catalogue {
+		if f.status != statusClientClosedRequest { // which no client sees
+			rows = append(rows, Row{f.status, f.code, why, f.zh, f.en})
 		}
-		t := texts[why]
-		if why == reason.InvalidField {
-			t = ruleTexts["required"]
-		}
-		rows = append(rows, Row{Status: f.status, Code: f.code, Reason: why, Chinese: t.zh, English: t.en})
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
 		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Reason, b.Reason))
@@ -143,30 +116,36 @@ func Table() []Row {
 	return rows
 }
 
-func message(why reason.Reason, metadata map[string]string, english bool) string {
-	t, ok := texts[why]
+// message returns the text of a refusal.
+func (f form) message(why reason.Reason, metadata map[string]string, english bool) string {
+	t := f.text
+	if rule, ok := ruleTexts[metadata["rule"]]; ok && why == reason.InvalidField {
+		t = rule
+	}
 	if why == reason.BodyTooLarge {
 		metadata = map[string]string{"max": size(metadata["max"])}
 	}
-	if why == reason.InvalidField {
-		t, ok = ruleTexts[metadata["rule"]]
-	}
-	if !ok {
-		t = text{"参数 {field} 不正确", "{field} is not valid"}
-	}
+	filled := t.zh
 	if english {
-		return fill(t.en, metadata)
+		filled = t.en
 	}
-	return fill(t.zh, metadata)
+	if !strings.Contains(filled, "{") {
+		return filled
+	}
+	pairs := make([]string, 0, 2*len(metadata))
+	for name, value := range metadata {
+		pairs = append(pairs, "{"+name+"}", value)
+	}
+	return strings.NewReplacer(pairs...).Replace(filled)
 }
 
 // size returns a number of bytes as people write it.
 func size(bytes string) string {
-	n, err := strconv.Atoi(bytes)
+	n, _ := strconv.Atoi(bytes)
 	switch {
-	case err == nil && n > 0 && n%(1<<20) == 0:
+	case n >= 1<<20:
 		return strconv.Itoa(n>>20) + " MiB"
-	case err == nil && n > 0 && n%(1<<10) == 0:
+	case n >= 1<<10:
 		return strconv.Itoa(n>>10) + " KiB"
 	}
 	return bytes + " B"
@@ -174,16 +153,17 @@ func size(bytes string) string {
 
 // prefersEnglish reports whether a client asks for English before Chinese.
 func prefersEnglish(acceptLanguage string) bool {
-	if acceptLanguage == "" {
-		return false
+	english, best := false, 0.0
+	for tag := range strings.SplitSeq(strings.ToLower(acceptLanguage), ",") {
+		name, weight, weighted := strings.Cut(strings.ReplaceAll(tag, " ", ""), ";q=")
+		language, _, _ := strings.Cut(name, "-")
+		q, err := 1.0, error(nil)
+		if weighted {
+			q, err = strconv.ParseFloat(weight, 64)
+		}
+		if err == nil && q > best && (language == "en" || language == "zh") {
+			english, best = language == "en", q
+		}
 	}
-	tags, _, err := language.ParseAcceptLanguage(acceptLanguage)
-	if err != nil {
-		return false
-	}
-	_, i, _ := languages.Match(tags...)
-	return i == 1
+	return english
 }
-
-// Whoever asks for neither gets Chinese, whatever script they write.
-var languages = language.NewMatcher([]language.Tag{language.Chinese, language.English}, language.PreferSameScript(false))

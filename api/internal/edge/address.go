@@ -2,33 +2,30 @@ package edge
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/realclientip/realclientip-go"
 )
 
 // Addresses tells a request's client address: the socket's, or what
 // X-Forwarded-For says where the socket is a trusted proxy's.
 type Addresses struct {
-	trusted  []netip.Prefix
-	strategy realclientip.Strategy
-	ignored  prometheus.Counter
-	warn     func()
+	proxies []netip.Prefix
+	ignored prometheus.Counter
+	warn    func()
 }
 
-const forwardedFor = "X-Forwarded-For"
-
 // NewAddresses trusts X-Forwarded-For of the proxies only, as far back as the
-// last address that is no proxy's. From anyone else it is ignored, warned of
-// once and counted.
-func NewAddresses(proxies []netip.Prefix, log *slog.Logger, reg prometheus.Registerer) (*Addresses, error) {
-	a := &Addresses{
-		trusted: proxies,
+// last address that is no proxy's. From any other address it is ignored, warned
+// of once and counted.
+func NewAddresses(proxies []netip.Prefix, log *slog.Logger, reg prometheus.Registerer) *Addresses {
+	return &Addresses{
+		proxies: proxies,
 		ignored: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "shares_forwarded_for_ignored_total",
 			Help: "Requests whose X-Forwarded-For was ignored because no trusted proxy sent it.",
@@ -37,18 +34,6 @@ func NewAddresses(proxies []netip.Prefix, log *slog.Logger, reg prometheus.Regis
 			log.Warn("X-Forwarded-For ignored: it did not come from a proxy of SHARES_TRUSTED_PROXIES")
 		}),
 	}
-	ranges := make([]net.IPNet, 0, len(proxies))
-	for _, p := range proxies {
-		ranges = append(ranges, net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())})
-	}
-	if len(ranges) > 0 {
-		strategy, err := realclientip.NewRightmostTrustedRangeStrategy(forwardedFor, ranges)
-		if err != nil {
-			return nil, err
-		}
-		a.strategy = strategy
-	}
-	return a, nil
 }
 
 // Of returns the client's address in its shortest form; of IPv6 the /64,
@@ -59,12 +44,12 @@ func (a *Addresses) Of(r *http.Request) string {
 		return "unknown"
 	}
 	address := socket.Addr().Unmap()
-	if len(r.Header[forwardedFor]) > 0 {
-		if !a.trusts(address) {
+	if forwarded := r.Header["X-Forwarded-For"]; len(forwarded) > 0 {
+		if a.trusts(address) {
+			address = a.client(strings.Join(forwarded, ","), address)
+		} else {
 			a.ignored.Inc()
 			a.warn()
-		} else if client, err := netip.ParseAddr(a.strategy.ClientIP(r.Header, r.RemoteAddr)); err == nil {
-			address = client.Unmap()
 		}
 	}
 	if address.Is6() {
@@ -75,11 +60,25 @@ func (a *Addresses) Of(r *http.Request) string {
 	return address.String()
 }
 
-func (a *Addresses) trusts(address netip.Addr) bool {
-	for _, p := range a.trusted {
-		if p.Contains(address) {
-			return true
+// client returns the last address of X-Forwarded-For that is no proxy's, and socket when there is
+// none or it is no address.
+func (a *Addresses) client(forwarded string, socket netip.Addr) netip.Addr {
+	for _, hop := range slices.Backward(strings.Split(forwarded, ",")) {
+		hop = strings.TrimSpace(hop)
+		address, err := netip.ParseAddr(strings.Trim(hop, "[]"))
+		if withPort, portErr := netip.ParseAddrPort(hop); portErr == nil {
+			address, err = withPort.Addr(), nil
+		}
+		if err != nil {
+			return socket
+		}
+		if address = address.Unmap(); !a.trusts(address) {
+			return address
 		}
 	}
-	return false
+	return socket
+}
+
+func (a *Addresses) trusts(address netip.Addr) bool {
+	return slices.ContainsFunc(a.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }

@@ -49,6 +49,7 @@ func TestClientAddress(t *testing.T) {
 		{"what the client wrote as ours", behind, "10.1.2.3:80", []string{"10.9.9.9, 198.51.100.1"}, "198.51.100.1", 0},
 		{"several proxies of ours", behind, "10.1.2.3:80", []string{"198.51.100.1, 10.4.4.4, 10.5.5.5"}, "198.51.100.1", 0},
 		{"several headers", behind, "10.1.2.3:80", []string{"1.1.1.1", "198.51.100.1", "10.4.4.4"}, "198.51.100.1", 0},
+		{"IPv6, with and without a port", behind, "10.1.2.3:80", []string{"1.1.1.1, [2001:db8:1:2::5]:443, [fd00::7], ::ffff:10.1.1.1"}, "2001:db8:1:2::/64", 0},
 		{"with a port", behind, "10.1.2.3:80", []string{"198.51.100.1:5555"}, "198.51.100.1", 0},
 		{"nobody before our proxies", behind, "10.1.2.3:80", []string{"10.4.4.4"}, "10.1.2.3", 0},
 		{"nonsense", behind, "10.1.2.3:80", []string{"1.1.1.1, <script>"}, "10.1.2.3", 0},
@@ -56,10 +57,7 @@ func TestClientAddress(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reg := prometheus.NewRegistry()
-			a, err := NewAddresses(tt.trusted, slog.New(slog.DiscardHandler), reg)
-			if err != nil {
-				t.Fatal(err)
-			}
+			a := NewAddresses(tt.trusted, slog.New(slog.DiscardHandler), reg)
 			r := httptest.NewRequest("POST", "/", nil)
 			r.RemoteAddr = tt.remote
 			if tt.forwarded != nil {
@@ -79,10 +77,7 @@ func TestClientAddress(t *testing.T) {
 
 func TestSpoofedAddressesAreWarnedOfOnce(t *testing.T) {
 	var buf bytes.Buffer
-	a, err := NewAddresses(prefixes("10.0.0.0/8"), slog.New(slog.NewTextHandler(&buf, nil)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := NewAddresses(prefixes("10.0.0.0/8"), slog.New(slog.NewTextHandler(&buf, nil)), nil)
 	for range 3 {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.Header.Set("X-Forwarded-For", "198.51.100.66")

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/semaphore"
@@ -25,28 +27,37 @@ import (
 // holds its slot. So have the endpoints that wait for WeChat: each takes at most a quarter of the
 // slots and none of those of others, however long WeChat takes.
 type bounds struct {
-	work     slots
-	waiting  map[string]slots // by path
-	pictures slots
-	bodies   *semaphore.Weighted // bytes
-	uploads  *semaphore.Weighted // bytes
+	work, pictures  *semaphore.Weighted            // requests
+	waiting         map[string]*semaphore.Weighted // requests, by path
+	bodies, uploads *semaphore.Weighted            // bytes
+	upload          string                         // the path that takes files
 }
+
+// waiting are the endpoints that may wait for WeChat, as checked may with WECHAT_CONTENT_CHECK.
+var waiting = []string{"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info"}
+
+const checked = "weixin.update_user_info"
 
 // smallBody is more than any client of ours sends, in bytes.
 const smallBody = 8 << 10
 
-// newBounds returns the bounds for a number of slots and a budget of bytes for unfinished uploads.
-func newBounds(inFlight int, waiting []string, memory int64) bounds {
-	quarter := max(1, inFlight/4)
+func newBounds(o Options) bounds {
+	quarter := max(1, int64(o.MaxInFlight)/4)
 	b := bounds{
-		work:     make(slots, inFlight),
-		waiting:  make(map[string]slots),
-		pictures: make(slots, quarter),
-		bodies:   semaphore.NewWeighted(max(memory/2, heldBytes*decode.MaxBody)),
-		uploads:  semaphore.NewWeighted(max(memory, heldBytes*upload.MaxBody)),
+		work:     semaphore.NewWeighted(int64(o.MaxInFlight)),
+		pictures: semaphore.NewWeighted(quarter),
+		waiting:  make(map[string]*semaphore.Weighted),
+		bodies:   semaphore.NewWeighted(max(o.Memory/2, heldBytes*decode.MaxBody)),
+		uploads:  semaphore.NewWeighted(max(o.Memory, heldBytes*upload.MaxBody)),
 	}
-	for _, path := range waiting {
-		b.waiting[path] = make(slots, quarter)
+	for _, route := range o.Routes {
+		name := path.Base(route)
+		if slices.Contains(waiting, name) || name == checked && o.ContentCheck == "on" {
+			b.waiting[route] = semaphore.NewWeighted(quarter)
+		}
+		if name == "weixin.upload_avatar" {
+			b.upload = route
+		}
 	}
 	return b
 }
@@ -63,8 +74,8 @@ func held(length, most int64) int64 {
 }
 
 // slots returns the slots for a request's work; uploads have bytes instead.
-func (b bounds) slots(r *http.Request) slots {
-	if reads(r) {
+func (b bounds) slots(r *http.Request) *semaphore.Weighted {
+	if isPicture(r) {
 		return b.pictures
 	}
 	if waiting, ok := b.waiting[r.URL.Path]; ok {
@@ -73,25 +84,13 @@ func (b bounds) slots(r *http.Request) slots {
 	return b.work
 }
 
-// inFlight returns the number of requests being worked on, without uploads.
-func (b bounds) inFlight() int {
-	n := len(b.work) + len(b.pictures)
-	for _, waiting := range b.waiting {
-		n += len(waiting)
-	}
-	return n
-}
-
-// reads reports whether a request asks for a picture, and so brings no body.
-func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
 // isUpload reports whether a request brings files to the endpoint that takes
 // them. All other bodies are small, whatever they say they are.
-func (e *Edge) isUpload(r *http.Request) bool {
+func (b bounds) isUpload(r *http.Request) bool {
 	const prefix = "multipart/" // in any case
-	types := r.Header["Content-Type"]
-	return r.Method == http.MethodPost && len(types) > 0 &&
-		len(types[0]) > len(prefix) && strings.EqualFold(types[0][:len(prefix)], prefix) && r.URL.Path == e.opts.UploadPath
+	kind := r.Header.Get("Content-Type")
+	return len(kind) > len(prefix) && strings.EqualFold(kind[:len(prefix)], prefix) &&
+		r.Method == http.MethodPost && r.URL.Path == b.upload
 }
 
 // maxDrained is how much of a refused upload is still taken, in bytes.
@@ -159,17 +158,3 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (*body) Close() error { return nil }
-
-// slots are worker slots; a full channel has none left.
-type slots chan struct{}
-
-func (s slots) take() bool {
-	select {
-	case s <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s slots) free() { <-s }

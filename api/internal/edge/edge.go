@@ -18,50 +18,54 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/semaphore"
 
 	"shares/api/internal/answer"
+	"shares/api/internal/pictures"
 	"shares/api/internal/session"
 	"shares/api/internal/upload"
-	"shares/internal/devhost"
+	"shares/internal/config"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 )
 
 // Options say how an Edge treats requests.
 type Options struct {
-	Timeout     time.Duration // of one request, from the end of its body
-	UploadPath  string        // of the endpoint that takes files; empty: none does
-	UploadTime  time.Duration // what a request that brings files has on top
-	MaxInFlight int           // requests worked on at once; of pictures a quarter as many
-	Waiting     []string      // paths of the endpoints that wait for WeChat
-	Memory      int64         // bytes for unfinished uploads together
-	Origins     Origins
-	Hosts       []string // names that dev mode serves under, beside local addresses; nil: any
-	Envelope    bool     // see session.Call
-	Secure      bool     // see session.Call
-	Routes      []string // the paths that metrics and the log name; all others are "other"
-	Log         *slog.Logger
-	AccessLog   bool
-	Metrics     prometheus.Registerer
+	config.Config
+	Memory  int64    // bytes for unfinished uploads together
+	Routes  []string // the paths that metrics and the log name; all others are "other"
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Edge is an http.Handler around the router.
 type Edge struct {
 	opts     Options
+	secure   bool // the public URL is https
 	next     http.Handler
-	cors     http.Handler
+	origins  origins
 	bounds   bounds
+	inFlight prometheus.Gauge
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
-// New returns the edge around next.
-func New(opts Options, next http.Handler) *Edge {
+// New returns the edge around next. Its errors are mistakes in the configuration.
+func New(opts Options, next http.Handler) (*Edge, error) {
+	origins, err := newOrigins(opts.Config)
+	if err != nil {
+		return nil, err
+	}
 	auto := promauto.With(opts.Metrics)
 	e := &Edge{
-		opts:   opts,
-		next:   next,
-		bounds: newBounds(opts.MaxInFlight, opts.Waiting, opts.Memory),
+		opts:    opts,
+		secure:  strings.HasPrefix(opts.PublicURL, "https://"),
+		next:    next,
+		origins: origins,
+		bounds:  newBounds(opts),
+		inFlight: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "shares_http_in_flight", Help: "Requests being worked on.",
+		}),
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_http_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
@@ -75,11 +79,7 @@ func New(opts Options, next http.Handler) *Edge {
 		e.requests.WithLabelValues(route, "200") // a rate needs the zero before the first request
 		e.seconds.WithLabelValues(route)
 	}
-	auto.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "shares_http_in_flight", Help: "Requests being worked on.",
-	}, func() float64 { return float64(e.bounds.inFlight()) })
-	e.cors = opts.Origins.cors(http.HandlerFunc(e.admitted))
-	return e
+	return e, nil
 }
 
 // other is the route of all paths that are not in Options.Routes.
@@ -96,26 +96,29 @@ func (e *Edge) route(path string) string {
 	return other
 }
 
-// isPicture reports whether the path's route has parameters, as only pictures have.
-func (e *Edge) isPicture(path string) bool { return strings.Contains(e.route(path), ":") }
-
 // ServeHTTP implements http.Handler.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	call := &session.Call{
 		ID:       requestid.Clean(r.Header.Get(requestid.Header)),
 		Envelope: e.opts.Envelope,
-		Secure:   e.opts.Secure,
+		Secure:   e.secure,
+	}
+	if e.opts.PublicURL == "" {
+		call.Base = "http://" + r.Host
+		if r.TLS != nil {
+			call.Base = "https://" + r.Host
+		}
 	}
 	r = r.WithContext(session.NewContext(r.Context(), call))
 	h := w.Header()
 	h.Set(requestid.Header, call.ID)
 	h["X-Content-Type-Options"], h["Cache-Control"] = nosniff, noStore
-	if e.opts.Secure {
+	if e.secure {
 		h["Strict-Transport-Security"] = oneYear
 	}
 
-	rec, route := &recorder{ResponseWriter: w}, e.route(r.URL.Path)
+	rec := &recorder{ResponseWriter: w}
 	defer func() {
 		var stack []byte
 		if p := recover(); p != nil {
@@ -128,16 +131,9 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				answer.Error(rec, r, call.Refused)
 			}
 		}
-		e.done(r, rec, route, call, stack, time.Since(start))
+		e.done(r, rec, call, stack, time.Since(start))
 	}()
-	switch {
-	case e.opts.Hosts != nil && !devhost.Allowed(r, e.opts.Hosts):
-		answer.Error(rec, r, reason.Error(reason.HostNotAllowed))
-	case r.Header["Origin"] != nil:
-		e.cors.ServeHTTP(rec, r)
-	default:
-		e.admitted(rec, r)
-	}
+	e.serve(rec, r)
 }
 
 var (
@@ -146,47 +142,44 @@ var (
 	oneYear = []string{"max-age=31536000"}
 )
 
-// admitted lets a request through to the routes within the bounds.
-func (e *Edge) admitted(w http.ResponseWriter, r *http.Request) {
+// serve lets a request through to the routes within the bounds.
+func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case e.opts.Origins.refuses(r):
+	case !e.origins.allowsHost(r.Host):
+		answer.Error(w, r, reason.Error(reason.HostNotAllowed))
+	case e.origins.cors(w, r):
+	case e.origins.refuses(r):
 		answer.Error(w, r, reason.Error(reason.CrossOrigin))
 	case r.URL.Path != path.Clean(r.URL.Path):
 		// The router would clean it: a second name for each endpoint, by which
 		// rules and counts that know the first are passed by.
 		NotFound(w, r)
-	case reads(r) && r.ContentLength != 0 && e.isPicture(r.URL.Path):
+	case r.Method != http.MethodPost && r.ContentLength != 0 && isPicture(r):
 		// net/http reads it before it sends a long answer.
 		answer.Error(w, r, reason.Error(reason.BodyTooLarge, "max", "0"))
-	case e.isUpload(r):
-		e.upload(w, r)
+	case e.bounds.isUpload(r):
+		e.work(w, r, e.bounds.uploads, held(r.ContentLength, upload.MaxBody), e.opts.Timeout+e.opts.UploadTime())
 		drain(w, r)
 	case !e.bounds.receive(r):
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 	default:
-		slots := e.bounds.slots(r)
-		if !slots.take() {
-			answer.Error(w, r, reason.Error(reason.Overloaded))
-			return
-		}
-		defer slots.free()
-		e.work(w, r, e.opts.Timeout)
+		e.work(w, r, e.bounds.slots(r), 1, e.opts.Timeout)
 	}
 }
 
-// upload lets an upload through while the budget has room for its file. Its endpoint reads it.
-func (e *Edge) upload(w http.ResponseWriter, r *http.Request) {
-	bytes := held(r.ContentLength, upload.MaxBody)
-	if !e.bounds.uploads.TryAcquire(bytes) {
+// isPicture reports whether a request is for a picture.
+func isPicture(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, pictures.Prefix) }
+
+// work has the routes answer a request while it holds n of a bound. Its deadline starts here, when
+// its body has been read.
+func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Weighted, n int64, timeout time.Duration) {
+	if !bound.TryAcquire(n) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return
 	}
-	defer e.bounds.uploads.Release(bytes)
-	e.work(w, r, e.opts.Timeout+e.opts.UploadTime)
-}
-
-// work has the routes answer a request. Its deadline starts here, when its body has been read.
-func (e *Edge) work(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	defer bound.Release(n)
+	e.inFlight.Inc()
+	defer e.inFlight.Dec()
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	e.next.ServeHTTP(w, r.WithContext(ctx))
@@ -194,24 +187,23 @@ func (e *Edge) work(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 
 // done counts and logs one answer: method, route, status, duration, id and, of
 // a refusal, its reason. No body, cookie or query is ever logged.
-func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.Call,
-	stack []byte, took time.Duration) {
-	status := rec.status
+func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []byte, took time.Duration) {
+	status, route := rec.status, e.route(r.URL.Path)
 	if status == 0 {
 		status = http.StatusOK
 	}
 	e.seconds.WithLabelValues(route).Observe(took.Seconds())
 	e.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	var why reason.Reason
+	level := slog.LevelInfo
 	if call.Refused != nil {
 		why, _ = reason.Of(call.Refused)
+		// A bare reason is a refusal, or the user service has logged its cause.
+		if !reason.Bare(call.Refused) && why != reason.Canceled {
+			level = slog.LevelError
+		}
 	}
-	level := slog.LevelInfo
-	// A bare reason is a refusal, or the user service has logged its cause.
-	if call.Refused != nil && !reason.Bare(call.Refused) && why != reason.Canceled {
-		level = slog.LevelError
-	}
-	if !e.opts.AccessLog && level < slog.LevelError {
+	if e.opts.AccessLog != "on" && level < slog.LevelError {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 8)
@@ -224,7 +216,7 @@ func (e *Edge) done(r *http.Request, rec *recorder, route string, call *session.
 	if why != "" {
 		attrs = append(attrs, slog.String("reason", string(why)))
 	}
-	if call.Refused != nil && level == slog.LevelError {
+	if level == slog.LevelError {
 		attrs = append(attrs, slog.String("error", call.Refused.Error()))
 	}
 	if stack != nil {
@@ -247,15 +239,6 @@ func NotFound(w http.ResponseWriter, r *http.Request) {
 	answer.Error(w, r, reason.Error(reason.NotFound))
 }
 
-// MethodNotAllowed returns what answers a method that the path's route does not
-// take; allowed tells those that it takes, as the Allow header lists them.
-func MethodNotAllowed(allowed func(path string) string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allowed(r.URL.Path))
-		answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
-	}
-}
-
 // recorder remembers the status of an answer.
 type recorder struct {
 	http.ResponseWriter
@@ -273,9 +256,7 @@ func (r *recorder) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.WriteHeader(http.StatusOK)
-	}
+	r.WriteHeader(http.StatusOK)
 	return r.ResponseWriter.Write(b)
 }
 

@@ -19,7 +19,7 @@ func NewBodySessionMiddleware() *BodySessionMiddleware { return &BodySessionMidd
 // Handle reads the body only where no other credential is present.
 func (m *BodySessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if session.FromHeader(r) == "" && session.FromCookie(r) == "" {
+		if session.Credential(r) == "" {
 			body, err := decode.Body(w, r)
 			var credential struct {
 				SessionID string `json:"sessionID"`
@@ -31,9 +31,7 @@ func (m *BodySessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 				answer.Error(w, r, err)
 				return
 			}
-			if call := session.FromContext(r.Context()); call != nil {
-				call.FromBody = credential.SessionID
-			}
+			session.FromContext(r.Context()).FromBody = credential.SessionID
 		}
 		next(w, r)
 	}

@@ -3,50 +3,43 @@
 package middleware
 
 import (
+	"cmp"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"shares/api/internal/answer"
 	"shares/api/internal/session"
 	"shares/internal/reason"
 )
-
-// UserLimit says whether a user may make one more request now.
-type UserLimit interface {
-	Allow(userID int64) bool
-}
 
 // Credentials reads the caller of a request. The first present of header, cookie
 // and (behind BodySession) body counts; an invalid one is not replaced by the
 // next, so that a request never runs as an unexpected user.
 type Credentials struct {
-	tokens *session.Tokens
-	users  UserLimit
+	Tokens  *session.Tokens
+	Users   interface{ Allow(userID int64) bool } // limits the requests of a user
+	Refused prometheus.Counter                    // counts those above the limit
 }
 
-// NewCredentials returns a reader of the sessionIds that tokens signed.
-func NewCredentials(tokens *session.Tokens, users UserLimit) *Credentials {
-	return &Credentials{tokens: tokens, users: users}
-}
-
-// check fills the request's Call. It returns an error for a user above the rate
-// limit and, if a session is required, for a request without a valid one.
-func (c *Credentials) check(r *http.Request, required bool) error {
-	call := session.FromContext(r.Context())
-	token := session.FromHeader(r)
-	if token == "" {
-		token = session.FromCookie(r)
+// before returns next behind a check of the request's session: it refuses a user above the rate
+// limit with 429/1094 and, if a session is required, a request without a valid one with 401/1018.
+func (c *Credentials) before(next http.HandlerFunc, required bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		call := session.FromContext(r.Context())
+		token := cmp.Or(session.Credential(r), call.FromBody)
+		s, err := c.Tokens.Verify(token)
+		call.Session = s
+		switch {
+		case err == nil && !c.Users.Allow(s.UserID):
+			c.Refused.Inc()
+			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", "1"))
+		case err == nil || !required:
+			next(w, r)
+		case token == "" && r.Header.Get("Authorization") != "":
+			answer.Error(w, r, reason.Error(reason.BearerMissing))
+		default:
+			answer.Error(w, r, reason.Error(reason.SessionInvalid))
+		}
 	}
-	if token == "" {
-		token = call.FromBody
-	}
-	s, err := c.tokens.Verify(token)
-	call.Session, call.Valid = s, err == nil
-	switch {
-	case call.Valid && !c.users.Allow(s.UserID):
-		return reason.Error(reason.RateLimited, "retry_after", "1")
-	case call.Valid || !required:
-		return nil
-	case token == "" && r.Header.Get("Authorization") != "":
-		return reason.Error(reason.BearerMissing)
-	}
-	return reason.Error(reason.SessionInvalid)
 }

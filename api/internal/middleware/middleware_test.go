@@ -11,23 +11,26 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"shares/api/internal/session"
+	"shares/internal/quota"
 )
 
 type users func(int64) bool
 
 func (f users) Allow(id int64) bool { return f(id) }
 
-type logins func(ctx context.Context, address string) (bool, time.Duration)
+type logins func(key string) error
 
-func (f logins) Allow(ctx context.Context, address string) (bool, time.Duration) {
-	return f(ctx, address)
+func (f logins) Take(_ context.Context, key string) (func(), error) { return nil, f(key) }
+
+func newCredentials(tokens *session.Tokens, allow users) *Credentials {
+	return &Credentials{Tokens: tokens, Users: allow, Refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})}
 }
 
-var (
-	allUsers = users(func(int64) bool { return true })
-)
+func allUsers(int64) bool { return true }
 
 const (
 	invalidSession = `401 {"code":1018,"msg":"登录状态已失效，请重新登录"}`
@@ -35,13 +38,8 @@ const (
 	tooMany        = `429 {"code":1094,"msg":"请求过于频繁，请稍后再试"}`
 )
 
-func newTokens(t *testing.T, now func() time.Time) *session.Tokens {
-	t.Helper()
-	tokens, err := session.NewTokens([]string{strings.Repeat("a", 32)}, time.Hour, 24*time.Hour, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tokens
+func newTokens(now func() time.Time) *session.Tokens {
+	return session.NewTokens([]string{strings.Repeat("a", 32)}, time.Hour, 24*time.Hour, now)
 }
 
 // request carries credentials; empty ones are left out.
@@ -63,9 +61,7 @@ func through(q request, middlewares ...func(http.HandlerFunc) http.HandlerFunc) 
 	reached := false
 	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		reached = true
-		if s, err := session.Get(r.Context()); err == nil {
-			userID = s.UserID
-		}
+		userID = session.FromContext(r.Context()).Session.UserID
 	})
 	for i := len(middlewares) - 1; i >= 0; i-- {
 		next = middlewares[i](next)
@@ -81,7 +77,7 @@ func through(q request, middlewares ...func(http.HandlerFunc) http.HandlerFunc) 
 
 func TestSession(t *testing.T) {
 	now := time.Now()
-	tokens := newTokens(t, func() time.Time { return now })
+	tokens := newTokens(func() time.Time { return now })
 	one, _ := tokens.Issue(1, 1)
 	two, _ := tokens.Issue(2, 2)
 	three, _ := tokens.Issue(3, 3)
@@ -117,7 +113,7 @@ func TestSession(t *testing.T) {
 		{"an openid is no credential", request{"Bearer oABC", "", ""}, invalidSession, "0", invalidSession},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			credentials := NewCredentials(tokens, allUsers)
+			credentials := newCredentials(tokens, allUsers)
 			s := NewSessionMiddleware(credentials)
 			got := []string{
 				result(through(tt.q, s.Handle)),
@@ -140,10 +136,10 @@ func result(userID int64, refusal string, _ http.Header) string {
 
 func TestExpiredSession(t *testing.T) {
 	now := time.Now()
-	tokens := newTokens(t, func() time.Time { return now })
+	tokens := newTokens(func() time.Time { return now })
 	token, _ := tokens.Issue(1, 1)
 	now = now.Add(time.Hour)
-	credentials := NewCredentials(tokens, allUsers)
+	credentials := newCredentials(tokens, allUsers)
 	q := request{header: "Bearer " + token}
 	if got := result(through(q, NewSessionMiddleware(credentials).Handle)); got != invalidSession {
 		t.Errorf("Session: %s", got)
@@ -154,7 +150,7 @@ func TestExpiredSession(t *testing.T) {
 }
 
 func TestUserLimit(t *testing.T) {
-	tokens := newTokens(t, time.Now)
+	tokens := newTokens(time.Now)
 	quiet, _ := tokens.Issue(1, 1)
 	wild, _ := tokens.Issue(2, 1)
 	var asked []int64
@@ -162,7 +158,7 @@ func TestUserLimit(t *testing.T) {
 		asked = append(asked, id)
 		return id != 2
 	})
-	credentials := NewCredentials(tokens, limit)
+	credentials := newCredentials(tokens, limit)
 	for name, m := range map[string]func(http.HandlerFunc) http.HandlerFunc{
 		"Session":         NewSessionMiddleware(credentials).Handle,
 		"OptionalSession": NewOptionalSessionMiddleware(credentials).Handle,
@@ -182,35 +178,37 @@ func TestUserLimit(t *testing.T) {
 	}
 }
 
+func newOauthLimit(take logins) *OauthLimitMiddleware {
+	return &OauthLimitMiddleware{
+		Logins:  take,
+		Address: func(*http.Request) string { return "203.0.113.7" },
+		Refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"}),
+	}
+}
+
 func TestOauthLimit(t *testing.T) {
 	for _, tt := range []struct {
-		name       string
-		ok         bool
-		after      time.Duration
+		err        error
 		want       string
 		retryAfter string
 	}{
-		{"let in", true, 0, "0", ""},
-		{"refused", false, 3 * time.Second, tooMany, "3"},
-		{"refused: whole seconds, rounded up", false, 2001 * time.Millisecond, tooMany, "3"},
-		{"refused for a moment", false, time.Microsecond, tooMany, "1"},
-		{"refused without a time", false, -1, tooMany, "1"},
+		{nil, "0", ""},
+		{&quota.Error{RetryAfter: 2001 * time.Millisecond}, tooMany, "3"},
+		{&quota.Error{RetryAfter: time.Microsecond}, tooMany, "1"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var asked string
-			limit := logins(func(_ context.Context, address string) (bool, time.Duration) {
-				asked = address
-				return tt.ok, tt.after
-			})
-			m := NewOauthLimitMiddleware(limit, func(*http.Request) string { return "203.0.113.7" })
-			id, refusal, h := through(request{body: `{"jscode":"x"}`}, m.Handle)
-			if got := result(id, refusal, h); got != tt.want || h.Get("Retry-After") != tt.retryAfter {
-				t.Errorf("%s, Retry-After %q, want %s, %q", got, h.Get("Retry-After"), tt.want, tt.retryAfter)
+		m := newOauthLimit(func(key string) error {
+			if key != "203.0.113.7" {
+				t.Errorf("counted for %q", key)
 			}
-			if asked != "203.0.113.7" {
-				t.Errorf("counted for %q", asked)
-			}
+			return tt.err
 		})
+		id, refusal, h := through(request{body: `{"jscode":"x"}`}, m.Handle)
+		if got := result(id, refusal, h); got != tt.want || h.Get("Retry-After") != tt.retryAfter {
+			t.Errorf("%v: %s, Retry-After %q, want %s, %q", tt.err, got, h.Get("Retry-After"), tt.want, tt.retryAfter)
+		}
+		if got := testutil.ToFloat64(m.Refused); (got == 1) != (tt.err != nil) {
+			t.Errorf("%v: %v refusals counted", tt.err, got)
+		}
 	}
 }
 
@@ -231,8 +229,7 @@ func TestClientAppID(t *testing.T) {
 		r.Header.Set("Referer", referer)
 		call := &session.Call{}
 		r = r.WithContext(session.NewContext(r.Context(), call))
-		limit := logins(func(context.Context, string) (bool, time.Duration) { return true, 0 })
-		m := NewOauthLimitMiddleware(limit, func(*http.Request) string { return "203.0.113.7" })
+		m := newOauthLimit(func(string) error { return nil })
 		m.Handle(func(http.ResponseWriter, *http.Request) {})(httptest.NewRecorder(), r)
 		if call.ClientAppID != want {
 			t.Errorf("%q: %q, want %q", referer, call.ClientAppID, want)

@@ -2,48 +2,43 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strconv"
-	"time"
+	"regexp"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
+	"shares/internal/quota"
 	"shares/internal/reason"
 )
 
 // OauthLimitMiddleware limits logins per client address, before WeChat is
 // asked and anything is written.
 type OauthLimitMiddleware struct {
-	logins  LoginLimit
-	address ClientAddress
+	Logins interface { // *quota.Limit is one
+		Take(ctx context.Context, key string) (giveBack func(), err error)
+	}
+	Address func(*http.Request) string // returns the client's address
+	Refused prometheus.Counter
 }
 
-// ClientAddress tells a request's client address.
-type ClientAddress func(*http.Request) string
+var weixinReferer = regexp.MustCompile(`^https://servicewechat\.com/([0-9A-Za-z]{1,32})/`)
 
-// LoginLimit says whether one more login from an address may be tried now and,
-// when not, after which time.
-type LoginLimit interface {
-	Allow(ctx context.Context, address string) (ok bool, retryAfter time.Duration)
-}
-
-// NewOauthLimitMiddleware returns the middleware that `middleware: OauthLimit`
-// in shares.api names.
-func NewOauthLimitMiddleware(logins LoginLimit, address ClientAddress) *OauthLimitMiddleware {
-	return &OauthLimitMiddleware{logins: logins, address: address}
-}
-
-// Handle refuses with 429/1094 and Retry-After. It notes which mini program sends the login.
+// Handle refuses with 429/1094 and Retry-After. It notes the AppID of the mini program that sends
+// the login, which the Referer (https://servicewechat.com/<appid>/<version>/page-frame.html) names
+// and which proves nothing.
 func (m *OauthLimitMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ok, after := m.logins.Allow(r.Context(), m.address(r))
-		if !ok {
-			seconds := max(1, int((after+time.Second-1)/time.Second))
-			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", strconv.Itoa(seconds)))
+		_, err := m.Logins.Take(r.Context(), m.Address(r))
+		if full, ok := errors.AsType[*quota.Error](err); ok {
+			m.Refused.Inc()
+			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", full.Seconds()))
 			return
 		}
-		if call := session.FromContext(r.Context()); call != nil {
-			call.ClientAppID = session.ClientAppID(r)
+		if found := weixinReferer.FindStringSubmatch(r.Referer()); found != nil {
+			session.FromContext(r.Context()).ClientAppID = found[1]
 		}
 		next(w, r)
 	}

@@ -1,28 +1,18 @@
 package middleware
 
-import (
-	"net/http"
-
-	"shares/api/internal/answer"
-)
+import "net/http"
 
 // OptionalSessionMiddleware reads a session where there is one. A request
 // without a valid one passes without a user.
-type OptionalSessionMiddleware struct{ credentials *Credentials }
+type OptionalSessionMiddleware struct{ *Credentials }
 
 // NewOptionalSessionMiddleware returns the middleware that `middleware:
 // OptionalSession` in shares.api names.
-func NewOptionalSessionMiddleware(credentials *Credentials) *OptionalSessionMiddleware {
-	return &OptionalSessionMiddleware{credentials}
+func NewOptionalSessionMiddleware(c *Credentials) *OptionalSessionMiddleware {
+	return &OptionalSessionMiddleware{c}
 }
 
-// Handle refuses only a user above the rate limit, with 429/1094.
+// Handle returns next for requests with or without a session.
 func (m *OptionalSessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if err := m.credentials.check(r, false); err != nil {
-			answer.Error(w, r, err)
-			return
-		}
-		next(w, r)
-	}
+	return m.before(next, false)
 }

@@ -3,7 +3,6 @@ package middleware
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -13,42 +12,35 @@ import (
 	"shares/internal/reason"
 )
 
-// UploadMiddleware reads the file that a request brings, for the logic. It
+// UploadMiddleware reads the file that a request brings into its Call. It
 // stands behind Session.
 type UploadMiddleware struct {
-	timeout time.Duration
-	receive time.Duration
-	running sync.Map // of user ids
-}
-
-// NewUploadMiddleware returns the middleware that `middleware: Upload` in
-// shares.api names. receive is for the file's way here, timeout for what comes after.
-func NewUploadMiddleware(timeout, receive time.Duration) *UploadMiddleware {
-	return &UploadMiddleware{timeout: timeout, receive: receive}
+	Receive time.Duration // for the file's way here
+	Timeout time.Duration // for what comes after
+	running sync.Map      // of user ids
 }
 
 // Handle refuses what is no form with a file, and with 429/1094 a second
-// upload of a user whose first still runs: there are few places for uploads,
-// and nobody is to have them all.
+// upload of a user whose first still runs: uploads share one budget of bytes.
 func (m *UploadMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		user := session.Caller(r.Context()).GetUserId()
-		if _, running := m.running.LoadOrStore(user, true); running {
-			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", strconv.Itoa(1)))
+		call := session.FromContext(r.Context())
+		if _, running := m.running.LoadOrStore(call.Session.UserID, true); running {
+			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", "1"))
 			return
 		}
-		defer m.running.Delete(user)
+		defer m.running.Delete(call.Session.UserID)
 		// The server's deadlines are those of small bodies. Not every writer has
 		// some, and then none cuts the file off.
 		deadlines := http.NewResponseController(w)
-		_ = deadlines.SetReadDeadline(time.Now().Add(m.receive))
-		_ = deadlines.SetWriteDeadline(time.Now().Add(m.receive + 2*m.timeout))
-		file, err := upload.Read(w, r)
-		if err != nil {
+		_ = deadlines.SetReadDeadline(time.Now().Add(m.Receive))
+		_ = deadlines.SetWriteDeadline(time.Now().Add(m.Receive + 2*m.Timeout))
+		var err error
+		if call.File, err = upload.Read(w, r); err != nil {
 			answer.Error(w, r, err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(upload.NewContext(r.Context(), file), m.timeout)
+		ctx, cancel := context.WithTimeout(r.Context(), m.Timeout)
 		defer cancel()
 		next(w, r.WithContext(ctx))
 	}

@@ -12,7 +12,6 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
-	"shares/api/internal/upload"
 )
 
 const uploadBody = "--x\r\nContent-Disposition: form-data; name=file; filename=a.png\r\n\r\npicture\r\n--x--\r\n"
@@ -21,16 +20,16 @@ const uploadBody = "--x\r\nContent-Disposition: form-data; name=file; filename=a
 func uploadOf(user int64, body io.Reader) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-	call := &session.Call{Session: session.Session{UserID: user}, Valid: true}
+	call := &session.Call{Session: session.Session{UserID: user}}
 	return r.WithContext(session.NewContext(r.Context(), call))
 }
 
 func TestUploadHandsTheFileOn(t *testing.T) {
-	m := NewUploadMiddleware(time.Minute, time.Minute)
+	m := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute})
 	var got string
 	var left time.Duration
 	h := m.Handle(func(w http.ResponseWriter, r *http.Request) {
-		got = string(upload.FromContext(r.Context()))
+		got = string(session.FromContext(r.Context()).File)
 		end, _ := r.Context().Deadline()
 		left = time.Until(end)
 		answer.OK(w, r, struct{}{})
@@ -48,7 +47,7 @@ func TestUploadHandsTheFileOn(t *testing.T) {
 }
 
 func TestUploadRefusesWhatIsNoForm(t *testing.T) {
-	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
+	h := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute}).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
 	rec := httptest.NewRecorder()
 	r := uploadOf(7, strings.NewReader("{}"))
 	r.Header.Set("Content-Type", "application/json")
@@ -59,7 +58,7 @@ func TestUploadRefusesWhatIsNoForm(t *testing.T) {
 }
 
 func TestUploadsOfOneUserTakeTurns(t *testing.T) {
-	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	h := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute}).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
 	slow, sender := io.Pipe()
 	first := httptest.NewRecorder()
 	done := make(chan struct{})
@@ -92,9 +91,9 @@ func second(_ int, err error) error { return err }
 func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
 	t.Parallel()
 	const limit = 2 * time.Second
-	h := NewUploadMiddleware(time.Minute, time.Minute).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
+	h := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute}).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := &session.Call{Session: session.Session{UserID: 7}, Valid: true}
+		call := &session.Call{Session: session.Session{UserID: 7}}
 		h(w, r.WithContext(session.NewContext(r.Context(), call)))
 	}))
 	srv.Config.ReadTimeout, srv.Config.WriteTimeout = limit, limit

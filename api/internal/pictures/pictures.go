@@ -3,6 +3,7 @@ package pictures
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"shares/api/internal/answer"
+	"shares/api/internal/session"
 	"shares/internal/pictures"
 	"shares/internal/reason"
 )
@@ -42,27 +44,12 @@ type Addresses struct {
 	Base   string // scheme and host of this service; empty: those that the request came to
 }
 
-type contextKey struct{}
-
-// Remember returns ctx with the scheme and host that r came to, for URL.
-func Remember(ctx context.Context, r *http.Request) context.Context {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return context.WithValue(ctx, contextKey{}, scheme+"://"+r.Host)
-}
-
 // URL returns the address of the picture called name.
 func (a Addresses) URL(ctx context.Context, name string) string {
 	if a.Public != "" {
 		return a.Public + "/" + name
 	}
-	base := a.Base
-	if base == "" {
-		base, _ = ctx.Value(contextKey{}).(string)
-	}
-	return base + Prefix + name
+	return cmp.Or(a.Base, session.FromContext(ctx).Base) + Prefix + name
 }
 
 // Stored returns what a row holds for an avatar's address: the name of an avatar of ours, whatever

@@ -2,12 +2,20 @@ package session
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
 )
 
 // CookieName is the name of the session cookie.
 const CookieName = "session_token"
+
+// Credential returns the sessionId of the Authorization header or, where that
+// has none, of the session cookie; empty when there is none.
+func Credential(r *http.Request) string {
+	if token := FromHeader(r); token != "" {
+		return token
+	}
+	return FromCookie(r)
+}
 
 // FromHeader returns the sessionId of `Authorization: Bearer <sessionId>`,
 // empty when there is none.
@@ -23,23 +31,8 @@ func FromHeader(r *http.Request) string {
 // FromCookie returns the sessionId of the session cookie, empty when there is
 // none.
 func FromCookie(r *http.Request) string {
-	if len(r.Header["Cookie"]) == 0 {
-		return ""
-	}
-	c, err := r.Cookie(CookieName)
-	if err != nil {
-		return ""
-	}
-	return c.Value
-}
-
-var weixinReferer = regexp.MustCompile(`^https://servicewechat\.com/([0-9A-Za-z]{1,32})/`)
-
-// ClientAppID returns the AppID of the mini program that sent r, as its Referer says
-// (https://servicewechat.com/<appid>/<version>/page-frame.html), or "". It proves nothing.
-func ClientAppID(r *http.Request) string {
-	if m := weixinReferer.FindStringSubmatch(r.Referer()); m != nil {
-		return m[1]
+	if c, err := r.Cookie(CookieName); err == nil {
+		return c.Value
 	}
 	return ""
 }

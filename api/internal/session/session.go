@@ -1,13 +1,12 @@
 // Package session is who is calling: the signed sessionId, where a request
 // may carry it, and what logic may ask about it. The middlewares of the edge
-// read credentials into a request's Call; logic asks UserID or Caller and
-// hands out sessions, and sees no HTTP.
+// read credentials into a request's Call; logic asks Caller and hands out
+// sessions, and sees no HTTP.
 package session
 
 import (
 	"context"
 
-	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/rpc/pb"
 )
@@ -16,14 +15,15 @@ import (
 // Middlewares and logic fill it; the answer and the access log are made from it.
 type Call struct {
 	ID       string // of the request, in X-Request-Id and every log line
+	Base     string // scheme and host that the request came to
 	Envelope bool   // answer in the legacy form: HTTP 200 and {"state","code","error","data"}
 	Secure   bool   // the public URL is https: cookies carry Secure
 
 	FromBody string  // the body's sessionID, where the endpoint takes one there
-	Session  Session // of the credential that counts, once verified
-	Valid    bool    // Session is set
+	Session  Session // of the credential that counts, once verified; without a user: none
 
 	ClientAppID string // the calling mini program's AppID, as its Referer says; set for logins
+	File        []byte // of an upload
 
 	HandedOut *HandedOut // set by HandOut or Clear
 	Refused   error      // set by answer.Error
@@ -44,33 +44,19 @@ func NewContext(ctx context.Context, call *Call) context.Context {
 	return context.WithValue(ctx, requestid.Key{}, call)
 }
 
-// FromContext returns the request's Call, nil outside of one.
+// FromContext returns the request's Call, and outside of a request an empty one.
 func FromContext(ctx context.Context) *Call {
-	call, _ := ctx.Value(requestid.Key{}).(*Call)
-	return call
-}
-
-// UserID returns the id of the user who is calling. Its error has the reason
-// SESSION_INVALID; behind the Session middleware there is none.
-func UserID(ctx context.Context) (int64, error) {
-	s, err := Get(ctx)
-	return s.UserID, err
-}
-
-// Get returns the verified session of the request, or an error with the
-// reason SESSION_INVALID.
-func Get(ctx context.Context) (Session, error) {
-	if call := FromContext(ctx); call != nil && call.Valid {
-		return call.Session, nil
+	if call, ok := ctx.Value(requestid.Key{}).(*Call); ok {
+		return call
 	}
-	return Session{}, reason.Error(reason.SessionInvalid)
+	return &Call{}
 }
 
 // Caller returns who is calling in the form that every rpc takes; nil without
 // a session, which the rpc refuses.
 func Caller(ctx context.Context) *pb.Caller {
-	s, err := Get(ctx)
-	if err != nil {
+	s := FromContext(ctx).Session
+	if s.UserID == 0 {
 		return nil
 	}
 	return &pb.Caller{UserId: s.UserID, Epoch: s.Epoch}
@@ -78,9 +64,7 @@ func Caller(ctx context.Context) *pb.Caller {
 
 // HandOut has the answer set the cookie to token.
 func HandOut(ctx context.Context, token string, s Session) {
-	if call := FromContext(ctx); call != nil {
-		call.HandedOut = &HandedOut{Token: token, Session: s}
-	}
+	FromContext(ctx).HandedOut = &HandedOut{Token: token, Session: s}
 }
 
 // Clear has the answer clear the cookie.

@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"shares/internal/reason"
 	"shares/rpc/pb"
 )
 
@@ -60,47 +59,18 @@ func TestFromCookie(t *testing.T) {
 	}
 }
 
-func TestWhoIsCalling(t *testing.T) {
+func TestCaller(t *testing.T) {
 	s := Session{UserID: 7, Epoch: 8}
-	for _, tt := range []struct {
-		name   string
-		ctx    context.Context
-		userID int64
-		caller *pb.Caller
-		why    reason.Reason
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		want *pb.Caller
 	}{
-		{"outside of a request", context.Background(), 0, nil, reason.SessionInvalid},
-		{"nobody", NewContext(context.Background(), &Call{}), 0, nil, reason.SessionInvalid},
-		{"not verified", NewContext(context.Background(), &Call{Session: s}), 0, nil, reason.SessionInvalid},
-		{"a user", NewContext(context.Background(), &Call{Session: s, Valid: true}), 7, &pb.Caller{UserId: 7, Epoch: 8}, ""},
+		"outside of a request": {context.Background(), nil},
+		"no session":           {NewContext(context.Background(), &Call{}), nil},
+		"a user":               {NewContext(context.Background(), &Call{Session: s}), &pb.Caller{UserId: 7, Epoch: 8}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			id, err := UserID(tt.ctx)
-			var why reason.Reason
-			if err != nil {
-				why, _ = reason.Of(err)
-			}
-			if id != tt.userID || why != tt.why {
-				t.Errorf("UserID: %d, %q, want %d, %q", id, why, tt.userID, tt.why)
-			}
-			if diff := cmp.Diff(tt.caller, Caller(tt.ctx), protocmp.Transform()); diff != "" {
-				t.Errorf("Caller (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestHandOut(t *testing.T) {
-	HandOut(context.Background(), "token", Session{}) // outside of a request: nobody to tell, no panic
-
-	call := &Call{}
-	ctx := NewContext(context.Background(), call)
-	HandOut(ctx, "token", Session{UserID: 7})
-	if diff := cmp.Diff(&HandedOut{Token: "token", Session: Session{UserID: 7}}, call.HandedOut); diff != "" {
-		t.Errorf("handed out (-want +got):\n%s", diff)
-	}
-	Clear(ctx)
-	if diff := cmp.Diff(&HandedOut{}, call.HandedOut); diff != "" {
-		t.Errorf("cleared (-want +got):\n%s", diff)
+		if diff := cmp.Diff(tt.want, Caller(tt.ctx), protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -1,9 +1,9 @@
 package session
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -54,12 +54,9 @@ type key struct {
 	hashes sync.Pool // of hash.Hash: setting up an HMAC costs more than running it
 }
 
-// NewTokens returns Tokens for secrets (the first signs, all verify). One
+// NewTokens returns Tokens for one or more secrets (the first signs, all verify). One
 // sessionId lives for lifetime; renewals end at maxAge after the login.
-func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time.Time) (*Tokens, error) {
-	if len(secrets) == 0 {
-		return nil, errors.New("session: no secret to sign with")
-	}
+func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time.Time) *Tokens {
 	t := &Tokens{lifetime: lifetime, maxAge: maxAge, now: now}
 	for _, secret := range secrets {
 		k := &key{}
@@ -69,7 +66,7 @@ func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time
 		copy(k.id[:], h.Sum(nil))
 		t.keys = append(t.keys, k)
 	}
-	return t, nil
+	return t
 }
 
 // Issue returns a new sessionId for a user who logged in just now.
@@ -87,37 +84,35 @@ func (t *Tokens) sign(s Session) (string, Session) {
 		s.Expires = last
 	}
 	k := t.keys[0]
-	var raw [tokenSize]byte
-	raw[0] = version
-	copy(raw[1:], k.id[:])
-	binary.BigEndian.PutUint64(raw[5:], uint64(s.UserID))
-	binary.BigEndian.PutUint64(raw[13:], s.Epoch)
-	putUint40(raw[21:], s.LoginAt.Unix())
-	putUint40(raw[26:], s.Expires.Unix())
-	k.sum(raw[:signedSize:signedSize], raw[signedSize:])
+	raw := append(make([]byte, 0, tokenSize), version)
+	raw = append(raw, k.id[:]...)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(s.UserID))
+	raw = binary.BigEndian.AppendUint64(raw, s.Epoch)
+	for _, unix := range []int64{s.LoginAt.Unix(), s.Expires.Unix()} {
+		raw = binary.BigEndian.AppendUint32(append(raw, byte(unix>>32)), uint32(unix))
+	}
+	raw = k.sign(raw)
 	s.LoginAt, s.Expires = time.Unix(s.LoginAt.Unix(), 0), time.Unix(s.Expires.Unix(), 0)
-	return encoding.EncodeToString(raw[:]), s
+	return encoding.EncodeToString(raw), s
 }
 
 // Verify returns the session of a sessionId, or ErrInvalid. It checks the
 // signature first and does no I/O: whether the epoch still stands only the
 // user's row can say.
 func (t *Tokens) Verify(token string) (Session, error) {
+	var raw [tokenSize]byte
 	if len(token) != MaxLength {
 		return Session{}, ErrInvalid
 	}
-	var raw [tokenSize]byte
-	if n, err := encoding.Decode(raw[:], []byte(token)); err != nil || n != tokenSize || raw[0] != version {
-		return Session{}, ErrInvalid
-	}
-	if !t.signed(&raw) {
+	n, err := encoding.Decode(raw[:], []byte(token))
+	if err != nil || n != tokenSize || raw[0] != version || !t.signed(raw[:]) {
 		return Session{}, ErrInvalid
 	}
 	s := Session{
 		UserID:  int64(binary.BigEndian.Uint64(raw[5:])),
 		Epoch:   binary.BigEndian.Uint64(raw[13:]),
-		LoginAt: time.Unix(uint40(raw[21:]), 0),
-		Expires: time.Unix(uint40(raw[26:]), 0),
+		LoginAt: unixTime(raw[21:]),
+		Expires: unixTime(raw[26:]),
 	}
 	now := t.now()
 	if !now.Before(s.Expires) || !now.Before(s.LoginAt.Add(t.maxAge)) {
@@ -126,34 +121,28 @@ func (t *Tokens) Verify(token string) (Session, error) {
 	return s, nil
 }
 
-func (t *Tokens) signed(raw *[tokenSize]byte) bool {
+func (t *Tokens) signed(raw []byte) bool {
 	for _, k := range t.keys {
-		if [keyIDSize]byte(raw[1:5]) != k.id {
+		if !bytes.Equal(raw[1:1+keyIDSize], k.id[:]) {
 			continue
 		}
-		var want [sha256.Size]byte
-		k.sum(raw[:signedSize], want[:])
-		if subtle.ConstantTimeCompare(want[:], raw[signedSize:]) == 1 {
+		var want [tokenSize]byte
+		if hmac.Equal(k.sign(append(want[:0], raw[:signedSize]...)), raw) {
 			return true
 		}
 	}
 	return false
 }
 
-// sum writes the HMAC of data to out, which is sha256.Size long.
-func (k *key) sum(data, out []byte) {
+// sign appends the HMAC of data to it.
+func (k *key) sign(data []byte) []byte {
 	h := k.hashes.Get().(hash.Hash)
+	defer k.hashes.Put(h)
 	h.Reset()
 	h.Write(data)
-	h.Sum(out[:0])
-	k.hashes.Put(h)
+	return h.Sum(data)
 }
 
-func putUint40(b []byte, v int64) {
-	b[0] = byte(v >> 32)
-	binary.BigEndian.PutUint32(b[1:], uint32(v))
-}
-
-func uint40(b []byte) int64 {
-	return int64(b[0])<<32 | int64(binary.BigEndian.Uint32(b[1:]))
+func unixTime(b []byte) time.Time {
+	return time.Unix(int64(b[0])<<32|int64(binary.BigEndian.Uint32(b[1:])), 0)
 }

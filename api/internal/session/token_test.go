@@ -8,7 +8,6 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,11 +27,7 @@ var start = time.Unix(1_760_000_000, 0)
 // newTokens returns Tokens at the time *now, which the test may change between calls.
 func newTokens(t testing.TB, now *time.Time, secrets ...string) *Tokens {
 	t.Helper()
-	tokens, err := NewTokens(secrets, lifetime, maxAge, func() time.Time { return *now })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tokens
+	return NewTokens(secrets, lifetime, maxAge, func() time.Time { return *now })
 }
 
 func sign(secret string, parts ...[]byte) []byte {
@@ -71,31 +66,18 @@ func TestTokenForm(t *testing.T) {
 }
 
 func TestIssueAndVerify(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		userID int64
-		epoch  uint64
-	}{
-		{"small", 1, 1},
-		{"large", math.MaxInt64, math.MaxUint64},
-		{"epoch zero", 7, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			now := start.Add(345 * time.Millisecond)
-			tokens := newTokens(t, &now, secretA)
-			want := Session{UserID: tt.userID, Epoch: tt.epoch, LoginAt: start, Expires: start.Add(lifetime)}
-			token, issued := tokens.Issue(tt.userID, tt.epoch)
-			if diff := cmp.Diff(want, issued); diff != "" {
-				t.Errorf("issued (-want +got):\n%s", diff)
-			}
-			verified, err := tokens.Verify(token)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, verified); diff != "" {
-				t.Errorf("verified (-want +got):\n%s", diff)
-			}
-		})
+	now := start.Add(345 * time.Millisecond)
+	tokens := newTokens(t, &now, secretA)
+	for _, want := range []Session{{UserID: 1, Epoch: 1}, {UserID: math.MaxInt64, Epoch: math.MaxUint64}, {UserID: 7}} {
+		want.LoginAt, want.Expires = start, start.Add(lifetime)
+		token, issued := tokens.Issue(want.UserID, want.Epoch)
+		verified, err := tokens.Verify(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]Session{want, want}, []Session{issued, verified}); diff != "" {
+			t.Errorf("issued, verified (-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -262,45 +244,13 @@ func TestRenewalsEndWithTheLogin(t *testing.T) {
 func TestAbsoluteLifetimeIsCheckedToo(t *testing.T) {
 	now := start
 	token, _ := newTokens(t, &now, secretA).Issue(1, 1)
-	short, err := NewTokens([]string{secretA}, lifetime, time.Hour, func() time.Time { return now })
-	if err != nil {
-		t.Fatal(err)
-	}
+	short := NewTokens([]string{secretA}, lifetime, time.Hour, func() time.Time { return now })
 	for after, valid := range map[time.Duration]bool{time.Hour - time.Nanosecond: true, time.Hour: false} {
 		now = start.Add(after)
 		if _, err := short.Verify(token); (err == nil) != valid {
 			t.Errorf("after %v: %v, want valid %v", after, err, valid)
 		}
 	}
-}
-
-func TestNoSecretSignsNothing(t *testing.T) {
-	if _, err := NewTokens(nil, lifetime, maxAge, time.Now); err == nil {
-		t.Error("Tokens without a secret")
-	}
-}
-
-func TestConcurrentUse(t *testing.T) {
-	tokens, err := NewTokens([]string{secretA, secretB}, lifetime, maxAge, func() time.Time { return start })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for user := range int64(8) {
-		wg.Go(func() {
-			for i := range uint64(50) {
-				token, want := tokens.Issue(user, i)
-				got, err := tokens.Verify(token)
-				if err != nil || got != want {
-					t.Errorf("%v, %v, want %v", got, err, want)
-				}
-				if _, err := tokens.Verify(token[:83] + string(rune(token[83]^1))); err == nil {
-					t.Error("a changed token is valid")
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // What strangers send must cost little: a fixed few allocations, and none for what has not even the right length.
@@ -349,16 +299,4 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("%q: %v, want ErrInvalid", token, err)
 		}
 	})
-}
-
-func BenchmarkVerify(b *testing.B) {
-	now := start
-	tokens := newTokens(b, &now, secretA)
-	token, _ := tokens.Issue(42, 99)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := tokens.Verify(token); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

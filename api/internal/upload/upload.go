@@ -1,10 +1,8 @@
-// Package upload reads the one file of a multipart request. The Upload middleware calls Read before the endpoint, whose logic asks for the
-// file with FromContext, and so sees no http type.
+// Package upload reads the one file of a multipart request.
 package upload
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -107,16 +105,3 @@ func broken(err error) error {
 }
 
 func tooLarge() error { return reason.Error(reason.BodyTooLarge, "max", strconv.Itoa(MaxFile)) }
-
-type contextKey struct{}
-
-// NewContext returns ctx with a file in it.
-func NewContext(ctx context.Context, file []byte) context.Context {
-	return context.WithValue(ctx, contextKey{}, file)
-}
-
-// FromContext returns the request's file, nil outside of an upload. It must not be changed.
-func FromContext(ctx context.Context) []byte {
-	file, _ := ctx.Value(contextKey{}).([]byte)
-	return file
-}

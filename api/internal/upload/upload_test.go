@@ -2,7 +2,6 @@ package upload
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -143,15 +142,6 @@ func check(t *testing.T, name, typ, body string, chunked bool, want string, why 
 			t.Errorf("max is %q", metadata["max"])
 		}
 	})
-}
-
-func TestContext(t *testing.T) {
-	if got := FromContext(context.Background()); got != nil {
-		t.Errorf("outside of an upload: %q", got)
-	}
-	if got := FromContext(NewContext(context.Background(), []byte("f"))); string(got) != "f" {
-		t.Errorf("got %q", got)
-	}
 }
 
 func FuzzRead(f *testing.F) {

@@ -8,20 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"runtime/debug"
 	"strconv"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"shares/internal/pictures"
+	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 
@@ -60,7 +58,7 @@ func Convert(err error) error {
 		return fromWechat(we)
 	}
 	if full, ok := errors.AsType[*quota.Error](err); ok {
-		return reason.Error(reason.RateLimited, "retry_after", seconds(full.RetryAfter))
+		return reason.Error(reason.RateLimited, "retry_after", full.Seconds())
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -105,8 +103,4 @@ func fromWechat(err *wechat.Error) error {
 		return reason.Error(reason.Canceled)
 	}
 	return reason.Error(reason.Internal)
-}
-
-func seconds(d time.Duration) string {
-	return strconv.Itoa(int(max(1, math.Ceil(d.Seconds()))))
 }

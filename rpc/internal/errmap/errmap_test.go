@@ -22,11 +22,11 @@ import (
 	"google.golang.org/grpc/status"
 
 	"shares/internal/pictures"
+	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 

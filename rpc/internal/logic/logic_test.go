@@ -16,12 +16,12 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"shares/internal/pictures"
+	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/model"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
 	"shares/rpc/internal/profile"
-	"shares/rpc/internal/quota"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"

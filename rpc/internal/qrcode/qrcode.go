@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 
-	"shares/rpc/internal/quota"
+	"shares/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 

@@ -22,8 +22,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/pictures"
+	"shares/internal/quota"
 	"shares/internal/testenv"
-	"shares/rpc/internal/quota"
 	"shares/rpc/internal/wechat"
 )
 

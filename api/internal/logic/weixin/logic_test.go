@@ -19,7 +19,6 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/api/internal/types"
-	"shares/api/internal/upload"
 	"shares/internal/reason"
 	"shares/rpc/pb"
 )
@@ -89,10 +88,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{now: start}
-	tokens, err := session.NewTokens([]string{strings.Repeat("a", 32)}, 2*time.Hour, 5*time.Hour, func() time.Time { return w.now })
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := session.NewTokens([]string{strings.Repeat("a", 32)}, 2*time.Hour, 5*time.Hour, func() time.Time { return w.now })
 	w.svc = &svc.ServiceContext{Users: &w.users, Sessions: tokens, Pictures: pictures.Addresses{Base: "https://api.example.com"}}
 	w.ctx = session.NewContext(context.Background(), &w.call)
 	return w
@@ -101,7 +97,6 @@ func newWorld(t *testing.T) *world {
 // logIn makes the request one of user 7, who logged in at start.
 func (w *world) logIn() {
 	w.call.Session = session.Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: start.Add(2 * time.Hour)}
-	w.call.Valid = true
 }
 
 func (w *world) checkAsked(t *testing.T, want ...proto.Message) {
@@ -333,10 +328,11 @@ func TestUploadAvatar(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.logIn()
+			w.call.File = file
 			w.users.avatar = func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
 				return &pb.UploadAvatarResp{Name: "avatar/ab.png"}, test.fails
 			}
-			got, err := NewUploadAvatarLogic(upload.NewContext(w.ctx, file), w.svc).UploadAvatar()
+			got, err := NewUploadAvatarLogic(w.ctx, w.svc).UploadAvatar()
 			if why(err) != test.want {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}

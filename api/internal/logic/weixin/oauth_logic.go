@@ -34,11 +34,9 @@ func (l *OauthLogic) Oauth(req *types.OauthReq) (*types.OauthResp, error) {
 	case len(req.Jscode) > maxCode:
 		return nil, reason.Field("jscode", "too_long", "max", strconv.Itoa(maxCode))
 	}
-	in := &pb.LoginReq{Code: req.Jscode, Refresh: req.IsUpdateUser}
-	if call := session.FromContext(l.ctx); call != nil {
-		in.ClientAppid = call.ClientAppID
-	}
-	user, err := l.svcCtx.Users.Login(l.ctx, in)
+	user, err := l.svcCtx.Users.Login(l.ctx, &pb.LoginReq{
+		Code: req.Jscode, Refresh: req.IsUpdateUser, ClientAppid: session.FromContext(l.ctx).ClientAppID,
+	})
 	if err != nil {
 		return nil, err
 	}

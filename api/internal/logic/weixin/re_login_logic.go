@@ -24,18 +24,18 @@ func NewReLoginLogic(ctx context.Context, svcCtx *svc.ServiceContext) *ReLoginLo
 // ReLogin renews the session. Where there is none that counts it says so; that
 // it cannot be told is an error, for a wrong yes would send everybody to log in.
 func (l *ReLoginLogic) ReLogin(*types.ReLoginReq) (*types.ReLoginResp, error) {
-	old, err := session.Get(l.ctx)
-	if err != nil {
+	caller := session.Caller(l.ctx)
+	if caller == nil {
 		return l.logInAgain()
 	}
-	user, err := l.svcCtx.Users.GetUser(l.ctx, &pb.GetUserReq{Caller: session.Caller(l.ctx)})
+	user, err := l.svcCtx.Users.GetUser(l.ctx, &pb.GetUserReq{Caller: caller})
 	if err != nil {
 		if why, _ := reason.Of(err); why == reason.SessionInvalid {
 			return l.logInAgain()
 		}
 		return nil, err
 	}
-	id, s := l.svcCtx.Sessions.Renew(old)
+	id, s := l.svcCtx.Sessions.Renew(session.FromContext(l.ctx).Session)
 	session.HandOut(l.ctx, id, s)
 	return &types.ReLoginResp{SessionId: id, OpenId: user.GetOpenid(), OverdueTime: s.Expires.Unix()}, nil
 }

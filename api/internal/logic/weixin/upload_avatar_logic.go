@@ -6,7 +6,6 @@ import (
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/api/internal/types"
-	"shares/api/internal/upload"
 	"shares/rpc/pb"
 )
 
@@ -24,7 +23,7 @@ func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Uplo
 // UploadAvatar has rpc store the picture as the caller's avatar, and answers its address.
 func (l *UploadAvatarLogic) UploadAvatar() (*types.UploadAvatarResp, error) {
 	picture, err := l.svcCtx.Users.UploadAvatar(l.ctx, &pb.UploadAvatarReq{
-		Caller: session.Caller(l.ctx), Image: upload.FromContext(l.ctx),
+		Caller: session.Caller(l.ctx), Image: session.FromContext(l.ctx).File,
 	})
 	if err != nil {
 		return nil, err

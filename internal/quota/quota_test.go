@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/testenv"
@@ -117,7 +119,8 @@ func TestTakeFailsOpen(t *testing.T) {
 	server := testenv.Redis(t)
 	client := server.Client(t)
 	var log bytes.Buffer
-	l := &Limit{Redis: client, Prefix: "p:", Window: time.Hour, Max: 1, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	open := prometheus.NewCounter(prometheus.CounterOpts{Name: "open"})
+	l := &Limit{Redis: client, Prefix: "p:", Window: time.Hour, Max: 1, Log: slog.New(slog.NewTextHandler(&log, nil)), Open: open}
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +133,7 @@ func TestTakeFailsOpen(t *testing.T) {
 		}
 		giveBack()
 	}
-	if !strings.Contains(log.String(), "not counted") {
-		t.Errorf("log: %s", &log)
+	if !strings.Contains(log.String(), "not counted") || testutil.ToFloat64(open) != 2 {
+		t.Errorf("counted %v, want 2; log: %s", testutil.ToFloat64(open), &log)
 	}
 }

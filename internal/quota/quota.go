@@ -1,13 +1,16 @@
-// Package quota limits how many QR codes and avatars are made, counted in Redis over all replicas
-// in windows that move with time.
+// Package quota limits logins, QR codes and avatars, counted in Redis over all replicas in windows
+// that move with time.
 package quota
 
 import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"math"
+	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -19,12 +22,18 @@ type Limit struct {
 	Window time.Duration
 	Max    int // 0: no limit
 	Log    *slog.Logger
+	Open   prometheus.Counter // counts the events that were not counted in Redis; may be nil
 }
 
 // Error says that a limit is reached.
 type Error struct{ RetryAfter time.Duration } // positive
 
 func (*Error) Error() string { return "quota reached" }
+
+// Seconds returns RetryAfter in whole seconds, at least 1, as the Retry-After header has it.
+func (e *Error) Seconds() string {
+	return strconv.Itoa(int(max(1, math.Ceil(e.RetryAfter.Seconds()))))
+}
 
 // takeScript records one event in a log of events and returns 0, or, where the window is full,
 // records nothing and returns the microseconds until there is room. The log holds exact times, on
@@ -53,6 +62,9 @@ func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err erro
 	micros, err := takeScript.Run(ctx, l.Redis, []string{key}, event, l.Window.Microseconds(), l.Max).Int64()
 	if err != nil {
 		l.Log.WarnContext(ctx, "event is not counted without redis", "limit", l.Prefix, "error", err)
+		if l.Open != nil {
+			l.Open.Inc()
+		}
 		return func() {}, nil
 	}
 	if micros > 0 {

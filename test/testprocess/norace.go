@@ -1,0 +1,5 @@
+//go:build !race
+
+package testprocess
+
+const raceEnabled = false
