@@ -240,9 +240,9 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// The URLs of the README open as they stand there.
-func TestOpenTakesTheREADME(t *testing.T) {
-	for _, file := range []string{"README.md", "README.zh-CN.md"} {
+// The bucket URLs of the documentation open unchanged.
+func TestOpenAcceptsTheDocumentedURLs(t *testing.T) {
+	for _, file := range []string{"docs/configuration.md", "docs/zh/configuration.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", file))
 		if err != nil {
 			t.Fatal(err)

@@ -13,26 +13,34 @@ import (
 	"shares/internal/config"
 )
 
-// readmes are the same page in two languages.
-var readmes = []string{"README.md", "README.zh-CN.md"}
+// pages are documents in two languages.
+var pages = [][2]string{
+	{"README.md", "README.zh-CN.md"},
+	{"docs/configuration.md", "docs/zh/configuration.md"},
+	{"docs/operations.md", "docs/zh/operations.md"},
+	{"docs/migration.md", "docs/zh/migration.md"},
+	{"docs/china.md", "docs/zh/china.md"},
+}
 
-// What is typed or copied from the one README is in the other, word for word.
-func TestReadmesSayTheSame(t *testing.T) {
-	english, chinese := readReadme(t, readmes[0]), readReadme(t, readmes[1])
-	if diff := cmp.Diff(codeOf(english), codeOf(chinese)); diff != "" {
-		t.Errorf("code blocks (-%s +%s):\n%s", readmes[0], readmes[1], diff)
-	}
-	if diff := cmp.Diff(outline(english), outline(chinese)); diff != "" {
-		t.Errorf("headings and tables (-%s +%s):\n%s", readmes[0], readmes[1], diff)
+// Code blocks are equal in both languages; headings and tables correspond.
+func TestTranslationsHaveTheSameCodeAndTables(t *testing.T) {
+	for _, page := range pages {
+		english, chinese := readPage(t, page[0]), readPage(t, page[1])
+		if diff := cmp.Diff(codeOf(english), codeOf(chinese)); diff != "" {
+			t.Errorf("code blocks (-%s +%s):\n%s", page[0], page[1], diff)
+		}
+		if diff := cmp.Diff(outline(english), outline(chinese)); diff != "" {
+			t.Errorf("headings and tables (-%s +%s):\n%s", page[0], page[1], diff)
+		}
 	}
 }
 
-func TestReadmesNameEverySetting(t *testing.T) {
-	for _, name := range readmes {
-		text := readReadme(t, name)
+func TestConfigurationNamesEverySetting(t *testing.T) {
+	for _, name := range pages[1] {
+		text := readPage(t, name)
 		for _, s := range config.Settings() {
 			if !strings.Contains(text, "`"+s.Env+"`") {
-				t.Errorf("%s says nothing of %s", name, s.Env)
+				t.Errorf("%s does not name %s", name, s.Env)
 			}
 		}
 	}
@@ -41,13 +49,24 @@ func TestReadmesNameEverySetting(t *testing.T) {
 // link is a Markdown link or picture: in place, or defined at a line's start.
 var link = regexp.MustCompile(`(?m)\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)`)
 
-func TestReadmeLinks(t *testing.T) {
-	for _, name := range readmes {
-		links := link.FindAllStringSubmatch(readReadme(t, name), -1)
-		if len(links) == 0 {
-			t.Errorf("%s has no links", name)
+// TestLinks follows the links to files in every document.
+func TestLinks(t *testing.T) {
+	names, err := filepath.Glob("../../docs/*/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../client/*.md"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, m := range links {
+		names = append(names, more...)
+	}
+	if len(names) < 10 {
+		t.Fatalf("found %d documents, want at least 10", len(names))
+	}
+	for _, name := range names {
+		for _, m := range link.FindAllStringSubmatch(readPage(t, name[len("../../"):]), -1) {
 			u, err := url.Parse(m[1] + m[2])
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -56,16 +75,16 @@ func TestReadmeLinks(t *testing.T) {
 			if u.IsAbs() || u.Path == "" {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join("../..", filepath.FromSlash(u.Path))); err != nil {
-				t.Errorf("%s: link to nowhere: %v", name, err)
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), filepath.FromSlash(u.Path))); err != nil {
+				t.Errorf("%s: broken link: %v", name, err)
 			}
 		}
 	}
 }
 
-func readReadme(t *testing.T, name string) string {
+func readPage(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../..", name))
+	text, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
