@@ -73,7 +73,7 @@ test-faults: ## kill and hang everything under load, and print what was lost
 	tools/install.sh cc mariadbd redis-server
 	go run ./test/faults
 
-test-cluster: ## rollouts and outages on Kubernetes (KUBECTL, LOAD_IMAGE: see docs/operations.md)
+test-cluster: ## rollouts and outages on Kubernetes (settings: docs/faults.md)
 	go run ./test/cluster
 
 bench: ## measure against references in the same run; writes docs/benchmarks.md (QUICK=1: less surely, prints only)
