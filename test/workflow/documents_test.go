@@ -82,6 +82,23 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// path is a file or folder of the repository in a document's code.
+var path = regexp.MustCompile("`((?:api|rpc|model|internal|simulator|deploy|client|tools|test|docs)/[\\w./-]+)`")
+
+func TestArchitectureNamesExistingFiles(t *testing.T) {
+	for _, name := range []string{"docs/architecture.md", "CONTRIBUTING.md"} {
+		paths := path.FindAllStringSubmatch(readPage(t, name), -1)
+		if len(paths) < 3 {
+			t.Errorf("%s names %d files, want at least 3", name, len(paths))
+		}
+		for _, m := range paths {
+			if _, err := os.Stat(filepath.Join("../..", filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s names a missing file: %v", name, err)
+			}
+		}
+	}
+}
+
 func readPage(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(name)))
