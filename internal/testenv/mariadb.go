@@ -1,20 +1,26 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"shares/internal/testenv/testos"
 )
 
 const installMariaDB = "apt-get install mariadb-server, or brew install mariadb"
@@ -27,66 +33,55 @@ const (
 
 // MariaDBServer is one mariadbd process. Its methods are safe for concurrent use.
 type MariaDBServer struct {
-	proc   *process
-	addr   string
-	dir    string
-	shared bool
+	*server
+	shared bool // other tests use it, too
 }
 
-var errShared = errors.New("testenv: other tests use the shared MariaDB: take NewMariaDB to kill or pause one")
+// sharedMariaDB starts the one server of a test binary for the first test that asks for it. A server
+// of its own per test would cost each half a second; a database of its own costs milliseconds.
+var sharedMariaDB = sync.OnceValues(func() (*MariaDBServer, error) {
+	s, err := StartMariaDB(Volatile)
+	if err == nil {
+		s.shared = true
+		closeShared = s.Close
+	}
+	return s, err
+})
 
-// sharedMariaDB is the one server of a test binary, started by the first test that asks for it. A server of its own per test would cost
-// each half a second; a database of its own costs milliseconds.
-var sharedMariaDB struct {
-	sync.Mutex
-	server *MariaDBServer
-	err    error
-}
+var closeShared = func() error { return nil }
 
-// MariaDB returns the server that all tests of this binary share; each takes a database of its own from it. The server trades
-// durability for speed and cannot be killed or paused: NewMariaDB is for that. TestMain must call Main, which ends it.
+// MariaDB returns the server that all tests of this binary share; each takes a database of its own
+// from it. The server trades durability for speed. A test that kills or pauses a server takes
+// NewMariaDB. TestMain must call Main, which ends the shared one.
 func MariaDB(t testing.TB) *MariaDBServer {
 	t.Helper()
-	shared := &sharedMariaDB
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.server == nil && shared.err == nil {
-		shared.server, shared.err = StartMariaDB(Volatile)
-		if shared.err == nil {
-			shared.server.shared = true
-		}
+	s, err := sharedMariaDB()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.server
+	return s
 }
 
-// Main runs the tests and then ends the shared MariaDB. It returns the exit code, for TestMain to give to os.Exit.
+// Main runs the tests and then ends the shared MariaDB. It returns the exit code, for TestMain to
+// give to os.Exit.
 func Main(m *testing.M) int {
 	code := m.Run()
-	shared := &sharedMariaDB
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.server == nil {
-		return code
-	}
-	if err := shared.server.Close(); err != nil {
+	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)
 	}
 	return code
 }
 
-// NewMariaDB starts a MariaDB of the test's own, with durable settings, and ends it when the test does. When the test fails, the end of
-// the server's log is added to the test's.
+// NewMariaDB starts a MariaDB of the test's own, with durable settings, and ends it when the test
+// does.
 func NewMariaDB(t testing.TB) *MariaDBServer {
 	t.Helper()
 	s, err := StartMariaDB(Durable)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { closeServer(t, "mariadb", s) })
+	s.closeWith(t)
 	return s
 }
 
@@ -98,11 +93,12 @@ const (
 	Volatile Durability = false // commits are in memory: fast, and lost by a kill
 )
 
-// StartMariaDB starts a MariaDB on a free loopback port with an empty data folder, and returns when it accepts connections. The first
-// call on a machine also initialises a template of that folder in the user's cache, which takes some seconds. The caller closes the
-// server.
+// StartMariaDB starts a MariaDB on a free loopback port with an empty data folder, and returns when
+// it accepts connections. The first call on a machine also initialises a template of that folder in
+// the user's cache, which takes some seconds. The caller closes the server.
 //
-// The server's default character set is latin1, as compiled in: a schema that forgets to name its own is found out here.
+// The server's default character set is latin1, as compiled in: a schema that forgets to name its
+// own is found out here.
 func StartMariaDB(d Durability) (*MariaDBServer, error) {
 	path, err := lookPath(installMariaDB, "mariadbd", "mysqld")
 	if err != nil {
@@ -112,79 +108,97 @@ func StartMariaDB(d Durability) (*MariaDBServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for range startAttempts {
-		s, err := startMariaDB(path, template, d)
-		if err == nil {
-			return s, nil
+	s, err := startServer(path, func(dir, port string) ([]string, string, error) {
+		data, initFile := filepath.Join(dir, "data"), filepath.Join(dir, "init.sql")
+		grant := fmt.Sprintf("CREATE USER IF NOT EXISTS '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';\n"+
+			"GRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;\n", mariaUser, mariaPassword)
+		args := append(mariaBaseArgs(),
+			"--datadir="+data,
+			"--tmpdir="+dir, // a starting server deletes temporary tables in it, also those of others
+			"--init-file="+initFile,
+			"--socket="+filepath.Join(dir, "s.sock"),
+			"--pid-file="+filepath.Join(dir, "pid"),
+			"--bind-address=127.0.0.1",
+			"--port="+port,
+			"--skip-name-resolve", // so that 127.0.0.1 is not looked up, and matched, as localhost
+			"--skip-log-bin",
+			"--max-connections=500",
+			"--innodb-buffer-pool-size=64M",
+			"--performance-schema=OFF",
+		)
+		if d == Durable {
+			args = append(args, "--innodb-flush-log-at-trx-commit=1")
+		} else {
+			args = append(args, "--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite")
 		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
-
-func startMariaDB(path, template string, d Durability) (_ *MariaDBServer, err error) {
-	port, err := freePort()
+		return args, "port: " + port + " ", errors.Join(
+			os.CopyFS(data, os.DirFS(template)), os.WriteFile(initFile, []byte(grant), 0o600))
+	})
 	if err != nil {
 		return nil, err
 	}
-	dir, err := tempDir()
+	return &MariaDBServer{server: s}, nil
+}
+
+// mariaBaseArgs are the arguments that the making of a data folder and the server that runs on it
+// must share.
+func mariaBaseArgs() []string {
+	args := []string{
+		"--no-defaults", // first, as mariadbd demands: the machine's own configuration does not count
+		"--innodb-log-file-size=16M",
+	}
+	if os.Getuid() == 0 {
+		args = append(args, "--user=root") // mariadbd refuses to run as root unless told to
+	}
+	return args
+}
+
+// mariaTemplate returns an initialised data folder for the server at path, to be copied and never
+// run on. It is made once per user and server version, because that takes seconds; a lock file
+// keeps test binaries that start together from making it twice.
+func mariaTemplate(path string) (_ string, err error) {
+	version, err := exec.Command(path, "--no-defaults", "--version").Output()
+	if err != nil || !strings.Contains(string(version), "MariaDB") {
+		return "", fmt.Errorf("testenv: %s is not MariaDB (%s): %s: %w", path, version, installMariaDB,
+			cmp.Or(err, errors.ErrUnsupported))
+	}
+	cache, err := CacheDir()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(dir) // the start's error is the one to report
-		}
-	}()
+	sum := sha256.Sum256(append(version, strings.Join(mariaBaseArgs(), " ")...))
+	template := filepath.Join(cache, "mariadb-"+hex.EncodeToString(sum[:8]))
 
-	data, initFile := filepath.Join(dir, "data"), filepath.Join(dir, "init.sql")
-	if err := os.CopyFS(data, os.DirFS(template)); err != nil {
-		return nil, fmt.Errorf("testenv: copy MariaDB's data folder: %w", err)
+	unlock, err := testos.LockFile(template + ".lock")
+	if err != nil {
+		return "", err
 	}
-	grant := fmt.Sprintf("CREATE USER IF NOT EXISTS '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';\nGRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;\n",
-		mariaUser, mariaPassword)
-	if err := os.WriteFile(initFile, []byte(grant), 0o600); err != nil {
-		return nil, fmt.Errorf("testenv: write MariaDB's init file: %w", err)
+	defer func() { err = errors.Join(err, unlock()) }()
+	if _, err := os.Stat(template); !errors.Is(err, fs.ErrNotExist) {
+		return template, err
 	}
-
-	args := append(mariaBaseArgs(),
-		"--datadir="+data,
-		"--tmpdir="+dir, // a starting server deletes temporary tables in it, also those of others
-		"--init-file="+initFile,
-		"--socket="+filepath.Join(dir, "s.sock"),
-		"--pid-file="+filepath.Join(dir, "pid"),
-		"--bind-address=127.0.0.1",
-		"--port="+strconv.Itoa(port),
-		"--skip-name-resolve", // so that 127.0.0.1 is not looked up, and matched, as localhost
-		"--skip-log-bin",
-		"--max-connections=500",
-		"--innodb-buffer-pool-size=64M",
-		"--performance-schema=OFF",
-	)
-	if d == Durable {
-		args = append(args, "--innodb-flush-log-at-trx-commit=1")
-	} else {
-		args = append(args, "--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite")
+	install, err := lookPath(installMariaDB, "mariadb-install-db", "mysql_install_db")
+	if err != nil {
+		return "", err
 	}
-	s := &MariaDBServer{
-		proc: &process{path: path, args: args, ready: fmt.Sprintf("port: %d ", port)},
-		addr: fmt.Sprintf("127.0.0.1:%d", port),
-		dir:  dir,
+	unfinished := template + ".new"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return "", fmt.Errorf("testenv: remove an unfinished data folder: %w", err)
 	}
-	if err := s.proc.start(); err != nil {
-		return nil, err
+	args := append(mariaBaseArgs(), "--datadir="+unfinished, "--tmpdir="+unfinished,
+		"--auth-root-authentication-method=normal", "--skip-test-db")
+	if out, err := exec.Command(install, args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("testenv: %s: %w\n%s", install, err, out)
 	}
-	return s, nil
+	if err := os.Rename(unfinished, template); err != nil {
+		return "", fmt.Errorf("testenv: keep the data folder: %w", err)
+	}
+	return template, nil
 }
 
-// Addr returns host:port. It stays the same over Kill, Stop and Start.
-func (s *MariaDBServer) Addr() string { return s.addr }
-
-// DSN returns the go-sql-driver DSN of a database on the server, which need not exist; "" is none. It sets no parameters.
-func (s *MariaDBServer) DSN(database string) string {
-	return s.dsn(mariaUser, database)
-}
+// DSN returns the go-sql-driver DSN of a database on the server, which need not exist; "" is none.
+// It sets no parameters.
+func (s *MariaDBServer) DSN(database string) string { return s.dsn(mariaUser, database) }
 
 func (s *MariaDBServer) dsn(user, database string) string {
 	cfg := mysql.NewConfig()
@@ -197,19 +211,13 @@ func (s *MariaDBServer) dsn(user, database string) string {
 func (s *MariaDBServer) UserDSN(ctx context.Context, database string) (string, error) {
 	const user = "app"
 	err := s.exec(ctx, fmt.Sprintf("GRANT ALL ON `%s`.* TO '%s'@'127.0.0.1' IDENTIFIED BY '%s'", database, user, mariaPassword))
-	if err != nil {
-		return "", fmt.Errorf("testenv: create a user: %w", err)
-	}
-	return s.dsn(user, database), nil
+	return s.dsn(user, database), err
 }
 
 // CreateDatabase makes an empty database with a name not used before and returns its name.
 func (s *MariaDBServer) CreateDatabase(ctx context.Context) (string, error) {
 	name := "t_" + strings.ToLower(rand.Text())
-	if err := s.exec(ctx, "CREATE DATABASE "+name); err != nil {
-		return "", fmt.Errorf("testenv: create a database: %w", err)
-	}
-	return name, nil
+	return name, s.exec(ctx, "CREATE DATABASE "+name)
 }
 
 // Database makes an empty database for the test and returns its DSN. It goes when the test ends.
@@ -221,60 +229,25 @@ func (s *MariaDBServer) Database(t testing.TB) string {
 	}
 	if s.shared { // the data of any other server goes with it, and it may be dead by then
 		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // t.Context ended before cleanup
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // t.Context ended before cleanup
 			defer cancel()
 			if err := s.exec(ctx, "DROP DATABASE "+name); err != nil {
-				t.Errorf("testenv: drop a database: %v", err)
+				t.Error(err)
 			}
 		})
 	}
 	return s.DSN(name)
 }
 
-func (s *MariaDBServer) exec(ctx context.Context, query string) (err error) {
+func (s *MariaDBServer) exec(ctx context.Context, query string) error {
 	db, err := sql.Open("mysql", s.DSN(""))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = db.ExecContext(ctx, query)
-	return err
-}
-
-// Start starts the server again after Kill or Stop, on the same port and data, and returns when it accepts connections.
-func (s *MariaDBServer) Start() error { return s.proc.start() }
-
-// Kill ends the server with SIGKILL and waits until it is gone. Killing one that does not run is no error, killing the shared one is.
-func (s *MariaDBServer) Kill() error {
-	if s.shared {
-		return errShared
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, query); err != nil {
+		verb, _, _ := strings.Cut(query, " ")
+		return fmt.Errorf("testenv: %s: %w", verb, err)
 	}
-	return s.proc.kill()
-}
-
-// Stop ends the server with SIGTERM and waits until it is gone. Stopping one that does not run is no error, stopping the shared one is.
-func (s *MariaDBServer) Stop() error {
-	if s.shared {
-		return errShared
-	}
-	return s.proc.stop()
-}
-
-// Pause freezes the server (SIGSTOP): connections are still accepted by the kernel, and nothing is answered.
-func (s *MariaDBServer) Pause() error {
-	if s.shared {
-		return errShared
-	}
-	return s.proc.pause()
-}
-
-// Resume lets a paused server run on (SIGCONT).
-func (s *MariaDBServer) Resume() error { return s.proc.resume() }
-
-// Log returns the end of what the server printed since its last start, at least the last 64 KiB of it.
-func (s *MariaDBServer) Log() string { return s.proc.log() }
-
-// Close kills the server and removes its data.
-func (s *MariaDBServer) Close() error {
-	return errors.Join(s.proc.kill(), os.RemoveAll(s.dir))
+	return nil
 }

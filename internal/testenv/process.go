@@ -3,9 +3,11 @@ package testenv
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,70 +18,93 @@ import (
 )
 
 const (
-	readyTimeout = 60 * time.Second // a cold, shared CI machine; a healthy start takes well under a second
-	stopTimeout  = 20 * time.Second // after it, a server that ignores SIGTERM is killed
-	logKept      = 64 << 10         // bytes of output kept per server
+	readyTimeout = time.Minute     // a cold, shared machine; a healthy start takes well under a second
+	stopTimeout  = 2 * time.Minute // above SHARES_SHUTDOWN
+	outputKept   = 4 << 20         // bytes
 )
 
-// process is one server program that can be ended and started again with the same arguments.
-type process struct {
-	path  string
-	args  []string
-	ready string // the output line fragment that says the server accepts connections
+// Program says what a Process runs.
+type Program struct {
+	Path  string
+	Args  []string
+	Dir   string         // empty: the caller's
+	Env   []string       // nil: the caller's
+	Ready *regexp.Regexp // matches what the program prints once it serves; nil: Start does not wait
+	Print io.Writer      // gets what the program prints, besides Output; nil: nothing does
+}
 
-	mu   sync.Mutex // guards what follows; held across whole operations, so that Kill and Start do not interleave
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the running cmd has been waited for
+// Process is a program that can be ended and started again with the same arguments. Its methods
+// are safe for concurrent use. It ends with this process at the latest, on Linux.
+type Process struct {
+	program Program
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd     // of the last start
+	done chan struct{} // closed when cmd has been waited for
 	out  *output
 }
 
-// start runs the program and returns when it says that it is ready.
-func (p *process) start() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.running() {
-		return fmt.Errorf("testenv: %s runs already", p.name())
-	}
+// NewProcess returns a process that Start starts.
+func NewProcess(p Program) *Process { return &Process{program: p} }
 
-	cmd := exec.Command(p.path, p.args...)
-	out := &output{want: p.ready, found: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = out, out
+func (p *Process) name() string { return filepath.Base(p.program.Path) }
+
+// Start runs the program and returns when it is ready. It is an error, which carries what the
+// program printed, when the program ends before that or is not ready within a minute.
+func (p *Process) Start() error {
+	cmd := exec.Command(p.program.Path, p.program.Args...)
+	cmd.Dir, cmd.Env = p.program.Dir, p.program.Env
+	out := &output{want: p.program.Ready, found: make(chan struct{})}
+	cmd.Stdout = out
+	if p.program.Print != nil {
+		cmd.Stdout = io.MultiWriter(out, p.program.Print)
+	}
+	cmd.Stderr = cmd.Stdout
 	cmd.SysProcAttr = testos.DieWithParent()
-	started, done := make(chan error, 1), make(chan struct{})
-	go func() {
-		// Linux sends the parent-death signal when the thread that forked ends, so that thread must live as long as the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		started <- nil
-		cmd.Wait() // killed servers end with an error, as they should
-		close(done)
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("testenv: start %s: %w", p.name(), err)
+	done, err := p.launch(cmd, out)
+	if err != nil || p.program.Ready == nil {
+		return err
 	}
-	p.cmd, p.done, p.out = cmd, done, out
-
 	timeout := time.NewTimer(readyTimeout)
 	defer timeout.Stop()
 	select {
 	case <-out.found:
 		return nil
 	case <-done:
-		return fmt.Errorf("testenv: %s ended at start (%s):\n%s", p.name(), cmd.ProcessState, out.tail())
+		return fmt.Errorf("%s ended at start (%s):\n%s", p.name(), cmd.ProcessState, p.Output())
 	case <-timeout.C:
-		p.end(syscall.SIGKILL) // the timeout is the error to report
-		return fmt.Errorf("testenv: %s not ready after %s:\n%s", p.name(), readyTimeout, out.tail())
+		return errors.Join(fmt.Errorf("%s not ready after %s:\n%s", p.name(), readyTimeout, p.Output()), p.Kill())
 	}
 }
 
-func (p *process) name() string { return filepath.Base(p.path) }
+func (p *Process) launch(cmd *exec.Cmd, out *output) (<-chan struct{}, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running() {
+		return nil, fmt.Errorf("%s runs already", p.name())
+	}
+	started, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		// Linux sends the parent-death signal when the thread that forked ends, so that thread
+		// must live as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait() // ExitCode tells
+			close(done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name(), err)
+	}
+	p.cmd, p.done, p.out = cmd, done, out
+	return done, nil
+}
 
 // running must be called with mu held.
-func (p *process) running() bool {
+func (p *Process) running() bool {
 	if p.cmd == nil {
 		return false
 	}
@@ -91,113 +116,148 @@ func (p *process) running() bool {
 	}
 }
 
-// kill ends the program with SIGKILL, as a crash or a lost machine would, and waits until it is gone. It is no error if it is already.
-func (p *process) kill() error {
+// Pid returns the process id of the last start.
+func (p *Process) Pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.end(syscall.SIGKILL)
+	return p.cmd.Process.Pid
 }
 
-// stop ends the program with SIGTERM, and with SIGKILL if it does not listen.
-func (p *process) stop() error {
+// Done is closed when the program of the last start has ended.
+func (p *Process) Done() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.running() {
-		return nil
-	}
-	if err := p.signal(testos.Continue); err != nil { // a paused program would never see the SIGTERM
-		return err
-	}
-	return p.end(syscall.SIGTERM)
+	return p.done
 }
 
-func (p *process) end(sig syscall.Signal) error {
-	if !p.running() {
-		return nil
-	}
-	if err := p.signal(sig); err != nil {
-		return err
-	}
-	timeout := time.NewTimer(stopTimeout)
-	defer timeout.Stop()
-	select {
-	case <-p.done:
-		return nil
-	case <-timeout.C:
-	}
-	if err := p.signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	<-p.done
-	return fmt.Errorf("testenv: %s did not end within %s of %s and was killed", p.name(), stopTimeout, sig)
+// ExitCode returns what the program ended with, -1 after a signal. It waits for the end.
+func (p *Process) ExitCode() int {
+	<-p.Done()
+	return p.cmd.ProcessState.ExitCode()
 }
 
-// pause freezes the program, and returns when it stands still.
-func (p *process) pause() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.signalRunning(testos.Stop); err != nil {
-		return err
-	}
-	return testos.WaitStopped(p.cmd.Process.Pid)
-}
-
-// resume lets a paused program run on.
-func (p *process) resume() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.signalRunning(testos.Continue)
-}
-
-func (p *process) signalRunning(sig syscall.Signal) error {
-	if !p.running() {
-		return fmt.Errorf("testenv: %s does not run", p.name())
-	}
-	return p.signal(sig)
-}
-
-func (p *process) signal(sig syscall.Signal) error {
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("testenv: send %s to %s: %w", sig, p.name(), err)
-	}
-	return nil
-}
-
-func (p *process) log() string {
+// Output returns what the program printed since its last start, stdout and stderr together; of
+// more than 4 MiB the end.
+func (p *Process) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.out == nil {
 		return ""
 	}
-	return p.out.tail()
+	return p.out.String()
 }
 
-// output keeps the end of what a program prints and tells when a wanted text has been printed.
-type output struct {
-	want  string
-	found chan struct{}
+// Announced returns what the first group of Ready matched at the last start.
+func (p *Process) Announced() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.announced
+}
 
-	mu   sync.Mutex
-	buf  []byte
-	seen bool
+// Signal sends sig. It is no error if the program is gone.
+func (p *Process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return nil
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %s to %s: %w", sig, p.name(), err)
+	}
+	return nil
+}
+
+// Pause freezes the program (SIGSTOP), and returns when it stands still: connections are still
+// accepted by the kernel, and nothing is answered.
+func (p *Process) Pause() error {
+	if err := p.Signal(testos.Stop); err != nil {
+		return err
+	}
+	return testos.WaitStopped(p.Pid())
+}
+
+// Resume lets a paused program run on (SIGCONT).
+func (p *Process) Resume() error { return p.Signal(testos.Continue) }
+
+// Kill ends the program with SIGKILL, as a crash or a lost machine would, and waits until it is
+// gone. It is no error if it is already, or never started.
+func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
+
+// Stop ends the program with SIGTERM, paused or not, and waits until it is gone. It is an error if
+// that takes more than two minutes; the program is killed then.
+func (p *Process) Stop() error {
+	return errors.Join(p.Resume(), p.end(syscall.SIGTERM))
+}
+
+func (p *Process) end(sig syscall.Signal) error {
+	if p.Done() == nil {
+		return nil
+	}
+	if err := p.Signal(sig); err != nil {
+		return err
+	}
+	timeout := time.NewTimer(stopTimeout)
+	defer timeout.Stop()
+	select {
+	case <-p.Done():
+		return nil
+	case <-timeout.C:
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-p.Done()
+	return fmt.Errorf("%s did not end within %s of %s and was killed", p.name(), stopTimeout, sig)
+}
+
+// output keeps the end of what a program prints and looks for a wanted text in it.
+type output struct {
+	want      *regexp.Regexp // nil: found, or nothing is wanted
+	announced string         // the first group of the match; read after found is closed
+	found     chan struct{}
+
+	mu  sync.Mutex
+	buf []byte
 }
 
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.buf = append(o.buf, b...)
-	if !o.seen && strings.Contains(string(o.buf), o.want) {
-		o.seen = true
-		close(o.found)
+	if o.want != nil {
+		if match := o.want.FindSubmatch(o.buf); match != nil {
+			o.announced = string(match[len(match)-1])
+			o.want = nil
+			close(o.found)
+		}
 	}
-	if len(o.buf) > 2*logKept {
-		o.buf = append(o.buf[:0], o.buf[len(o.buf)-logKept:]...)
+	if len(o.buf) > 2*outputKept {
+		o.buf = append(o.buf[:0], o.buf[len(o.buf)-outputKept:]...)
 	}
 	return len(b), nil
 }
 
-func (o *output) tail() string {
+func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.buf)
+}
+
+// SaveOutput writes what a program printed to a new file, so that a test's log names it instead of
+// holding it. It returns the file's name, or why there is none.
+func SaveOutput(program, printed string) string {
+	folder := filepath.Join(os.TempDir(), "shares-test-logs")
+	err := os.MkdirAll(folder, 0o755)
+	if err != nil {
+		return err.Error()
+	}
+	f, err := os.CreateTemp(folder, strings.ReplaceAll(program, " ", "-")+"-*.log")
+	if err != nil {
+		return err.Error()
+	}
+	_, err = f.WriteString(printed)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err.Error()
+	}
+	return f.Name()
 }

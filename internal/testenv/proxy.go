@@ -10,19 +10,13 @@ import (
 // Proxy is a TCP proxy in front of a server of this package. A test breaks the network with it.
 // Its methods are safe for concurrent use.
 type Proxy struct {
-	addr   string
-	mu     sync.Mutex
-	cut    bool
-	open   map[net.Conn]bool
-	flows  chan struct{} // closed while bytes are forwarded
-	drop   *drop         // not yet met
-	closed chan struct{}
-}
+	addr string
 
-// drop is a reply that is to be lost.
-type drop struct {
-	request []byte
-	done    chan struct{}
+	mu      sync.Mutex
+	cut     bool
+	open    map[net.Conn]bool
+	request []byte        // whose reply is to be lost
+	lost    chan struct{} // closed when it is; nil: no reply is to be lost
 }
 
 // NewProxy returns a proxy that forwards connections to target until the test ends.
@@ -32,16 +26,11 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{
-		addr: l.Addr().String(), open: map[net.Conn]bool{},
-		flows: make(chan struct{}), closed: make(chan struct{}),
-	}
-	close(p.flows)
+	p := &Proxy{addr: l.Addr().String(), open: map[net.Conn]bool{}}
 	var pipes sync.WaitGroup
 	t.Cleanup(func() {
 		l.Close() // it only ends the loop below
 		p.Cut()
-		close(p.closed)
 		pipes.Wait()
 	})
 	pipes.Go(func() {
@@ -55,9 +44,9 @@ func NewProxy(t testing.TB, target string) *Proxy {
 				client.Close() // the client sees the end of it
 				continue
 			}
-			link := &link{proxy: p, client: client, server: server}
-			pipes.Go(func() { link.pipe(client, server, link.request) })
-			pipes.Go(func() { link.pipe(server, client, link.reply) })
+			lost := make(chan chan struct{}, 1) // to close at the next reply
+			pipes.Go(func() { p.pipe(client, server, func(b []byte) bool { p.requested(b, lost); return true }) })
+			pipes.Go(func() { p.pipe(server, client, func([]byte) bool { return !p.lose(client, lost) }) })
 		}
 	})
 	return p
@@ -70,39 +59,10 @@ func (p *Proxy) Addr() string { return p.addr }
 // swallowed and its connection closed: the server has done what it was asked, and the client does
 // not learn it. The channel is closed when that has happened.
 func (p *Proxy) DropReply(request string) <-chan struct{} {
-	d := &drop{request: []byte(request), done: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.drop = d
-	return d.done
-}
-
-// Hang forwards nothing until Resume. Connections are accepted and kept.
-func (p *Proxy) Hang() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.flowing() {
-		p.flows = make(chan struct{})
-	}
-}
-
-// Resume ends a Hang. What was held back is forwarded.
-func (p *Proxy) Resume() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.flowing() {
-		close(p.flows)
-	}
-}
-
-// flowing must be called with mu held.
-func (p *Proxy) flowing() bool {
-	select {
-	case <-p.flows:
-		return true
-	default:
-		return false
-	}
+	p.request, p.lost = []byte(request), make(chan struct{})
+	return p.lost
 }
 
 // Cut closes all connections, and new ones at once, until Restore.
@@ -136,20 +96,20 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.cut
 }
 
-// link is one connection through the proxy.
-type link struct {
-	proxy          *Proxy
-	client, server net.Conn
-	drop           *drop // guarded by proxy.mu
-}
-
 // pipe forwards what from sends as long as look allows it, and then closes both ends.
-func (l *link) pipe(from, to net.Conn, look func([]byte) bool) {
-	defer l.close()
+func (p *Proxy) pipe(from, to net.Conn, look func([]byte) bool) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range []net.Conn{from, to} {
+			c.Close() // the other pipe ends by it
+			delete(p.open, c)
+		}
+	}()
 	b := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(b)
-		if n > 0 && (!l.flow() || !look(b[:n])) {
+		if n > 0 && !look(b[:n]) {
 			return
 		}
 		if _, writeErr := to.Write(b[:n]); err != nil || writeErr != nil {
@@ -158,44 +118,24 @@ func (l *link) pipe(from, to net.Conn, look func([]byte) bool) {
 	}
 }
 
-// flow waits while the proxy hangs, and reports whether it is still there.
-func (l *link) flow() bool {
-	l.proxy.mu.Lock()
-	flows := l.proxy.flows
-	l.proxy.mu.Unlock()
+// requested notes on a connection that the reply to b is to be lost.
+func (p *Proxy) requested(b []byte, lost chan chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost != nil && bytes.Contains(b, p.request) {
+		lost <- p.lost
+		p.lost = nil
+	}
+}
+
+// lose loses a connection's reply, if it is to be lost.
+func (p *Proxy) lose(client net.Conn, lost chan chan struct{}) bool {
 	select {
-	case <-flows:
+	case done := <-lost:
+		client.Close()
+		close(done)
 		return true
-	case <-l.proxy.closed:
+	default:
 		return false
-	}
-}
-
-func (l *link) request(b []byte) bool {
-	l.proxy.mu.Lock()
-	defer l.proxy.mu.Unlock()
-	if d := l.proxy.drop; d != nil && bytes.Contains(b, d.request) {
-		l.drop, l.proxy.drop = d, nil
-	}
-	return true
-}
-
-func (l *link) reply([]byte) bool {
-	l.proxy.mu.Lock()
-	defer l.proxy.mu.Unlock()
-	if l.drop == nil {
-		return true
-	}
-	l.client.Close() // the loss is what was asked for
-	close(l.drop.done)
-	return false
-}
-
-func (l *link) close() {
-	l.proxy.mu.Lock()
-	defer l.proxy.mu.Unlock()
-	for _, c := range []net.Conn{l.client, l.server} {
-		c.Close() // the other pipe ends by it
-		delete(l.proxy.open, c)
 	}
 }

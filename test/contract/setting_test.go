@@ -102,7 +102,7 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 	all["SHARES_PUBLIC_URL"] = "http://shares.example.test/behind/a/path"
 	maps.Copy(all, env)
 	// The one program that must be told its port gets one that was free a moment ago.
-	address, err := testprocess.FreeAddress()
+	address, err := testenv.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

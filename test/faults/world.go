@@ -76,7 +76,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		return nil, err
 	}
 	w.db = sql.OpenDB(connector)
-	address, err := testprocess.FreeAddress()
+	address, err := testenv.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +113,11 @@ func (w *world) command(ctx context.Context, args ...string) (string, int, error
 func (w *world) startServers(n int, name string, env map[string]string) ([]*server, error) {
 	var servers []*server
 	for i := range n {
-		address, err := testprocess.FreeAddress()
+		address, err := testenv.FreeAddress()
 		if err != nil {
 			return servers, err
 		}
-		admin, err := testprocess.FreeAddress()
+		admin, err := testenv.FreeAddress()
 		if err != nil {
 			return servers, err
 		}

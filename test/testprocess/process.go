@@ -1,3 +1,8 @@
+// Package testprocess builds the real `shares` program and runs it as processes of its own, so that
+// a suite sees what an operator sees: start lines, ports, signals, exit codes. The suites under test/
+// use it; the service must not. Start and Once need no testing.TB and leave ending the process to the
+// caller; Run ends it with the test and fails the test when the program did not end well. Storage
+// comes from internal/testenv.
 package testprocess
 
 import (
@@ -7,21 +12,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"regexp"
-	"runtime"
 	"strings"
-	"sync"
-	"syscall"
+	"testing"
 	"time"
 
-	"shares/internal/testenv/testos"
-)
-
-const (
-	readyTimeout = 60 * time.Second // a cold, shared CI machine; a healthy start takes well under a second
-	termTimeout  = 2 * time.Minute  // above SHARES_SHUTDOWN
-	outputKept   = 4 << 20          // bytes
+	"shares/internal/testenv"
 )
 
 // deadlines are so long that a program does not reach them because the machine is busy.
@@ -34,8 +30,9 @@ var deadlines = []string{
 type Options struct {
 	// Args are the command line, such as "serve" or "simulator", "--listen", "127.0.0.1:0".
 	Args []string
-	// Env are the program's settings. Nothing of the caller's environment that could be one gets through. Unless they say
-	// otherwise, the program listens on a free port of 127.0.0.1 and has long deadlines.
+	// Env are the program's settings. Nothing of the caller's environment that could be one gets
+	// through. Unless they say otherwise, the program listens on a free port of 127.0.0.1 and has
+	// long deadlines.
 	Env map[string]string
 	// Shipped keeps the deadlines that the program is shipped with.
 	Shipped bool
@@ -45,95 +42,79 @@ type Options struct {
 	Secrets *Secrets
 }
 
-// Process is one running or ended program. Its methods are safe for concurrent use.
-type Process struct {
-	cmd     *exec.Cmd
-	out     *output
-	done    chan struct{} // closed when the program has ended and been waited for
-	address string
-}
+func (o Options) name() string { return "shares " + strings.Join(o.Args, " ") }
 
-// Start starts a program that serves, and returns when it accepts connections. A program that ends before that, or is not ready
-// within a minute, is an error that carries what it printed.
+// Process is one running or ended program.
+type Process struct{ *testenv.Process }
+
+// announcement is the start line of every program that serves, for people or as JSON.
+var announcement = regexp.MustCompile(`(?:shares(?: rpc)? \S+|a simulated WeChat) on (?:http://)?([^\s"]+)[\s"]`)
+
+// Start starts a program that serves, and returns when it accepts connections. A program that ends
+// before that, or is not ready within a minute, is an error that carries what it printed.
 func Start(o Options) (*Process, error) {
-	p, err := start(o)
+	p, err := newProcess(o, announcement)
 	if err != nil {
 		return nil, err
 	}
-	timeout := time.NewTimer(readyTimeout)
-	defer timeout.Stop()
-	select {
-	case p.address = <-p.out.announced:
-	case <-p.done:
-		return nil, fmt.Errorf("testprocess: shares %s ended at start with code %d:\n%s", strings.Join(o.Args, " "), p.ExitCode(), p.Output())
-	case <-timeout.C:
-		return nil, errors.Join(fmt.Errorf("testprocess: shares %s not ready after %s:\n%s", strings.Join(o.Args, " "), readyTimeout, p.Output()), p.Kill())
+	if err := p.Start(); err != nil {
+		return nil, fmt.Errorf("testprocess: %s: %w", o.name(), err)
+	}
+	return p, nil
+}
+
+// Start starts the program, for the first time or again.
+func (p *Process) Start() error {
+	if err := p.Process.Start(); err != nil {
+		return err
 	}
 	// `shares rpc` announces itself just before it listens.
-	for {
-		conn, err := net.Dial("tcp", p.address)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", p.Address())
 		if err == nil {
-			return p, conn.Close()
+			return conn.Close()
 		}
 		select {
-		case <-p.done:
-			return nil, fmt.Errorf("testprocess: shares %s ended at start with code %d:\n%s", strings.Join(o.Args, " "), p.ExitCode(), p.Output())
-		case <-timeout.C:
-			return nil, errors.Join(fmt.Errorf("testprocess: shares %s does not listen: %w\n%s", strings.Join(o.Args, " "), err, p.Output()), p.Kill())
-		case <-time.After(5 * time.Millisecond):
+		case <-p.Done():
+		default:
+			if time.Now().Before(end) {
+				continue
+			}
 		}
+		return errors.Join(fmt.Errorf("does not listen: %w\n%s", err, p.Output()), p.Kill())
 	}
 }
 
-// Once runs a program that does its work and ends, such as `shares migrate`, and returns what it printed and its exit code. The
-// error says that it could not be run to its end; ctx ends it by force.
+// Once runs a program that does its work and ends, such as `shares migrate`, and returns what it
+// printed and its exit code. The error says that it could not be run to its end; ctx ends it by force.
 func Once(ctx context.Context, o Options) (printed string, code int, err error) {
-	p, err := start(o)
+	p, err := newProcess(o, nil)
 	if err != nil {
 		return "", 0, err
 	}
+	if err := p.Process.Start(); err != nil {
+		return "", 0, err
+	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return p.Output(), p.ExitCode(), nil
 	case <-ctx.Done():
-		return p.Output(), 0, errors.Join(fmt.Errorf("testprocess: shares %s: %w", strings.Join(o.Args, " "), ctx.Err()), p.Kill())
+		return p.Output(), 0, errors.Join(fmt.Errorf("testprocess: %s: %w", o.name(), ctx.Err()), p.Kill())
 	}
 }
 
-func start(o Options) (*Process, error) {
+func newProcess(o Options, ready *regexp.Regexp) (*Process, error) {
 	path, err := Binary()
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{
-		cmd:  exec.Command(path, o.Args...),
-		out:  &output{announced: make(chan string, 1)},
-		done: make(chan struct{}),
-	}
-	p.cmd.Dir = o.Dir
-	p.cmd.Env = environment(o)
-	var printed io.Writer = p.out
+	var secrets io.Writer
 	if o.Secrets != nil {
-		printed = io.MultiWriter(p.out, o.Secrets.printed("shares "+strings.Join(o.Args, " ")))
+		secrets = o.Secrets.printed(o.name())
 	}
-	p.cmd.Stdout, p.cmd.Stderr = printed, printed
-	p.cmd.SysProcAttr = testos.DieWithParent()
-	started := make(chan error, 1)
-	go func() {
-		// Linux sends the parent-death signal when the thread that forked ends, so that thread must live as long as the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.cmd.Wait() // the exit code tells
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("testprocess: start shares %s: %w", strings.Join(o.Args, " "), err)
-	}
-	return p, nil
+	return &Process{testenv.NewProcess(testenv.Program{
+		Path: path, Args: o.Args, Dir: o.Dir, Env: environment(o), Ready: ready, Print: secrets,
+	})}, nil
 }
 
 func environment(o Options) []string {
@@ -155,102 +136,57 @@ func environment(o Options) []string {
 	return env
 }
 
-// Address returns the host:port on which the program serves.
-func (p *Process) Address() string { return p.address }
-
-// URL returns the http URL of Address, without a trailing slash.
-func (p *Process) URL() string { return "http://" + p.address }
-
-// Pid returns the process id.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }
-
-// Done is closed when the program has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// ExitCode returns what the program ended with, -1 after a signal. It waits for the end.
-func (p *Process) ExitCode() int {
-	<-p.done
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// Kill ends the program with SIGKILL, as a crash or a lost machine would, and waits until it is gone. It is no error if it is already.
-func (p *Process) Kill() error {
-	if err := p.Signal(syscall.SIGKILL); err != nil {
-		return err
+// Run starts a program that serves, in a folder of the test's own unless o names one, and ends it
+// with the test. The test fails when the program then ends with a code other than 0 or reported a
+// data race. When the test fails, its log names a file with what the program printed.
+func Run(t testing.TB, o Options) *Process {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
 	}
-	<-p.done
-	return nil
-}
-
-// Term ends the program with SIGTERM, waits until it is gone and returns its exit code. A program that does not listen is killed
-// after a minute; that is an error.
-func (p *Process) Term() (int, error) {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return 0, err
-	}
-	timeout := time.NewTimer(termTimeout)
-	defer timeout.Stop()
-	select {
-	case <-p.done:
-		return p.ExitCode(), nil
-	case <-timeout.C:
-		return 0, errors.Join(fmt.Errorf("testprocess: not gone %s after SIGTERM, killed", termTimeout), p.Kill())
-	}
-}
-
-// Signal sends sig. It is no error if the program is gone.
-func (p *Process) Signal(sig syscall.Signal) error {
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("testprocess: send %s: %w", sig, err)
-	}
-	return nil
-}
-
-// Output returns what the program printed, stdout and stderr together; of more than 4 MiB the end.
-func (p *Process) Output() string { return p.out.String() }
-
-// FreeAddress returns an address of 127.0.0.1 whose port was free a moment ago, for programs that must be told theirs, such as
-// `shares rpc`. Another process can take it before the caller listens on it.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := Start(o)
 	if err != nil {
-		return "", fmt.Errorf("testprocess: find a free port: %w", err)
+		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	t.Cleanup(func() { finish(t, o.name(), p) })
+	return p
 }
 
-// announcement is the start line of every program that serves, for people or as JSON.
-var announcement = regexp.MustCompile(`(?:shares(?: rpc)? \S+|a simulated WeChat) on (?:http://)?([^\s"]+)[\s"]`)
-
-// output keeps what a program prints and finds the address on which it serves.
-type output struct {
-	announced chan string // one address, once
-
-	mu    sync.Mutex
-	buf   []byte
-	found bool
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf = append(o.buf, b...)
-	if !o.found {
-		if m := announcement.FindSubmatch(o.buf); m != nil {
-			o.found = true
-			// The name may stand for ::1 too, and the program listens on one of them.
-			o.announced <- strings.Replace(string(m[1]), "localhost:", "127.0.0.1:", 1)
+func finish(t testing.TB, name string, p *Process) {
+	t.Helper()
+	select {
+	case <-p.Done(): // the test ended it and knows how
+	default:
+		code, err := p.Term()
+		if err != nil {
+			t.Error(err)
+		} else if code != 0 {
+			t.Errorf("%s ended with code %d", name, code)
 		}
 	}
-	if len(o.buf) > 2*outputKept {
-		o.buf = append(o.buf[:0], o.buf[len(o.buf)-outputKept:]...)
+	printed := p.Output()
+	if strings.Contains(printed, "WARNING: DATA RACE") {
+		t.Errorf("%s has a data race", name)
 	}
-	return len(b), nil
+	if t.Failed() {
+		t.Logf("%s printed: %s", name, testenv.SaveOutput(name, printed))
+	}
 }
 
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.buf)
+// Address returns the host:port on which the program serves.
+func (p *Process) Address() string {
+	// The name may stand for ::1 too, and the program listens on one of them.
+	return strings.Replace(p.Announced(), "localhost:", "127.0.0.1:", 1)
+}
+
+// URL returns the http URL of Address, without a trailing slash.
+func (p *Process) URL() string { return "http://" + p.Address() }
+
+// Term ends the program with SIGTERM, waits until it is gone and returns its exit code. A program
+// that ignores it is killed after two minutes; that is an error.
+func (p *Process) Term() (int, error) {
+	if err := p.Stop(); err != nil {
+		return 0, err
+	}
+	return p.ExitCode(), nil
 }

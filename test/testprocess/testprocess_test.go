@@ -6,13 +6,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"shares/internal/testenv/testos"
 )
 
 func TestServeStartsAndEnds(t *testing.T) {
@@ -50,9 +45,9 @@ func TestFailedTestNamesTheLog(t *testing.T) {
 	t.Parallel()
 	p := Run(t, Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
 	failed := &failing{TB: t}
-	finish(failed, "simulator --listen", p)
+	finish(failed, "shares simulator", p)
 	before, file, _ := strings.Cut(failed.logged, ": ")
-	if before != "shares simulator --listen printed" {
+	if before != "shares simulator printed" {
 		t.Fatalf("logged %q", failed.logged)
 	}
 	t.Cleanup(func() { os.Remove(file) })
@@ -61,29 +56,10 @@ func TestFailedTestNamesTheLog(t *testing.T) {
 	}
 }
 
-func TestKill(t *testing.T) {
-	t.Parallel()
-	p := Run(t, Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
-	if err := p.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-p.Done():
-	default:
-		t.Error("still there after Kill")
-	}
-	if got := p.ExitCode(); got != -1 {
-		t.Errorf("exit code %d, want -1 of a signal", got)
-	}
-	if err := p.Kill(); err != nil {
-		t.Errorf("killing twice: %v", err)
-	}
-}
-
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	_, err := Start(Options{Args: []string{"serve"}, Env: map[string]string{"SHARES_MODE": "pro"}, Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "MYSQL_DSN is required") || !strings.Contains(err.Error(), "code 1") {
+	if err == nil || !strings.Contains(err.Error(), "MYSQL_DSN is required") || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("got %v, want the code and what was printed", err)
 	}
 }
@@ -106,51 +82,4 @@ func TestEnvironmentIsClean(t *testing.T) {
 	if _, code, err := Once(t.Context(), Options{Args: []string{"migrate"}, Dir: t.TempDir()}); code != 0 || err != nil {
 		t.Errorf("got %d, %v: the caller's settings got through", code, err)
 	}
-}
-
-// TestProgramDiesWithItsStarter kills a copy of this test binary that has started a program.
-func TestProgramDiesWithItsStarter(t *testing.T) {
-	t.Parallel()
-	if testos.DieWithParent() == nil {
-		return // only Linux can
-	}
-	starter := exec.Command(os.Args[0], "-test.run=^TestHelperStarter$")
-	starter.Env = append(os.Environ(), "TESTPROCESS_STARTER=1")
-	out := &output{announced: make(chan string, 1)}
-	starter.Stdout, starter.Stderr = out, out
-	if err := starter.Start(); err != nil {
-		t.Fatal(err)
-	}
-	address := <-out.announced
-	if err := starter.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	starter.Wait() // it was killed
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			return
-		}
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the program still serves")
-		}
-	}
-}
-
-// TestHelperStarter is what TestProgramDiesWithItsStarter runs in a process of its own; in any other it does nothing.
-func TestHelperStarter(t *testing.T) {
-	if os.Getenv("TESTPROCESS_STARTER") == "" {
-		return
-	}
-	p, err := Start(Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stdout.WriteString("a simulated WeChat on http://" + p.Address() + "\n"); err != nil {
-		t.Fatal(err)
-	}
-	<-p.Done()
 }

@@ -217,7 +217,7 @@ func (w *world) users(t *testing.T, env map[string]string) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	address, err := testprocess.FreeAddress()
+	address, err := testenv.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,0 @@
-//go:build race
-
-package testprocess
-
-const raceEnabled = true
