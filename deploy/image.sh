@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Builds the image with docker, podman or buildah, whichever is there, and
-# writes it as an archive for `docker load`, `kind load image-archive` or
+# Builds the image with docker, podman or buildah, and writes it as an archive for `docker load`, `kind load image-archive` or
 # `ctr images import`.
 #
 #   deploy/image.sh [-t NAME:TAG] [-o ARCHIVE] [-p PACKAGE] [-- go build flags]
 #
-# PACKAGE is another command of this module to be packed in the same way, as
-# the cluster suite does with its load generator. GOARCH chooses the platform.
+# PACKAGE is another command of this module, such as the load generator of the
+# cluster suite. GOARCH chooses the platform.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +23,7 @@ while getopts t:o:p: option; do
 done
 shift $((OPTIND - 1))
 [ "${1-}" = -- ] && shift
-# What `shares version` says is what the image is called.
+# `shares version` prints the image's tag.
 case ${tag##*/} in *:*) version=${tag##*:} ;; *) tag=$tag:$version ;; esac
 
 engine=
@@ -38,14 +37,14 @@ if [ -z "$engine" ]; then
 fi
 
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-# The commit's time, not the clock's: the same commit makes the same binary.
+# The commit's time instead of the clock's, for reproducible binaries.
 seconds=$(git log -1 --format=%ct 2>/dev/null || date +%s)
 date=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)
 arch=${GOARCH:-$(go env GOARCH)}
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-# The Makefile says why these tags.
+# The Makefile explains the tags.
 CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -tags no_k8s,grpcnotrace -trimpath \
   -ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.date=$date" \
   "$@" -o "$context/shares" "$package"
@@ -63,7 +62,7 @@ case $engine in
     podman save --quiet --format docker-archive -o "$out" "$tag" >/dev/null
     ;;
   buildah)
-    # Nothing is run in the image, so neither an engine nor overlayfs is needed.
+    # No command runs in the image, so neither an engine nor overlayfs is needed.
     store=(--root "$context.store" --runroot "$context.run" --storage-driver vfs)
     trap 'rm -rf "$context" "$context.store" "$context.run"' EXIT
     buildah "${store[@]}" build --quiet --isolation chroot --platform "linux/$arch" --timestamp "$seconds" \

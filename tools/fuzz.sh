@@ -1,8 +1,6 @@
 #!/bin/sh
-# Fuzzes every target for a moment (FUZZTIME, by default 3s each): what their
-# seeds alone do not find. `go test -fuzz` takes one target of one package.
-# What it finds is left in the package's testdata/fuzz, to be committed with
-# what mends it.
+# Fuzzes every target for FUZZTIME (3s each by default). `go test -fuzz` takes one target of one
+# package. A failing input is stored in the package's testdata/fuzz: commit it with the fix.
 set -eu
 cd "$(dirname "$0")/.."
 found=$(git grep -oh --untracked -E '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | wc -l)

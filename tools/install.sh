@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the named commands where they are missing, and says so. The versions
-# are the system's: nothing here is part of what is shipped.
+# Installs the named commands where they are missing, and prints that. The system's versions suffice,
+# because none of them is part of the product.
 set -eu
 
 debian() {
