@@ -13,19 +13,22 @@ import (
 
 // Conn is a database as the model uses it: goctl's connection, with a limit on every statement
 // that includes the wait for a free connection. Without it, requests would wait behind the
-// statements of a database that hangs until their own deadlines. While a database is down,
-// statements are refused at once; reads and writes are judged apart, because a primary that is
-// read-only still serves reads.
+// statements of a database that hangs until their own deadlines. At most three quarters of the
+// pool's connections read, the rest is for writes. While a database is down, statements are refused
+// at once; reads and writes are judged apart, because a primary that is read-only still serves
+// reads.
 type Conn struct {
 	sqlx.SqlConn
 	db            *sql.DB
 	limit         time.Duration
 	reads, writes *gate
+	readers       chan struct{}
 	renewed       *time.Timer // ends a drop
 	close         func()
 }
 
-// NewConn returns the connection for NewWxUserinfoModel. A limit of 0 is none.
+// NewConn returns the connection for NewWxUserinfoModel to a database of OpenMySQL or OpenSQLite. A
+// limit of 0 is none.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
 	ctx, cancel := context.WithCancel(context.Background())
 	ping := func(ctx context.Context) error { return db.PingContext(ctx) }
@@ -40,6 +43,7 @@ func NewConn(db *sql.DB, limit time.Duration) *Conn {
 		db:      db,
 		limit:   limit,
 		close:   cancel,
+		readers: make(chan struct{}, max(1, db.Stats().MaxOpenConnections*3/4)),
 	}
 	c.renewed = time.AfterFunc(time.Hour, func() { db.SetConnMaxLifetime(connLifetime) })
 	c.renewed.Stop()
@@ -78,6 +82,12 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 // QueryRowCtx is that of sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
 	return c.within(ctx, c.reads, func(ctx context.Context) error {
+		select {
+		case c.readers <- struct{}{}:
+			defer func() { <-c.readers }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		err := c.SqlConn.QueryRowCtx(ctx, v, query, args...)
 		if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
 			return errBrokenRow // the driver's error quotes the value

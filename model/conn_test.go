@@ -2,11 +2,14 @@ package model
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
+
+	"shares/internal/testenv"
 )
 
 // The one connection of the pool is taken, as all are while a database hangs.
@@ -49,17 +52,31 @@ func TestStatementsAreBounded(t *testing.T) {
 	}
 }
 
-// lateCache is a cache whose own limit ends a read.
-type lateCache struct{ memoryCache }
-
-func (*lateCache) TakeCtx(context.Context, any, string, func(any) error) error {
-	return context.DeadlineExceeded
-}
-
-func TestLateRead(t *testing.T) {
-	m := NewWxUserinfoModel(NewConn(new(sql.DB), 0), &lateCache{})
-	_, err := m.FindOne(t.Context(), 1)
-	if !IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v, want one that says unavailable", err)
+// Three quarters of the pool's connections are the most that read at once.
+func TestReadsAreBounded(t *testing.T) {
+	db, err := OpenMySQL(testenv.MariaDB(t).Database(t), MySQLOptions{MaxOpen: 8})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { db.Close() })
+	conn := NewConn(db, time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var n int
+	var readers sync.WaitGroup
+	for range 20 {
+		readers.Go(func() { _ = conn.QueryRowCtx(ctx, new(int), "SELECT SLEEP(600)") })
+	}
+	const query = "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(600)'"
+	waitFor(t, func() error {
+		if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil || n < 6 {
+			return fmt.Errorf("%d reads: %w", n, err)
+		}
+		return nil
+	})
+	if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil || n != 6 {
+		t.Errorf("%d reads at once, %v, want 6", n, err)
+	}
+	cancel()
+	readers.Wait()
 }

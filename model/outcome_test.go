@@ -20,7 +20,7 @@ func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) Wx
 	o := &redis.UniversalOptions{Addrs: []string{redisAddr}}
 	cache.Bound(o, 100*time.Millisecond)
 	client := redis.NewUniversalClient(o)
-	rows, err := cache.New(cache.Options{Redis: client, Rename: RedisKey, Local: 1000})
+	rows, err := cache.New(cache.Options{Redis: client, Local: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

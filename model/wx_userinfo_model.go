@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeromicro/go-zero/core/stores/cache"
 	"github.com/zeromicro/go-zero/core/stores/sqlc"
+	"github.com/zeromicro/go-zero/core/stores/sqlx"
 )
 
 var _ WxUserinfoModel = (*customWxUserinfoModel)(nil)
@@ -62,12 +63,6 @@ type (
 	}
 )
 
-// RedisKey is the Rename of the cache's options for this model: it turns the keys of goctl's model
-// into those that every version of the program has in Redis.
-func RedisKey(key string) string {
-	return strings.Replace(key, cacheWxUserinfoIdPrefix, "user:", 1)
-}
-
 // WithClock sets the clock that rows are stamped with, time.Now by default.
 func WithClock(now func() time.Time) Option {
 	return func(m *customWxUserinfoModel) { m.now = now }
@@ -90,42 +85,40 @@ func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoMod
 }
 
 func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUserinfo, error) {
-	row, err := m.defaultWxUserinfoModel.FindOne(ctx, id)
+	var row WxUserinfo
+	err := m.QueryRowCtx(ctx, &row, idKey(id), func(ctx context.Context, _ sqlx.SqlConn, v any) error {
+		return m.read(ctx, v, "`id` = ?", id)
+	})
 	if err != nil {
-		return nil, wrap("find user", late(ctx, err)) // the cache has a limit of its own
+		return nil, wrap("find user", err)
 	}
-	return row, nil
+	return &row, nil
 }
 
 func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error) {
 	var row WxUserinfo
-	query := fmt.Sprintf("select %s from %s where `id` = ? limit 1", wxUserinfoRows, m.table)
-	err := m.QueryRowNoCacheCtx(ctx, &row, query, cached.Id)
+	err := m.read(ctx, &row, "`id` = ?", cached.Id)
+	if errors.Is(err, ErrNotFound) || err == nil && row.SessionEpoch != cached.SessionEpoch {
+		_ = m.DelCacheCtx(ctx, idKey(cached.Id)) // see write
+	}
 	if err != nil {
-		err = wrap("find user past the cache", err)
-	}
-	gone := errors.Is(err, ErrNotFound)
-	if err != nil && !gone {
-		return nil, err
-	}
-	if gone || row.SessionEpoch != cached.SessionEpoch {
-		if err := m.DelCacheCtx(ctx, idKey(cached.Id)); err != nil {
-			return nil, wrap("invalidate cached user", err)
-		}
-	}
-	if gone {
-		return nil, err
+		return nil, wrap("find user past the cache", err)
 	}
 	return &row, nil
 }
 
 func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error) {
 	var row WxUserinfo
-	query := fmt.Sprintf("select %s from %s where `openid` = ? limit 1", wxUserinfoRows, m.table)
-	if err := m.QueryRowNoCacheCtx(ctx, &row, query, openid); err != nil {
+	if err := m.read(ctx, &row, "`openid` = ?", openid); err != nil {
 		return nil, wrap("find user by openid", err)
 	}
 	return &row, nil
+}
+
+// read reads a row from the database.
+func (m *customWxUserinfoModel) read(ctx context.Context, row any, where string, arg any) error {
+	query := "select " + wxUserinfoRows + " from " + m.table + " where " + where
+	return m.conn.QueryRowCtx(ctx, row, query, arg)
 }
 
 func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error {
@@ -225,7 +218,8 @@ func (m *customWxUserinfoModel) timestamp() time.Time {
 	return m.now().UTC().Truncate(time.Millisecond)
 }
 
-func idKey(id int64) string { return cacheWxUserinfoIdPrefix + strconv.FormatInt(id, 10) }
+// idKey returns the key of a row in the cache, the same for every version of the program.
+func idKey(id int64) string { return "user:" + strconv.FormatInt(id, 10) }
 
 func validOpenid(s string) bool {
 	for _, c := range []byte(s) {

@@ -50,7 +50,7 @@ func (p *program) checkRedis(ctx context.Context, r *report) {
 		}
 		r.ok("%s", step)
 	}
-	cache.Probe(ctx, p.redis, "shares", step)
+	cache.Probe(ctx, p.redis, step)
 	step("limit of logins", quota.Probe(ctx, p.redis, api.LoginKeys+"probe"))
 	rpc.ProbeRedis(ctx, p.redis, cmp.Or(p.config.WechatAppID, simulator.DefaultAppID), step)
 }

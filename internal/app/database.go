@@ -75,15 +75,11 @@ func (p *program) openUsers() error {
 	}
 	var err error
 	p.cache, err = cache.New(cache.Options{
-		Redis:        p.redis,
-		Rename:       model.RedisKey,
-		Local:        p.config.LocalUsers,
-		TTL:          p.config.CacheTTL,
-		Timeout:      p.config.RedisTimeout,
-		Queries:      max(1, p.config.MySQLMaxOpen*3/4), // the rest is for writes
-		QueryTimeout: p.config.MySQLTimeout,
-		Logger:       p.log,
-		Metrics:      p.metrics,
+		Redis:   p.redis,
+		Local:   p.config.LocalUsers,
+		TTL:     p.config.CacheTTL,
+		Logger:  p.log,
+		Metrics: p.metrics,
 	})
 	if err != nil {
 		return err

@@ -96,9 +96,7 @@ func TestWriterDiesDuringOutage(t *testing.T) {
 			if err := s.Pause(); err != nil {
 				t.Fatal(err)
 			}
-			writer.stop()
-			writer.done.Wait()
-			writer.down.Store(true) // killed before it sent anything
+			writer.silence(true) // killed before it sent anything
 			writer.write(t, 1, 2)
 			time.Sleep(validity + beatEvery)
 			if err := s.Resume(); err != nil {
@@ -127,7 +125,7 @@ func TestRestartWithOldData(t *testing.T) {
 	if err := errors.Join(s.Kill(), s.Start()); err != nil {
 		t.Fatal(err)
 	}
-	if s.Client(t).Exists(t.Context(), r.key(keyOf(1))).Val() != 1 {
+	if s.Client(t).Exists(t.Context(), prefix+keyOf(1)).Val() != 1 {
 		t.Fatal("Redis did not bring the old row back: this shows nothing")
 	}
 	eventually(t, "the restart is noticed", func() bool { return r.era.Load().level != level })
@@ -179,7 +177,7 @@ func TestFailoverThereAndBack(t *testing.T) {
 	db.commit(1, 1)
 	r.stored(t, 1)
 	c := one.Client(t)
-	if err := c.Persist(t.Context(), r.heart.generation).Err(); err != nil {
+	if err := c.Persist(t.Context(), generation).Err(); err != nil {
 		t.Fatal(err)
 	}
 	to := func(from, target *testenv.RedisServer) {
@@ -190,7 +188,7 @@ func TestFailoverThereAndBack(t *testing.T) {
 	}
 	to(one, two)
 	r.write(t, 1, 2)
-	if c.Exists(t.Context(), r.key(keyOf(1))).Val() != 1 {
+	if c.Exists(t.Context(), prefix+keyOf(1)).Val() != 1 {
 		t.Fatal("the first server lost its row: this shows nothing")
 	}
 	to(two, one)
@@ -198,7 +196,7 @@ func TestFailoverThereAndBack(t *testing.T) {
 	if got := r.version(t, 1); got != 2 {
 		t.Errorf("version %d", got)
 	}
-	if r.heart.backOff == 0 {
+	if r.backOff == 0 {
 		t.Error("no back-off after two renewals")
 	}
 }
@@ -206,22 +204,21 @@ func TestFailoverThereAndBack(t *testing.T) {
 func TestBackOffDoubles(t *testing.T) {
 	r := newReplica(t, server(t).Addr(), newDatabase())
 	r.up(t)
-	r.stop()
-	r.done.Wait()
+	r.silence(false)
 	for i, want := range []time.Duration{0, 1, 2, 4, 8, 16, 32, 60, 60} {
 		if err := r.renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.heart.backOff; got != want*time.Second {
+		if got := r.backOff; got != want*time.Second {
 			t.Errorf("renewal %d: off for %v, want %v s", i, got, want)
 		}
 		if i > 0 && r.offUntil.Load() < int64(r.clock()) {
 			t.Errorf("renewal %d: not off", i)
 		}
 	}
-	r.heart.renewed -= renewalWindow
-	if err := r.renew(t.Context()); err != nil || r.heart.backOff != 0 {
-		t.Errorf("%v, off for %v after a calm time", err, r.heart.backOff)
+	r.renewed -= renewalWindow
+	if err := r.renew(t.Context()); err != nil || r.backOff != 0 {
+		t.Errorf("%v, off for %v after a calm time", err, r.backOff)
 	}
 }
 
@@ -262,7 +259,9 @@ func cutOff(t *testing.T) (reader, writer *replica, proxy *testenv.Proxy) {
 // The exception to the promises: other replicas read the old row until the writer is back, and the
 // writer knows.
 func TestWriterAloneIsCutOff(t *testing.T) {
-	for name, writes := range map[string]int64{"few writes": 5, "too many": mostPending + 1} {
+	for name, test := range map[string]struct{ writes, owed int64 }{
+		"few writes": {5, 5}, "too many": {mostOwed + 1, 1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			reader, writer, proxy := cutOff(t)
@@ -271,7 +270,7 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 				reader.stored(t, id)
 			}
 			proxy.Cut()
-			for id := range writes {
+			for id := range test.writes {
 				writer.write(t, id, 2)
 			}
 			for id := range int64(5) {
@@ -279,8 +278,8 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 					t.Errorf("the writer reads version %d", got)
 				}
 			}
-			if got := writer.pending.size(); got != writes {
-				t.Errorf("%d invalidations wait, want %d", got, writes)
+			if got := writer.pending.Load(); got != test.owed {
+				t.Errorf("%d invalidations wait, want %d", got, test.owed)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
@@ -307,9 +306,7 @@ func TestCloseWithInvalidationsLeft(t *testing.T) {
 		reader, writer, _ := cutOff(t)
 		reader.db.commit(1, 1)
 		reader.stored(t, 1)
-		writer.stop()
-		writer.done.Wait()
-		writer.down.Store(true)
+		writer.silence(true)
 		writer.write(t, 1, 2)
 		if err := writer.Close(); err != nil {
 			t.Fatal(err)
@@ -323,9 +320,7 @@ func TestCloseWithInvalidationsLeft(t *testing.T) {
 		db.commit(1, 1)
 		writer.stored(t, 1)
 		level := writer.era.Load().level
-		writer.stop()
-		writer.done.Wait()
-		writer.down.Store(true)
+		writer.silence(true)
 		writer.write(t, 1, 2)
 		if err := permit(t, s, "-publish"); err != nil {
 			t.Fatal(err)
@@ -486,7 +481,7 @@ func TestSubscriptionRefused(t *testing.T) {
 	r.stored(t, 1)
 	r.version(t, 1)
 	eventually(t, "the local row is not used any more", func() bool { return !r.isLocal(1) })
-	if r.hasProof() {
+	if r.isProven() {
 		t.Error("the subscription counts as proven")
 	}
 }
@@ -517,10 +512,9 @@ func TestInfoRefused(t *testing.T) {
 func TestValidityCountsFromTheSending(t *testing.T) {
 	r := newReplica(t, server(t).Addr(), newDatabase())
 	r.up(t)
-	r.stop()
-	r.done.Wait()
+	r.silence(false)
 	var answered time.Duration
-	r.beat.AddHook(&afterReplyOf{"info", func() {
+	r.beat.AddHook(&afterReply{command: "info", call: func() {
 		time.Sleep(50 * time.Millisecond)
 		answered = r.clock()
 	}})
@@ -534,55 +528,35 @@ func TestValidityCountsFromTheSending(t *testing.T) {
 	}
 }
 
-// afterReplyOf is a hook that calls a function after each reply to one command.
-type afterReplyOf struct {
-	command string
-	call    func()
-}
-
-func (a *afterReplyOf) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (a *afterReplyOf) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
-		if cmd.Name() == a.command {
-			a.call()
+// An invalidation that is owed again while it is delivered is delivered again; too many become one
+// for all.
+func TestOwedIsKept(t *testing.T) {
+	r := newReplica(t, server(t).Addr(), newDatabase())
+	r.up(t)
+	r.silence(false)
+	deliver := func(keys []string, want int64) {
+		t.Helper()
+		if err := r.deliver(t.Context(), keys); err != nil {
+			t.Fatal(err)
 		}
-		return err
+		if got := r.pending.Load(); got != want {
+			t.Errorf("%d owed after the delivery of %q, want %d", got, keys, want)
+		}
 	}
-}
-
-func (a *afterReplyOf) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-// An invalidation that is added again while it is delivered is delivered again.
-func TestPendingIsKept(t *testing.T) {
-	var p pending
-	p.add("a")
-	keys, all := p.take()
-	if p.size() == 0 {
-		t.Error("nothing is pending while it is delivered")
+	r.owe("a")
+	keys := r.owes()
+	r.owe("a") // written again
+	deliver(keys, 1)
+	deliver(r.owes(), 0)
+	for i := range int64(mostOwed + 1) {
+		r.owe(keyOf(i))
 	}
-	p.add("a") // written again
-	p.done(nil, false)
-	if p.size() != 1 || len(keys) != 1 || all {
-		t.Errorf("%d pending after %v, want 1: the second invalidation is lost", p.size(), keys)
+	if keys = r.owes(); len(keys) != 1 || keys[0] != allRows {
+		t.Errorf("%d keys are owed, want one for all", len(keys))
 	}
-	keys, _ = p.take()
-	p.done(keys, false)
-	if p.size() != 1 {
-		t.Error("a failed delivery is forgotten")
-	}
-	for i := range int64(mostPending) {
-		p.add(keyOf(i))
-	}
-	if _, all = p.take(); !all {
-		t.Error("too many do not stand for all")
-	}
-	p.add("b")
-	p.done(nil, true)
-	if _, all = p.take(); !all {
-		t.Error("a failed renewal is forgotten")
+	r.owe("b")
+	deliver(keys, 1)
+	if keys = r.owes(); keys[0] != allRows {
+		t.Errorf("%q is owed after a write during the renewal, want all", keys)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,190 +23,142 @@ const (
 	lastBackOff   = time.Minute
 )
 
-// heart is the state of the heartbeat's goroutine. Only the strings are used by others.
-type heart struct {
-	channel    string // of invalidations and heartbeats
-	generation string // the key of the generation
-	name       string // of this process in its heartbeats
-
-	servers string        // what the last heartbeat met; another one is a restart or a failover
-	renewed time.Duration // when this process last renewed the generation
-	backOff time.Duration
-}
-
-// beats sends a heartbeat every beatEvery, and the invalidations that wait after each that was
-// answered, until ctx ends.
+// beats sends a heartbeat every beatEvery until ctx ends.
 func (c *Cache) beats(ctx context.Context) {
-	timer := time.NewTimer(beatEvery)
-	defer timer.Stop()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
 	for available := true; ; {
 		err := c.heartbeat(ctx)
-		if err == nil {
-			err = c.deliver(ctx)
-		}
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
+		case err == nil && !available:
+			c.log.InfoContext(ctx, "redis is available again")
+		case err != nil && available:
+			c.log.WarnContext(ctx, "redis is unavailable: rows are read from the database", "err", err)
 		}
-		if (err == nil) != available {
-			available = err == nil
-			if available {
-				c.log.InfoContext(ctx, "redis is available again")
-			} else {
-				c.log.WarnContext(ctx, "redis is unavailable: rows are read from the database",
-					"err", err)
-			}
-		}
-		timer.Reset(beatEvery)
+		available = err == nil
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.kick:
-		case <-timer.C:
+		case <-tick.C:
 		}
 	}
 }
 
 // heartbeat proves that every primary takes invalidations, and takes the right to use the shared
-// level from the moment it was sent.
+// level from the moment it was sent. It then delivers what is owed.
 func (c *Cache) heartbeat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	sent := c.clock()
-	level, err := c.ask(ctx, sent)
+	sent, owed := c.clock(), c.owes()
+	level, err := c.ask(ctx, sent, slices.Contains(owed, allRows))
 	if err != nil {
-		c.down.Store(true)
+		c.until.Store(0)
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	c.adopt(level)
 	c.until.Store(int64(sent + validity))
-	c.down.Store(false)
-	return nil
+	return c.deliver(ctx, owed)
 }
 
 // ask sends a heartbeat and returns the level: a hash of the generation and the primaries' run
-// ids.
-func (c *Cache) ask(ctx context.Context, sent time.Duration) (level string, err error) {
+// ids. It renews the generation if renew is set or the servers are others than before.
+func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level string, err error) {
 	primaries, err := c.primaries(ctx)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find the primaries: %w", err)
 	}
 	var ids []string
-	message := messageBeat + c.heart.name + " " + strconv.FormatInt(int64(sent), 10)
-	for _, p := range primaries {
-		err := invalidateScript.Run(ctx, p.client, []string{p.key}, c.heart.channel, message).Err()
+	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
+	for key, primary := range primaries {
+		err := invalidateScript.Run(ctx, primary, []string{key}, channel, message).Err()
 		if err != nil {
 			return "", fmt.Errorf("invalidate: %w", err)
 		}
-		id, err := runID(ctx, p.client)
-		if err != nil {
-			return "", fmt.Errorf("info: %w", err)
+		info := primary.InfoMap(ctx, "server")
+		if _, refused := errors.AsType[redis.Error](info.Err()); info.Err() != nil && !refused {
+			return "", fmt.Errorf("info: %w", info.Err())
 		}
-		ids = append(ids, id)
+		ids = append(ids, info.Item("Server", "run_id"))
 	}
 	slices.Sort(ids)
 	servers := strings.Join(ids, " ")
 	known := servers
 	if slices.Contains(ids, "") {
 		// INFO is refused, so a new connection may lead to another server.
-		known += " " + strconv.FormatUint(c.dials.Load(), 10)
+		known += strconv.FormatUint(uint64(c.beat.PoolStats().Misses), 10)
 	}
-	if c.heart.servers != "" && c.heart.servers != known {
+	if renew || c.servers != "" && c.servers != known {
 		if err := c.renew(ctx); err != nil {
 			return "", err
 		}
 	}
-	c.heart.servers = known
+	c.servers = known
 
-	keys := []string{c.heart.generation}
-	generation, err := generationScript.Run(ctx, c.beat, keys,
+	number, err := generationScript.Run(ctx, c.beat, []string{generation},
 		rand.Text(), validity.Milliseconds()).Text()
 	if err != nil {
 		return "", fmt.Errorf("generation: %w", err)
 	}
 	h := fnv.New64a()
-	fmt.Fprint(h, generation, " ", servers)
+	fmt.Fprint(h, number, " ", servers)
 	return fmt.Sprintf("%016x", h.Sum64()), nil
 }
 
-// primary is a server and a key that it is responsible for.
-type primary struct {
-	client *redis.Client
-	key    string
-}
-
-// primaries returns the servers that take writes, each with a key for heartbeats.
-func (c *Cache) primaries(ctx context.Context) ([]primary, error) {
-	key := c.opts.Prefix + ":beat:" + c.heart.name
+// primaries returns the servers that take writes, each by a key of heartbeats that it holds.
+func (c *Cache) primaries(ctx context.Context) (map[string]*redis.Client, error) {
+	key := prefix + "beat:" + c.name
 	cluster, ok := c.beat.(*redis.ClusterClient)
 	if !ok {
-		return []primary{{c.beat.(*redis.Client), key}}, nil
+		return map[string]*redis.Client{key: c.beat.(*redis.Client)}, nil
 	}
 	var mu sync.Mutex
-	missing := map[string]bool{}
+	keys := map[*redis.Client]string{}
 	err := cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
 		mu.Lock()
 		defer mu.Unlock()
-		missing[node.Options().Addr] = true
+		keys[node] = ""
 		return nil
 	})
-	var all []primary
-	for i := 0; err == nil && len(missing) > 0; i++ {
+	found := map[string]*redis.Client{}
+	for i := 0; err == nil && len(found) < len(keys); i++ {
 		if i == 16384 { // a primary without a slot
 			return nil, errors.New("no key for each primary of the cluster")
 		}
-		p := primary{key: key + ":" + strconv.Itoa(i)}
-		if p.client, err = cluster.MasterForKey(ctx, p.key); err != nil {
-			break
-		}
-		if addr := p.client.Options().Addr; missing[addr] {
-			delete(missing, addr)
-			all = append(all, p)
+		key := key + ":" + strconv.Itoa(i)
+		var node *redis.Client
+		if node, err = cluster.MasterForKey(ctx, key); err == nil && keys[node] == "" {
+			keys[node], found[key] = key, node
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("find the primaries: %w", err)
-	}
-	return all, nil
-}
-
-var runIDPattern = regexp.MustCompile(`run_id:(\w+)`)
-
-// runID returns the id that a server gave itself at its start, or "" if it refuses INFO.
-func runID(ctx context.Context, client *redis.Client) (string, error) {
-	info, err := client.Info(ctx, "server").Result()
-	if err != nil && !refused(err) {
-		return "", err
-	}
-	if found := runIDPattern.FindStringSubmatch(info); found != nil {
-		return found[1], nil
-	}
-	return "", nil
+	return found, err
 }
 
 // renew deletes the generation, so that the next heartbeat of any process makes a new one.
 // Deleting comes first: a refused SET would leave the old one.
 func (c *Cache) renew(ctx context.Context) error {
-	if err := c.beat.Del(ctx, c.heart.generation).Err(); err != nil {
+	if err := c.beat.Del(ctx, generation).Err(); err != nil {
 		return fmt.Errorf("renew the generation: %w", err)
 	}
 	now := c.clock()
-	if now-c.heart.renewed < renewalWindow {
-		c.heart.backOff = min(max(2*c.heart.backOff, firstBackOff), lastBackOff)
-		c.offUntil.Store(int64(now + c.heart.backOff))
+	if now-c.renewed < renewalWindow {
+		c.backOff = min(max(2*c.backOff, firstBackOff), lastBackOff)
+		c.offUntil.Store(int64(now + c.backOff))
 		c.log.WarnContext(ctx, "redis changes too often: its rows are not used",
-			"for", c.heart.backOff.String())
+			"for", c.backOff.String())
 	} else {
-		c.heart.backOff = 0
+		c.backOff = 0
 	}
-	c.heart.renewed = now
+	c.renewed = now
 	return nil
 }
 
-// listen keeps the subscription alive until ctx ends. While Redis is down only the heartbeat
-// dials.
+// listen keeps the subscription alive until ctx ends. While Redis is unavailable only the
+// heartbeat dials.
 func (c *Cache) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		if !c.down.Load() {
+		if c.until.Load() != 0 {
 			c.receive(ctx)
 		}
 		select {
@@ -219,7 +170,7 @@ func (c *Cache) listen(ctx context.Context) {
 
 // receive subscribes and applies messages until the connection fails or is silent.
 func (c *Cache) receive(ctx context.Context) {
-	sub := c.redis.Subscribe(ctx, c.heart.channel)
+	sub := c.redis.Subscribe(ctx, channel)
 	defer sub.Close()                                      // it is given up
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // reads ignore ctx
 	for {
@@ -241,12 +192,11 @@ func (c *Cache) receive(ctx context.Context) {
 func (c *Cache) received(payload string) {
 	if key, ok := strings.CutPrefix(payload, messageRow); ok {
 		c.forget(key)
-		c.count.seen.Inc()
 		return
 	}
-	text, own := strings.CutPrefix(payload, messageBeat+c.heart.name+" ")
+	text, own := strings.CutPrefix(payload, messageBeat+c.name+" ")
 	sent, err := strconv.ParseInt(text, 10, 64)
-	if own && err == nil && !c.opts.Unordered {
+	if own && err == nil && c.ordered {
 		// All that was published before it has been received on this connection.
 		c.proven.Store(max(c.proven.Load(), sent+int64(validity)))
 	}

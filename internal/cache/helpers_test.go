@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ type user struct {
 	Phone   sql.NullString
 }
 
-func keyOf(id int64) string { return "cache:user:id:" + strconv.FormatInt(id, 10) }
+func keyOf(id int64) string { return "user:" + strconv.FormatInt(id, 10) }
 
 // database stands in for MySQL: a row is its version.
 type database struct {
@@ -161,14 +163,12 @@ func (r *replica) write(t testing.TB, id, version int64) {
 
 func (r *replica) used() bool { return r.usable(r.era.Load()) }
 
-func (r *replica) hasProof() bool { return int64(r.clock()) < r.proven.Load() }
-
 // up waits until the replica uses Redis and its subscription is proven.
 func (r *replica) up(t testing.TB) {
 	t.Helper()
 	eventually(t, "the shared level is used", r.used)
-	if !r.opts.Unordered {
-		eventually(t, "the subscription is proven", r.hasProof)
+	if r.ordered {
+		eventually(t, "the subscription is proven", r.isProven)
 	}
 }
 
@@ -177,13 +177,32 @@ func (r *replica) stored(t testing.TB, id int64) {
 	t.Helper()
 	eventually(t, "the row is in Redis", func() bool {
 		r.version(t, id)
-		return r.Get(keyOf(id), new(user)) == nil
+		_, ok := r.shared(t, keyOf(id))
+		return ok
 	})
 }
 
+// shared returns the row of key in Redis if r may use it.
+func (r *replica) shared(t testing.TB, key string) (row user, ok bool) {
+	t.Helper()
+	level := r.era.Load().level + r.shape(reflect.TypeFor[user]())
+	text, ok := strings.CutPrefix(r.redis.Get(t.Context(), prefix+key).Val(), level+kindValue)
+	return row, ok && decode(text, &row) == nil
+}
+
+// silence ends the heartbeat and the subscription, as in a process that stands still. With cut,
+// the replica takes Redis for unavailable.
+func (r *replica) silence(cut bool) {
+	r.stop()
+	r.done.Wait()
+	if cut {
+		r.until.Store(0)
+	}
+}
+
 func (r *replica) isLocal(id int64) bool {
-	_, ok := r.local(keyOf(id))
-	return ok
+	row, ok := r.rows.GetIfPresent(keyOf(id))
+	return ok && r.fresh(row)
 }
 
 func eventually(t testing.TB, what string, ok func() bool) {
@@ -231,10 +250,46 @@ func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 // refusals returns the steps of Probe that fail.
 func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	t.Helper()
-	Probe(t.Context(), c, "shares", func(step string, err error) {
+	Probe(t.Context(), c, func(step string, err error) {
 		if err != nil {
 			steps = append(steps, step)
 		}
 	})
 	return steps
+}
+
+// afterReply is a hook of a client. It calls a function between the reply to a command and its use.
+type afterReply struct {
+	command string
+	mu      sync.Mutex
+	call    func()
+}
+
+// next sets what the next reply calls, once.
+func (a *afterReply) next(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.call = f
+}
+
+func (a *afterReply) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *afterReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == a.command {
+			a.mu.Lock()
+			call := a.call
+			a.call = nil
+			a.mu.Unlock()
+			if call != nil {
+				call()
+			}
+		}
+		return err
+	}
+}
+
+func (a *afterReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }

@@ -2,59 +2,12 @@ package cache
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
-
-// aside is plain cache-aside, as goctl's own cache does it.
-type aside struct {
-	redis redis.UniversalClient
-	db    *database
-}
-
-func (a aside) find(ctx context.Context, id int64) (user, error) {
-	var row user
-	text, err := a.redis.Get(ctx, keyOf(id)).Result()
-	if err == nil {
-		return row, json.Unmarshal([]byte(text), &row)
-	}
-	if !errors.Is(err, redis.Nil) {
-		return row, err
-	}
-	if row, err = a.db.find(ctx, id); err != nil {
-		return row, err
-	}
-	stored, err := json.Marshal(row)
-	if err != nil {
-		return row, err
-	}
-	return row, a.redis.Set(ctx, keyOf(id), stored, time.Minute).Err()
-}
-
-// The interleaving that breaks cache-aside, shown there, so that the next test is known to show
-// something: a reader misses, reads the old row and is slow; a writer commits and invalidates; the
-// reader stores the old row.
-func TestSlowReaderBreaksCacheAside(t *testing.T) {
-	db := newDatabase()
-	a := aside{client(t, server(t).Addr()), db}
-	db.commit(1, 1)
-	arrived, release := db.holdNext()
-	var slow sync.WaitGroup
-	slow.Go(func() { _, _ = a.find(t.Context(), 1) })
-	<-arrived
-	db.commit(1, 2)
-	a.redis.Del(t.Context(), keyOf(1))
-	release()
-	slow.Wait()
-	if row, err := a.find(t.Context(), 1); err != nil || row.Version != 1 {
-		t.Errorf("%+v, %v: cache-aside did not return the old row", row, err)
-	}
-}
 
 func TestSlowReaderStoresNoOldRow(t *testing.T) {
 	for name, level := range levels {
@@ -123,40 +76,6 @@ func TestOldReadIsNotJoined(t *testing.T) {
 	}
 }
 
-// afterReply is a hook of a client. It calls a function between the reply to a GET and its use.
-type afterReply struct {
-	mu   sync.Mutex
-	call func()
-}
-
-func (a *afterReply) next(f func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.call = f
-}
-
-func (a *afterReply) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (a *afterReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
-		if cmd.Name() == "get" {
-			a.mu.Lock()
-			call := a.call
-			a.call = nil
-			a.mu.Unlock()
-			if call != nil {
-				call()
-			}
-		}
-		return err
-	}
-}
-
-func (a *afterReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
 // What happens between Redis's reply and its use: the reader may return the row, because it began
 // before, and must not keep it.
 func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
@@ -178,7 +97,7 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 		},
 		"an invalidation is pending": func(t *testing.T, r, _ *replica) {
 			r.db.commit(1, 2)
-			r.pending.add(keyOf(1))
+			r.owe(keyOf(1))
 			r.forget(keyOf(1))
 		},
 	} {
@@ -186,7 +105,7 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 			t.Parallel()
 			addr, db := server(t).Addr(), newDatabase()
 			r, other := newReplica(t, addr, db, withLocal), newReplica(t, addr, db)
-			hook := &afterReply{}
+			hook := &afterReply{command: "get"}
 			r.redis.AddHook(hook)
 			r.up(t)
 			other.up(t)
@@ -202,24 +121,23 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 }
 
 // flightOf returns the read under way of a row, or nil.
-func (r *replica) flightOf(id int64) *flight {
+func (r *replica) flightOf(id int64) *read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.flights[keyOf(id)]
+	return r.reads[keyOf(id)]
 }
 
 // A right that ends while Redis is asked does not allow to use the reply.
 func TestRightEndsBeforeTheReply(t *testing.T) {
 	addr, db := server(t).Addr(), newDatabase()
 	r := newReplica(t, addr, db)
-	hook := &afterReply{}
+	hook := &afterReply{command: "get"}
 	r.redis.AddHook(hook)
 	r.up(t)
 	db.commit(1, 1)
 	r.stored(t, 1)
 	db.commit(1, 2)
-	r.stop()
-	r.done.Wait() // no heartbeat brings the right back
+	r.silence(false) // no heartbeat brings the right back
 	hook.next(func() { r.until.Store(0) })
 	if got := r.version(t, 1); got != 2 {
 		t.Errorf("version %d", got)
@@ -239,16 +157,15 @@ func TestFillWithoutItsLease(t *testing.T) {
 	var reads sync.WaitGroup
 	reads.Go(func() { slow.version(t, 1) })
 	<-arrived
-	if err := s.Client(t).Del(t.Context(), slow.key(keyOf(1))).Err(); err != nil { // it expires
+	if err := s.Client(t).Del(t.Context(), prefix+keyOf(1)).Err(); err != nil { // it expires
 		t.Fatal(err)
 	}
 	db.commit(1, 2)
 	quick.stored(t, 1)
 	release()
 	reads.Wait()
-	var stored user
-	if err := quick.Get(keyOf(1), &stored); err != nil || stored.Version != 2 {
-		t.Errorf("Redis has %+v, %v", stored, err)
+	if stored, ok := quick.shared(t, keyOf(1)); !ok || stored.Version != 2 {
+		t.Errorf("Redis has %+v, %v", stored, ok)
 	}
 	// Nor is what was read without a lease kept for long.
 	slow.eventuallyReads(t, 1, 2)
@@ -266,18 +183,15 @@ func TestFillDuringAPendingInvalidation(t *testing.T) {
 	var slow sync.WaitGroup
 	slow.Go(func() { reader.version(t, 1) })
 	<-arrived
-	writer.stop()
-	writer.done.Wait()
-	writer.down.Store(true) // the writer is cut off
+	writer.silence(true) // it is cut off
 	writer.write(t, 1, 2)
 	release()
 	slow.Wait()
-	writer.down.Store(false)
 	writer.until.Store(int64(writer.clock() + time.Hour))
 	if got := writer.version(t, 1); got != 2 {
 		t.Errorf("the writer reads version %d", got)
 	}
-	if err := writer.deliver(t.Context()); err != nil {
+	if err := writer.deliver(t.Context(), writer.owes()); err != nil {
 		t.Fatal(err)
 	}
 	if got := writer.version(t, 1); got != 2 {
@@ -326,7 +240,7 @@ func TestLocalRowsOfAnotherEra(t *testing.T) {
 // forgetShared deletes a row in Redis without a message.
 func (r *replica) forgetShared(t *testing.T, id int64) {
 	t.Helper()
-	if err := r.redis.Del(t.Context(), r.key(keyOf(id))).Err(); err != nil {
+	if err := r.redis.Del(t.Context(), prefix+keyOf(id)).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -337,8 +251,7 @@ func TestLifeOfLocalRows(t *testing.T) {
 	const now = time.Hour
 	db := newDatabase()
 	r := newReplica(t, server(t).Addr(), db, withLocal)
-	r.stop()
-	r.done.Wait()
+	r.silence(false)
 	r.born = time.Now().Add(-now)
 	for name, test := range map[string]struct {
 		age, proof time.Duration
@@ -351,8 +264,8 @@ func TestLifeOfLocalRows(t *testing.T) {
 		"old, proven":             {longLife, now, true, false},
 	} {
 		r.proven.Store(int64(now + test.proof))
-		r.rows.Set(name, &row{era: r.era.Load(), started: now - test.age, long: test.long})
-		if _, got := r.local(name); got != test.want {
+		row := &read{era: r.era.Load(), started: now - test.age, long: test.long}
+		if got := r.fresh(row); got != test.want {
 			t.Errorf("%s: used %v, want %v", name, got, test.want)
 		}
 	}

@@ -2,12 +2,13 @@ package cache
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,210 +24,147 @@ const (
 	kindLease = "L"
 )
 
-// row is a row in memory. It is not modified.
-type row struct {
-	value   reflect.Value
-	era     *era
-	started time.Duration // when the read of it began
-	long    bool          // it may live for longLife
-}
-
-// flight is a read under way. The fields after done may be read once done is closed.
-type flight struct {
+// read is a read under way, and then its row in memory.
+type read struct {
 	era     *era
 	started time.Duration
-	done    chan struct{}
 
+	done  chan struct{} // closed when value and err may be read
 	value reflect.Value
 	err   error // if neither is set, the leader's context ended
+	long  bool  // a row in memory may live for longLife
 }
 
-// take fills val, a pointer, from the local level, the shared level or query, in this order.
-// Concurrent calls for one key share one read.
-func (c *Cache) take(ctx context.Context, val any, key string,
-	query func(val any, life time.Duration) error) error {
-	dst := reflect.ValueOf(val).Elem()
+// TakeCtx fills val, a pointer, from the local level, the shared level or query, in this order.
+// Calls for one key share one query and must pass pointers to one type; what val points to is a
+// shallow copy that others share. TakeCtx returns the error of query, which is not cached, or that
+// of ctx.
+func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val any) error) error {
+	return c.take(ctx, val, key, c.life(), query)
+}
+
+// TakeWithExpireCtx is TakeCtx; query is told how long the value will live in Redis.
+func (c *Cache) TakeWithExpireCtx(ctx context.Context, val any, key string,
+	query func(val any, expire time.Duration) error) error {
+	life := c.life()
+	return c.take(ctx, val, key, life, func(val any) error { return query(val, life) })
+}
+
+// life returns how long a value lives in Redis. Rows cached together do not expire together.
+func (c *Cache) life() time.Duration { return c.ttl - mathrand.N(c.ttl/5+1) }
+
+// IsNotFound reports whether err says that there is no such row.
+func (c *Cache) IsNotFound(err error) bool { return errors.Is(err, sql.ErrNoRows) }
+
+func (c *Cache) take(ctx context.Context, val any, key string, life time.Duration,
+	query func(val any) error) error {
 	for {
-		if value, ok := c.local(key); ok {
-			c.count.memory.Inc()
-			dst.Set(value)
-			return nil
-		}
-		f, leads := c.join(key)
+		r, leads := c.find(key)
 		if leads {
-			return c.lead(ctx, f, val, key, query)
+			return c.lead(ctx, r, val, key, life, query)
 		}
 		select {
-		case <-f.done:
+		case <-r.done:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if f.err != nil {
-			return f.err
+		if r.err != nil {
+			return r.err
 		}
-		if f.value.IsValid() {
-			dst.Set(f.value)
+		if r.value.IsValid() {
+			reflect.ValueOf(val).Elem().Set(r.value)
 			return nil
 		}
 	}
 }
 
-// lead reads for all that joined f. It runs in its caller's goroutine, because goctl's queries
+// find returns the row of key in memory or a read of it, and whether the caller leads that.
+func (c *Cache) find(key string) (r *read, leads bool) {
+	if r, ok := c.rows.GetIfPresent(key); ok && c.fresh(r) {
+		c.count.memory.Inc()
+		return r, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, e := c.clock(), c.era.Load()
+	if r, ok := c.reads[key]; ok && r.era == e && now-r.started < shortLife {
+		c.count.joined.Inc()
+		return r, false
+	}
+	r = &read{era: e, started: now, done: make(chan struct{})}
+	c.reads[key] = r
+	return r, true
+}
+
+// fresh reports whether a row in memory may be used.
+func (c *Cache) fresh(r *read) bool {
+	age := c.clock() - r.started
+	return r.era == c.era.Load() && (age < shortLife || r.long && age < longLife && c.isProven())
+}
+
+// lead reads for all that joined r. It runs in its caller's goroutine, because goctl's queries
 // use the caller's context and variables.
-func (c *Cache) lead(ctx context.Context, f *flight, val any, key string,
-	query func(val any, life time.Duration) error) error {
-	defer c.land(key, f)
+func (c *Cache) lead(ctx context.Context, r *read, val any, key string, life time.Duration,
+	query func(val any) error) error {
+	defer c.end(key, r)
 	dst := reflect.ValueOf(val).Elem()
-	level := f.era.level + c.shape(dst.Type())
-	held, known := c.get(ctx, f.era, key)
-	if text, ok := strings.CutPrefix(held, level+kindValue); known && ok {
+	level := r.era.level + c.shape(dst.Type())
+	held, known := c.get(ctx, r.era, key)
+	if text, ok := strings.CutPrefix(held, level+kindValue); ok {
 		if err := decode(text, val); err == nil {
 			c.count.shared.Inc()
-			c.answer(f, dst)
-			c.keep(key, f, true)
+			c.answer(r, dst)
+			c.keep(key, r, true)
 			return nil
 		}
 		c.log.WarnContext(ctx, "cached row cannot be decoded")
 		dst.SetZero()
 	}
-	lease := ""
-	if known && !strings.HasPrefix(held, level+kindLease) {
-		lease = c.lease(ctx, f.era, key, held, level)
-	}
+	lease := level + kindLease + rand.Text()
+	leased := known && !strings.HasPrefix(held, level+kindLease) &&
+		c.cas(ctx, r.era, key, held, lease, leaseLife)
 
-	life := c.opts.TTL - rand.N(c.opts.TTL/5+1) // rows cached together do not expire together
-	err := c.query(ctx, func() error { return query(val, life) })
-	if err != nil {
+	c.count.database.Inc()
+	if err := query(val); err != nil {
 		if ctx.Err() == nil {
-			f.err = err
-		}
-		if lease != "" && c.usable(f.era) {
-			c.cas(context.WithoutCancel(ctx), key, lease, "", time.Millisecond)
+			r.err = err
 		}
 		return err
 	}
-	c.answer(f, dst)
-	filled := false
-	if lease != "" && c.usable(f.era) {
-		if text, ok := c.encode(ctx, val); ok {
-			ctx := context.WithoutCancel(ctx)
-			filled = c.cas(ctx, key, lease, level+kindValue+text, life)
-		}
-	}
-	c.keep(key, f, filled)
+	c.answer(r, dst)
+	text, err := json.Marshal(val) // a value that cannot be encoded is not cached
+	filled := err == nil && leased && c.cas(context.WithoutCancel(ctx), r.era, key,
+		lease, level+kindValue+string(text), life)
+	c.keep(key, r, filled)
 	return nil
 }
 
-// query runs a query of the database as one of Options.Queries.
-func (c *Cache) query(ctx context.Context, query func() error) error {
-	select {
-	case c.queries <- struct{}{}:
-	default:
-		wait, cancel := context.WithTimeout(ctx, c.opts.QueryTimeout)
-		defer cancel()
-		select {
-		case c.queries <- struct{}{}:
-		case <-wait.Done():
-			return wait.Err()
-		}
-	}
-	defer func() { <-c.queries }()
-	c.count.database.Inc()
-	return query()
+// answer gives the callers that joined r a copy of the row in dst.
+func (c *Cache) answer(r *read, dst reflect.Value) {
+	r.value = reflect.New(dst.Type()).Elem()
+	r.value.Set(dst)
+	close(r.done)
 }
 
-// join returns the flight of key, and whether the caller leads it.
-func (c *Cache) join(key string) (f *flight, leads bool) {
+// keep stores the row of r in memory, unless its key was invalidated or read anew since.
+func (c *Cache) keep(key string, r *read, long bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, e := c.clock(), c.era.Load()
-	if f, ok := c.flights[key]; ok && f.era == e && now-f.started < shortLife {
-		c.count.joined.Inc()
-		return f, false
+	if c.local && c.reads[key] == r {
+		r.long = long
+		c.rows.Set(key, r)
 	}
-	f = &flight{era: e, started: now, done: make(chan struct{})}
-	c.flights[key] = f
-	return f, true
 }
 
-// answer gives the callers that joined f a copy of the row in dst.
-func (c *Cache) answer(f *flight, dst reflect.Value) {
-	f.value = reflect.New(dst.Type()).Elem()
-	f.value.Set(dst)
-	if c.rows != nil {
-		compact(f.value)
-	}
-	close(f.done)
-}
-
-// keep stores the result of f in the local level, unless its key was invalidated or read anew
-// since.
-func (c *Cache) keep(key string, f *flight, long bool) {
-	if c.rows == nil {
-		return
-	}
+// end ends r, also after a panic of its query.
+func (c *Cache) end(key string, r *read) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flights[key] == f {
-		c.rows.Set(key, &row{value: f.value, era: f.era, started: f.started, long: long})
+	if c.reads[key] == r {
+		delete(c.reads, key)
 	}
-}
-
-// land ends f, also after a panic of its query.
-func (c *Cache) land(key string, f *flight) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flights[key] == f {
-		delete(c.flights, key)
-	}
-	if !f.value.IsValid() {
-		close(f.done)
-	}
-}
-
-// forget drops the local row of key and detaches its read under way.
-func (c *Cache) forget(key string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.flights, key)
-	if c.rows != nil {
-		c.rows.Invalidate(key)
-	}
-}
-
-// local returns the row of key if it is in memory and may be used.
-func (c *Cache) local(key string) (reflect.Value, bool) {
-	if c.rows == nil {
-		return reflect.Value{}, false
-	}
-	r, ok := c.rows.GetIfPresent(key)
-	if !ok || r.era != c.era.Load() {
-		return reflect.Value{}, false
-	}
-	now := c.clock()
-	age := now - r.started
-	return r.value, age < shortLife || r.long && age < longLife && int64(now) < c.proven.Load()
-}
-
-// compact moves the strings of a row into one allocation: 100,000 rows would otherwise be a
-// million objects for the garbage collector.
-func compact(value reflect.Value) {
-	if value.Kind() != reflect.Struct {
-		return
-	}
-	var all strings.Builder
-	for i := range value.NumField() {
-		if f := value.Field(i); f.Kind() == reflect.String && f.CanSet() {
-			all.WriteString(f.String())
-		}
-	}
-	rest := all.String()
-	for i := range value.NumField() {
-		if f := value.Field(i); f.Kind() == reflect.String && f.CanSet() {
-			n := f.Len()
-			f.SetString(rest[:n])
-			rest = rest[n:]
-		}
+	if !r.value.IsValid() {
+		close(r.done)
 	}
 }
 
@@ -235,24 +173,30 @@ func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known
 	if !c.usable(e) {
 		return "", false
 	}
-	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	held, err := c.redis.Get(call, c.key(key)).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		c.failed(ctx, err)
+	err := c.call(ctx, func(ctx context.Context) (err error) {
+		held, err = c.redis.Get(ctx, prefix+key).Result()
+		return err
+	})
+	if err != nil && !errors.Is(err, redis.Nil) || !c.usable(e) {
 		return "", false
 	}
-	return held, c.usable(e)
+	return held, true
 }
 
-// lease replaces what Redis holds under key by a lease, and returns it, or "" if that failed.
-func (c *Cache) lease(ctx context.Context, e *era, key, held, level string) string {
-	lease := level + kindLease +
-		strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
-	if !c.cas(ctx, key, held, lease, leaseLife) || !c.usable(e) {
-		return ""
+// cas replaces what Redis holds under key, empty for nothing, if the shared level may be used
+// before and after. It reports whether it did.
+func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
+	life time.Duration) bool {
+	if !c.usable(e) {
+		return false
 	}
-	return lease
+	n := 0
+	_ = c.call(ctx, func(ctx context.Context) (err error) { // counted; n stays 0
+		n, err = casScript.Run(ctx, c.redis, []string{prefix + key},
+			held, content, life.Milliseconds()).Int()
+		return err
+	})
+	return n == 1 && c.usable(e)
 }
 
 // shape names a type by its fields, so that a program version with another column does not read
@@ -271,15 +215,7 @@ func (c *Cache) shape(t reflect.Type) string {
 	return s
 }
 
-func (c *Cache) encode(ctx context.Context, val any) (string, bool) {
-	text, err := json.Marshal(val)
-	if err != nil {
-		c.log.ErrorContext(ctx, "row cannot be cached", "type", fmt.Sprintf("%T", val))
-	}
-	return string(text), err == nil
-}
-
-// decode is the reverse of encode.
+// decode reads a row. Its error quotes nothing of it.
 func decode(text string, val any) error {
 	var err error
 	if _, ok := val.(*any); ok {
@@ -288,7 +224,7 @@ func decode(text string, val any) error {
 		err = json.Unmarshal([]byte(text), val)
 	}
 	if err != nil {
-		return errors.New("cache: value is not a row of this program") // err may quote the row
+		return errors.New("cache: value is not a row of this program")
 	}
 	return nil
 }

@@ -2,13 +2,25 @@ package cache
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Keys and the channel in Redis, the same for every version of the program.
+const (
+	prefix     = "shares:"
+	generation = prefix + "generation"
+	channel    = prefix + "invalidations"
+)
+
+// Messages on the channel begin with their kind.
+const (
+	messageRow  = "row "  // and the invalidated key
+	messageBeat = "beat " // and the name of a process and the time, by its clock
 )
 
 // The scripts use KEYS[1] and literal commands only, because proxies of managed Redis refuse
@@ -38,38 +50,21 @@ var (
 	generationScript = redis.NewScript(generationText)
 )
 
-// Messages on the channel begin with their kind.
-const (
-	messageRow  = "row "  // and the invalidated key
-	messageBeat = "beat " // and the name of a process and the time, by its clock
-)
-
-func channel(prefix string) string { return prefix + ":invalidations" }
-
-func (c *Cache) key(key string) string { return c.opts.Prefix + ":" + c.opts.Rename(key) }
-
-// cas runs casScript and reports whether the key has the new content.
-func (c *Cache) cas(ctx context.Context, key, expected, content string, life time.Duration) bool {
-	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+// call bounds a call to Redis and counts its failure.
+func (c *Cache) call(ctx context.Context, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	keys := []string{c.key(key)}
-	n, err := casScript.Run(call, c.redis, keys, expected, content, life.Milliseconds()).Int()
-	if err != nil {
-		c.failed(ctx, err)
-	}
-	return n == 1
-}
-
-// invalidate runs invalidateScript.
-func (c *Cache) invalidate(ctx context.Context, key string) error {
-	call, cancel := context.WithTimeout(ctx, c.opts.Timeout)
-	defer cancel()
-	err := invalidateScript.Run(call, c.redis, []string{c.key(key)},
-		c.heart.channel, messageRow+key).Err()
-	if err != nil {
-		c.failed(ctx, err)
+	err := f(limited)
+	if err != nil && !errors.Is(err, redis.Nil) && ctx.Err() == nil {
+		c.count.errors.Inc()
 	}
 	return err
+}
+
+func (c *Cache) invalidate(ctx context.Context, key string) error {
+	return c.call(ctx, func(ctx context.Context) error {
+		return invalidateScript.Run(ctx, c.redis, []string{prefix + key}, channel, messageRow+key).Err()
+	})
 }
 
 // dialTimeout bounds a dial, which goes on when the command that needed it has given up: with TLS
@@ -85,7 +80,8 @@ func Bound(o *redis.UniversalOptions, timeout time.Duration) {
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
-			return deadConn{err: err}, nil
+			pipe, _ := net.Pipe()
+			return deadConn{pipe, err}, nil
 		}
 		return conn, nil
 	}
@@ -101,35 +97,25 @@ func Bound(o *redis.UniversalOptions, timeout time.Duration) {
 }
 
 // beatClient returns a client of the same servers with one connection to each, so that heartbeats
-// do not wait for a pool that requests use up. dials counts its connections.
-func beatClient(client redis.UniversalClient, dials *atomic.Uint64) (redis.UniversalClient, error) {
-	dialled := func(context.Context, *redis.Conn) error { dials.Add(1); return nil }
-	switch client := client.(type) {
-	case *redis.Client:
-		o := *client.Options()
-		o.PoolSize, o.MaxRetries, o.OnConnect = 1, -1, dialled
+// do not wait for a pool that requests use up.
+func beatClient(client redis.UniversalClient) redis.UniversalClient {
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		o := *cluster.Options()
+		o.PoolSize, o.MaxRetries = 1, -1
 		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = beatReply, beatReply, beatReply
-		return redis.NewClient(&o), nil
-	case *redis.ClusterClient:
-		o := *client.Options()
-		o.PoolSize, o.MaxRetries, o.OnConnect = 1, -1, dialled
-		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = beatReply, beatReply, beatReply
-		return redis.NewClusterClient(&o), nil
+		return redis.NewClusterClient(&o)
 	}
-	return nil, fmt.Errorf("cache: Options.Redis is a %T", client)
+	o := *client.(*redis.Client).Options()
+	o.PoolSize, o.MaxRetries = 1, -1
+	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = beatReply, beatReply, beatReply
+	return redis.NewClient(&o)
 }
 
 // deadConn is a connection that could not be made: its first use says so.
 type deadConn struct {
-	net.Conn
-	err error
+	net.Conn // has the other methods
+	err      error
 }
 
-func (c deadConn) Read([]byte) (int, error)         { return 0, c.err }
-func (c deadConn) Write([]byte) (int, error)        { return 0, c.err }
-func (c deadConn) Close() error                     { return nil }
-func (c deadConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (c deadConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (c deadConn) SetDeadline(time.Time) error      { return nil }
-func (c deadConn) SetReadDeadline(time.Time) error  { return nil }
-func (c deadConn) SetWriteDeadline(time.Time) error { return nil }
+func (c deadConn) Read([]byte) (int, error)  { return 0, c.err }
+func (c deadConn) Write([]byte) (int, error) { return 0, c.err }
