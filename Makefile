@@ -33,7 +33,6 @@ test-go:
 	tools/install.sh cc mariadbd redis-server chromium
 	tools/progress.sh 'testing with the race detector (minutes)' $(RACE) ./...
 	cd test/page && ../../tools/progress.sh 'testing the page in Chromium' $(RACE) ./...
-	go test -count=1 -run TestAllocations ./test/bench
 	tools/progress.sh 'testing the tools (a minute)' sh -c 'cd tools && go vet ./... && go test -timeout 1h ./...'
 
 test-fuzz: ## a moment of fuzzing for every target (FUZZTIME=3s each)

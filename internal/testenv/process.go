@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,7 @@ type Program struct {
 	Env   []string       // nil: the caller's
 	Ready *regexp.Regexp // matches what the program prints once it serves; nil: Start does not wait
 	Print io.Writer      // gets what the program prints, besides Output; nil: nothing does
+	Log   *os.File       // gets what the program prints, instead of Output and Ready; nil: nothing does
 }
 
 // Process is a program that can be ended and started again with the same arguments. Its methods
@@ -58,6 +60,9 @@ func (p *Process) Start() error {
 	cmd.Stdout = out
 	if p.program.Print != nil {
 		cmd.Stdout = io.MultiWriter(out, p.program.Print)
+	}
+	if p.program.Log != nil {
+		cmd.Stdout = p.program.Log
 	}
 	cmd.Stderr = cmd.Stdout
 	cmd.SysProcAttr = testos.DieWithParent()
@@ -121,6 +126,16 @@ func (p *Process) Pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cmd.Process.Pid
+}
+
+// Memory returns the program's resident memory in bytes.
+func (p *Process) Memory() (int64, error) {
+	out, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(p.Pid())).Output()
+	if err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", p.name(), err)
+	}
+	kib, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	return kib << 10, err
 }
 
 // Done is closed when the program of the last start has ended.

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
-
-	"shares/model"
 )
 
-// connections is how many wrk holds open: enough that the server always has
-// something to do, few enough that it is not their number that is measured.
-const connections = 64
+const (
+	// connections is how many wrk holds open: enough that the server always has something to do, few
+	// enough that it is not their number that is measured.
+	connections = 64
+	// A login waits for WeChat and MySQL: it takes more of them to keep the cores busy.
+	loginConnections = 2 * connections
+	knownUsers       = 10_000 // who log in again
+)
 
 // The contenders, as the report names them.
 const (
@@ -20,15 +24,17 @@ const (
 	reLoginName = "`re_login`, `shares serve`"
 	qrcodeName  = "`get_qrcode` again, `shares serve`"
 	splitName   = "`get_user_info`, `shares api` + `shares rpc`"
-)
 
-// referenceNames says what each reference is, in the report's order.
-var referenceNames = []struct{ kind, name string }{
-	{bare, "bare net/http"},
-	{goZero, "go-zero, an empty route with its default middlewares"},
-	{goZeroFewer, "the same without log, timeout, trace and metrics"},
-	{goZeroOnRedis, "go-zero, one GET from Redis"},
-}
+	smallTable = "1,000 users of 1,000 in the table"
+	largeTable = "1,000 users of the large table"
+	fewUsers   = "100 users"
+	allCold    = "all users, each for the first time"
+	restarted  = "all users, each for the first time after a restart"
+	allWarm    = "all users, again"
+
+	firstLogins = "`oauth`, first logins"
+	laterLogins = "`oauth`, later logins"
+)
 
 // run measures everything and writes the report.
 func run(ctx context.Context, plan schedule, out string) (err error) {
@@ -38,18 +44,27 @@ func run(ctx context.Context, plan schedule, out string) (err error) {
 		return err
 	}
 	w, err := newWorld(ctx)
+	defer func() { err = errors.Join(err, w.close()) }()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
-
 	rep := &report{plan: plan, generator: generator}
 	small, err := w.database(ctx, 1000)
 	if err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context, schedule, string, *report) error{w.atMost, w.process, w.users, w.logins} {
-		if err := phase(ctx, plan, small, rep); err != nil {
+	large, err := w.database(ctx, plan.users)
+	if err != nil {
+		return err
+	}
+	for _, phase := range []func() error{
+		func() error { return w.atMost(ctx, small, rep) },
+		func() error { return w.process(ctx, small, rep) },
+		func() error { return w.tables(ctx, small, large, rep) },
+		func() error { return w.passes(ctx, large, rep) },
+		func() error { return w.logins(ctx, rep) },
+	} {
+		if err := phase(); err != nil {
 			return err
 		}
 	}
@@ -66,86 +81,79 @@ func run(ctx context.Context, plan schedule, out string) (err error) {
 }
 
 // infoLoad is get_user_info of one user.
-func (w *world) infoLoad(plan schedule) load {
-	return load{path: path, body: "{}", token: w.session(1, 1), connections: connections, duration: plan.run}
+func (w *world) infoLoad() load {
+	return load{path: path, body: "{}", token: w.session(1, 1), connections: connections, duration: each}
 }
 
-// atMost measures what one machine serves of each endpoint, beside the
-// references, and the latency at half of that.
-func (w *world) atMost(ctx context.Context, plan schedule, dsn string, rep *report) error {
-	serve, address, err := w.serve("serve", dsn, w.redis)
+// atMost measures what one machine serves of each endpoint, beside the references, and the latency
+// at half of that.
+func (w *world) atMost(ctx context.Context, dsn string, rep *report) error {
+	serve, address, err := w.serve(dsn, "most")
 	if err != nil {
 		return err
 	}
-	info := w.infoLoad(plan)
+	info := w.infoLoad()
 	json, err := answer(address, info)
 	if err != nil {
 		return err
 	}
-	reLogin, qrcode := info, info
+	reLogin, qrcode, empty := info, info, info
 	reLogin.path = "/shares/api/v1/weixin.re_login"
 	qrcode.path, qrcode.body = "/shares/api/v1/weixin.get_qrcode", `{"page":"pages/index/index","scene":"bench"}`
+	empty.refusals = .01                               // go-zero's breakers refuse some of any full load
 	if _, err := answer(address, qrcode); err != nil { // the first has it made
 		return err
 	}
-
-	var contenders []contender
-	for _, ref := range referenceNames {
-		p, address, err := w.reference(ref.kind, json)
-		if err != nil {
-			return err
-		}
-		asked := info
-		if ref.kind != bare {
-			asked.refusals = .01 // go-zero's breakers refuse some of any full load
-		}
-		contenders = append(contenders, contender{ref.name, address, []*program{p}, asked})
-	}
-	api, rpc, splitAddress, err := w.split("split", dsn)
+	net, netAddress, err := w.reference(bare, json)
 	if err != nil {
 		return err
 	}
-	contenders = append(contenders,
-		contender{serveName, address, []*program{serve}, info},
-		contender{reLoginName, address, []*program{serve}, reLogin},
-		contender{qrcodeName, address, []*program{serve}, qrcode},
-		contender{splitName, splitAddress, []*program{api, rpc}, info},
-	)
-	if rep.most, err = w.compare(ctx, plan.rounds, contenders); err != nil {
+	zero, zeroAddress, err := w.reference(goZero, json)
+	if err != nil {
 		return err
 	}
-
-	half := []contender{contenders[0], contenders[len(referenceNames)]}
+	apart, apartAddress, err := w.split(dsn)
+	if err != nil {
+		return err
+	}
+	half := []contender{
+		{bare, netAddress, []*program{net}, info},
+		{serveName, address, []*program{serve}, info},
+	}
+	rep.most, err = w.compare(ctx, rep.plan.rounds, half[0], half[1],
+		contender{goZero, zeroAddress, []*program{zero}, empty},
+		contender{reLoginName, address, []*program{serve}, reLogin},
+		contender{qrcodeName, address, []*program{serve}, qrcode},
+		contender{splitName, apartAddress, apart, info},
+	)
+	if err != nil {
+		return err
+	}
 	for i := range half {
 		half[i].load.pause = 10 * time.Millisecond
 		each := half[i].load.pause.Seconds() + .0005 // an answer takes some time as well
 		half[i].load.connections = max(1, int(rep.most[half[i].name].rate/2*each))
 	}
-	if rep.half, err = w.compare(ctx, plan.rounds, half); err != nil {
+	if rep.half, err = w.compare(ctx, rep.plan.rounds, half...); err != nil {
 		return err
 	}
-	for _, p := range append([]*program{serve, api, rpc}, contenders[1].programs...) {
-		if err := w.stop(p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.stop(append(apart, serve, net, zero)...)
 }
 
 // process measures what the program is at rest.
-func (w *world) process(ctx context.Context, plan schedule, dsn string, rep *report) error {
+func (w *world) process(ctx context.Context, dsn string, rep *report) error {
 	info, err := os.Stat(w.binary)
 	if err != nil {
 		return err
 	}
 	rep.binary = info.Size()
-	for i := range plan.starts {
-		p, address, err := w.serve(fmt.Sprintf("start-%d", i), dsn, w.redis)
+	for i := range rep.plan.starts {
+		p, address, err := w.serve(dsn, "start")
 		if err != nil {
 			return err
 		}
 		rep.ready = append(rep.ready, p.ready)
-		if _, err := answer(address, w.infoLoad(plan)); err != nil {
+		if _, err := answer(address, w.infoLoad()); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -154,7 +162,7 @@ func (w *world) process(ctx context.Context, plan schedule, dsn string, rep *rep
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if rep.idle, err = p.resident(); err != nil {
+			if rep.idle, err = p.Memory(); err != nil {
 				return err
 			}
 		}
@@ -165,102 +173,74 @@ func (w *world) process(ctx context.Context, plan schedule, dsn string, rep *rep
 	return nil
 }
 
-// The loads of users, as the report names them.
-const (
-	smallTable = "1,000 users of 1,000 in the table"
-	largeTable = "1,000 users of the large table"
-	fewUsers   = "100 users"
-	allCold    = "all users, each for the first time"
-	restarted  = "all users, each for the first time after a restart"
-	allWarm    = "all users, again"
+// askers returns the load of n users, spread over a table of all.
+func (w *world) askers(n, all int) (load, error) {
+	l := w.infoLoad()
+	l.token = placeholder(l.token)
+	var err error
+	l.values, err = w.write(fmt.Sprintf("sessions-%d-of-%d", n, all), n, func(i int) string {
+		id := i*(all/n) + 1
+		return w.session(int64(id), uint64(id))
+	})
+	return l, err
+}
 
-	bareSelects = "bare driver, one SELECT by primary key"
-)
-
-// users measures what it matters how many users there are, and how many ask.
-func (w *world) users(ctx context.Context, plan schedule, small string, rep *report) error {
-	began := time.Now()
-	large, err := w.database(ctx, plan.users)
-	if err != nil {
-		return err
-	}
-	rep.seeded = time.Since(began)
-
-	lists := make(map[string]string) // of sessions
-	for name, of := range map[string]struct{ n, among int }{
-		smallTable: {1000, 1000}, largeTable: {1000, plan.users}, fewUsers: {100, plan.users}, allWarm: {plan.distinct, plan.users},
-	} {
-		lists[name], err = w.write(fmt.Sprintf("sessions-%d-of-%d", of.n, of.among), of.n, func(i int) string {
-			id := i*(of.among/of.n) + 1
-			return w.session(int64(id), uint64(id))
-		})
+// tables measures what it matters how many users there are.
+func (w *world) tables(ctx context.Context, small, large string, rep *report) error {
+	var contenders []contender
+	var programs []*program
+	for _, t := range []struct {
+		name, dsn, prefix string
+		users             int
+	}{{smallTable, small, "small", 1000}, {largeTable, large, "large", rep.plan.users}} {
+		l, err := w.askers(1000, t.users)
 		if err != nil {
 			return err
 		}
+		p, address, err := w.serve(t.dsn, t.prefix)
+		if err != nil {
+			return err
+		}
+		programs = append(programs, p)
+		contenders = append(contenders, contender{t.name, address, []*program{p}, l})
 	}
-	walk := w.infoLoad(plan)
-	walk.token = placeholder(len(walk.token))
-	with := func(values string) load { l := walk; l.values = values; return l }
+	var err error
+	if rep.users, err = w.compare(ctx, rep.plan.rounds, contenders...); err != nil {
+		return err
+	}
+	return w.stop(programs...)
+}
 
-	inSmall, smallAddress, err := w.serve("small", small, w.other)
+// passes measures what it matters how many users ask: for the first time, with nothing cached anywhere
+// and then with Redis warm, of which a program has one each; and again.
+func (w *world) passes(ctx context.Context, dsn string, rep *report) error {
+	plan := rep.plan
+	everybody, err := w.askers(plan.distinct, plan.users)
 	if err != nil {
 		return err
 	}
-	if err := w.forgetRows(ctx); err != nil {
-		return err
-	}
-	inLarge, largeAddress, err := w.serve("large", large, w.redis)
+	few, err := w.askers(100, plan.users)
 	if err != nil {
 		return err
 	}
-	rep.users, err = w.compare(ctx, plan.rounds, []contender{
-		{smallTable, smallAddress, []*program{inSmall}, with(lists[smallTable])},
-		{largeTable, largeAddress, []*program{inLarge}, with(lists[largeTable])},
-	})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(w.stop(inSmall), w.stop(inLarge)); err != nil {
-		return err
-	}
-	inLarge = nil
-
-	// The first pass, with nothing cached anywhere and then with Redis warm. A
-	// program has one.
-	everybody := contender{load: with(lists[allWarm])}
-	few := contender{name: "(warm-up)", load: with(lists[fewUsers])}
+	var serve *program
+	var address string
 	firsts := make(map[string][]result)
-	for range plan.firsts {
+	for round := range plan.firsts {
 		for _, name := range []string{allCold, restarted} {
-			if inLarge != nil {
-				if err := w.stop(inLarge); err != nil {
+			if serve != nil {
+				if err := w.stop(serve); err != nil {
 					return err
 				}
 			}
-			if name == allCold {
-				if err := w.forgetRows(ctx); err != nil {
-					return err
-				}
-			}
-			if inLarge, largeAddress, err = w.serve("large", large, w.redis); err != nil {
+			if serve, address, err = w.serve(dsn, fmt.Sprintf("pass-%d", round)); err != nil {
 				return err
 			}
 			// Of its 100 users the program has its connections.
-			everybody.address, everybody.programs = largeAddress, []*program{inLarge}
-			few.address, few.programs = largeAddress, everybody.programs
-			few.load.duration = time.Second
-			if _, err := w.measure(ctx, few); err != nil {
+			if _, err := w.measure(ctx, contender{"(warm-up)", address, []*program{serve}, few}); err != nil {
 				return err
 			}
-			few.name = fewUsers
-			beside, err := w.measure(ctx, few)
-			if err != nil {
-				return err
-			}
-			few.name = "(warm-up)"
-			firsts[besides(name)] = append(firsts[besides(name)], beside)
-			everybody.name, everybody.load.duration = name, time.Second
-			first, err := w.measure(ctx, everybody)
+			first, err := w.measure(ctx, contender{name, address, []*program{serve}, everybody})
 			if err != nil {
 				return err
 			}
@@ -269,48 +249,71 @@ func (w *world) users(ctx context.Context, plan schedule, small string, rep *rep
 			}
 			firsts[name] = append(firsts[name], first)
 			// The rest of them, at half the speed if need be.
-			everybody.name, everybody.load.duration = "(the others)", (time.Duration(2*float64(plan.distinct)/first.rate)+1)*time.Second
-			if _, err := w.measure(ctx, everybody); err != nil {
+			others := everybody
+			others.duration = (time.Duration(2*float64(plan.distinct)/first.rate) + 1) * time.Second
+			if _, err := w.measure(ctx, contender{"(the others)", address, []*program{serve}, others}); err != nil {
 				return err
 			}
 		}
 	}
-	db, err := model.OpenMySQL(large, model.MySQLOptions{MaxOpen: connectionsToMySQL})
-	if err != nil {
-		return err
+	for name, r := range medians(firsts) {
+		rep.users[name] = r
 	}
-	defer db.Close()
-	for range plan.firsts {
-		r, err := statements(ctx, bareSelects, time.Second, func(ctx context.Context, i int) error { return selectOne(ctx, db, i*(plan.users/plan.distinct)+1) })
-		if err != nil {
-			return fmt.Errorf("%s: %w", bareSelects, err)
-		}
-		firsts[bareSelects] = append(firsts[bareSelects], r)
-	}
-	for name, rs := range firsts {
-		rep.users[name] = medians(rs)
-	}
-	few.load.duration, everybody.load.duration = plan.run, plan.run
-	everybody.name, few.name = allWarm, fewUsers
-	again, err := w.rounds(ctx, plan.rounds, []contender{few, everybody})
+	again, err := w.compare(ctx, plan.rounds,
+		contender{fewUsers, address, []*program{serve}, few}, contender{allWarm, address, []*program{serve}, everybody})
 	if err != nil {
 		return err
 	}
 	rep.users[fewUsers], rep.users[allWarm] = again[fewUsers], again[allWarm]
-	if rep.full, err = inLarge.resident(); err != nil {
+	if rep.full, err = serve.Memory(); err != nil {
 		return err
 	}
-	return w.stop(inLarge)
+	return w.stop(serve)
 }
 
-// besides names the 100 users who were measured just before a first pass.
-func besides(name string) string { return fewUsers + " before " + name }
+// logins measures oauth of users who are known, and of others.
+func (w *world) logins(ctx context.Context, rep *report) error {
+	dsn, err := w.database(ctx, knownUsers)
+	if err != nil {
+		return err
+	}
+	serve, address, err := w.serve(dsn, "logins")
+	if err != nil {
+		return err
+	}
+	oauth := func(name, file string, n int, code func(i int) string) (contender, error) {
+		values, err := w.write(file, n, code)
+		return contender{name, address, []*program{serve}, load{
+			path: "/shares/api/v1/weixin.oauth", body: `{"jscode":"` + placeholder(code(0)) + `"}`, values: values,
+			connections: loginConnections, duration: each,
+		}}, err
+	}
+	later, err := oauth(laterLogins, "codes", knownUsers, func(i int) string { return openid(i + 1) })
+	if err != nil {
+		return err
+	}
+	if _, err := w.measure(ctx, later); err != nil { // warm-up
+		return err
+	}
+	runs := make(map[string][]result)
+	for round := range rep.plan.rounds {
+		// More than can log in meanwhile, and others in each round.
+		first, err := oauth(firstLogins, fmt.Sprintf("codes-%d", round), int(each/time.Second)*20_000,
+			func(i int) string { return fmt.Sprintf("oFirst%02d%020d", round, i) })
+		if err != nil {
+			return err
+		}
+		for _, c := range []contender{first, later} {
+			r, err := w.measure(ctx, c)
+			if err != nil {
+				return err
+			}
+			runs[c.name] = append(runs[c.name], r)
+		}
+	}
+	rep.logins = medians(runs)
+	return w.stop(serve)
+}
 
 // placeholder stands for a value in a load; see load.lua.
-func placeholder(length int) string {
-	b := make([]byte, length)
-	for i := range b {
-		b[i] = '@'
-	}
-	return string(b)
-}
+func placeholder(value string) string { return strings.Repeat("@", len(value)) }

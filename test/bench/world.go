@@ -9,13 +9,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"shares/api/sessiontest"
 	"shares/internal/testenv"
@@ -33,8 +33,7 @@ type world struct {
 	binary  string // shares, as it is shipped
 	maria   *testenv.MariaDBServer
 	redis   *testenv.RedisServer
-	other   *testenv.RedisServer // for a second database: rows are cached by their ids
-	wechat  string               // its URL
+	wechat  string // its URL
 	session func(userID int64, epoch uint64) string
 
 	programs []*program
@@ -70,18 +69,9 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		return w, err
 	}
 	w.onClose(w.redis.Close)
-	if w.other, err = testenv.StartRedis(); err != nil {
-		return w, err
-	}
-	w.onClose(w.other.Close)
-
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return w, err
-	}
-	w.onClose(listener.Close)
-	go instantWechat{simulator.New(simulator.Options{})}.serve(listener) // ends with Close
-	w.wechat = "http://" + listener.Addr().String()
+	wechat := httptest.NewServer(instantWechat())
+	w.onClose(func() error { wechat.Close(); return nil })
+	w.wechat = wechat.URL
 
 	w.session = sessiontest.Issuer(sessionSecret, 2*time.Hour)
 	return w, nil
@@ -92,7 +82,7 @@ func (w *world) onClose(f func() error) { w.closers = append(w.closers, f) }
 func (w *world) close() error {
 	var errs []error
 	for _, p := range w.programs {
-		errs = append(errs, p.stop())
+		errs = append(errs, p.Stop())
 	}
 	for i := len(w.closers) - 1; i >= 0; i-- {
 		errs = append(errs, w.closers[i]())
@@ -111,15 +101,14 @@ func (w *world) givePool(ctx context.Context) (err error) {
 	return err
 }
 
-// stop ends one program before the end of all.
-func (w *world) stop(p *program) error {
-	for i, other := range w.programs {
-		if other == p {
-			w.programs = append(w.programs[:i], w.programs[i+1:]...)
-			return p.stop()
-		}
+// stop ends programs before the end of all.
+func (w *world) stop(programs ...*program) error {
+	var errs []error
+	for _, p := range programs {
+		errs = append(errs, p.Stop())
 	}
-	return nil
+	w.programs = slices.DeleteFunc(w.programs, func(p *program) bool { return slices.Contains(programs, p) })
+	return errors.Join(errs...)
 }
 
 // database makes a database with n users, their ids and epochs 1 to n, and
@@ -166,31 +155,34 @@ const openidSQL = "CONCAT('oBench', LPAD(seq, 22, '0'))"
 // openid is that of a user who insertUsers made.
 func openid(id int) string { return fmt.Sprintf("oBench%022d", id) }
 
-// serve starts `shares serve` on a database and the Redis that goes with it.
-func (w *world) serve(name, dsn string, redis *testenv.RedisServer) (*program, string, error) {
+// serve starts `shares serve` on a database, with keys in Redis that begin with prefix.
+func (w *world) serve(dsn, prefix string) (*program, string, error) {
 	env, err := w.settings(dsn)
 	if err != nil {
 		return nil, "", err
 	}
-	env["REDIS_ADDR"] = redis.Addr()
-	return w.start(name, env, "serve")
+	env["SHARES_REDIS_PREFIX"] = prefix
+	return w.start(prefix, env, "serve")
 }
 
 // split starts `shares rpc` and `shares api` on a database.
-func (w *world) split(name, dsn string) (api, rpc *program, address string, err error) {
+func (w *world) split(dsn string) (programs []*program, address string, err error) {
 	env, err := w.settings(dsn)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, "", err
 	}
-	if env["SHARES_RPC_LISTEN"], err = freeAddress(); err != nil {
-		return nil, nil, "", err
-	}
-	if rpc, _, err = w.start(name+"-rpc", env, "rpc"); err != nil {
-		return nil, nil, "", err
+	if env["SHARES_RPC_LISTEN"], err = testenv.FreeAddress(); err != nil {
+		return nil, "", err
 	}
 	env["WEIXIN_RPC_TARGET"] = env["SHARES_RPC_LISTEN"]
-	api, address, err = w.start(name+"-api", env, "api")
-	return api, rpc, address, err
+	for _, command := range []string{"rpc", "api"} {
+		var p *program
+		if p, address, err = w.start(command, env, command); err != nil {
+			return nil, "", err
+		}
+		programs = append(programs, p)
+	}
+	return programs, address, nil
 }
 
 func (w *world) settings(dsn string) (map[string]string, error) {
@@ -213,30 +205,25 @@ func (w *world) settings(dsn string) (map[string]string, error) {
 	}, nil
 }
 
-// start starts the binary with a free port for each of its listeners, and
-// returns it with the address of its HTTP edge.
-func (w *world) start(name string, env map[string]string, args ...string) (*program, string, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, "", err
-	}
-	admin, err := freeAddress()
+// start starts the binary with a free port for each of its listeners, and returns it with the
+// address of its HTTP edge.
+func (w *world) start(name string, env map[string]string, command string) (*program, string, error) {
+	address, admin, err := addresses()
 	if err != nil {
 		return nil, "", err
 	}
 	env = maps.Clone(env)
 	_, env["SHARES_PORT"], _ = net.SplitHostPort(address)
 	env["SHARES_ADMIN_LISTEN"] = admin
-	p, err := start(w.dir, name, admin, env, w.binary, args...)
-	if err != nil {
-		return nil, "", err
+	p, err := start(w.dir, name, admin, env, w.binary, command)
+	if err == nil {
+		w.programs = append(w.programs, p)
 	}
-	w.programs = append(w.programs, p)
-	return p, address, nil
+	return p, address, err
 }
 
 // reference starts one of the references, with answer as its answer.
-func (w *world) reference(kind, answer string) (*program, string, error) {
+func (w *world) reference(name, answer string) (*program, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
@@ -245,29 +232,22 @@ func (w *world) reference(kind, answer string) (*program, string, error) {
 	if err := os.WriteFile(file, []byte(answer), 0o600); err != nil {
 		return nil, "", err
 	}
-	address, err := freeAddress()
+	address, admin, err := addresses()
 	if err != nil {
 		return nil, "", err
 	}
-	admin, err := freeAddress()
-	if err != nil {
-		return nil, "", err
+	p, err := start(w.dir, "reference", admin, nil, self, "reference", name, address, admin, file)
+	if err == nil {
+		w.programs = append(w.programs, p)
 	}
-	p, err := start(w.dir, kind2name(kind), admin, nil, self, "reference", kind, address, admin, file, w.redis.Addr())
-	if err != nil {
-		return nil, "", err
-	}
-	w.programs = append(w.programs, p)
-	for range 1000 { // it is ready before it listens
-		if conn, err := net.Dial("tcp", address); err == nil {
-			return p, address, conn.Close()
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return nil, "", fmt.Errorf("%s does not listen:\n%s", kind, p.printed())
+	return p, address, err
 }
 
-func kind2name(kind string) string { return strings.ReplaceAll(kind, "/", "-") }
+func addresses() (address, admin string, err error) {
+	address, err1 := testenv.FreeAddress()
+	admin, err2 := testenv.FreeAddress()
+	return address, admin, errors.Join(err1, err2)
+}
 
 // answer asks a server once and returns its answer.
 func answer(address string, l load) (string, error) {
@@ -289,13 +269,6 @@ func answer(address string, l load) (string, error) {
 	return string(body), err
 }
 
-// forgetRows empties Redis.
-func (w *world) forgetRows(ctx context.Context) (err error) {
-	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
-	defer func() { err = errors.Join(err, client.Close()) }()
-	return client.FlushAll(ctx).Err()
-}
-
 // write writes one line per value to a file.
 func (w *world) write(name string, n int, value func(i int) string) (string, error) {
 	file := filepath.Join(w.dir, name)
@@ -305,13 +278,4 @@ func (w *world) write(name string, n int, value func(i int) string) (string, err
 		b.WriteByte('\n')
 	}
 	return file, os.WriteFile(file, []byte(b.String()), 0o600)
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -22,18 +22,15 @@ type load struct {
 
 	refusals    float64 // the share of answers that need not be 2xx
 	connections int
-	duration    time.Duration
+	duration    time.Duration // in whole seconds
 }
 
 // answers is what came back.
 type answers struct {
 	requests int
-	took     time.Duration
+	rate     float64 // a second
 	p50, p99 time.Duration
 }
-
-// perSecond returns the rate of answers.
-func (a answers) perSecond() float64 { return float64(a.requests) / a.took.Seconds() }
 
 //go:embed load.lua
 var script string
@@ -67,7 +64,8 @@ func wrk(ctx context.Context, dir, address string, l load) (answers, error) {
 	if a.requests == 0 || float64(failed)/float64(a.requests) > l.refusals {
 		return answers{}, fmt.Errorf("wrk: %d requests to %s, %d failed", a.requests, l.path, failed)
 	}
-	a.took, a.p50, a.p99 = time.Duration(took)*time.Microsecond, time.Duration(p50)*time.Microsecond, time.Duration(p99)*time.Microsecond
+	a.rate = float64(a.requests) * 1e6 / float64(took)
+	a.p50, a.p99 = time.Duration(p50)*time.Microsecond, time.Duration(p99)*time.Microsecond
 	return a, nil
 }
 

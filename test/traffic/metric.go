@@ -1,0 +1,27 @@
+package traffic
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Metric returns the sum of the samples on a page of metrics whose lines begin with prefix. A name
+// that ends with a blank has no labels. It is an error when there is no such sample.
+func Metric(page, prefix string) (float64, error) {
+	sum, found := 0.0, false
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, prefix) {
+			n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += n
+			found = true
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("no metric %s", prefix)
+	}
+	return sum, nil
+}
