@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/balancer/leastrequest"
 	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver/dns"
@@ -32,17 +33,15 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	p.note("Users", p.config.RPCTarget)
 	// gRPC looks names up again at most every 30 s, which is long for a rollout.
 	dns.SetMinResolutionInterval(2 * time.Second)
-	registerBalancer()
 	conf := zrpc.RpcClientConf{
-		Target:       p.config.RPCTarget,
-		NonBlock:     true,
-		Timeout:      p.config.RPCTimeout.Milliseconds(),
-		BalancerName: balancerName,
+		Target:   p.config.RPCTarget,
+		NonBlock: true,
+		Timeout:  p.config.RPCTimeout.Milliseconds(),
 	}
 	conf.Middlewares.Timeout = true
 	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
 	client, err := zrpc.NewClient(conf, zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
-		zrpc.WithUnaryClientInterceptor(newHedger(hedgeAfter).intercept),
+		zrpc.WithUnaryClientInterceptor(hedge(hedgeAfter)),
 		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
 		// A node that dies says nothing: without pings its calls hang to their deadline.
 		zrpc.WithDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
@@ -57,10 +56,10 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
 }
 
-// rpcServiceConfig has replicas that wind down get no more calls (they say
-// NOT_SERVING to health checks), and repeats a read once that met one going.
+// rpcServiceConfig sends each call to the replica that has the fewest, and none to replicas that
+// shut down: they say NOT_SERVING to health checks. A read that met one of those is repeated once.
 const rpcServiceConfig = `{
-	"loadBalancingConfig": [{"` + balancerName + `": {}}],
+	"loadBalancingConfig": [{"` + leastrequest.Name + `": {"choiceCount": 10}}],
 	"healthCheckConfig": {"serviceName": ""},
 	"methodConfig": [{
 		"name": [{"service": "weixin.Weixin", "method": "GetUser"}],
