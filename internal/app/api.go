@@ -9,28 +9,25 @@ import (
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer/leastrequest"
+	"google.golang.org/grpc/connectivity"
 	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver/dns"
 
-	"shares/internal/config"
 	"shares/internal/requestid"
 	"shares/rpc/pb"
 )
 
-// runAPI runs the HTTP edge alone; the user service is behind zRPC.
-func runAPI(ctx context.Context, file string, build Build) (err error) {
-	p, err := load(file, config.RoleAPI)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	p.build = build
+// serveAPI runs the HTTP edge alone; the user service is behind zRPC.
+func (p *program) serveAPI(ctx context.Context, _ []string) error {
 	p.startTraces("shares-api")
-	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets()); err != nil {
+	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
 		return err
 	}
-	p.note("Users", p.config.RPCTarget)
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
+}
+
+func (p *program) openRPC() error {
 	// gRPC looks names up again at most every 30 s, which is long for a rollout.
 	dns.SetMinResolutionInterval(2 * time.Second)
 	conf := zrpc.RpcClientConf{
@@ -40,7 +37,8 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	}
 	conf.Middlewares.Timeout = true
 	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
-	client, err := zrpc.NewClient(conf, zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
+	client, err := zrpc.NewClient(conf,
+		zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
 		zrpc.WithUnaryClientInterceptor(hedge(hedgeAfter)),
 		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
 		// A node that dies says nothing: without pings its calls hang to their deadline.
@@ -53,7 +51,18 @@ func runAPI(ctx context.Context, file string, build Build) (err error) {
 	p.rpc = client.Conn()
 	p.rpc.Connect()
 	p.onClose(p.rpc.Close)
-	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
+	p.parts = append(p.parts, part{"Users", p.config.RPCTarget, p.askRPC, true})
+	return nil
+}
+
+// askRPC waits until the user service is connected.
+func (p *program) askRPC(ctx context.Context) error {
+	for s := p.rpc.GetState(); s != connectivity.Ready; s = p.rpc.GetState() {
+		if !p.rpc.WaitForStateChange(ctx, s) {
+			return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
+		}
+	}
+	return nil
 }
 
 // rpcServiceConfig sends each call to the replica that has the fewest, and none to replicas that

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -12,30 +13,26 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/spf13/cobra"
 
+	"shares/api"
 	"shares/docs"
+	"shares/internal/cache"
 	"shares/internal/config"
+	"shares/internal/quota"
 	"shares/model/migrations"
 	"shares/rpc"
+	"shares/simulator"
 )
 
 // checkCommand checks all that the service depends on.
-func checkCommand(file *string) *cobra.Command {
+func (p *program) checkCommand() *cobra.Command {
 	var replicas int
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "check database, Redis, bucket, public address and WeChat; each failure names its fix",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return check(cmd.Context(), *file, replicas, cmd.OutOrStdout())
-		},
-	}
+	cmd := p.command("check", "check database, Redis, bucket, public address and WeChat; each failure names its fix",
+		config.RoleServe, func(ctx context.Context, _ []string) error { return p.check(ctx, replicas) })
 	cmd.Flags().IntVar(&replicas, "replicas", 2, "how many processes will share the database")
 	return cmd
 }
@@ -43,215 +40,190 @@ func checkCommand(file *string) *cobra.Command {
 // checkTimeout bounds the check of each part.
 const checkTimeout = 10 * time.Second
 
-func check(ctx context.Context, file string, replicas int, out io.Writer) (err error) {
-	p, err := load(file, config.RoleServe)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
+func (p *program) check(ctx context.Context, replicas int) error {
 	p.log = slog.New(slog.DiscardHandler) // each failure is a finding
-	r := &report{out: out}
+	failed := 0
 	for _, part := range []struct {
 		name string
-		run  func(context.Context, *report)
+		run  func(context.Context, *report) error
 	}{
-		{"database", func(ctx context.Context, r *report) { p.checkDatabase(ctx, r, replicas) }},
+		{"database", func(ctx context.Context, r *report) error { return p.checkDatabase(ctx, r, replicas) }},
 		{"redis", p.checkRedis},
 		{"bucket", p.checkBucket},
 		{"address", p.checkAddress},
 		{"wechat", p.checkWechat},
 	} {
-		r.part = part.name
+		r := &report{out: p.out, part: part.name}
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-		part.run(ctx, r)
+		if err := part.run(ctx, r); err != nil {
+			r.fail(err)
+		}
 		cancel()
+		failed += r.failed
 	}
-	if r.failed > 0 {
-		return fmt.Errorf("check: %d failed", r.failed)
+	if failed > 0 {
+		return fmt.Errorf("check: %d failed", failed)
 	}
 	return nil
 }
 
-// report prints one line per finding.
+// report prints one line per finding on a part.
 type report struct {
 	out    io.Writer
 	part   string
 	failed int
 }
 
-func (r *report) ok(format string, args ...any) { r.print("ok", fmt.Sprintf(format, args...)) }
+func (r *report) ok(format string, args ...any) {
+	fmt.Fprintf(r.out, "%-5s %-9s %s\n", "ok", r.part, fmt.Sprintf(format, args...))
+}
 
-func (r *report) fail(format string, args ...any) {
+func (r *report) fail(err error) {
 	r.failed++
-	r.print("FAIL", fmt.Errorf(format, args...).Error())
+	fmt.Fprintf(r.out, "%-5s %-9s %s\n", "FAIL", r.part, oneLine(err))
 }
 
-func (r *report) print(outcome, text string) {
-	fmt.Fprintf(r.out, "%-5s %-9s %s\n", outcome, r.part, strings.ReplaceAll(text, "\n", "; "))
-}
-
-func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) {
+func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) error {
 	if err := p.openDatabase(ctx); err != nil {
-		r.fail("%w", err)
-		return
+		return err
 	}
-	dialect := migrations.SQLite
 	if p.config.MySQLDSN == "" {
-		r.ok("embedded SQLite in %s (set MYSQL_DSN for MySQL or MariaDB)", p.databaseFile())
-	} else {
-		dialect = migrations.MySQL
-		if !p.checkMySQL(ctx, r, replicas) {
-			return
-		}
+		r.ok("%s", p.parts[len(p.parts)-1].what)
+		return nil
 	}
-	switch pending, err := migrations.Pending(ctx, p.db, dialect); {
-	case err != nil:
-		r.fail("schema: %w", err)
-	case len(pending) > 0:
-		r.fail("schema: lacks %s: run `shares migrate`", strings.Join(pending, ", "))
-	default:
-		r.ok("schema up to date")
-		if dialect == migrations.SQLite {
-			return
-		}
-		if err := migrations.VerifyWrites(ctx, p.db); err != nil {
-			r.fail("%w", err)
-			return
-		}
-		r.ok("a written row is there on another connection")
-	}
-}
-
-// checkMySQL reports whether the server answers queries.
-func (p *program) checkMySQL(ctx context.Context, r *report, replicas int) bool {
 	var version, charset string
 	var most int
 	const query = "select version(), @@character_set_connection, @@max_connections"
 	if err := p.db.QueryRowContext(ctx, query).Scan(&version, &charset, &most); err != nil {
-		r.fail("%w", mysqlCause(err))
-		return false
+		return mysqlCause(err)
 	}
 	r.ok("MySQL %s answers", version)
 	if charset != "utf8mb4" {
-		r.fail("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost", charset)
+		r.fail(fmt.Errorf("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost", charset))
 	}
 	if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
-		r.fail("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: "+
+		r.fail(fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: "+
 			"lower MYSQL_MAX_OPEN or raise max_connections",
-			replicas, p.config.MySQLMaxOpen, need, most)
+			replicas, p.config.MySQLMaxOpen, need, most))
 	}
-	return true
+	if err := p.askMySQL(ctx); err != nil {
+		return err
+	}
+	r.ok("schema up to date")
+	if err := migrations.VerifyWrites(ctx, p.db); err != nil {
+		return err
+	}
+	r.ok("a written row is there on another connection")
+	return nil
 }
 
-// mysqlCause tells a refusal of MySQL from a server that does not answer.
-func mysqlCause(err error) error {
-	refusal, ok := errors.AsType[*mysql.MySQLError](err)
-	if !ok {
-		return fmt.Errorf("does not answer: check the address in MYSQL_DSN and the network: %w", err)
+// checkRedis runs what each package runs on Redis, with a key of each kind.
+func (p *program) checkRedis(ctx context.Context, r *report) error {
+	if p.config.RedisAddr == "" {
+		r.ok(embeddedRedis)
+		return nil
 	}
-	switch refusal.Number {
-	case 1045, 1698:
-		return fmt.Errorf("wrong user or password in MYSQL_DSN: %w", err)
-	case 1044, 1049:
-		return fmt.Errorf("no such database, or no rights on it: create it or grant all on it: %w", err)
+	p.config.RedisTimeout = 2 * time.Second // a slow answer is not the subject
+	err := p.openRedis()
+	if err == nil {
+		err = p.askRedis(ctx)
 	}
-	return fmt.Errorf("refuses: %w", err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.config.RedisAddr, err)
+	}
+	r.ok("%s answers", p.config.RedisAddr)
+	step := func(step string, err error) {
+		if err != nil {
+			r.fail(fmt.Errorf("%s: %w", step, redisCause(err)))
+			return
+		}
+		r.ok("%s", step)
+	}
+	cache.Probe(ctx, p.redis, step)
+	step("limit of logins", quota.Probe(ctx, p.redis, api.LoginKeys+"probe"))
+	rpc.ProbeRedis(ctx, p.redis, cmp.Or(p.config.WechatAppID, simulator.DefaultAppID), step)
+	return nil
 }
 
-func (p *program) checkBucket(ctx context.Context, r *report) {
+func (p *program) checkBucket(ctx context.Context, r *report) error {
 	if err := p.openPictures(); err != nil {
-		r.fail("%w", err)
-		return
+		return err
 	}
 	var dot bytes.Buffer
 	if err := png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
-		r.fail("%w", err)
-		return
+		return err
 	}
 	name := "check/" + strings.ToLower(rand.Text()) + ".png" // one that is there is not overwritten
 	if err := p.pictures.Put(ctx, name, dot.Bytes()); err != nil {
-		r.fail("takes no picture: check QRCODE_BUCKET and its credentials: %w", err)
-		return
+		return fmt.Errorf("takes no picture: check QRCODE_BUCKET and its credentials: %w", err)
 	}
 	got, err := p.pictures.Get(ctx, name)
-	switch {
-	case err != nil:
-		r.fail("gives no picture back: check the read permission of QRCODE_BUCKET: %w", err)
-	case !bytes.Equal(got.Data, dot.Bytes()):
-		r.fail("gives another picture back than was written: check QRCODE_BUCKET")
-	case p.config.QRCodeBucket == "":
-		r.ok("embedded, a folder in %s (set QRCODE_BUCKET for a shared bucket)", p.config.DataDir)
-	default:
-		r.ok("a picture was written and read back")
+	if err != nil {
+		return fmt.Errorf("gives no picture back: check the read permission of QRCODE_BUCKET: %w", err)
 	}
+	if !bytes.Equal(got.Data, dot.Bytes()) {
+		return errors.New("gives another picture back than was written: check QRCODE_BUCKET")
+	}
+	r.ok("%s: a picture was written and read back", p.parts[len(p.parts)-1].what)
+	return nil
 }
 
-func (p *program) checkAddress(ctx context.Context, r *report) {
-	if p.config.PublicURL == "" {
+func (p *program) checkAddress(ctx context.Context, r *report) error {
+	address := p.config.PublicURL
+	if address == "" {
 		r.ok("SHARES_PUBLIC_URL is not set: addresses have the host of the request")
-		return
+		return nil
 	}
-	target := p.config.PublicURL + docs.Path("weixin.re_login")
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+docs.Path("weixin.re_login"), nil)
 	if err != nil {
-		r.fail("SHARES_PUBLIC_URL: %w", err)
-		return
+		return fmt.Errorf("SHARES_PUBLIC_URL: %w", err)
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("phones do not trust the certificate: %w", certificate.Err)
+	}
 	if err != nil {
-		if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			r.fail("phones do not trust the certificate: %w", certificate.Err)
-			return
-		}
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
-		}
-		r.fail("%s cannot be reached from here: %w", p.config.PublicURL, err)
-		return
+		return fmt.Errorf("cannot be reached from here: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
-		r.fail("%s answers %d, and this service answers 405: another server has that address",
-			p.config.PublicURL, resp.StatusCode)
-		return
+		return fmt.Errorf("%s answers %d, and this service answers 405: another server has that address",
+			address, resp.StatusCode)
 	}
 	if resp.TLS == nil {
-		r.fail("SHARES_PUBLIC_URL: must be https, because mini programs call nothing else")
-		return
+		return errors.New("SHARES_PUBLIC_URL: must be https, because mini programs call nothing else")
 	}
 	days := int(time.Until(resp.TLS.PeerCertificates[0].NotAfter).Hours() / 24)
 	if days < 14 {
-		r.fail("the certificate ends in %d days: renew it", days)
-		return
+		return fmt.Errorf("the certificate ends in %d days: renew it", days)
 	}
-	r.ok("%s can be reached, its certificate is valid for %d days", p.config.PublicURL, days)
+	r.ok("%s can be reached, its certificate is valid for %d days", address, days)
+	return nil
 }
 
-func (p *program) checkWechat(ctx context.Context, r *report) {
+func (p *program) checkWechat(ctx context.Context, r *report) error {
 	if p.config.WechatAppID == "" {
-		r.ok("simulated (set WECHAT_APPID and WECHAT_SECRET for WeChat itself)")
-		return
+		r.ok(simulatedWechat)
+		return nil
 	}
 	users, err := rpc.New(p.config, rpc.Deps{
 		Redis: p.redis, Pictures: p.pictures, Log: p.log, Metrics: p.metrics, Now: time.Now,
 	})
 	if err != nil {
-		r.fail("%w", err)
-		return
+		return err
 	}
 	defer users.Close()
-	hint := "check the network, HTTPS_PROXY and WECHAT_BASE_URL"
-	err = users.CheckWechat(ctx)
-	hinted, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err)
-	if ok && hinted.Hint() != "" {
-		hint = hinted.Hint()
-	}
-	if err != nil {
-		r.fail("%w: %s", err, hint)
-		return
+	if err := users.CheckWechat(ctx); err != nil {
+		hint := "check the network, HTTPS_PROXY and WECHAT_BASE_URL"
+		hinted, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](err)
+		if ok && hinted.Hint() != "" {
+			hint = hinted.Hint()
+		}
+		return fmt.Errorf("%w: %s", err, hint)
 	}
 	r.ok("%s gives an access token", p.config.WechatBaseURL)
+	return nil
 }

@@ -4,9 +4,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"shares/internal/config"
 )
 
 // Build is the version of the program, set by the linker.
@@ -16,7 +19,7 @@ type Build struct {
 
 // Command returns the command line of the program with all sub-commands.
 func Command(build Build) *cobra.Command {
-	var file string
+	p := &program{version: build.Version}
 	version := fmt.Sprintf("%s (commit %s, %s)", build.Version, build.Commit, build.Date)
 	cmd := &cobra.Command{
 		Use:           "shares",
@@ -25,30 +28,44 @@ func Command(build Build) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.PersistentFlags().StringVarP(&file, "config", "f", "", "YAML file with settings; the environment wins over it")
+	cmd.PersistentFlags().StringVarP(&p.file, "config", "f", "",
+		"YAML file with settings; the environment wins over it")
 	cmd.AddCommand(
-		command("serve", "run both halves in one process; in dev mode, embed what is not configured", &file, build, serve),
-		command("api", "run the HTTP edge alone", &file, build, runAPI),
-		command("rpc", "run the user service alone", &file, build, runRPC),
-		migrateCommand(&file),
-		userCommand(&file),
-		checkCommand(&file),
+		p.command("serve", "run both halves in one process; in dev mode, embed what is not configured",
+			config.RoleServe, p.serve),
+		p.command("api", "run the HTTP edge alone", config.RoleAPI, p.serveAPI),
+		p.command("rpc", "run the user service alone", config.RoleRPC, p.serveRPC),
+		p.migrateCommand(),
+		p.userCommand(),
+		p.checkCommand(),
 		simulatorCommand(),
 		&cobra.Command{
 			Use:   "version",
 			Short: "print version, commit and date",
 			Args:  cobra.NoArgs,
-			Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "shares version", version) },
+			Run: func(cmd *cobra.Command, _ []string) {
+				fmt.Fprintln(cmd.OutOrStdout(), "shares version", version)
+			},
 		},
 	)
 	return cmd
 }
 
-func command(use, short string, file *string, build Build, run func(context.Context, string, Build) error) *cobra.Command {
+// command returns a sub-command that reads the settings for a role, runs, and closes what was
+// opened.
+func (p *program) command(use, short string, role config.Role,
+	run func(ctx context.Context, args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), *file, build) },
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			p.out = cmd.OutOrStdout()
+			if err := p.load(role); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, p.Close()) }()
+			return run(cmd.Context(), args)
+		},
 	}
 }

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"time"
+	"strings"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"shares/internal/cache"
@@ -15,57 +14,75 @@ import (
 	"shares/model/migrations"
 )
 
-// openDatabase connects to nothing yet; a SQLite file is migrated, since there
-// is nobody else to do it.
+// databaseFile is the embedded database in SHARES_DATA_DIR.
+const databaseFile = "shares.db"
+
+// openDatabase connects to no MySQL yet. A SQLite file is migrated, because no other process does it.
 func (p *program) openDatabase(ctx context.Context) error {
-	var err error
-	if dsn := string(p.config.MySQLDSN); dsn != "" {
-		p.db, err = model.OpenMySQL(dsn, model.MySQLOptions{
-			MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log,
-			// A statement whose time is over, and whose connection is closed, would go on waiting, and hold what it has locked itself.
-			LockWait: p.config.MySQLTimeout / 2,
-		})
+	if p.config.MySQLDSN == "" {
+		file, err := p.openSQLite()
 		if err != nil {
-			return fmt.Errorf("MYSQL_DSN: %w", err)
+			return err
 		}
-		p.onClose(p.db.Close)
-		p.note("Database", "MySQL")
-		return nil
+		p.embedded("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
+		return migrations.Migrate(ctx, p.db, migrations.SQLite)
 	}
-	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
-	}
-	file := p.databaseFile()
-	if p.db, err = model.OpenSQLite(file); err != nil {
-		return err
+	p.parts = append(p.parts, part{
+		"Database", "MySQL at " + model.Address(string(p.config.MySQLDSN)), p.askMySQL, true,
+	})
+	return p.openMySQL(model.MySQLOptions{
+		MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log,
+		// A statement whose time is over, and whose connection is closed, would go on waiting, and
+		// hold what it has locked itself.
+		LockWait: p.config.MySQLTimeout / 2,
+	})
+}
+
+func (p *program) openMySQL(o model.MySQLOptions) (err error) {
+	if p.db, err = model.OpenMySQL(string(p.config.MySQLDSN), o); err != nil {
+		return fmt.Errorf("MYSQL_DSN: %w", err)
 	}
 	p.onClose(p.db.Close)
-	if err := migrations.Migrate(ctx, p.db, migrations.SQLite); err != nil {
-		return err
-	}
-	p.note("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
 	return nil
 }
 
-// warnOfSchema says at the start what readiness would say later, for those who
-// ask for none: nothing works on a schema that was not migrated.
-func (p *program) warnOfSchema(ctx context.Context) {
-	if p.config.MySQLDSN == "" {
-		return
+func (p *program) openSQLite() (file string, err error) {
+	if file, err = p.dataFile(databaseFile); err != nil {
+		return "", err
 	}
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if current, latest, err := migrations.Version(ctx, p.db, migrations.MySQL); err == nil && current < latest {
-			p.log.WarnContext(ctx, errSchemaBehind.Error())
-		}
-	}()
+	if p.db, err = model.OpenSQLite(file); err != nil {
+		return "", err
+	}
+	p.onClose(p.db.Close)
+	return file, nil
 }
 
-var errSchemaBehind = errors.New("the schema is not up to date: run `shares migrate`")
+// askMySQL reports whether the server answers and has the schema.
+func (p *program) askMySQL(ctx context.Context) error {
+	pending, err := migrations.Pending(ctx, p.db, migrations.MySQL)
+	if err != nil {
+		return mysqlCause(err)
+	}
+	if len(pending) > 0 {
+		return fmt.Errorf("the schema lacks %s: run `shares migrate`", strings.Join(pending, ", "))
+	}
+	return nil
+}
 
-// databaseFile is where the embedded database is.
-func (p *program) databaseFile() string { return filepath.Join(p.config.DataDir, "shares.db") }
+// mysqlCause tells a refusal of MySQL from a server that does not answer, and adds a way out.
+func mysqlCause(err error) error {
+	refusal, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok {
+		return fmt.Errorf("does not answer: check the address in MYSQL_DSN and the network: %w", err)
+	}
+	switch refusal.Number {
+	case 1045, 1698:
+		return fmt.Errorf("wrong user or password in MYSQL_DSN: %w", err)
+	case 1044, 1049:
+		return fmt.Errorf("no such database, or no rights on it: create it or grant all on it: %w", err)
+	}
+	return fmt.Errorf("refuses: %w", err)
+}
 
 // openUsers puts the cache before the database.
 func (p *program) openUsers() error {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // the image has no time zones
@@ -32,10 +34,13 @@ import (
 // program is one run of the command: its settings and what it opened. In dev mode an embedded part
 // stands in for each that is not configured; only this package knows which ones are embedded.
 type program struct {
-	build    Build
+	version  string
+	file     string // of the settings; empty: none
+	out      io.Writer
 	config   config.Config
 	log      *slog.Logger
 	metrics  *prometheus.Registry
+	memory   int64 // of the process, in bytes
 	redis    redis.UniversalClient
 	db       *sql.DB
 	cache    *cache.Cache
@@ -44,42 +49,52 @@ type program struct {
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
-	memory   int64                // of the process, in bytes
 	started  atomic.Bool          // ready said yes once
-	devRedis string               // where the embedded Redis listens, if there is one
 
-	notes []string // which parts are real and which embedded, for people
+	parts []part
 	close []func() error
 	lines *process.Lines // nil in dev mode, where lines are written at once
 }
 
+// part is one of the things that the service consists of, for people.
+type part struct {
+	name, what string
+	ask        func(context.Context) error // whether it answers; nil: it is embedded
+	first      bool                        // it must have answered before the process is ready
+}
+
+func (p *program) embedded(name, what string) {
+	p.parts = append(p.parts, part{name: name, what: what})
+}
+
 // load reads the settings and starts the log.
-func load(file string, role config.Role) (*program, error) {
-	c, warnings, err := config.Load(file, os.Environ())
+func (p *program) load(role config.Role) error {
+	c, warnings, err := config.Load(p.file, os.Environ())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &program{config: c, memory: process.LimitMemory(), metrics: prometheus.NewRegistry()}
+	p.config, p.memory, p.metrics = c, process.LimitMemory(), prometheus.NewRegistry()
 	var out io.Writer = os.Stderr
 	if c.Pro() {
-		lines := process.NewLines(os.Stderr)
-		p.lines = lines
+		p.lines = process.NewLines(os.Stderr)
 		promauto.With(p.metrics).NewCounterFunc(prometheus.CounterOpts{
-			Name: "shares_log_lines_dropped_total", Help: "Log lines dropped because the log was not read in time.",
-		}, func() float64 { return float64(lines.Dropped()) })
-		out = lines
+			Name: "shares_log_lines_dropped_total",
+			Help: "Log lines dropped because the log was not read in time.",
+		}, func() float64 { return float64(p.lines.Dropped()) })
+		out = p.lines
 	}
 	if p.log, err = process.Logger(out, c.Pro(), c.LogLevel); err != nil {
-		return nil, err
+		return err
 	}
 	for _, warning := range warnings {
 		p.log.Warn(warning)
 	}
 	if err := c.Validate(role); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return errors.Join(err, p.Close())
 	}
-	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return p, nil
+	p.metrics.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return nil
 }
 
 // Close closes what was opened, the last first. It returns within config.ClosingTime, whatever
@@ -107,8 +122,12 @@ func (p *program) Close() error {
 
 func (p *program) onClose(f func() error) { p.close = append(p.close, f) }
 
-func (p *program) note(part, what string) {
-	p.notes = append(p.notes, fmt.Sprintf("%-9s %s", part, what))
+// dataFile returns the path of a file in SHARES_DATA_DIR, which it makes if there is none.
+func (p *program) dataFile(name string) (string, error) {
+	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
+		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	}
+	return filepath.Join(p.config.DataDir, name), nil
 }
 
 // startTraces sends spans to a collector, if one is configured.
@@ -116,7 +135,9 @@ func (p *program) startTraces(name string) {
 	if p.config.OTLPEndpoint == "" {
 		return
 	}
-	trace.StartAgent(trace.Config{Name: name, Endpoint: p.config.OTLPEndpoint, Sampler: p.config.TraceSample, Batcher: "otlpgrpc"})
+	trace.StartAgent(trace.Config{
+		Name: name, Endpoint: p.config.OTLPEndpoint, Sampler: p.config.TraceSample, Batcher: "otlpgrpc",
+	})
 	p.onClose(func() error {
 		// go-zero's StopAgent has no deadline: a collector that is down would hold it for a minute.
 		ctx, cancel := context.WithTimeout(context.Background(), config.ClosingTime/4)
@@ -129,3 +150,6 @@ func (p *program) startTraces(name string) {
 		return nil
 	})
 }
+
+// oneLine returns the text of an error without line breaks.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -26,17 +26,18 @@ func start(t *testing.T, changes string) *program {
 
 func startIn(t *testing.T, file string) *program {
 	t.Helper()
-	p, err := load(file, config.RoleServe)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := &program{file: file}
+	open(t, p.load(config.RoleServe))
 	p.log = slog.New(slog.DiscardHandler)
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { open(t, p.end()) })
 	return p
+}
+
+// end closes the program before the test ends.
+func (p *program) end() error {
+	err := p.Close()
+	p.close = nil
+	return err
 }
 
 func open(t *testing.T, errs ...error) {
@@ -63,7 +64,7 @@ func TestReadyNeedsTheSchemaFirstThenDatabaseOrRedis(t *testing.T) {
 	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
 	p := start(t, "MySQLDSN: "+db.Database(t)+"\nRedisAddr: "+redis.Addr()+"\nMySQLTimeout: 1s")
 	open(t, p.openRedis(), p.openDatabase(t.Context()))
-	eventually(t, p, errSchemaBehind.Error())
+	eventually(t, p, "run `shares migrate`")
 	if err := migrations.Migrate(t.Context(), p.db, migrations.MySQL); err != nil {
 		t.Fatal(err)
 	}
@@ -121,35 +122,22 @@ func TestSessionSecretIsMadeOnceForAFolder(t *testing.T) {
 
 func TestOneServePerFolder(t *testing.T) {
 	file := dev(t, "")
-	first, err := load(file, config.RoleServe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open(t, first.lockData())
-	second := startIn(t, file)
-	if err := second.lockData(); err == nil || !strings.Contains(err.Error(), "in use by another shares serve") {
+	serve, second, user := startIn(t, file), startIn(t, file), startIn(t, file)
+	open(t, serve.openRedis(), serve.redis.Set(t.Context(), "a", "b", 0).Err())
+	if err := second.openRedis(); err == nil || !strings.Contains(err.Error(), "in use by another shares serve") {
 		t.Errorf("a second serve: %v", err)
 	}
-	open(t, first.Close(), second.lockData())
-}
-
-func TestOtherCommandsFindTheEmbeddedRedis(t *testing.T) {
-	file := dev(t, "")
-	serve, err := load(file, config.RoleServe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open(t, serve.openRedis(), serve.tellDevRedis(), serve.redis.Set(t.Context(), "a", "b", 0).Err())
-
-	user := startIn(t, file)
 	open(t, user.findDevRedis(), user.openRedis())
 	if got, err := user.redis.Get(t.Context(), "a").Result(); got != "b" {
-		t.Errorf("got %q, %v, want what serve has stored", got, err)
+		t.Errorf("another command got %q, %v, want what serve has stored", got, err)
 	}
-	open(t, serve.Close())
+	stored := filepath.Join(serve.config.DataDir, redisFile)
+	address, err := os.ReadFile(stored)
+	open(t, err, serve.end())
 	if err := startIn(t, file).findDevRedis(); err == nil || !strings.Contains(err.Error(), "no shares serve runs on") {
 		t.Errorf("after serve has ended: %v", err)
 	}
+	open(t, os.WriteFile(stored, address, 0o600), second.openRedis()) // a serve that was killed
 }
 
 func TestSimulatorStandsInForWechat(t *testing.T) {
@@ -174,14 +162,14 @@ func TestStartTellsWhichPartsAnswer(t *testing.T) {
 	port := testenv.FreePort(t)
 	p := start(t, fmt.Sprintf("MySQLDSN: u:p@tcp(127.0.0.1:%d)/d\nRedisAddr: %s", port, redis.Addr()))
 	open(t, p.openRedis(), p.openDatabase(t.Context()), p.openWechat())
-	answers := p.askParts()
-	if got := answers["Redis"]; got != ": answers" {
-		t.Errorf("redis: got %q", got)
+	want := []string{
+		"Redis     " + redis.Addr() + ": answers",
+		fmt.Sprintf("Database  MySQL at 127.0.0.1:%d: does not answer: ", port),
+		"WeChat    " + simulatedWechat,
 	}
-	if got, want := answers["Database"], fmt.Sprintf(" at 127.0.0.1:%d: does not answer: ", port); !strings.HasPrefix(got, want) {
-		t.Errorf("database: got %q, want %q", got, want)
-	}
-	if got := len(answers); got != 2 {
-		t.Errorf("got %d answers, want those of the two that are not embedded: %q", got, answers)
+	for i, got := range p.askParts() {
+		if !strings.HasPrefix(got, want[i]) {
+			t.Errorf("got %q, want %q", got, want[i])
+		}
 	}
 }

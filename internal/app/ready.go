@@ -7,11 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/connectivity"
-
 	"shares/internal/admin"
 	"shares/internal/process"
-	"shares/model/migrations"
 )
 
 // startAdmin serves health and metrics, if an address for them is set. The process is unready once
@@ -33,7 +30,9 @@ func (p *program) startAdmin(ctx context.Context) error {
 	}
 	// The probes answer to the very end: a pod that shuts down is unready, not dead.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	server := &process.HTTP{Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second, Log: p.log}
+	server := &process.HTTP{
+		Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second, Log: p.log,
+	}
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Run(running) })
 	p.onClose(func() error { stop(); done.Wait(); return nil })
@@ -47,35 +46,19 @@ func (p *program) startAdmin(ctx context.Context) error {
 // a part of the answers into none. WeChat is no dependency of readiness.
 func (p *program) ready(ctx context.Context) error {
 	if !p.started.Load() {
-		if p.rpc != nil && p.rpc.GetState() != connectivity.Ready {
-			return errors.New("the user service has not been reached yet")
-		}
-		if p.db != nil {
-			dialect := migrations.SQLite
-			if p.config.MySQLDSN != "" {
-				dialect = migrations.MySQL
+		for _, part := range p.parts {
+			if !part.first {
+				continue
 			}
-			current, latest, err := migrations.Version(ctx, p.db, dialect)
-			if err != nil {
-				return errors.New("the database has not answered yet")
-			}
-			if current < latest {
-				return errSchemaBehind
+			if err := part.ask(ctx); err != nil {
+				return err
 			}
 		}
 		p.started.Store(true)
 		return nil
 	}
-	if p.db == nil {
+	if p.db == nil || p.redis.Ping(ctx).Err() == nil || p.db.PingContext(ctx) == nil {
 		return nil
-	}
-	answers := make(chan bool, 2)
-	go func() { answers <- p.redis.Ping(ctx).Err() == nil }()
-	go func() { answers <- p.db.PingContext(ctx) == nil }()
-	for range cap(answers) {
-		if <-answers {
-			return nil
-		}
 	}
 	return errors.New("neither the database nor Redis answers")
 }

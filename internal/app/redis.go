@@ -5,17 +5,27 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
-	"github.com/gofrs/flock"
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/cache"
 	"shares/internal/devredis"
+)
+
+const (
+	embeddedRedis = "embedded, in memory (set REDIS_ADDR for a real one)"
+
+	// redisFile in SHARES_DATA_DIR holds the address of the embedded Redis while it runs.
+	redisFile = "redis.addr"
 )
 
 func (p *program) openRedis() error {
@@ -29,16 +39,14 @@ func (p *program) openRedis() error {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	if len(o.Addrs) == 0 {
-		server, err := devredis.Start()
+		address, err := p.startRedis()
 		if err != nil {
 			return err
 		}
-		p.onClose(func() error { server.Close(); return nil })
-		o.Addrs = []string{server.Addr()}
-		p.devRedis = server.Addr()
-		p.note("Redis", "embedded, in memory (set REDIS_ADDR for a real one)")
+		o.Addrs = []string{address}
+		p.embedded("Redis", embeddedRedis)
 	} else {
-		p.note("Redis", p.config.RedisAddr)
+		p.parts = append(p.parts, part{name: "Redis", what: p.config.RedisAddr, ask: p.askRedis})
 	}
 	cache.Bound(o, p.config.RedisTimeout)
 	redis.SetLogger(quietRedis{p.log})
@@ -54,46 +62,34 @@ func (p *program) openRedis() error {
 	return nil
 }
 
-// lockData keeps a second serve off the folder of one that runs: each would
-// have a Redis of its own, and not see what the other writes.
-func (p *program) lockData() error {
-	if p.config.Pro() || p.config.RedisAddr != "" && p.config.MySQLDSN != "" {
-		return nil
+// startRedis starts the embedded Redis and tells `shares user` its address. It refuses a folder whose
+// Redis runs in another serve: each would have its own, and not see what the other writes.
+func (p *program) startRedis() (address string, err error) {
+	file, err := p.dataFile(redisFile)
+	if err != nil {
+		return "", err
 	}
-	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
-		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	if running, err := os.ReadFile(file); err == nil {
+		if c, err := net.Dial("tcp", string(running)); err == nil {
+			return "", errors.Join(fmt.Errorf("SHARES_DATA_DIR: %s is in use by another shares serve "+
+				"(delete %s if there is none)", p.config.DataDir, file), c.Close())
+		}
 	}
-	lock := flock.New(filepath.Join(p.config.DataDir, "serve.lock"))
-	switch locked, err := lock.TryLock(); {
-	case err != nil:
-		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
-	case !locked:
-		return fmt.Errorf("SHARES_DATA_DIR: %s is in use by another shares serve", p.config.DataDir)
+	address, stop, err := devredis.Start()
+	if err != nil {
+		return "", err
 	}
-	p.onClose(lock.Close)
-	return nil
-}
-
-// devRedisFile is where tellDevRedis writes.
-func (p *program) devRedisFile() string { return filepath.Join(p.config.DataDir, "redis.addr") }
-
-// tellDevRedis tells `shares user` and `shares check` where the Redis inside
-// this serve is. It is for a serve that has its port: one that fails to start
-// must not hide the one that runs.
-func (p *program) tellDevRedis() error {
-	if p.devRedis == "" {
-		return nil
-	}
-	if err := os.WriteFile(p.devRedisFile(), []byte(p.devRedis), 0o600); err != nil {
-		return fmt.Errorf("SHARES_DATA_DIR: %w", err)
+	p.onClose(func() error { stop(); return nil })
+	if err := os.WriteFile(file, []byte(address), 0o600); err != nil {
+		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
 	p.onClose(func() error {
-		if err := os.Remove(p.devRedisFile()); !errors.Is(err, fs.ErrNotExist) { // somebody cleared the folder
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) { // the folder was cleared
 			return err
 		}
 		return nil
 	})
-	return nil
+	return address, nil
 }
 
 // findDevRedis has openRedis use the Redis inside a running serve, where none
@@ -102,12 +98,40 @@ func (p *program) findDevRedis() error {
 	if p.config.RedisAddr != "" {
 		return nil
 	}
-	addr, err := os.ReadFile(p.devRedisFile())
+	address, err := os.ReadFile(filepath.Join(p.config.DataDir, redisFile))
 	if err != nil {
 		return fmt.Errorf("REDIS_ADDR is not set, and no shares serve runs on %s: %w", p.config.DataDir, err)
 	}
-	p.config.RedisAddr = string(addr)
+	p.config.RedisAddr = string(address)
 	return nil
+}
+
+func (p *program) askRedis(ctx context.Context) error { return redisCause(p.redis.Ping(ctx).Err()) }
+
+// scriptPosition is what Redis adds to the error of a command in a script.
+var scriptPosition = regexp.MustCompile(` script: \w+, on @user_script:\d+\.?`)
+
+// redisCause adds a way out to an error of Redis.
+func redisCause(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := scriptPosition.ReplaceAllString(err.Error(), "")
+	var refusal redis.Error
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"),
+		strings.Contains(text, "invalid password"), strings.Contains(text, "AUTH <password>"):
+		return fmt.Errorf("wrong user or password: check REDIS_USERNAME and REDIS_PASSWORD: %s", text)
+	case strings.Contains(text, "NOPERM"), strings.Contains(text, "ACL failure"),
+		strings.Contains(text, "The user executing the script can't"):
+		return fmt.Errorf("allow it to the user in Redis's ACL: %s", text)
+	case errors.As(err, &refusal):
+		return errors.New(text)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) {
+		return fmt.Errorf("does not answer: check REDIS_ADDR, REDIS_TLS and the network: %w", err)
+	}
+	return err
 }
 
 // quietRedis takes what go-redis has to say about connections; what matters of

@@ -12,25 +12,20 @@ import (
 	"time"
 
 	"shares/api"
-	"shares/internal/config"
 	"shares/internal/page"
 	"shares/internal/process"
+	"shares/rpc"
 	"shares/rpc/pb"
 )
 
 // serve runs both halves in one process.
-func serve(ctx context.Context, file string, build Build) (err error) {
-	p, err := load(file, config.RoleServe)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	p.build = build
+func (p *program) serve(ctx context.Context, _ []string) error {
 	p.startTraces("shares")
-	if err := p.lockData(); err != nil {
+	if err := p.openRedis(); err != nil { // before the others: it keeps a second serve off the folder
 		return err
 	}
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures(), p.openSecrets(), p.openWechat()); err != nil {
+	err := errors.Join(p.openDatabase(ctx), p.openPictures(), p.openSecrets(), p.openWechat())
+	if err != nil {
 		return err
 	}
 	users, err := p.userService()
@@ -38,6 +33,49 @@ func serve(ctx context.Context, file string, build Build) (err error) {
 		return err
 	}
 	return p.serveHTTP(ctx, users.Client())
+}
+
+// serveRPC runs the user service alone.
+func (p *program) serveRPC(ctx context.Context, _ []string) error {
+	p.startTraces("shares-rpc")
+	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures()); err != nil {
+		return err
+	}
+	users, err := p.userService()
+	if err != nil {
+		return err
+	}
+	if err := p.startAdmin(ctx); err != nil {
+		return err
+	}
+	p.say(ctx, "shares rpc "+p.version+" on "+p.config.RPCListen)
+	p.ownShutdown()
+	err = users.Serve(ctx)
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		const setting = "SHARES_RPC_LISTEN"
+		return listenError(setting, setting, p.config.RPCListen, err)
+	}
+	return err
+}
+
+func (p *program) userService() (*rpc.Service, error) {
+	if err := p.openUsers(); err != nil {
+		return nil, err
+	}
+	users, err := rpc.New(p.config, rpc.Deps{
+		Users:    p.users,
+		Redis:    p.redis,
+		Pictures: p.pictures,
+		Memory:   p.memory,
+		Log:      p.log,
+		Metrics:  p.metrics,
+		Now:      time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(func() error { users.Close(); return nil })
+	return users, nil
 }
 
 // serveHTTP serves the edge until ctx ends, and then as long as it takes to
@@ -61,17 +99,10 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	if err != nil {
 		return err
 	}
-	if err := p.tellDevRedis(); err != nil {
-		return err
-	}
 	if err := p.startAdmin(ctx); err != nil {
 		return err
 	}
-	p.sayHello(listener.Addr())
-	if p.db != nil {
-		p.warnOfSchema(ctx)
-	}
-
+	p.sayHello(ctx, listener.Addr())
 	p.ownShutdown()
 	server := &process.HTTP{
 		Handler:  handler,
@@ -91,8 +122,8 @@ func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 	if p.config.Pro() {
 		return routes, nil
 	}
-	p.note("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
-	return page.Handler(page.Options{Version: p.build.Version, Simulated: p.wechat != nil},
+	p.embedded("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
+	return page.Handler(page.Options{Version: p.version, Simulated: p.wechat != nil},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if p.wechat != nil && strings.HasPrefix(r.URL.Path, controlPrefix) {
 				p.wechat.Control().ServeHTTP(w, r)
@@ -111,7 +142,7 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 	listener, err := process.Listen(ctx, address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
-		p.note("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
+		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
 		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
 		listener, err = process.Listen(ctx, address)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -35,7 +36,9 @@ func simulatorCommand() *cobra.Command {
 			if err != nil {
 				return listenError("--listen", "--listen", listen, err)
 			}
-			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
+			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n"+
+				"  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n"+
+				"  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
 				listener.Addr(), appID, secret)
 			wechat := simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log})
 			server := &process.HTTP{
@@ -71,10 +74,12 @@ func guardControl(wechat http.Handler, loopback bool) http.Handler {
 	})
 }
 
+const simulatedWechat = "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)"
+
 // openWechat starts the simulator where no AppID is configured.
 func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
-		p.note("WeChat", p.config.WechatBaseURL)
+		p.parts = append(p.parts, part{name: "WeChat", what: p.config.WechatBaseURL, ask: p.askWechat})
 		return nil
 	}
 	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log})
@@ -87,8 +92,21 @@ func (p *program) openWechat() error {
 	go func() { _ = srv.Serve(listener) }() // ends with Close
 	p.onClose(srv.Close)
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()
-	p.note("WeChat", "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)")
+	p.embedded("WeChat", simulatedWechat)
 	return nil
+}
+
+// askWechat reports whether anything answers at WECHAT_BASE_URL, through HTTPS_PROXY.
+func (p *program) askWechat(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.config.WechatBaseURL, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("does not answer: check the network and HTTPS_PROXY: %w", err)
+	}
+	return resp.Body.Close()
 }
 
 // host is the address to listen on: the simulator logs anyone in, so beside

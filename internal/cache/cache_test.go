@@ -23,12 +23,12 @@ func TestReplicasShareRows(t *testing.T) {
 	for name, addr := range map[string]func(*testing.T) (string, func(*Options)){
 		"redis": func(t *testing.T) (string, func(*Options)) { return server(t).Addr(), withLocal },
 		"embedded redis": func(t *testing.T) (string, func(*Options)) {
-			s, err := devredis.Start()
+			address, stop, err := devredis.Start()
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(s.Close)
-			return s.Addr(), withLocal
+			t.Cleanup(stop)
+			return address, withLocal
 		},
 		"cluster": func(t *testing.T) (string, func(*Options)) {
 			s := server(t, "--cluster-enabled", "yes")

@@ -20,87 +20,104 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Config is the settings of one process. A field's tag, in go-zero's form, holds the key in the file
-// (whatever its case), the variable that overrides it, the default, and what is allowed. A zero
-// value means "not configured" where there is no default.
+// Config is the settings of one process. The key of a setting in the file is the field's name
+// (whatever its case). Its tag holds the variable that overrides the file, the default, and what is
+// allowed. A zero value means "not configured" where there is no default.
 type Config struct {
-	Mode string `json:"Mode,env=SHARES_MODE,default=dev,options=dev|pro"` // pro refuses embedded parts
+	Mode string `env:"SHARES_MODE" default:"dev" options:"dev|pro"` // pro refuses embedded parts
 
-	// The HTTP edge.
-	Host           string        `json:"Host,env=SHARES_HOST,optional"`                                // address to listen on; empty: all, but loopback while the simulator is embedded
-	Port           int           `json:"Port,env=SHARES_PORT,default=82,range=[0:65535]"`              // 0: any free port
-	PublicURL      string        `json:"PublicURL,env=SHARES_PUBLIC_URL,optional"`                     // scheme and host that phones reach, no trailing slash
-	AdminListen    string        `json:"AdminListen,env=SHARES_ADMIN_LISTEN,optional"`                 // host:port of health probes and metrics; empty: none
-	TrustedProxies string        `json:"TrustedProxies,env=SHARES_TRUSTED_PROXIES,optional"`           // comma-separated CIDRs whose X-Forwarded-For counts
-	CORSOrigins    string        `json:"CORSOrigins,env=SHARES_CORS_ORIGINS,optional"`                 // comma-separated origins; empty: none (dev: localhost and private networks)
-	Envelope       bool          `json:"Envelope,env=SHARES_ENVELOPE,optional"`                        // wrap answers as the legacy service did
-	Timeout        time.Duration `json:"Timeout,env=SHARES_TIMEOUT,default=5s,range=[1ms:]"`           // of one request, all of it
-	MaxInFlight    int           `json:"MaxInFlight,env=SHARES_MAX_IN_FLIGHT,default=1024,range=[1:]"` // requests worked on at once; more are refused with 503
-	AccessLog      string        `json:"AccessLog,env=SHARES_ACCESS_LOG,default=on,options=on|off"`
-	LogLevel       string        `json:"LogLevel,env=SHARES_LOG_LEVEL,default=info,options=debug|info|warn|error"`
+	// The HTTP edge. An empty Host is all addresses, but loopback while the simulator is embedded.
+	// Port 0 is any free port. PublicURL is the scheme and host that phones reach. AdminListen is
+	// the host:port of health probes and metrics.
+	Host        string `env:"SHARES_HOST"`
+	Port        int    `env:"SHARES_PORT" default:"82" range:"0:65535"`
+	PublicURL   string `env:"SHARES_PUBLIC_URL"`
+	AdminListen string `env:"SHARES_ADMIN_LISTEN"`
+
+	// TrustedProxies are comma-separated CIDRs whose X-Forwarded-For counts, CORSOrigins
+	// comma-separated origins (in dev mode localhost and private networks are admitted, too).
+	// Envelope wraps answers as the legacy service did. Timeout is of one request. MaxInFlight is
+	// how many requests are worked on at once; more are refused with 503.
+	TrustedProxies string        `env:"SHARES_TRUSTED_PROXIES"`
+	CORSOrigins    string        `env:"SHARES_CORS_ORIGINS"`
+	Envelope       bool          `env:"SHARES_ENVELOPE"`
+	Timeout        time.Duration `env:"SHARES_TIMEOUT" default:"5s" range:"1ms:"`
+	MaxInFlight    int           `env:"SHARES_MAX_IN_FLIGHT" default:"1024" range:"1:"`
+
+	AccessLog string `env:"SHARES_ACCESS_LOG" default:"on" options:"on|off"`
+	LogLevel  string `env:"SHARES_LOG_LEVEL" default:"info" options:"debug|info|warn|error"`
 
 	// Graceful shutdown: readiness is off for Drain before the listener closes. Shutdown, counted
 	// from the signal, bounds all of it.
-	Drain    time.Duration `json:"Drain,env=SHARES_DRAIN,default=0s,range=[0s:]"`
-	Shutdown time.Duration `json:"Shutdown,env=SHARES_SHUTDOWN,default=45s"`
+	Drain    time.Duration `env:"SHARES_DRAIN" default:"0s" range:"0s:"`
+	Shutdown time.Duration `env:"SHARES_SHUTDOWN" default:"45s"`
 
-	// Sessions.
-	SessionSecret   Secret        `json:"SessionSecret,env=SESSION_SECRET,optional"`                   // comma-separated: the first signs, all verify; 32 characters each or more
-	SessionLifetime time.Duration `json:"SessionLifetime,env=SESSION_LIFETIME,default=2h,range=[1m:]"` // of one sessionId
-	SessionMaxAge   time.Duration `json:"SessionMaxAge,env=SESSION_MAX_AGE,default=720h"`              // from login to the last renewal's end
+	// Sessions. Of the comma-separated secrets the first signs and all verify. SessionLifetime is of
+	// one sessionId, SessionMaxAge from login to the end of the last renewal.
+	SessionSecret   Secret        `env:"SESSION_SECRET"`
+	SessionLifetime time.Duration `env:"SESSION_LIFETIME" default:"2h" range:"1m:"`
+	SessionMaxAge   time.Duration `env:"SESSION_MAX_AGE" default:"720h"`
 
-	// Rate limits. RateLimit off is for benchmarks.
-	RateLimit      string `json:"RateLimit,env=SHARES_RATE_LIMIT,default=on,options=on|off"`
-	LoginPerMinute int    `json:"LoginPerMinute,env=SHARES_LOGIN_PER_MINUTE,default=3000,range=[1:]"` // per client address, shared by replicas
-	UserPerSecond  int    `json:"UserPerSecond,env=SHARES_USER_PER_SECOND,default=20,range=[1:]"`     // per user and replica
-	UserBurst      int    `json:"UserBurst,env=SHARES_USER_BURST,default=60,range=[1:]"`
+	// Rate limits: logins per client address, shared by replicas; requests per user and replica.
+	// RateLimit off is for benchmarks.
+	RateLimit      string `env:"SHARES_RATE_LIMIT" default:"on" options:"on|off"`
+	LoginPerMinute int    `env:"SHARES_LOGIN_PER_MINUTE" default:"3000" range:"1:"`
+	UserPerSecond  int    `env:"SHARES_USER_PER_SECOND" default:"20" range:"1:"`
+	UserBurst      int    `env:"SHARES_USER_BURST" default:"60" range:"1:"`
 
 	// api → rpc.
-	RPCTarget  string        `json:"RPCTarget,env=WEIXIN_RPC_TARGET,default=dns:///127.0.0.1:8083"`
-	RPCListen  string        `json:"RPCListen,env=SHARES_RPC_LISTEN,default=127.0.0.1:8083"`
-	RPCTimeout time.Duration `json:"RPCTimeout,env=SHARES_RPC_TIMEOUT,default=4500ms,range=[1ms:]"`
+	RPCTarget  string        `env:"WEIXIN_RPC_TARGET" default:"dns:///127.0.0.1:8083"`
+	RPCListen  string        `env:"SHARES_RPC_LISTEN" default:"127.0.0.1:8083"`
+	RPCTimeout time.Duration `env:"SHARES_RPC_TIMEOUT" default:"4500ms" range:"1ms:"`
 
 	// Storage. DataDir holds what is embedded: SQLite, pictures, the made-up session secret.
-	DataDir       string        `json:"DataDir,env=SHARES_DATA_DIR,default=./data"`
-	MySQLDSN      Secret        `json:"MySQLDSN,env=MYSQL_DSN,optional"`
-	MySQLMaxOpen  int           `json:"MySQLMaxOpen,env=MYSQL_MAX_OPEN,default=32,range=[1:]"`
-	MySQLTimeout  time.Duration `json:"MySQLTimeout,env=MYSQL_TIMEOUT,default=2s,range=[1ms:]"`
-	RedisAddr     string        `json:"RedisAddr,env=REDIS_ADDR,optional"` // host:port; of a cluster, several, comma-separated
-	RedisType     string        `json:"RedisType,env=REDIS_TYPE,default=node,options=node|cluster"`
-	RedisUsername string        `json:"RedisUsername,env=REDIS_USERNAME,optional"`
-	RedisPassword Secret        `json:"RedisPassword,env=REDIS_PASSWORD,optional"`
-	RedisTLS      bool          `json:"RedisTLS,env=REDIS_TLS,optional"`
-	RedisTimeout  time.Duration `json:"RedisTimeout,env=REDIS_TIMEOUT,default=100ms,range=[1ms:]"`
-	CacheTTL      time.Duration `json:"CacheTTL,env=SHARES_CACHE_TTL,default=5m,range=[1ms:]"`       // of a row in Redis
-	LocalUsers    int           `json:"LocalUsers,env=SHARES_LOCAL_USERS,default=100000,range=[0:]"` // rows kept in the process; 0: none
+	// RedisAddr is host:port; of a cluster, several, comma-separated. CacheTTL is of a row in Redis.
+	// LocalUsers is how many rows are kept in the process.
+	DataDir       string        `env:"SHARES_DATA_DIR" default:"./data"`
+	MySQLDSN      Secret        `env:"MYSQL_DSN"`
+	MySQLMaxOpen  int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
+	MySQLTimeout  time.Duration `env:"MYSQL_TIMEOUT" default:"2s" range:"1ms:"`
+	RedisAddr     string        `env:"REDIS_ADDR"`
+	RedisType     string        `env:"REDIS_TYPE" default:"node" options:"node|cluster"`
+	RedisUsername string        `env:"REDIS_USERNAME"`
+	RedisPassword Secret        `env:"REDIS_PASSWORD"`
+	RedisTLS      bool          `env:"REDIS_TLS"`
+	RedisTimeout  time.Duration `env:"REDIS_TIMEOUT" default:"100ms" range:"1ms:"`
+	CacheTTL      time.Duration `env:"SHARES_CACHE_TTL" default:"5m" range:"1ms:"`
+	LocalUsers    int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
 
 	// WeChat.
-	WechatAppID      string        `json:"WechatAppID,env=WECHAT_APPID,optional"`
-	WechatSecret     Secret        `json:"WechatSecret,env=WECHAT_SECRET,optional"`
-	WechatBaseURL    string        `json:"WechatBaseURL,env=WECHAT_BASE_URL,default=https://api.weixin.qq.com"`
-	WechatTimeout    time.Duration `json:"WechatTimeout,env=WECHAT_TIMEOUT,default=3s,range=[1ms:]"`
-	ContentCheck     string        `json:"ContentCheck,env=WECHAT_CONTENT_CHECK,default=off,options=on|off"`
-	ContentCheckAway string        `json:"ContentCheckAway,env=WECHAT_CONTENT_CHECK_AWAY,default=allow,options=allow|refuse"` // when WeChat cannot say
-	Phone            string        `json:"Phone,env=SHARES_PHONE,default=any,options=any|verified"`
-	NewUserCapacity  int           `json:"NewUserCapacity,env=SHARES_NEW_USER_CAPACITY,default=5,range=[0:]"`
+	WechatAppID   string        `env:"WECHAT_APPID"`
+	WechatSecret  Secret        `env:"WECHAT_SECRET"`
+	WechatBaseURL string        `env:"WECHAT_BASE_URL" default:"https://api.weixin.qq.com"`
+	WechatTimeout time.Duration `env:"WECHAT_TIMEOUT" default:"3s" range:"1ms:"`
 
-	// Avatars and QR codes.
-	AvatarsPerUserDay int `json:"AvatarsPerUserDay,env=SHARES_AVATARS_PER_USER_DAY,default=100,range=[0:]"` // uploads of one user in 24 hours; 0: any
+	// Users. ContentCheckAway is what happens to a text when WeChat cannot say.
+	ContentCheck     string `env:"WECHAT_CONTENT_CHECK" default:"off" options:"on|off"`
+	ContentCheckAway string `env:"WECHAT_CONTENT_CHECK_AWAY" default:"allow" options:"allow|refuse"`
+	Phone            string `env:"SHARES_PHONE" default:"any" options:"any|verified"`
+	NewUserCapacity  int    `env:"SHARES_NEW_USER_CAPACITY" default:"5" range:"0:"`
 
-	QRCodeBucket     string `json:"QRCodeBucket,env=QRCODE_BUCKET,optional"`        // file:// or s3:// URL; empty: a folder in DataDir
-	QRCodePublicURL  string `json:"QRCodePublicURL,env=QRCODE_PUBLIC_URL,optional"` // where the bucket is public, such as a CDN; empty: served by api
-	QRCodeEnvVersion string `json:"QRCodeEnvVersion,env=QRCODE_ENV_VERSION,default=release,options=release|trial|develop"`
-	QRCodeWidth      int    `json:"QRCodeWidth,env=QRCODE_WIDTH,default=430,range=[280:1280]"`
-	QRCodeCheckPath  bool   `json:"QRCodeCheckPath,env=QRCODE_CHECK_PATH,default=true"`
-	QRCodeHyaline    bool   `json:"QRCodeHyaline,env=QRCODE_HYALINE,optional"`
-	QRCodeAutoColor  bool   `json:"QRCodeAutoColor,env=QRCODE_AUTO_COLOR,optional"`
-	QRCodeLineColor  string `json:"QRCodeLineColor,env=QRCODE_LINE_COLOR,default=#000000"`
-	QRCodePerMinute  int    `json:"QRCodePerMinute,env=QRCODE_PER_MINUTE,default=5000,range=[0:]"`   // WeChat's quota, shared by replicas
-	QRCodePerUserDay int    `json:"QRCodePerUserDay,env=QRCODE_PER_USER_DAY,default=200,range=[0:]"` // new codes one user may cause in 24 hours; 0: any
+	// Avatars and QR codes. QRCodeBucket is a file:// or s3:// URL, empty: a folder in DataDir.
+	// QRCodePublicURL is where the bucket is public, such as a CDN, empty: it is served by api.
+	// QRCodePerMinute is WeChat's quota, shared by replicas. AvatarsPerUserDay and QRCodePerUserDay
+	// are the uploads and the new codes of one user in 24 hours; 0: any number.
+	AvatarsPerUserDay int    `env:"SHARES_AVATARS_PER_USER_DAY" default:"100" range:"0:"`
+	QRCodeBucket      string `env:"QRCODE_BUCKET"`
+	QRCodePublicURL   string `env:"QRCODE_PUBLIC_URL"`
+
+	QRCodeEnvVersion string `env:"QRCODE_ENV_VERSION" default:"release" options:"release|trial|develop"`
+	QRCodeWidth      int    `env:"QRCODE_WIDTH" default:"430" range:"280:1280"`
+	QRCodeCheckPath  bool   `env:"QRCODE_CHECK_PATH" default:"true"`
+	QRCodeHyaline    bool   `env:"QRCODE_HYALINE"`
+	QRCodeAutoColor  bool   `env:"QRCODE_AUTO_COLOR"`
+	QRCodeLineColor  string `env:"QRCODE_LINE_COLOR" default:"#000000"`
+	QRCodePerMinute  int    `env:"QRCODE_PER_MINUTE" default:"5000" range:"0:"`
+	QRCodePerUserDay int    `env:"QRCODE_PER_USER_DAY" default:"200" range:"0:"`
 
 	// Traces: where an OTLP/gRPC collector listens; empty: none.
-	OTLPEndpoint string  `json:"OTLPEndpoint,env=SHARES_OTLP_ENDPOINT,optional"`
-	TraceSample  float64 `json:"TraceSample,env=SHARES_TRACE_SAMPLE,default=0.01,range=[0:1]"`
+	OTLPEndpoint string  `env:"SHARES_OTLP_ENDPOINT"`
+	TraceSample  float64 `env:"SHARES_TRACE_SAMPLE" default:"0.01" range:"0:1"`
 }
 
 // Secret is a setting that must not be seen: it prints as [redacted].
@@ -134,10 +151,10 @@ func Load(path string, environ []string) (c Config, warnings []string, err error
 	warnings = misspelt(env)
 	var errs []error
 	v := reflect.ValueOf(&c).Elem()
-	for i, s := range Settings() {
+	for _, s := range Settings() {
 		name, text := s.Env, env[s.Env]
 		if strings.TrimSpace(text) == "" {
-			name, text = s.Key+" ("+s.Env+")", file[strings.ToLower(s.Key)]
+			name, text = s.Name+" ("+s.Env+")", file[strings.ToLower(s.Name)]
 		}
 		trimmed := strings.TrimSpace(text)
 		if trimmed != text {
@@ -146,7 +163,7 @@ func Load(path string, environ []string) (c Config, warnings []string, err error
 		if text = cmp.Or(trimmed, s.Default); text == "" {
 			continue
 		}
-		if err := s.set(v.Field(i), text); err != nil {
+		if err := s.set(v.FieldByName(s.Name), text); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
@@ -154,7 +171,7 @@ func Load(path string, environ []string) (c Config, warnings []string, err error
 	return c, warnings, errors.Join(errs...)
 }
 
-// readFile returns the values in the file by their keys in lower case.
+// readFile returns the values in the file as they are written, by their keys in lower case.
 func readFile(path string) (map[string]string, error) {
 	if path == "" {
 		return nil, nil
@@ -163,30 +180,26 @@ func readFile(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var file map[string]any
+	var file map[string]yaml.Node
 	if err := yaml.Unmarshal(content, &file); err != nil {
 		return nil, errors.New("must be a YAML mapping in which each setting occurs once")
 	}
-	var texts map[string]string // as they are written: 007 is not 7
-	_ = yaml.Unmarshal(content, &texts)
-	names := make(map[string]string)
+	variables := make(map[string]string)
 	for _, s := range Settings() {
-		names[strings.ToLower(s.Key)] = s.Env
+		variables[strings.ToLower(s.Name)] = s.Env
 	}
 	values := make(map[string]string)
 	var unknown []string
 	for _, key := range slices.Sorted(maps.Keys(file)) {
-		lower := strings.ToLower(key)
-		switch file[key].(type) {
-		case []any, map[string]any, map[any]any:
-			if env := names[lower]; env != "" {
-				return nil, fmt.Errorf("%s (%s): must be a single value", key, env)
-			}
-		}
-		if names[lower] == "" {
+		lower, node := strings.ToLower(key), file[key]
+		switch {
+		case variables[lower] == "":
 			unknown = append(unknown, key)
+		case node.Kind != yaml.ScalarNode:
+			return nil, fmt.Errorf("%s (%s): must be a single value", key, variables[lower])
+		case node.Tag != "!!null":
+			values[lower] = node.Value
 		}
-		values[lower] = texts[key]
 	}
 	if unknown != nil {
 		return nil, fmt.Errorf("unknown settings: %s", strings.Join(unknown, ", "))
@@ -217,33 +230,23 @@ func misspelt(env map[string]string) []string {
 // serviceLink matches variables that Kubernetes and Docker make for a service called shares.
 var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=(tcp|udp)://`)
 
-// Setting is one setting, as its tag describes it.
+// Setting is one setting: the field of Config, and its tag.
 type Setting struct {
-	Key, Env, Default string
+	Name, Env, Default string
 
-	options     []string
-	least, most string // the range, inclusive; empty: no bound
+	options     []string // empty: any text
+	least, most string   // the range, inclusive; empty: no bound
 }
 
 // Settings lists every setting in the order of Config.
 func Settings() []Setting {
-	t := reflect.TypeFor[Config]()
-	settings := make([]Setting, 0, t.NumField())
-	for i := range t.NumField() {
-		key, tag, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		s := Setting{Key: key}
-		for option := range strings.SplitSeq(tag, ",") {
-			switch name, value, _ := strings.Cut(option, "="); name {
-			case "env":
-				s.Env = value
-			case "default":
-				s.Default = value
-			case "options":
-				s.options = strings.Split(value, "|")
-			case "range":
-				s.least, s.most, _ = strings.Cut(strings.Trim(value, "[]"), ":")
-			}
+	var settings []Setting
+	for f := range reflect.TypeFor[Config]().Fields() {
+		s := Setting{Name: f.Name, Env: f.Tag.Get("env"), Default: f.Tag.Get("default")}
+		if options := f.Tag.Get("options"); options != "" {
+			s.options = strings.Split(options, "|")
 		}
+		s.least, s.most, _ = strings.Cut(f.Tag.Get("range"), ":")
 		settings = append(settings, s)
 	}
 	return settings
@@ -259,15 +262,15 @@ func (s Setting) set(field reflect.Value, text string) error {
 		allowed = "true or false"
 		*v, err = strconv.ParseBool(text)
 	case *int:
-		allowed = "a whole number" + s.bounds()
+		allowed = "a whole number"
 		*v, err = strconv.Atoi(text)
 		number = float64(*v)
 	case *float64:
-		allowed = "a number" + s.bounds()
+		allowed = "a number"
 		*v, err = strconv.ParseFloat(text, 64)
 		number = *v
 	case *time.Duration:
-		allowed = "a duration such as 500ms or 2h" + s.bounds()
+		allowed = "a duration such as 500ms or 2h"
 		*v, err = time.ParseDuration(text)
 		number = float64(*v)
 	default:
@@ -277,28 +280,20 @@ func (s Setting) set(field reflect.Value, text string) error {
 		}
 		field.SetString(text)
 	}
-	switch {
-	case err == nil && s.within(number):
+	if err == nil && (s.least == "" || number >= bound(s.least)) &&
+		(s.most == "" || number <= bound(s.most)) {
 		return nil
-	case strings.HasPrefix(text, "tcp://"):
+	}
+	if s.most != "" {
+		allowed += ", from " + s.least + " to " + s.most
+	} else if s.least != "" {
+		allowed += ", at least " + s.least
+	}
+	if strings.HasPrefix(text, "tcp://") {
 		return fmt.Errorf("must be %s; the value is from Kubernetes, for a Service of that name: "+
 			"set enableServiceLinks: false in the pod", allowed)
 	}
 	return fmt.Errorf("must be %s", allowed)
-}
-
-func (s Setting) bounds() string {
-	switch {
-	case s.most != "":
-		return ", from " + s.least + " to " + s.most
-	case s.least != "":
-		return ", at least " + s.least
-	}
-	return ""
-}
-
-func (s Setting) within(number float64) bool {
-	return (s.least == "" || number >= bound(s.least)) && (s.most == "" || number <= bound(s.most))
 }
 
 // bound returns a bound in the unit of the setting, which is nanoseconds for a duration.

@@ -103,7 +103,7 @@ func TestBlanksAroundEveryValueAreRemoved(t *testing.T) {
 		value := strings.Trim(sample(reflect.TypeFor[Config]().Field(i)), `"`)
 		clean = append(clean, s.Env+"="+value)
 		env = append(env, s.Env+"=\t "+value+" \r\n")
-		file = append(file, fmt.Sprintf("%s: %q", s.Key, value+"\r\n"))
+		file = append(file, fmt.Sprintf("%s: %q", s.Name, value+"\r\n"))
 	}
 	want, warnings, err := Load("", clean)
 	if err != nil || warnings != nil {
@@ -243,12 +243,12 @@ func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 	seen := make(map[string]bool)
 	for i, s := range settings {
 		field := reflect.TypeFor[Config]().Field(i)
-		if s.Key != field.Name || s.Env == "" || seen[s.Env] {
-			t.Errorf("field %s: key %q, variable %q (used twice: %v)", field.Name, s.Key, s.Env, seen[s.Env])
+		if s.Env == "" || seen[s.Env] {
+			t.Errorf("field %s: variable %q (used twice: %v)", field.Name, s.Env, seen[s.Env])
 		}
 		seen[s.Env] = true
 		value := sample(field)
-		file = append(file, s.Key+": "+value)
+		file = append(file, s.Name+": "+value)
 		env = append(env, s.Env+"="+strings.Trim(value, `"`))
 	}
 	fromFile, _, err := load(t, nil, strings.Join(file, "\n"))
@@ -270,7 +270,7 @@ func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 
 // sample is a value of a field that is no zero and, where the field has options, one of them; in YAML.
 func sample(f reflect.StructField) string {
-	if _, options, ok := strings.Cut(f.Tag.Get("json"), "options="); ok {
+	if options := f.Tag.Get("options"); options != "" {
 		return `"` + options[strings.LastIndex(options, "|")+1:] + `"`
 	}
 	switch reflect.Zero(f.Type).Interface().(type) {

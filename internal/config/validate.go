@@ -34,20 +34,17 @@ const defaultWechatBaseURL = "https://api.weixin.qq.com" // as in Config's tag
 // Pro reports whether embedded parts and generated secrets are refused.
 func (c Config) Pro() bool { return c.Mode == "pro" }
 
-// problems collects what is wrong with a configuration.
-type problems struct{ errs []error }
+// problems is what is wrong with a configuration.
+type problems []error
 
-func (p *problems) require(ok bool, format string, args ...any) {
+// unless adds a problem, except where ok.
+func (p *problems) unless(ok bool, format string, args ...any) {
 	if !ok {
-		p.errs = append(p.errs, fmt.Errorf(format, args...))
+		*p = append(*p, fmt.Errorf(format, args...))
 	}
 }
 
-func (p *problems) check(env string, err error) {
-	if err != nil {
-		p.errs = append(p.errs, fmt.Errorf("%s: %w", env, err))
-	}
-}
+func (p *problems) check(env string, err error) { p.unless(err == nil, "%s: %w", env, err) }
 
 // Validate checks what the role needs, and returns everything that is missing or wrong at once, by
 // variable. No error holds a secret.
@@ -60,7 +57,7 @@ func (c Config) Validate(role Role) error {
 	if role == RoleServe || role == RoleRPC {
 		c.validateService(&p)
 	}
-	p.require(role != RoleAPI || c.RPCTimeout < c.Timeout,
+	p.unless(role != RoleAPI || c.RPCTimeout < c.Timeout,
 		"SHARES_RPC_TIMEOUT: must be less than SHARES_TIMEOUT")
 	if role == RoleRPC {
 		p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
@@ -73,44 +70,43 @@ func (c Config) Validate(role Role) error {
 	for _, addr := range addrs {
 		p.check("REDIS_ADDR", hostPort(addr))
 	}
-	p.require(c.RedisType != "node" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, and "+
+	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, and "+
 		"REDIS_TYPE=node takes one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
-	return errors.Join(p.errs...)
+	return errors.Join(p...)
 }
 
 // validatePresence checks that what cannot be embedded is configured: only serve in dev mode embeds.
 func (c Config) validatePresence(p *problems, role Role) {
-	required := func(ok bool, env, value string) { p.require(!ok || value != "", "%s is required", env) }
 	api := role == RoleServe || role == RoleAPI
 	rpc := role == RoleServe || role == RoleRPC
 	alone := c.Pro() || role == RoleAPI || role == RoleRPC
-	required(alone && role != RoleMigrate, "REDIS_ADDR", c.RedisAddr)
-	required(alone && role != RoleAPI, "MYSQL_DSN", string(c.MySQLDSN))
-	required(alone && rpc, "WECHAT_APPID", c.WechatAppID)
-	required(alone && rpc, "WECHAT_SECRET", string(c.WechatSecret))
-	required(alone && api, "SESSION_SECRET", string(c.SessionSecret))
-	required(alone && (api || rpc), "QRCODE_BUCKET", c.QRCodeBucket)
-	required(c.Pro() && api, "SHARES_PUBLIC_URL", c.PublicURL)
-	for _, secret := range []struct {
-		env   string
-		value Secret
+	for _, s := range []struct {
+		required   bool
+		env, value string
 	}{
-		{"SESSION_SECRET", c.SessionSecret}, {"MYSQL_DSN", c.MySQLDSN},
-		{"REDIS_PASSWORD", c.RedisPassword}, {"WECHAT_SECRET", c.WechatSecret},
+		{alone && role != RoleMigrate, "REDIS_ADDR", c.RedisAddr},
+		{alone && role != RoleAPI, "MYSQL_DSN", string(c.MySQLDSN)},
+		{alone && rpc, "WECHAT_APPID", c.WechatAppID},
+		{alone && rpc, "WECHAT_SECRET", string(c.WechatSecret)},
+		{alone && api, "SESSION_SECRET", string(c.SessionSecret)},
+		{alone && (api || rpc), "QRCODE_BUCKET", c.QRCodeBucket},
+		{c.Pro() && api, "SHARES_PUBLIC_URL", c.PublicURL},
+		{false, "REDIS_PASSWORD", string(c.RedisPassword)},
 	} {
-		p.require(!strings.Contains(string(secret.value), placeholder),
-			"%s: is the placeholder of the example: set a value of your own", secret.env)
+		p.unless(!s.required || s.value != "", "%s is required", s.env)
+		p.unless(!strings.Contains(s.value, placeholder),
+			"%s: is the placeholder of the example: set a value of your own", s.env)
 	}
 }
 
 func (c Config) validateEdge(p *problems) {
 	secrets := c.SessionSecrets()
-	p.require(c.SessionSecret == "" || secrets != nil, "SESSION_SECRET: must not be empty")
+	p.unless(c.SessionSecret == "" || secrets != nil, "SESSION_SECRET: must not be empty")
 	for i, s := range secrets {
-		p.require(len(s) >= MinSecret, "SESSION_SECRET: secret %d has %d bytes, at least %d are "+
+		p.unless(len(s) >= MinSecret, "SESSION_SECRET: secret %d has %d bytes, at least %d are "+
 			"needed (openssl rand -base64 36 makes one)", i+1, len(s), MinSecret)
 	}
-	p.require(c.SessionMaxAge >= c.SessionLifetime,
+	p.unless(c.SessionMaxAge >= c.SessionLifetime,
 		"SESSION_MAX_AGE: must not be less than SESSION_LIFETIME")
 	_, err := c.Proxies()
 	p.check("SHARES_TRUSTED_PROXIES", err)
@@ -121,17 +117,15 @@ func (c Config) validateEdge(p *problems) {
 	if c.QRCodePublicURL != "" {
 		p.check("QRCODE_PUBLIC_URL", httpURL(c.QRCodePublicURL, true))
 	}
-	if c.Host != "" {
-		p.check("SHARES_HOST", host(c.Host))
-	}
+	p.check("SHARES_HOST", host(c.Host))
 }
 
 func (c Config) validateService(p *problems) {
-	p.require((c.WechatAppID == "") == (c.WechatSecret == ""),
+	p.unless((c.WechatAppID == "") == (c.WechatSecret == ""),
 		"WECHAT_APPID and WECHAT_SECRET: must be set together")
-	p.require(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
+	p.unless(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
 		"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET, or the embedded simulator is used")
-	p.require(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
+	p.unless(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
 		"WECHAT_TIMEOUT and MYSQL_TIMEOUT: must be less than SHARES_RPC_TIMEOUT")
 	p.check("WECHAT_BASE_URL", httpURL(c.WechatBaseURL, true))
 	_, err := c.LineColor()

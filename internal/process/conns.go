@@ -13,15 +13,11 @@ const (
 	// connCost is one that waits for a request: 14 KiB for a stack and two buffers, and the socket.
 	connCost = 16 << 10
 
-	// byteCost and lineCost are for an unfinished request. A header of 19 KiB took 37 KiB in one
-	// line and 224 KiB in 3,300 lines.
-	byteCost = 2
-	lineCost = 80
-
-	// maxRequest is the most that a header can cost, maxReceived where a request stops to cost
-	// more: a header and a small body. Larger bodies are bounded by the edge.
-	maxRequest  = 200 << 10
-	maxReceived = maxHeaderBytes + 12<<10
+	// byteCost and lineCost are for an unfinished request, up to maxRequest. A header of 19 KiB took
+	// 37 KiB in one line and 224 KiB in 3,300 lines. Large bodies are bounded by the edge.
+	byteCost   = 2
+	lineCost   = 80
+	maxRequest = 200 << 10
 )
 
 // conns is a listener whose connections share a budget of memory. When it is spent, the connection
@@ -39,11 +35,10 @@ type conns struct {
 // conn is one connection of conns. Its fields are protected by conns.mu.
 type conn struct {
 	net.Conn
-	all      *conns
-	place    *list.Element // nil once closed
-	received int64         // bytes of the unfinished request, up to maxReceived
-	request  int64         // what they cost
-	sent     int64         // bytes since the last header came: the client may not have read them
+	all     *conns
+	place   *list.Element // nil once closed
+	request int64         // what the unfinished request costs
+	sent    int64         // bytes since the last header came: the client may not have read them
 }
 
 func (c *conn) cost() int64 { return connCost + c.request + c.sent }
@@ -58,27 +53,30 @@ func (l *conns) Accept() (net.Conn, error) {
 	l.mu.Lock()
 	c.place = l.order.PushBack(c)
 	l.used += c.cost()
-	l.evict() // and unlocks
+	l.mu.Unlock()
+	l.evict()
 	return c, nil
 }
 
 // change applies f to an open connection and counts what that costs.
 func (l *conns) change(c *conn, f func()) {
 	l.mu.Lock()
-	if c.place == nil {
-		l.mu.Unlock()
-		return
+	if c.place != nil {
+		l.used -= c.cost()
+		f()
+		l.used += c.cost()
 	}
-	l.used -= c.cost()
-	f()
-	l.used += c.cost()
-	l.evict()
+	over := l.used > l.budget
+	l.mu.Unlock()
+	if over {
+		l.evict()
+	}
 }
 
-// evict closes connections until the rest is within the budget. It is called with mu locked, and
-// unlocks it.
+// evict closes connections until the rest is within the budget.
 func (l *conns) evict() {
 	var victims []*conn
+	l.mu.Lock()
 	for l.used > l.budget && l.order.Len() > 1 {
 		c := l.order.Front().Value.(*conn)
 		l.remove(c)
@@ -113,7 +111,7 @@ func (l *conns) state(nc net.Conn, state http.ConnState) {
 		l.change(c, func() { c.sent = 0 })
 	case http.StateIdle:
 		l.change(c, func() {
-			c.received, c.request = 0, 0
+			c.request = 0
 			l.order.MoveToBack(c.place)
 		})
 	}
@@ -124,12 +122,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		cost := int64(byteCost*n + lineCost*bytes.Count(p[:n], []byte("\n")))
-		c.all.change(c, func() {
-			if c.received < maxReceived {
-				c.received += int64(n)
-				c.request = min(c.request+cost, maxRequest)
-			}
-		})
+		c.all.change(c, func() { c.request = min(c.request+cost, maxRequest) })
 	}
 	return n, err
 }

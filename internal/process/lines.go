@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"sync/atomic"
 	"time"
@@ -14,22 +15,27 @@ const linesWaiting = 4096
 // would block every request. Lines that wait together are written together. Its methods are safe
 // for concurrent use.
 type Lines struct {
-	out     *bufio.Writer
-	waiting chan []byte
-	close   chan struct{}
+	waiting chan []byte // nil: the end
 	closed  chan struct{}
 	dropped atomic.Uint64
 }
 
 // NewLines returns a Lines to out. Close it before the program ends.
 func NewLines(out io.Writer) *Lines {
-	l := &Lines{
-		out:     bufio.NewWriterSize(out, 64<<10),
-		waiting: make(chan []byte, linesWaiting),
-		close:   make(chan struct{}),
-		closed:  make(chan struct{}),
-	}
-	go l.run()
+	l := &Lines{waiting: make(chan []byte, linesWaiting), closed: make(chan struct{})}
+	go func() {
+		defer close(l.closed)
+		buffered := bufio.NewWriterSize(out, 64<<10)
+		for line := range l.waiting {
+			_, _ = buffered.Write(line) // an error of the log has nowhere to go
+			if len(l.waiting) == 0 || line == nil {
+				_ = buffered.Flush()
+			}
+			if line == nil {
+				return
+			}
+		}
+	}()
 	return l
 }
 
@@ -37,7 +43,7 @@ func NewLines(out io.Writer) *Lines {
 // dropped and counted. It always returns len(p) and no error.
 func (l *Lines) Write(p []byte) (int, error) {
 	select {
-	case l.waiting <- append([]byte(nil), p...):
+	case l.waiting <- bytes.Clone(p):
 	default:
 		l.dropped.Add(1)
 	}
@@ -49,28 +55,13 @@ func (l *Lines) Dropped() uint64 { return l.dropped.Load() }
 
 // Close writes what waits, for at most limit. It must be called once; later writes are lost.
 func (l *Lines) Close(limit time.Duration) {
-	close(l.close)
+	end := time.After(limit)
 	select {
-	case <-l.closed:
-	case <-time.After(limit):
-	}
-}
-
-func (l *Lines) run() {
-	defer close(l.closed)
-	for {
+	case l.waiting <- nil:
 		select {
-		case line := <-l.waiting:
-			_, _ = l.out.Write(line) // an error of the log has nowhere to go
-			if len(l.waiting) == 0 {
-				_ = l.out.Flush()
-			}
-		case <-l.close:
-			for len(l.waiting) > 0 {
-				_, _ = l.out.Write(<-l.waiting)
-			}
-			_ = l.out.Flush()
-			return
+		case <-l.closed:
+		case <-end:
 		}
+	case <-end:
 	}
 }

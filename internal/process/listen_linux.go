@@ -4,21 +4,23 @@ import (
 	"errors"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// giveUp is how long a client may leave what it was sent unread before the kernel drops the
-// connection with it.
-const giveUp = 30 * time.Second
+const (
+	// giveUp is how long a client may leave what it was sent unread before the kernel drops the
+	// connection with it.
+	giveUp = 30 * time.Second
+
+	tcpUserTimeout = 18 // TCP_USER_TIMEOUT, which package syscall lacks
+)
 
 // bound limits what the kernel holds for the connections of a listener. They inherit its options.
 func bound(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(fd uintptr) {
 		err = errors.Join(
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer/2), // the kernel doubles it
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(giveUp.Milliseconds())))
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer/2), // the kernel doubles it
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(giveUp.Milliseconds())))
 	})
 	return errors.Join(failed, err)
 }

@@ -1,7 +1,7 @@
 // Package migrations holds the schema of the service's database as goose migrations: one folder for
 // each dialect, and one for files that both take. It applies them with goose's version table. Both
 // dialects have the same versions and the same columns; a test compares them. `shares migrate` calls
-// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending and Version.
+// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending.
 // The package imports nothing of model, because goctl generates that package from what is made here.
 package migrations
 
@@ -56,7 +56,8 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error 
 }
 
 // Pending returns the file names of the migrations that the database lacks, oldest first, none when
-// it is up to date. It only reads.
+// it is up to date. It only reads. A database newer than the binary is up to date, because
+// migrations are additive.
 func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	all, err := load(d)
 	if err != nil {
@@ -73,24 +74,6 @@ func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 		}
 	}
 	return pending, nil
-}
-
-// Version returns the version that the database has, 0 when it was never migrated, and the latest
-// one known to this binary. It only reads. A database newer than the binary is no error, because
-// migrations are additive.
-func Version(ctx context.Context, db *sql.DB, d Dialect) (current, latest int64, err error) {
-	all, err := load(d)
-	if err != nil {
-		return 0, 0, err
-	}
-	versions, err := applied(ctx, db, d)
-	if err != nil {
-		return 0, 0, err
-	}
-	for version := range versions {
-		current = max(current, version)
-	}
-	return current, all[len(all)-1].version, nil
 }
 
 // applied returns the versions in the version table, none where there is no such table.

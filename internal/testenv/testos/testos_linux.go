@@ -3,8 +3,6 @@ package testos
 import (
 	"fmt"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // DieWithParent makes the kernel kill a child when its parent is gone, however that ended.
@@ -15,14 +13,16 @@ func DieWithParent() *syscall.SysProcAttr {
 // WaitStopped returns when all threads of a child that was sent Stop stand still: kill returns before
 // that, and a server with many threads answers some requests more.
 func WaitStopped(pid int) error {
+	const byPid = 1 // P_PID
 	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
+		_, _, err := syscall.Syscall6(syscall.SYS_WAITID, byPid, uintptr(pid), 0,
+			syscall.WSTOPPED|syscall.WNOWAIT, 0, 0)
+		switch err {
+		case 0:
+			return nil
+		case syscall.EINTR:
+		default:
 			return fmt.Errorf("wait for process %d to stop: %w", pid, err)
 		}
-		return nil
 	}
 }
