@@ -31,7 +31,7 @@ func (p *program) startAdmin(ctx context.Context) error {
 	// The probes answer to the very end: a pod that shuts down is unready, not dead.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	server := &process.HTTP{
-		Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second, Log: p.log,
+		Handler: admin.Handler(check, p.metrics, p.log), Listener: listener, Grace: time.Second,
 	}
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Run(running) })

@@ -6,16 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"shares/internal/cache"
 	"shares/internal/devredis"
@@ -49,7 +47,7 @@ func (p *program) openRedis() error {
 		p.parts = append(p.parts, part{name: "Redis", what: p.config.RedisAddr, ask: p.askRedis})
 	}
 	cache.Bound(o, p.config.RedisTimeout)
-	redis.SetLogger(quietRedis{p.log})
+	logging.Disable() // what matters of a failed command is reported by its caller
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
 	cache.CountPool(p.metrics, p.redis)
@@ -84,9 +82,7 @@ func (p *program) startRedis() (address string, err error) {
 		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
 	p.onClose(func() error {
-		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) { // the folder was cleared
-			return err
-		}
+		_ = os.Remove(file) // if it stays, nothing answers at the address
 		return nil
 	})
 	return address, nil
@@ -108,15 +104,12 @@ func (p *program) findDevRedis() error {
 
 func (p *program) askRedis(ctx context.Context) error { return redisCause(p.redis.Ping(ctx).Err()) }
 
-// scriptPosition is what Redis adds to the error of a command in a script.
-var scriptPosition = regexp.MustCompile(` script: \w+, on @user_script:\d+\.?`)
-
 // redisCause adds a way out to an error of Redis.
 func redisCause(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := scriptPosition.ReplaceAllString(err.Error(), "")
+	text, _, _ := strings.Cut(err.Error(), " script: ") // and its position
 	var refusal redis.Error
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"),
@@ -132,13 +125,4 @@ func redisCause(err error) error {
 		return fmt.Errorf("does not answer: check REDIS_ADDR, REDIS_TLS and the network: %w", err)
 	}
 	return err
-}
-
-// quietRedis takes what go-redis has to say about connections; what matters of
-// it the callers report themselves.
-type quietRedis struct{ log *slog.Logger }
-
-// Printf implements go-redis's logger.
-func (q quietRedis) Printf(_ context.Context, format string, v ...any) {
-	q.log.Debug("redis client", "message", fmt.Sprintf(format, v...))
 }

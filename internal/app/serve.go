@@ -111,7 +111,6 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		Timeout:  p.config.Timeout,
 		Drain:    p.config.Drain,
 		Grace:    p.config.Grace(),
-		Log:      p.log,
 	}
 	return server.Run(ctx)
 }

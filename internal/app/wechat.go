@@ -45,7 +45,6 @@ func simulatorCommand() *cobra.Command {
 				Handler:  guardControl(wechat, listener.Addr().(*net.TCPAddr).IP.IsLoopback()),
 				Listener: listener,
 				Grace:    5 * time.Second,
-				Log:      log,
 			}
 			return server.Run(cmd.Context())
 		},

@@ -5,7 +5,6 @@ package inproc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 
@@ -17,6 +16,8 @@ import (
 // Conn is a grpc.ClientConnInterface whose calls are function calls. It has
 // unary methods only.
 type Conn struct {
+	grpc.ClientConnInterface // nil: there are no streams
+
 	server      any
 	methods     map[string]grpc.MethodDesc
 	interceptor grpc.UnaryServerInterceptor
@@ -25,7 +26,7 @@ type Conn struct {
 // New returns a Conn to server, which implements desc. interceptor, which may
 // be nil, stands before each method as it would in a grpc.Server.
 func New(desc *grpc.ServiceDesc, server any, interceptor grpc.UnaryServerInterceptor) *Conn {
-	c := &Conn{server: server, methods: make(map[string]grpc.MethodDesc, len(desc.Methods)), interceptor: interceptor}
+	c := &Conn{server: server, methods: make(map[string]grpc.MethodDesc), interceptor: interceptor}
 	for _, m := range desc.Methods {
 		c.methods["/"+desc.ServiceName+"/"+m.MethodName] = m
 	}
@@ -45,17 +46,12 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, _ ...
 	}
 	out, err := m.Handler(c.server, ctx, func(in any) error { return assign(in, args) }, c.interceptor)
 	if err != nil {
-		if _, ok := status.FromError(err); !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-			return status.FromContextError(err).Err()
+		if _, ok := status.FromError(err); !ok {
+			err = status.FromContextError(err).Err() // Unknown if it is none
 		}
 		return err
 	}
 	return assign(reply, out)
-}
-
-// NewStream implements grpc.ClientConnInterface; there are no streams.
-func (c *Conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, status.Error(codes.Unimplemented, "no streams within a process")
 }
 
 func assign(dst, src any) error {

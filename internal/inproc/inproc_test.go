@@ -32,7 +32,7 @@ func (s server) GetUser(ctx context.Context, in *pb.GetUserReq) (*pb.User, error
 }
 
 // clients are the two ways to one server: by function calls, and by gRPC over a pipe.
-func clients(t testing.TB, s pb.WeixinServer, interceptor grpc.UnaryServerInterceptor) map[string]pb.WeixinClient {
+func clients(t *testing.T, s pb.WeixinServer, interceptor grpc.UnaryServerInterceptor) map[string]pb.WeixinClient {
 	t.Helper()
 	var opts []grpc.ServerOption
 	if interceptor != nil {
@@ -112,19 +112,11 @@ func TestSameAsGRPC(t *testing.T) {
 	}
 }
 
-func TestUnknownMethods(t *testing.T) {
-	s := pb.UnimplementedWeixinServer{}
-	for way, client := range clients(t, s, nil) {
-		if _, err := client.Login(context.Background(), &pb.LoginReq{}); status.Code(err) != codes.Unimplemented {
-			t.Errorf("%s: not implemented: %v", way, err)
-		}
-	}
-	conn := New(&pb.Weixin_ServiceDesc, s, nil)
-	if err := conn.Invoke(context.Background(), "/weixin.Weixin/Nothing", &pb.LoginReq{}, &pb.LoginResp{}); status.Code(err) != codes.Unimplemented {
-		t.Errorf("not known: %v", err)
-	}
-	if _, err := conn.NewStream(context.Background(), &grpc.StreamDesc{}, pb.Weixin_Login_FullMethodName); status.Code(err) != codes.Unimplemented {
-		t.Errorf("a stream: %v", err)
+func TestUnknownMethod(t *testing.T) {
+	conn := New(&pb.Weixin_ServiceDesc, pb.UnimplementedWeixinServer{}, nil)
+	err := conn.Invoke(context.Background(), "/weixin.Weixin/Nothing", &pb.LoginReq{}, &pb.LoginResp{})
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v, want %v", err, codes.Unimplemented)
 	}
 }
 
@@ -205,17 +197,6 @@ func TestMessagesAreCopied(t *testing.T) {
 	}
 }
 
-func TestMessageOfAnotherType(t *testing.T) {
-	s := server{getUser: func(context.Context, *pb.GetUserReq) (*pb.User, error) { return &pb.User{}, nil }}
-	conn := New(&pb.Weixin_ServiceDesc, s, nil)
-	if err := conn.Invoke(context.Background(), pb.Weixin_GetUser_FullMethodName, &pb.LoginReq{}, &pb.User{}); err == nil {
-		t.Error("a wrong request passed")
-	}
-	if err := conn.Invoke(context.Background(), pb.Weixin_GetUser_FullMethodName, &pb.GetUserReq{}, &pb.LoginResp{}); err == nil {
-		t.Error("a wrong answer passed")
-	}
-}
-
 // A call must stay a function call: some ten allocations, where gRPC takes more than a hundred.
 func TestAllocations(t *testing.T) {
 	s := server{getUser: func(context.Context, *pb.GetUserReq) (*pb.User, error) { return &pb.User{}, nil }}
@@ -228,19 +209,5 @@ func TestAllocations(t *testing.T) {
 	})
 	if got > 12 {
 		t.Errorf("%v allocations", got)
-	}
-}
-
-func BenchmarkGetUser(b *testing.B) {
-	s := server{getUser: func(context.Context, *pb.GetUserReq) (*pb.User, error) { return &pb.User{Openid: "oA"}, nil }}
-	for way, client := range clients(b, s, nil) {
-		b.Run(way, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := client.GetUser(context.Background(), &pb.GetUserReq{}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }

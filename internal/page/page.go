@@ -10,9 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
 	"strconv"
+	"strings"
 
 	"shares/docs"
 )
@@ -37,102 +39,59 @@ var contentTypes = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
-}
-
-// file is one answer, ready to be sent.
-type file struct {
-	contentType string
-	body        []byte
+	".json": "application/json; charset=utf-8",
 }
 
 // Handler serves the page at /, its files under /page/ and the API's
 // description at /openapi.json, by GET and HEAD; next serves everything else.
 // Its errors are mistakes of the build.
 func Handler(o Options, next http.Handler) (http.Handler, error) {
-	files, err := load(o)
+	about, err := json.Marshal(map[string]any{"version": o.Version, "simulated": o.Simulated})
 	if err != nil {
 		return nil, fmt.Errorf("page: %w", err)
 	}
-	api, err := newDescription(docs.OpenAPI())
-	if err != nil {
+	var api map[string]any
+	if err := json.Unmarshal(docs.OpenAPI(), &api); err != nil {
 		return nil, fmt.Errorf("page: openapi.json: %w", err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		name, ours := strings.CutPrefix(r.URL.Path, "/page/")
+		switch r.URL.Path {
+		case "/":
+			name, ours = "index.html", true
+		case "/openapi.json":
+			name, ours = "openapi.json", true
+		case "/page/index.html":
+			ours = false
+		}
+		if !ours || r.Method != http.MethodGet && r.Method != http.MethodHead {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if r.URL.Path == "/openapi.json" {
-			file{"application/json; charset=utf-8", api.of(r.Host)}.write(w)
-			return
+		var body []byte
+		var err error
+		switch name {
+		case "about.json":
+			body = about
+		case "openapi.json":
+			// Tools that import it send their requests to the host that it is read from.
+			own := maps.Clone(api)
+			own["host"] = r.Host
+			body, err = json.MarshalIndent(own, "", "  ")
+		default:
+			body, err = fs.ReadFile(static, "static/"+name)
 		}
-		f, ok := files[r.URL.Path]
-		if !ok {
-			next.ServeHTTP(w, r)
-			return
-		}
-		f.write(w)
-	}), nil
-}
-
-// load returns all files by their path in a URL.
-func load(o Options) (map[string]file, error) {
-	about, err := json.Marshal(map[string]any{"version": o.Version, "simulated": o.Simulated})
-	if err != nil {
-		return nil, err
-	}
-	files := map[string]file{"/page/about.json": {"application/json; charset=utf-8", about}}
-	entries, err := fs.ReadDir(static, "static")
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		body, err := fs.ReadFile(static, path.Join("static", e.Name()))
 		if err != nil {
-			return nil, err
+			next.ServeHTTP(w, r)
+			return
 		}
-		contentType, ok := contentTypes[path.Ext(e.Name())]
-		if !ok {
-			return nil, fmt.Errorf("%s: no content type for it", e.Name())
-		}
-		url := "/page/" + e.Name()
-		if e.Name() == "index.html" {
-			url = "/"
-		}
-		files[url] = file{contentType, body}
-	}
-	return files, nil
-}
-
-func (f file) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", f.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(f.body)))
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache") // the next build may have another page
-	_, _ = w.Write(f.body)             // the browser may be gone; net/http drops the body of a HEAD
-}
-
-// description is an OpenAPI document whose host is the one that it is read
-// from: tools that import it send their requests there.
-type description map[string]json.RawMessage
-
-func newDescription(doc []byte) (description, error) {
-	var d description
-	if err := json.Unmarshal(doc, &d); err != nil {
-		return nil, err
-	}
-	return d, nil
-}
-
-func (d description) of(host string) []byte {
-	own := make(description, len(d))
-	for key, value := range d {
-		own[key] = value
-	}
-	own["host"], _ = json.Marshal(host) // a text always can be
-	doc, _ := json.MarshalIndent(own, "", "  ")
-	return append(doc, '\n')
+		h := w.Header()
+		h.Set("Content-Type", contentTypes[path.Ext(name)])
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache") // the next build may have another page
+		_, _ = w.Write(body)               // the browser may be gone; net/http drops the body of a HEAD
+	}), nil
 }

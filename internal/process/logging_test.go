@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestLogger(t *testing.T) {
 		{"errors alone", true, "error", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var out lockedBuffer
+			var out bytes.Buffer
 			log, err := Logger(&out, tt.pro, tt.level)
 			if err != nil {
 				t.Fatal(err)
@@ -44,14 +45,14 @@ func TestLogger(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Logger(&lockedBuffer{}, true, "loud"); err == nil || !strings.Contains(err.Error(), "SHARES_LOG_LEVEL") {
+	if _, err := Logger(&bytes.Buffer{}, true, "loud"); err == nil || !strings.Contains(err.Error(), "SHARES_LOG_LEVEL") {
 		t.Errorf("an unknown level: %v", err)
 	}
 }
 
 // go-zero's own errors come out in the service's log, without the fields that may hold requests; its chatter does not.
 func TestGoZeroLog(t *testing.T) {
-	var out lockedBuffer
+	var out bytes.Buffer
 	if _, err := Logger(&out, true, "info"); err != nil {
 		t.Fatal(err)
 	}

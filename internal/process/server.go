@@ -6,8 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -22,7 +22,6 @@ type HTTP struct {
 	Timeout  time.Duration // of one request, counted from the end of its body
 	Drain    time.Duration // from the end of the context to the closing of the listener
 	Grace    time.Duration // for what runs when the listener closes
-	Log      *slog.Logger
 
 	draining atomic.Bool
 }
@@ -63,7 +62,8 @@ func (h *HTTP) Run(ctx context.Context) error {
 		WriteTimeout:      ReadTimeout + h.Timeout + sendTime,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(quiet{h.Log}, "", 0),
+		// Lines about broken connections may quote what a client sent.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(all) }()
@@ -90,14 +90,4 @@ func (h *HTTP) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	h.Handler.ServeHTTP(w, r)
-}
-
-// quiet takes net/http's lines about broken connections, whose text may quote
-// what a client sent.
-type quiet struct{ log *slog.Logger }
-
-// Write implements io.Writer.
-func (q quiet) Write(b []byte) (int, error) {
-	q.log.Debug("http server: a connection failed")
-	return len(b), nil
 }

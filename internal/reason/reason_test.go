@@ -50,20 +50,6 @@ func TestErrorSurvivesTheWire(t *testing.T) {
 	}
 }
 
-func TestField(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want outcome
-	}{
-		{Field("city", "text"), outcome{InvalidField, map[string]string{"field": "city", "rule": "text"}}},
-		{Field("city", "too_long", "max", "64"), outcome{InvalidField, map[string]string{"field": "city", "rule": "too_long", "max": "64"}}},
-	} {
-		if diff := cmp.Diff(tt.want, of(tt.err)); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
-		}
-	}
-}
-
 // Metadata that no message can carry is lost; the code still says whose fault it was.
 func TestMetadataThatIsNoText(t *testing.T) {
 	err := Field("\xff", "text")
@@ -84,6 +70,8 @@ func TestOf(t *testing.T) {
 	}{
 		{"wrapped", fmt.Errorf("a: %w", fmt.Errorf("b: %w", Error(RateLimited, "retry_after", "3"))),
 			outcome{RateLimited, map[string]string{"retry_after": "3"}}},
+		{"a field", Field("city", "too_long", "max", "64"),
+			outcome{InvalidField, map[string]string{"field": "city", "rule": "too_long", "max": "64"}}},
 		{"joined", errors.Join(errors.New("a"), Error(Unavailable)), outcome{Unavailable, nil}},
 		{"a deadline", fmt.Errorf("read: %w", context.DeadlineExceeded), outcome{DeadlineExceeded, nil}},
 		{"hung up", fmt.Errorf("read: %w", context.Canceled), outcome{Canceled, nil}},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -25,17 +26,14 @@ func New() string {
 	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 }
 
+// allowed are the characters of an id.
+const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+
 // Clean returns id if it has 1 to 64 letters, digits, dots, dashes and
 // underscores, and a new id otherwise.
 func Clean(id string) string {
-	if id == "" || len(id) > maxLength {
+	if id == "" || len(id) > maxLength || strings.Trim(id, allowed) != "" {
 		return New()
-	}
-	for i := range len(id) {
-		c := id[i]
-		if c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-			return New()
-		}
 	}
 	return id
 }
