@@ -122,9 +122,13 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 	rc.Name = "shares"
 	rc.Log.Stat = false
 	rc.Log.Mode = "console"
+	var server *rest.Server
 	server, err := rest.NewServer(rc, rest.WithChain(around),
 		rest.WithNotFoundHandler(http.HandlerFunc(edge.NotFound)),
-		rest.WithNotAllowedHandler(http.HandlerFunc(methodNotAllowed)))
+		rest.WithNotAllowedHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allowed(server.Routes(), r.URL.Path))
+			answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
+		})))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,13 +150,13 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 	return server, next, err
 }
 
-// methodNotAllowed answers a method that the path's route does not take: pictures are read,
-// endpoints are called.
-func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	allowed := http.MethodPost
-	if strings.HasPrefix(r.URL.Path, pictures.Prefix) {
-		allowed = http.MethodGet + ", " + http.MethodHead
+// allowed returns the methods that the routes take at a path, as the Allow header lists them.
+func allowed(routes []rest.Route, path string) string {
+	var methods []string
+	for _, route := range routes {
+		if edge.Matches(route.Path, path) && !slices.Contains(methods, route.Method) {
+			methods = append(methods, route.Method)
+		}
 	}
-	w.Header().Set("Allow", allowed)
-	answer.Error(w, r, reason.Error(reason.MethodNotAllowed))
+	return strings.Join(methods, ", ")
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,15 +86,31 @@ func New(opts Options, next http.Handler) (*Edge, error) {
 // other is the route of all paths that are not in Options.Routes.
 const other = "other"
 
-// route returns the route of a path, whose parameters are at its end.
+// route returns the route of a path.
 func (e *Edge) route(path string) string {
+	if slices.Contains(e.opts.Routes, path) {
+		return path
+	}
 	for _, route := range e.opts.Routes {
-		fixed, _, parameters := strings.Cut(route, ":")
-		if path == route || parameters && strings.HasPrefix(path, fixed) {
+		if Matches(route, path) {
 			return route
 		}
 	}
 	return other
+}
+
+// Matches reports whether a route takes path. Each ":name" of the route takes any one segment.
+func Matches(route, path string) bool {
+	for more := true; more; {
+		var want, segment string
+		var wanted bool
+		want, route, wanted = strings.Cut(route, "/")
+		segment, path, more = strings.Cut(path, "/")
+		if wanted != more || want != segment && (segment == "" || !strings.HasPrefix(want, ":")) {
+			return false
+		}
+	}
+	return true
 }
 
 // ServeHTTP implements http.Handler.

@@ -251,3 +251,39 @@ shares_http_requests_total{route="other",status="404"} 3
 		t.Error(err)
 	}
 }
+
+func TestMatches(t *testing.T) {
+	for _, tt := range []struct {
+		route, path string
+		want        bool
+	}{
+		{"/a/b", "/a/b", true},
+		{"/a/b", "/a/c", false},
+		{"/a/:id", "/a/1", true},
+		{"/a/:id", "/a/", false},
+		{"/a/:id", "/a", false},
+		{"/a/:id", "/a/1/b", false},
+		{"/a/:id/b", "/a/1/b", true},
+		{"/a/:id/b", "/a/1/c", false},
+		{"/:a/:b", "/1/2", true},
+	} {
+		if got := Matches(tt.route, tt.path); got != tt.want {
+			t.Errorf("Matches(%q, %q) is %v", tt.route, tt.path, got)
+		}
+	}
+}
+
+// A GET of an endpoint takes a slot of the endpoints, not one of the pictures'.
+func TestGetOfAnEndpoint(t *testing.T) {
+	const entry = "/entries/:id/lines"
+	var w *world
+	w = newWorld(t, func(o *Options) { o.Routes = append(o.Routes, entry) }, func(http.ResponseWriter, *http.Request) {
+		if !busy(w.bounds.work, 8) || busy(w.bounds.pictures, 2) {
+			t.Errorf("slots of endpoints taken: %v, of pictures: %v", busy(w.bounds.work, 8), busy(w.bounds.pictures, 2))
+		}
+	})
+	w.do(httptest.NewRequest(http.MethodGet, "/entries/7/lines", nil))
+	if got := testutil.ToFloat64(w.requests.WithLabelValues(entry, "200")); got != 1 {
+		t.Errorf("%v requests are counted for the route", got)
+	}
+}

@@ -84,8 +84,7 @@ func (o origins) cors(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Expose-Headers", requestid.Header+", Retry-After, Date")
 		if preflight {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-			h.Set("Access-Control-Allow-Headers",
-				"Authorization, Content-Type, Accept-Language, X-Requested-With, "+requestid.Header)
+			h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"] // an endpoint may read any
 			h.Set("Access-Control-Max-Age", "600")
 		}
 	}

@@ -22,7 +22,7 @@ func (m *BodySessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 		if session.Credential(r) == "" {
 			body, err := decode.Body(w, r)
 			var credential struct {
-				SessionID string `json:"sessionID"`
+				SessionID string `json:"sessionID,optional"`
 			}
 			if err == nil && len(body) > 0 {
 				err = decode.Object(body, &credential)

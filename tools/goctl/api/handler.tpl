@@ -14,7 +14,7 @@ import (
 func {{.HandlerName}}(svcCtx *svc.ServiceContext) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		{{if .HasRequest}}var req types.{{.RequestType}}
-		if err := decode.JSON(w, r, &req); err != nil {
+		if err := decode.Request(w, r, &req); err != nil {
 			answer.Error(w, r, err)
 			return
 		}

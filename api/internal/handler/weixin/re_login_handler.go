@@ -16,7 +16,7 @@ import (
 func ReLoginHandler(svcCtx *svc.ServiceContext) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var req types.ReLoginReq
-		if err := decode.JSON(w, r, &req); err != nil {
+		if err := decode.Request(w, r, &req); err != nil {
 			answer.Error(w, r, err)
 			return
 		}
