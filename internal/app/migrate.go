@@ -21,7 +21,7 @@ import (
 // is one.
 func (p *program) migrateCommand() *cobra.Command {
 	var o takeover.Options
-	cmd := p.command("migrate", "bring the schema of the database up to date; take over the first system's users",
+	cmd := p.command("migrate", "bring the schema of the database up to date; take over the legacy service's users",
 		config.RoleMigrate, func(ctx context.Context, _ []string) error {
 			o.Out = p.out
 			return p.migrate(ctx, o)

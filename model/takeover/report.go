@@ -1,130 +1,122 @@
 package takeover
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
-	"io"
-	"slices"
+	"math"
+	"strconv"
 	"strings"
-
-	"shares/model"
 )
 
-// findings is what a survey of the rows found to be changed.
+// findings counts what changes in the rows that are left.
 type findings struct {
-	resumed bool
-	rows    int // left to do
-	columns []target
-	emoji   map[string]int // rows, by column
-	nulls   map[string]int // rows, by column
-	genders int            // rows whose gender becomes a digit
-	emptied int            // rows whose gender means nothing
-	kept    []string       // columns that this service does not know
+	rows    int
+	changes map[string]map[string]int // by column and change
 }
 
-func (f *findings) note(w target, v sql.NullString) {
-	if !v.Valid {
-		f.nulls[w.Name]++
-		return
+// survey looks at all rows that are left. It adds to r what cannot be kept.
+func (t *takeover) survey(ctx context.Context, tab table, r *Refusal) (findings, error) {
+	f := findings{changes: map[string]map[string]int{}}
+	for _, w := range tab.checked {
+		f.changes[w.Name] = map[string]int{}
 	}
-	switch converted := w.convert(v.String); {
-	case converted == v.String:
-	case w.kind == gender:
-		if _, known := genderDigit(v.String); known {
-			f.genders++
+	err := t.left(ctx, t.conn, tab, math.MinInt64, "", func(row row) {
+		f.rows++
+		for i, w := range tab.checked {
+			if fault := w.fault(row.values[i]); fault != "" {
+				r.add(w.Name+" "+fault, strconv.FormatInt(row.id, 10))
+			}
+			_, change := w.convert(row.values[i])
+			f.changes[w.Name][change]++
+		}
+	})
+	return f, err
+}
+
+// checkTwins adds to r openids that are there twice, and those that would be two users instead of
+// one.
+func (t *takeover) checkTwins(ctx context.Context, r *Refusal) error {
+	openid := "CONVERT(`openid` USING utf8mb4) COLLATE utf8mb4_bin"
+	same := "LOWER(" + openid + ")"
+	if t.KeepTwins {
+		same = openid
+	}
+	err := query(ctx, t.conn, func(rows *sql.Rows) error {
+		var ids string
+		var different int
+		if err := rows.Scan(&ids, &different); err != nil {
+			return err
+		}
+		if different == 1 {
+			r.add("the openid is there more than once", ids)
 		} else {
-			f.emptied++
+			r.add("the openids differ only in upper and lower case "+
+				"(--keep-twins takes them for different users)", ids)
 		}
-	default:
-		f.emoji[w.Name]++
+		return nil
+	}, fmt.Sprintf("SELECT GROUP_CONCAT(`id` ORDER BY `id` SEPARATOR ' and '), COUNT(DISTINCT %s) "+
+		"FROM `wx_userinfo` WHERE `openid` <> '' GROUP BY %s HAVING COUNT(*) > 1 ORDER BY MIN(`id`)", openid, same))
+	if err != nil {
+		return wrap("look for twins", err)
 	}
+	return nil
 }
 
-func (f *findings) print(out io.Writer, dry bool) {
-	what, verb := "wx_userinfo is a table of the first system", "become this service's"
-	if f.resumed {
-		what = "an interrupted takeover of wx_userinfo goes on"
+// report prints what changes.
+func (t *takeover) report(tab table, f findings) {
+	what, verb := "wx_userinfo is a table of the legacy service", "become"
+	if tab.state == widened {
+		what = "an interrupted takeover of wx_userinfo continues"
 	}
-	if dry {
-		verb = "would " + verb
+	if t.DryRun {
+		verb = "would become"
 	}
-	fmt.Fprintf(out, "%s: %d rows %s\n", what, f.rows, verb)
-	fmt.Fprintf(out, "  %-14s %d made: everyone logs in again\n", "session_epoch", f.rows)
-	for _, w := range f.columns {
+	fmt.Fprintf(t.Out, "%s: %d rows %s this service's\n", what, f.rows, verb)
+	fmt.Fprintf(t.Out, "  %-14s %d made: everyone logs in again\n", "session_epoch", f.rows)
+	for _, w := range t.targets {
 		var said []string
-		if n := f.nulls[w.Name]; n > 0 {
-			said = append(said, fmt.Sprintf("%d NULL to %s", n, w.preset))
-		}
-		if n := f.emoji[w.Name]; n > 0 {
-			said = append(said, fmt.Sprintf("%d with emoji that were stored as text", n))
-		}
-		if w.kind == gender && f.genders > 0 {
-			said = append(said, fmt.Sprintf("%d words to digits", f.genders))
-		}
-		if w.kind == gender && f.emptied > 0 {
-			said = append(said, fmt.Sprintf("%d that mean nothing emptied", f.emptied))
+		for _, change := range []string{fromNull, fromEmoji, fromWord, toNothing} {
+			if n := f.changes[w.Name][change]; n > 0 {
+				said = append(said, fmt.Sprintf("%d %s", n, change))
+			}
 		}
 		if len(said) > 0 {
-			fmt.Fprintf(out, "  %-14s %s\n", w.Name, strings.Join(said, ", "))
+			fmt.Fprintf(t.Out, "  %-14s %s\n", w.Name, strings.Join(said, ", "))
 		}
 	}
-	if len(f.kept) > 0 {
-		fmt.Fprintf(out, "  %-14s %s\n", "kept as is", strings.Join(f.kept, ", "))
+	if len(tab.kept) > 0 {
+		fmt.Fprintf(t.Out, "  %-14s %s\n", "kept as is", strings.Join(tab.kept, ", "))
 	}
 }
 
 // Refusal says what has to be put right before a table can be taken over. Nothing was changed.
 type Refusal struct {
-	shape    []string
-	troubles []*trouble
+	kinds []string
+	ids   map[string][]string // of rows, by kind; none for a fault of the table
 }
 
-// trouble is something that is wrong with rows.
-type trouble struct {
-	what  string
-	times int
-	ids   []string // the first ones
-}
-
-// namedIDs is how many times a Refusal names the rows of a trouble.
+// namedIDs is how many rows, or groups of them, a Refusal names for a kind.
 const namedIDs = 20
 
-func (r *Refusal) add(format string, args ...any) {
-	r.shape = append(r.shape, fmt.Sprintf(format, args...))
+func (r *Refusal) add(kind string, ids ...string) {
+	if _, known := r.ids[kind]; !known {
+		r.kinds = append(r.kinds, kind)
+	}
+	r.ids[kind] = append(r.ids[kind], ids...)
 }
 
-func (r *Refusal) rows(what, ids string) {
-	i := slices.IndexFunc(r.troubles, func(t *trouble) bool { return t.what == what })
-	if i < 0 {
-		i = len(r.troubles)
-		r.troubles = append(r.troubles, &trouble{what: what})
-	}
-	t := r.troubles[i]
-	t.times++
-	if t.times <= namedIDs {
-		t.ids = append(t.ids, ids)
-	}
-}
-
-// orNil returns r if there is anything in it.
-func (r *Refusal) orNil() error {
-	if len(r.shape)+len(r.troubles) == 0 {
-		return nil
-	}
-	return r
-}
-
-// Error names each kind of trouble, how often it is there, and the ids of the first rows.
+// Error names each kind of fault, how often it is there, and the ids of the first rows.
 func (r *Refusal) Error() string {
-	lines := slices.Clone(r.shape)
-	for _, t := range r.troubles {
-		line := fmt.Sprintf("%s: %d times, id %s", t.what, t.times, strings.Join(t.ids, ", "))
-		if t.times > namedIDs {
-			line += ", …"
+	text := "takeover: nothing was changed; to be put right in wx_userinfo first:"
+	for _, kind := range r.kinds {
+		text += "\n  " + kind
+		if ids := r.ids[kind]; len(ids) > 0 {
+			text += fmt.Sprintf(": %d times, id %s", len(ids), strings.Join(ids[:min(len(ids), namedIDs)], ", "))
+			if len(ids) > namedIDs {
+				text += ", …"
+			}
 		}
-		lines = append(lines, line)
 	}
-	return "takeover: nothing was changed; to be put right in wx_userinfo first:\n  " + strings.Join(lines, "\n  ")
+	return text
 }
-
-func wrap(op string, err error) error { return model.Wrap("takeover: "+op, err) }

@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"database/sql"
 	"testing"
 	"unicode/utf8"
 )
@@ -50,11 +51,11 @@ func FuzzUnescape(f *testing.F) {
 	})
 }
 
-func TestGenderDigit(t *testing.T) {
+func TestGender(t *testing.T) {
 	for in, want := range map[string]string{
 		"男": "1", "女": "2", "未知": "0", " 男 ": "1", "0": "0", "1": "1", "2": "2", "": "", "3": "", "female": "", "妖": "",
 	} {
-		if got, _ := genderDigit(in); got != want {
+		if got, _ := (target{kind: gender}).convert(sql.NullString{String: in, Valid: true}); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}

@@ -18,7 +18,7 @@ type target struct {
 	migrations.Column
 	kind   kind
 	limit  int    // of texts, in characters
-	preset string // the default as SQL, empty for none
+	preset string // the default, which replaces NULL
 }
 
 // kind says how values of a column are checked and converted.
@@ -37,7 +37,8 @@ const (
 
 var (
 	textType = regexp.MustCompile(`^varchar\((\d+)\)`)
-	preset   = regexp.MustCompile(`DEFAULT ('[^']*'|-?\d+)`)
+	preset   = regexp.MustCompile(`DEFAULT (?:'([^']*)'|(-?\d+))`)
+	special  = map[string]kind{"id": key, "openid": account, "gender": gender, "session_epoch": epoch}
 )
 
 // targets returns the columns that the first migration makes.
@@ -46,27 +47,18 @@ func targets() ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	var want []target
+	var all []target
 	for _, c := range columns {
 		w := target{Column: c}
 		if m := preset.FindStringSubmatch(c.Definition); m != nil {
-			w.preset = m[1]
+			w.preset = m[1] + m[2]
 		}
 		m := textType.FindStringSubmatch(c.Definition)
 		switch {
-		case c.Name == "id":
-			w.kind = key
-		case c.Name == "session_epoch":
-			w.kind = epoch
 		case m != nil:
-			w.limit, _ = strconv.Atoi(m[1])
 			w.kind = text
-			if c.Name == "openid" {
-				w.kind = account
-			} else if c.Name == "gender" {
-				w.kind = gender
-			}
-			if !strings.Contains(c.Definition, "CHARACTER SET") { // else the table's, and in the old one that may be any
+			w.limit, _ = strconv.Atoi(m[1])
+			if !strings.Contains(c.Definition, "CHARACTER SET") { // else the old table's
 				w.Definition = m[0] + " CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci" + c.Definition[len(m[0]):]
 			}
 		case strings.HasPrefix(c.Definition, "tinyint"):
@@ -75,41 +67,37 @@ func targets() ([]target, error) {
 			w.kind = number
 		case strings.HasPrefix(c.Definition, "datetime"):
 			w.kind = moment
-		default:
+		}
+		if k, ok := special[c.Name]; ok {
+			w.kind = k
+		} else if w.kind == key {
 			return nil, fmt.Errorf("takeover: no way to fill column %s %s", c.Name, c.Definition)
 		}
-		want = append(want, w)
+		all = append(all, w)
 	}
-	return want, nil
+	return all, nil
 }
 
-// nullable returns the column's definition while its rows are still being filled.
-func (w target) nullable() string {
-	if w.kind == key || w.kind == account { // never NULL
-		return w.Definition
-	}
-	return strings.Replace(w.Definition, " NOT NULL", " NULL", 1)
-}
-
-// takes tells whether values of an old column of that data type can be kept in the new one. Whether each fits is for the survey.
+// takes reports whether values of an old column of that data type can be kept. Whether each fits is
+// for the survey.
 func (w target) takes(dataType string) bool {
+	types := "tinyint smallint mediumint int bigint"
 	switch w.kind {
 	case account, text, gender:
-		return slices.Contains([]string{"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "varbinary"}, dataType)
+		types = "char varchar tinytext text mediumtext longtext varbinary"
 	case moment:
-		return dataType == "datetime" || dataType == "timestamp"
-	default:
-		return slices.Contains([]string{"tinyint", "smallint", "mediumint", "int", "bigint"}, dataType)
+		types = "datetime timestamp"
 	}
+	return slices.Contains(strings.Fields(types), dataType)
 }
 
-// state tells how far a takeover is.
+// state is how far a takeover is.
 type state int
 
 const (
 	absent    state = iota // there is no table
-	untouched              // as another system left it
-	widened                // its columns have their types; rows without a session epoch are left to do
+	untouched              // as the legacy service left it
+	widened                // its columns have their types; rows without a session epoch are left
 	taken                  // this service's
 )
 
@@ -117,62 +105,71 @@ const (
 type table struct {
 	state   state
 	columns map[string]column
-	order   []string            // of the columns
-	indexes map[string][]string // columns by the name of the index
+	checked []target          // columns whose values are checked and converted
+	kept    []string          // columns that this service does not know
+	indexes map[string]string // columns, comma-separated, by the name of the index
 }
 
 type column struct {
-	dataType, extra string
-	nullable        bool
-	preset          sql.NullString
+	dataType string
+	nullable bool
+	filled   bool // in an INSERT that leaves the column out
 }
 
-const unique = "uk_wx_userinfo_openid"
-
-func inspect(ctx context.Context, conn *sql.Conn) (table, error) {
-	t := table{columns: map[string]column{}, indexes: map[string][]string{}}
-	err := query(ctx, conn, func(rows *sql.Rows) error {
+func (t *takeover) inspect(ctx context.Context) (table, error) {
+	tab := table{columns: map[string]column{}, indexes: map[string]string{}}
+	err := query(ctx, t.conn, func(rows *sql.Rows) error {
 		var name string
 		var c column
-		if err := rows.Scan(&name, &c.dataType, &c.extra, &c.nullable, &c.preset); err != nil {
+		if err := rows.Scan(&name, &c.dataType, &c.nullable, &c.filled); err != nil {
 			return err
 		}
-		t.columns[name] = c
-		t.order = append(t.order, name)
+		tab.columns[name] = c
+		if !slices.ContainsFunc(t.targets, func(w target) bool { return w.Name == name }) {
+			tab.kept = append(tab.kept, name)
+		}
 		return nil
-	}, `SELECT column_name, LOWER(data_type), LOWER(extra), is_nullable = 'YES', column_default FROM information_schema.columns
+	}, `SELECT column_name, LOWER(data_type), is_nullable = 'YES', is_nullable = 'YES' OR
+			column_default IS NOT NULL OR extra LIKE '%auto_increment%' OR extra LIKE '%generated%'
+		FROM information_schema.columns
 		WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY ordinal_position`)
 	if err != nil {
 		return table{}, wrap("read the columns of wx_userinfo", err)
 	}
-	err = query(ctx, conn, func(rows *sql.Rows) error {
+	err = query(ctx, t.conn, func(rows *sql.Rows) error {
 		var index, column string
-		if err := rows.Scan(&index, &column); err != nil {
-			return err
-		}
-		t.indexes[index] = append(t.indexes[index], column)
-		return nil
-	}, `SELECT index_name, COALESCE(column_name, '') FROM information_schema.statistics
-		WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY index_name, seq_in_index`)
+		err := rows.Scan(&index, &column)
+		tab.indexes[index] = column
+		return err
+	}, `SELECT index_name, GROUP_CONCAT(COALESCE(column_name, '') ORDER BY seq_in_index)
+		FROM information_schema.statistics
+		WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' GROUP BY index_name`)
 	if err != nil {
 		return table{}, wrap("read the indexes of wx_userinfo", err)
 	}
-	epoch, begun := t.columns["session_epoch"]
-	switch {
-	case len(t.columns) == 0:
-		t.state = absent
-	case !begun:
-		t.state = untouched
-	case epoch.nullable:
-		t.state = widened
-	default:
-		t.state = taken
+	for _, w := range t.targets {
+		_, there := tab.columns[w.Name]
+		if there && w.kind != key && w.kind != epoch && w.kind != moment {
+			tab.checked = append(tab.checked, w)
+		}
 	}
-	return t, nil
+	mark, begun := tab.columns["session_epoch"]
+	switch {
+	case len(tab.columns) == 0:
+		tab.state = absent
+	case !begun:
+		tab.state = untouched
+	case mark.nullable:
+		tab.state = widened
+	default:
+		tab.state = taken
+	}
+	return tab, nil
 }
 
-// checkShape returns an error for a table that is not the first system's, and notes in r what keeps one that is from being taken over.
-func (t table) checkShape(want []target, r *Refusal) error {
+// checkShape returns an error for a table that is not the legacy service's, and adds to r what keeps
+// one that is from being taken over.
+func (t table) checkShape(targets []target, r *Refusal) error {
 	var lacks []string
 	for _, name := range []string{"id", "openid", "nick_name", "avatar_url", "gender"} {
 		if _, ok := t.columns[name]; !ok {
@@ -180,63 +177,62 @@ func (t table) checkShape(want []target, r *Refusal) error {
 		}
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("%w, nor the first one: it lacks %s", migrations.ErrForeignTable, strings.Join(lacks, ", "))
+		return fmt.Errorf("%w, nor the legacy one: it lacks %s", migrations.ErrForeignTable, strings.Join(lacks, ", "))
 	}
-	if !slices.Equal(t.indexes["PRIMARY"], []string{"id"}) {
-		return fmt.Errorf("%w, nor the first one: id is not its primary key", migrations.ErrForeignTable)
+	if t.indexes["PRIMARY"] != "id" {
+		return fmt.Errorf("%w, nor the legacy one: id is not its primary key", migrations.ErrForeignTable)
 	}
-	ours := map[string]bool{}
-	for _, w := range want {
-		ours[w.Name] = true
+	for _, w := range targets {
 		if old, ok := t.columns[w.Name]; ok && !w.takes(old.dataType) {
-			r.add("column %s is %s: it cannot be turned into %s", w.Name, old.dataType, w.Definition)
+			r.add(fmt.Sprintf("column %s is %s: it cannot be turned into %s", w.Name, old.dataType, w.Definition))
 		}
 	}
-	for _, name := range t.order {
-		c := t.columns[name]
-		filled := c.nullable || c.preset.Valid || strings.Contains(c.extra, "auto_increment") || strings.Contains(c.extra, "generated")
-		if !ours[name] && !filled {
-			r.add("column %s, which is kept, may not be NULL and has no default: new users could not be stored; give it one", name)
+	for _, name := range t.kept {
+		if !t.columns[name].filled {
+			r.add("column " + name + ", which is kept, may not be NULL and has no default: " +
+				"new users could not be stored; give it one")
 		}
 	}
 	return nil
 }
 
-// kept returns the columns that this service does not know. They stay.
-func (t table) kept(want []target) []string {
-	return slices.DeleteFunc(slices.Clone(t.order), func(name string) bool {
-		return slices.ContainsFunc(want, func(w target) bool { return w.Name == name })
-	})
-}
-
-// widen returns the statement that gives the columns their types. It is one, because each ALTER TABLE is kept or undone as a whole. The
-// row format is named because in an old one, which the table would keep, an index holds 767 bytes: 191 characters of utf8mb4.
-func (t table) widen(want []target) string {
+// widen returns the statement that gives the columns their types. It is one, because each ALTER
+// TABLE is kept or undone as a whole. The row format is named because in an old one, which the table
+// would keep, an index holds 767 bytes: 191 characters of utf8mb4.
+func (t table) widen(targets []target) string {
 	var parts []string
-	for _, w := range want {
-		how := "ADD COLUMN"
+	for _, w := range targets {
+		how, definition := "ADD", w.Definition
 		if _, ok := t.columns[w.Name]; ok {
-			how = "MODIFY COLUMN"
+			how = "MODIFY"
 		}
-		parts = append(parts, fmt.Sprintf("%s `%s` %s", how, w.Name, w.nullable()))
+		if w.kind != key && w.kind != account { // these two are never NULL
+			definition = strings.Replace(definition, " NOT NULL", " NULL", 1)
+		}
+		parts = append(parts, fmt.Sprintf("%s COLUMN `%s` %s", how, w.Name, definition))
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.indexes)) {
-		if slices.Equal(t.indexes[name], []string{"openid"}) {
+		if t.indexes[name] == "openid" {
 			parts = append(parts, "DROP INDEX `"+strings.ReplaceAll(name, "`", "``")+"`")
 		}
 	}
-	parts = append(parts, "ADD UNIQUE KEY `"+unique+"` (`openid`)",
-		"ENGINE=InnoDB", "ROW_FORMAT=DYNAMIC", "DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
-	return "ALTER TABLE `wx_userinfo` " + strings.Join(parts, ", ")
+	return "ALTER TABLE `wx_userinfo` " + strings.Join(parts, ", ") +
+		", ADD UNIQUE KEY `uk_wx_userinfo_openid` (`openid`), ENGINE=InnoDB, ROW_FORMAT=DYNAMIC, " +
+		"DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
 }
 
 // finishing returns the statement that forbids NULL.
-func finishing(want []target) string {
+func finishing(targets []target) string {
 	var parts []string
-	for _, w := range want {
+	for _, w := range targets {
 		parts = append(parts, fmt.Sprintf("MODIFY COLUMN `%s` %s", w.Name, w.Definition))
 	}
 	return "ALTER TABLE `wx_userinfo` " + strings.Join(parts, ", ")
+}
+
+// querier is a connection or a transaction on it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // query calls each for every row.
@@ -252,9 +248,4 @@ func query(ctx context.Context, conn querier, each func(*sql.Rows) error, q stri
 		}
 	}
 	return rows.Err()
-}
-
-// querier is a connection or a transaction on it.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

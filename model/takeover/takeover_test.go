@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -53,7 +54,7 @@ func beMigrator(dsn string) error {
 	if err != nil {
 		return err
 	}
-	o := Options{step: func(name string) {
+	o := Options{Out: io.Discard, step: func(name string) {
 		if kind := os.Getenv(childKind); kind != "" && kind != name {
 			return
 		}
@@ -112,7 +113,7 @@ func exec1(t *testing.T, db *sql.DB, query string, args ...any) {
 	}
 }
 
-// firstTable is the first system's, as it is found in the field.
+// firstTable is the legacy service's, as it is found in the field.
 const firstTable = "CREATE TABLE `wx_userinfo` (\n" +
 	"  `id` int(11) NOT NULL AUTO_INCREMENT,\n" +
 	"  `openid` varchar(255) DEFAULT NULL,\n" +
@@ -135,7 +136,7 @@ const firstTable = "CREATE TABLE `wx_userinfo` (\n" +
 
 const firstColumns = "`id`, `openid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `vip`, `only20`, `capacity`"
 
-// fill puts users of every kind into the first system's table: seven, whose ids have gaps.
+// fill puts users of every kind into the legacy service's table: seven, whose ids have gaps.
 func fill(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for _, row := range [][]any{
@@ -235,6 +236,7 @@ func checkTaken(t *testing.T, db *sql.DB) {
 
 func mustRun(t *testing.T, db *sql.DB, o Options) {
 	t.Helper()
+	o.Out = io.Discard
 	if err := Run(t.Context(), db, o); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +264,7 @@ func TestTakeOver(t *testing.T) {
 				exec1(t, db, q)
 			}
 			now := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))
-			mustRun(t, db, Options{Now: func() time.Time { return now }, batch: 3})
+			mustRun(t, db, Options{now: now, batch: 3})
 			checkTaken(t, db)
 			if diff := cmp.Diff(filled, users(t, db)); diff != "" {
 				t.Errorf("users (-want +got):\n%s", diff)
@@ -281,7 +283,7 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// The model takes the table whatever the order of its columns, and goes on counting ids where the first system stopped.
+// The model takes the table whatever the order of its columns, and goes on counting ids where the legacy service stopped.
 func TestModelOnATableTakenOver(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
@@ -352,21 +354,21 @@ func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
 		t.Errorf("it changed something (-before +after):\n%s", diff)
 	}
 	said, _, _ := strings.Cut(out.String(), "  first:")
-	want := `wx_userinfo is a table of the first system: 7 rows would become this service's
+	want := `wx_userinfo is a table of the legacy service: 7 rows would become this service's
   session_epoch  7 made: everyone logs in again
-  nick_name      1 NULL to '', 3 with emoji that were stored as text
-  avatar_url     1 NULL to ''
-  gender         1 NULL to '', 3 words to digits, 1 that mean nothing emptied
-  city           1 NULL to '', 1 with emoji that were stored as text
-  province       1 NULL to '', 1 with emoji that were stored as text
-  country        1 NULL to ''
-  language       1 NULL to ''
-  phone          1 NULL to ''
-  group          1 NULL to ''
-  rg             1 NULL to 1
-  only20         1 NULL to 0
-  vip            1 NULL to 0
-  capacity       1 NULL to 5
+  nick_name      1 NULL to the default, 3 with emoji that were stored as text
+  avatar_url     1 NULL to the default
+  gender         1 NULL to the default, 3 words to digits, 1 without a meaning emptied
+  city           1 NULL to the default, 1 with emoji that were stored as text
+  province       1 NULL to the default, 1 with emoji that were stored as text
+  country        1 NULL to the default
+  language       1 NULL to the default
+  phone          1 NULL to the default
+  group          1 NULL to the default
+  rg             1 NULL to the default
+  only20         1 NULL to the default
+  vip            1 NULL to the default
+  capacity       1 NULL to the default
   kept as is     remark
 `
 	if diff := cmp.Diff(want, said); diff != "" {
@@ -429,7 +431,7 @@ func TestRefusals(t *testing.T) {
 			}
 			before := stateOf(t, db)
 			for _, dry := range []bool{true, false} {
-				err := Run(t.Context(), db, Options{DryRun: dry, batch: 5})
+				err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: dry, batch: 5})
 				if _, ok := errors.AsType[*Refusal](err); !ok || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("dry %v: got %v\nwant a refusal with %s", dry, err, test.want)
 				}
@@ -467,7 +469,7 @@ func TestTablesOfOthers(t *testing.T) {
 			db := mariaDB(t)
 			exec1(t, db, strings.Replace(ddl, "AUTO_INCREMENT=1000", "", 1))
 			before := stateOf(t, db)
-			if err := Run(t.Context(), db, Options{}); !errors.Is(err, migrations.ErrForeignTable) {
+			if err := Run(t.Context(), db, Options{Out: io.Discard}); !errors.Is(err, migrations.ErrForeignTable) {
 				t.Errorf("got %v, want ErrForeignTable", err)
 			}
 			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
@@ -492,7 +494,7 @@ func TestErrorsHoldNoOpenid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	tab, err := inspect(t.Context(), conn)
+	tab, err := (&takeover{conn: conn, targets: want}).inspect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -512,7 +514,7 @@ func TestTwoMigratorsAtOnce(t *testing.T) {
 	var g errgroup.Group
 	for range 4 {
 		g.Go(func() error {
-			if err := Run(t.Context(), db, Options{batch: 2}); err != nil {
+			if err := Run(t.Context(), db, Options{Out: io.Discard, batch: 2}); err != nil {
 				return err
 			}
 			return migrations.Migrate(t.Context(), db, migrations.MySQL)
@@ -574,7 +576,7 @@ func notReady(t *testing.T, db *sql.DB, step int) []string {
 func dryAfterKill(t *testing.T, db *sql.DB) {
 	t.Helper()
 	before := stateOf(t, db)
-	if err := Run(t.Context(), db, Options{DryRun: true}); err != nil {
+	if err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: true}); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
@@ -653,7 +655,7 @@ func TestServerKilled(t *testing.T) {
 	run := func(step func(string)) <-chan error {
 		ended := make(chan error, 1)
 		fresh := open(t, dsn) // as in a process of its own: no connection from before a kill
-		go func() { ended <- Run(t.Context(), fresh, Options{step: step}) }()
+		go func() { ended <- Run(t.Context(), fresh, Options{Out: io.Discard, step: step}) }()
 		return ended
 	}
 	// altering waits until the server works on a statement, or the run has ended.
