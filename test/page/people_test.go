@@ -58,7 +58,7 @@ func TestChinese(t *testing.T) {
 	p.fill("头像地址", "wxfile://tmp.png")
 	p.click("button", "保存")
 	p.says("alert", "临时")
-	p.says("alert", "请求号")
+	p.says("alert", "请求 ID")
 	p.choose("作用于", "全部接口")
 	p.click("switch", "连接被重置")
 	p.says("status", "故障已打开：连接被重置")
