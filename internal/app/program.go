@@ -138,6 +138,9 @@ func (p *program) startTraces(name string) {
 	trace.StartAgent(trace.Config{
 		Name: name, Endpoint: p.config.OTLPEndpoint, Sampler: p.config.TraceSample, Batcher: "otlpgrpc",
 	})
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		p.log.Warn("traces are not exported: check SHARES_OTLP_ENDPOINT", "error", err)
+	}))
 	p.onClose(func() error {
 		// go-zero's StopAgent has no deadline: a collector that is down would hold it for a minute.
 		ctx, cancel := context.WithTimeout(context.Background(), config.ClosingTime/4)

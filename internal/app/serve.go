@@ -35,6 +35,15 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	return p.serveHTTP(ctx, users.Client())
 }
 
+// serveAPI runs the HTTP edge alone; the user service is behind zRPC.
+func (p *program) serveAPI(ctx context.Context, _ []string) error {
+	p.startTraces("shares-api")
+	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
+		return err
+	}
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
+}
+
 // serveRPC runs the user service alone.
 func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	p.startTraces("shares-rpc")
@@ -149,4 +158,23 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 		return nil, listenError("SHARES_HOST", "SHARES_PORT", address, err)
 	}
 	return listener, nil
+}
+
+// listenError returns the cause of a failed net.Listen in one sentence with a way out. host and port
+// are the settings, or one setting twice.
+func listenError(host, port, address string, err error) error {
+	_, number, _ := net.SplitHostPort(address)
+	_, notFound := errors.AsType[*net.DNSError](err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: port %s is in use: stop the process that has it, or set another port",
+			port, number)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: port %s needs privileges: set a port from 1024 on, or allow the "+
+			"process to bind lower ones (CAP_NET_BIND_SERVICE)", port, number)
+	case errors.Is(err, syscall.EADDRNOTAVAIL) || notFound:
+		return fmt.Errorf("%s: is no address of this machine: set one, or leave the host empty "+
+			"for all addresses", host)
+	}
+	return fmt.Errorf("%s: %w", port, err)
 }

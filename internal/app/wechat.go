@@ -87,9 +87,7 @@ func (p *program) openWechat() error {
 	if err != nil {
 		return fmt.Errorf("simulator: %w", err)
 	}
-	srv := &http.Server{Handler: guardControl(p.wechat, true), ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = srv.Serve(listener) }() // ends with Close
-	p.onClose(srv.Close)
+	p.background(listener, guardControl(p.wechat, true))
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()
 	p.embedded("WeChat", simulatedWechat)
 	return nil

@@ -211,21 +211,20 @@ func readFile(path string) (map[string]string, error) {
 // none.
 func misspelt(env map[string]string) []string {
 	known := map[string]bool{"SESSION_MANAGER": true} // of X11 desktops
-	prefixes := make(map[string]bool)
 	for _, s := range Settings() {
 		known[s.Env] = true
-		prefix, _, _ := strings.Cut(s.Env, "_")
-		prefixes[prefix] = prefix != "MYSQL" && prefix != "REDIS" // other programs use those, too
 	}
 	var warnings []string
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		prefix, _, _ := strings.Cut(name, "_")
-		if prefixes[prefix] && !known[name] && !serviceLink.MatchString(name+"="+env[name]) {
+		if ours.MatchString(name) && !known[name] && !serviceLink.MatchString(name+"="+env[name]) {
 			warnings = append(warnings, name+": unknown setting (typo?)")
 		}
 	}
 	return warnings
 }
+
+// ours matches the variables that no other program uses, unlike MYSQL_ and REDIS_.
+var ours = regexp.MustCompile(`^(SHARES|SESSION|WEIXIN|WECHAT|QRCODE)_`)
 
 // serviceLink matches variables that Kubernetes and Docker make for a service called shares.
 var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=(tcp|udp)://`)

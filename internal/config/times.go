@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 const (
 	// ClosingTime is the end of SHARES_SHUTDOWN that is kept for closing connections and the log.
@@ -20,20 +17,3 @@ func (c Config) Grace() time.Duration { return c.Shutdown - c.Drain - ClosingTim
 // UploadTime is how long the body of an upload may take. An upload that is accepted can be finished
 // and answered within SHARES_SHUTDOWN.
 func (c Config) UploadTime() time.Duration { return min(maxUploadTime, c.Grace()-c.Timeout) }
-
-// validateShutdown checks that running requests can finish within SHARES_SHUTDOWN.
-func (c Config) validateShutdown(role Role) error {
-	name, request := "SHARES_TIMEOUT", c.Timeout+minUploadTime
-	switch role {
-	case RoleServe, RoleAPI:
-	case RoleRPC:
-		name, request = "SHARES_RPC_TIMEOUT", c.RPCTimeout
-	default:
-		return nil
-	}
-	if c.Grace() < request {
-		return fmt.Errorf("must be at least %s with this SHARES_DRAIN and %s, so that running requests can finish",
-			c.Drain+request+ClosingTime, name)
-	}
-	return nil
-}

@@ -59,13 +59,17 @@ func (c Config) Validate(role Role) error {
 	}
 	p.unless(role != RoleAPI || c.RPCTimeout < c.Timeout,
 		"SHARES_RPC_TIMEOUT: must be less than SHARES_TIMEOUT")
+	setting, request := "SHARES_TIMEOUT", c.Timeout+minUploadTime
 	if role == RoleRPC {
+		setting, request = "SHARES_RPC_TIMEOUT", c.RPCTimeout
 		p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
 	}
+	p.unless(role > RoleRPC || c.Grace() >= request, "SHARES_SHUTDOWN: must be at least %s with this "+
+		"SHARES_DRAIN and %s, so that running requests can finish",
+		c.Drain+request+ClosingTime, setting)
 	if c.AdminListen != "" {
 		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
 	}
-	p.check("SHARES_SHUTDOWN", c.validateShutdown(role))
 	addrs := c.RedisAddrs()
 	for _, addr := range addrs {
 		p.check("REDIS_ADDR", hostPort(addr))

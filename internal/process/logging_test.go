@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-
-	"github.com/zeromicro/go-zero/core/logx"
 )
 
 func TestLogger(t *testing.T) {
@@ -47,24 +45,5 @@ func TestLogger(t *testing.T) {
 	}
 	if _, err := Logger(&bytes.Buffer{}, true, "loud"); err == nil || !strings.Contains(err.Error(), "SHARES_LOG_LEVEL") {
 		t.Errorf("an unknown level: %v", err)
-	}
-}
-
-// go-zero's own errors come out in the service's log, without the fields that may hold requests; its chatter does not.
-func TestGoZeroLog(t *testing.T) {
-	var out bytes.Buffer
-	if _, err := Logger(&out, true, "info"); err != nil {
-		t.Fatal(err)
-	}
-	logx.Errorw("call failed", logx.Field("request", "s3cr3t"))
-	logx.Info("chatter")
-	logx.Slow("slow s3cr3t query")
-	logx.Stat("chatter")
-	got := out.String()
-	if !strings.Contains(got, `"msg":"call failed"`) || !strings.Contains(got, `"component":"go-zero"`) || strings.Count(got, "\n") != 1 {
-		t.Errorf("log:\n%s", got)
-	}
-	if strings.Contains(got, "s3cr3t") {
-		t.Errorf("a field is in the log:\n%s", got)
 	}
 }

@@ -9,23 +9,17 @@ import (
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer/leastrequest"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver/dns"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"shares/internal/requestid"
 	"shares/rpc/pb"
 )
-
-// serveAPI runs the HTTP edge alone; the user service is behind zRPC.
-func (p *program) serveAPI(ctx context.Context, _ []string) error {
-	p.startTraces("shares-api")
-	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
-		return err
-	}
-	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
-}
 
 func (p *program) openRPC() error {
 	// gRPC looks names up again at most every 30 s, which is long for a rollout.
@@ -78,3 +72,71 @@ const rpcServiceConfig = `{
 		}
 	}]
 }`
+
+const (
+	// hedgeAfter is how long rpc has to answer a GetUser before it is asked once more.
+	hedgeAfter = 300 * time.Millisecond
+	// maxHedges bounds the repeated calls at once: when every rpc is slow, they must not double
+	// the load.
+	maxHedges = 64
+)
+
+// hedge returns an interceptor that repeats a GetUser each time it has not been answered for the
+// given time, and takes the first answer: grpc-go has no hedging policy, and pings notice an rpc
+// that hangs only after seconds. The balancer sends each call to the rpc that has the fewest, which
+// is another one.
+func hedge(after time.Duration) grpc.UnaryClientInterceptor {
+	slots := make(chan struct{}, maxHedges)
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if method != pb.Weixin_GetUser_FullMethodName {
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		type answer struct {
+			user *pb.User
+			err  error
+		}
+		answers := make(chan answer)
+		ask := func() {
+			a := answer{user: new(pb.User)}
+			a.err = invoke(ctx, method, req, a.user, cc, opts...)
+			select {
+			case answers <- a:
+			case <-ctx.Done():
+			}
+		}
+		go ask()
+		again := time.NewTicker(after)
+		defer again.Stop()
+		for running := 1; ; {
+			select {
+			case <-again.C:
+				select {
+				case slots <- struct{}{}:
+					running++
+					go func() { ask(); <-slots }()
+				default:
+				}
+			case a := <-answers:
+				if running--; running > 0 && unanswered(a.err) {
+					continue
+				}
+				proto.Merge(reply.(*pb.User), a.user)
+				return a.err
+			case <-ctx.Done():
+				return status.FromContextError(ctx.Err()).Err()
+			}
+		}
+	}
+}
+
+// unanswered reports whether a call ended without an answer of the user service.
+func unanswered(err error) bool {
+	switch status.Code(err) {
+	case codes.Canceled, codes.Unavailable, codes.DeadlineExceeded:
+		return true
+	}
+	return false
+}

@@ -2,14 +2,21 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"shares/internal/cache"
+	"shares/internal/config"
+	"shares/internal/pictures"
 	"shares/model"
 	"shares/model/migrations"
 )
@@ -106,5 +113,73 @@ func (p *program) openUsers() error {
 	p.onClose(conn.Close)
 	p.users = model.NewWxUserinfoModel(conn, p.cache)
 	p.metrics.MustRegister(collectors.NewDBStatsCollector(p.db, "shares"))
+	return nil
+}
+
+// openPictures opens the bucket of QRCODE_BUCKET, or a folder in dev mode.
+func (p *program) openPictures() (err error) {
+	bucket := p.config.QRCodeBucket
+	if bucket == "" {
+		if bucket, err = p.dataFile("pictures"); err != nil {
+			return err
+		}
+		p.embedded("Pictures", "embedded, in "+bucket+" (set QRCODE_BUCKET for a shared bucket)")
+	} else if u, err := url.Parse(bucket); err == nil {
+		what := "a " + u.Scheme + " bucket"
+		if endpoint, err := url.Parse(u.Query().Get("endpoint")); err == nil && endpoint.Host != "" {
+			what += " at " + endpoint.Host
+		}
+		p.parts = append(p.parts, part{name: "Pictures", what: what, ask: func(ctx context.Context) error {
+			_, err := p.pictures.Exists(ctx, "check/dot.png")
+			return err
+		}})
+	}
+	if p.pictures, err = pictures.Open(bucket, p.metrics); err != nil {
+		return fmt.Errorf("QRCODE_BUCKET: %w", err)
+	}
+	return nil
+}
+
+// openSecrets makes a session secret once and keeps it, when none is configured.
+func (p *program) openSecrets() error {
+	if p.secrets = p.config.SessionSecrets(); len(p.secrets) > 0 {
+		return nil
+	}
+	file, err := p.dataFile("session.secret")
+	if err != nil {
+		return err
+	}
+	secret, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = writeOnce(file, rand.Text()+rand.Text()); err == nil {
+			secret, err = os.ReadFile(file) // another process may have been first
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("session secret: %w", err)
+	}
+	if len(secret) < config.MinSecret {
+		return fmt.Errorf("session secret: %s is damaged; delete it to have a new one made", file)
+	}
+	p.secrets = []string{string(secret)}
+	p.embedded("Sessions", "signed with a secret made for this folder, "+file+" (set SESSION_SECRET)")
+	return nil
+}
+
+// writeOnce writes a file that only its owner may read, whole or not at all,
+// and leaves one that is there as it is.
+func writeOnce(file, text string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".secret-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(text)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), file); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	return nil
 }
