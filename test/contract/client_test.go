@@ -1,14 +1,17 @@
 package contract_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -80,6 +83,78 @@ func (s *setting) try(t testing.TB, method, path string, body io.Reader, options
 		return reply{}, err
 	}
 	return reply{Response: resp, envelope: s.envelope, raw: raw}, err
+}
+
+// start sends a request in the background. finish waits for its answer.
+func (s *setting) start(t testing.TB, path string, body io.Reader, options ...option) (finish func() reply) {
+	t.Helper()
+	type result struct {
+		reply reply
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r, err := s.try(t, http.MethodPost, path, body, options...)
+		done <- result{r, err}
+	}()
+	return func() reply {
+		t.Helper()
+		got := <-done
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+		return got.reply
+	}
+}
+
+// connection is one request that is sent by hand.
+type connection struct {
+	net.Conn
+	answers  *bufio.Reader
+	envelope bool
+}
+
+// connect sends the header of a request, and nothing of its body.
+func (s *setting) connect(t testing.TB, endpoint, headers string) connection {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.edge.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	c := connection{conn, bufio.NewReader(conn), s.envelope}
+	c.send(t, "POST "+prefix+endpoint+" HTTP/1.1\r\nHost: "+s.edge.Address()+"\r\n"+headers+"\r\n\r\n")
+	return c
+}
+
+func (c connection) send(t testing.TB, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer reads an answer, which may come before the request's body was sent.
+func (c connection) answer(t testing.TB) reply {
+	t.Helper()
+	resp, err := http.ReadResponse(c.answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{Response: resp, envelope: c.envelope, raw: raw}
+}
+
+// bodyOf returns a body. A chunked one has a length that net/http does not see.
+func bodyOf(text string, chunked bool) io.Reader {
+	if chunked {
+		return struct{ io.Reader }{strings.NewReader(text)}
+	}
+	return strings.NewReader(text)
 }
 
 // data returns the answer of a call that went well, out of its envelope if there is one.

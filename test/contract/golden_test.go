@@ -35,7 +35,7 @@ func compareGolden(t *testing.T, s *setting, name string, got json.RawMessage) {
 	}
 	pretty.WriteByte('\n')
 	file := filepath.Join("testdata", name+".json")
-	if *update && s.db == nil && !s.envelope {
+	if *update && s.embedded() && !s.envelope {
 		if err := os.WriteFile(file, pretty.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}

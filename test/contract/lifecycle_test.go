@@ -4,14 +4,12 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"shares/internal/testenv"
 	"shares/test/testprocess"
@@ -21,12 +19,7 @@ import (
 func TestDataSurvives(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	start := func() *setting {
-		p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Dir: dir})
-		s := newSetting(t, p, p, nil)
-		s.control = p.URL()
-		return s
-	}
+	start := func() *setting { return embeddedIn(t, dir, nil) }
 	s := start()
 	u := s.newUser(t)
 	want := fresh()
@@ -54,141 +47,121 @@ func TestDataSurvives(t *testing.T) {
 	}
 }
 
+const code2session = "/sns/jscode2session"
+
+// startLogin sends a login that WeChat answers after a delay, and returns when WeChat has it.
+func (s *setting) startLogin(t *testing.T, delay string) (finish func() reply) {
+	t.Helper()
+	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
+	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":`+delay+`}`)
+	finish = s.start(t, prefix+oauth, strings.NewReader(loginBody(code)))
+	waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
+	return finish
+}
+
 // TestTermFinishesWhatRuns sends SIGTERM while a login waits for WeChat.
 func TestTermFinishesWhatRuns(t *testing.T) {
 	t.Parallel()
-	const code2session = "/sns/jscode2session"
-	type victim struct {
-		name string
-		of   func(*setting) *testprocess.Process
-	}
-	edge := victim{"edge", func(s *setting) *testprocess.Process { return s.edge }}
-	users := victim{"users", func(s *setting) *testprocess.Process { return s.users }}
-	for _, i := range installations {
-		victims := []victim{edge}
-		if i.name == "apart" {
-			victims = append(victims, users)
-		}
-		for _, v := range victims {
-			t.Run(i.name+"/"+v.name, func(t *testing.T) {
-				t.Parallel()
-				s := i.install(t, nil)
-				s.newUser(t)
-				code, calls := s.code(t, t.Name()), s.calls(t, code2session)
-				s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":1500}`)
-				type result struct {
-					reply reply
-					err   error
-				}
-				answered := make(chan result, 1)
-				go func() {
-					r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))
-					answered <- result{r, err}
-				}()
-				waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
-
-				p := v.of(s)
-				if err := p.Signal(syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
-				got := <-answered
-				if got.err != nil {
-					t.Fatalf("the login that ran got no answer: %v", got.err)
-				}
-				var a loginAnswer
-				got.reply.ok(t, &a)
-				s.hide(a.SessionID, a.OpenID)
-				<-p.Done()
-				if code := p.ExitCode(); code != 0 {
-					t.Errorf("exit code %d, want 0", code)
-				}
-				if conn, err := net.Dial("tcp", p.Address()); err == nil {
-					t.Errorf("something still listens on the port: %v", conn.Close())
-				}
-			})
-		}
+	for name, install := range map[string]func(*testing.T, map[string]string) *setting{"serve": embedded, "api": apart, "rpc": apart} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := install(t, nil)
+			finish := s.startLogin(t, "1500")
+			p := s.edge
+			if name == "rpc" {
+				p = s.users
+			}
+			if err := p.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			var a loginAnswer
+			finish().ok(t, &a)
+			s.hide(a.SessionID, a.OpenID)
+			<-p.Done()
+			if code := p.ExitCode(); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+			if conn, err := net.Dial("tcp", p.Address()); err == nil {
+				t.Errorf("something still listens on the port: %v", conn.Close())
+			}
+		})
 	}
 }
 
 // TestStorageAway kills Redis, then the database, then brings both back.
 func TestStorageAway(t *testing.T) {
 	t.Parallel()
-	for name, installOn := range map[string]func(*testing.T, pro, map[string]string) *setting{"serve": serveOn, "apart": apartOn} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
-			parts := realParts(t, db, redis)
-			parts.migrate(t)
-			s := installOn(t, parts, nil)
-			u := s.newUser(t)
+	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
+	parts := realParts(t, db, redis)
+	parts.migrate(t)
+	s := apartOn(t, parts, nil)
+	u := s.newUser(t)
 
-			if err := redis.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			// Without Redis everything works, if slower.
-			s.login(t, t.Name()+" during")
-			u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
-			want := fresh()
-			want.NickName = "without Redis"
-			u.has(t, want)
-			u.qrcode(t, "pages/a", "without-redis")
-			var renewed reLoginAnswer
-			u.post(t, reLogin, `{}`).ok(t, &renewed)
-			s.hide(renewed.SessionID)
-			if renewed.Relogin {
-				t.Error("relogin true without Redis")
-			}
-
-			if err := db.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			cold := installOn(t, parts, nil) // has no row in its memory
-			stranger := u
-			stranger.s = cold
-			for range 10 {
-				// One that knows the row may answer from it for a while; neither may send the user to log in.
-				var a reLoginAnswer
-				if r := u.post(t, reLogin, `{}`); r.StatusCode == http.StatusOK {
-					r.ok(t, &a)
-					s.hide(a.SessionID)
-					if a.Relogin {
-						t.Fatal("relogin true, although storage cannot tell")
-					}
-				} else {
-					unavailable(t, r)
-				}
-				unavailable(t, stranger.post(t, reLogin, `{}`))
-			}
-			unavailable(t, cold.post(t, reLogin, `{}`, cookie(u.SessionID)))
-			unavailable(t, stranger.post(t, getUserInfo, `{}`))
-			unavailable(t, stranger.post(t, updateUserInfo, `{"nickName":"lost"}`))
-			unavailable(t, stranger.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`))
-			unavailable(t, stranger.post(t, getQrcode, codeBody("pages/a", "away")))
-			unavailable(t, cold.post(t, oauth, loginBody(cold.code(t, t.Name()))))
-			// What needs no storage is told as ever.
-			var none reLoginAnswer
-			cold.post(t, reLogin, `{}`).ok(t, &none)
-			if !none.Relogin {
-				t.Error("relogin false without a session")
-			}
-			cold.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
-
-			if err := db.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if err := redis.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for _, who := range []user{u, stranger} {
-				waitUntil(t, "the service works again by itself", func() bool {
-					return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
-				})
-				who.has(t, want)
-			}
-			testLogs(t, s)
-			testLogs(t, cold)
-		})
+	if err := redis.Kill(); err != nil {
+		t.Fatal(err)
 	}
+	// Without Redis everything works, if slower.
+	s.login(t, t.Name()+" during")
+	u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
+	want := fresh()
+	want.NickName = "without Redis"
+	u.has(t, want)
+	u.qrcode(t, "pages/a", "without-redis")
+	var renewed reLoginAnswer
+	u.post(t, reLogin, `{}`).ok(t, &renewed)
+	s.hide(renewed.SessionID)
+	if renewed.Relogin {
+		t.Error("relogin true without Redis")
+	}
+
+	if err := db.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cold := apartOn(t, parts, nil) // has no row in its memory
+	stranger := u
+	stranger.s = cold
+	for range 10 {
+		// One that knows the row may answer from it for a while; neither may send the user to log in.
+		var a reLoginAnswer
+		if r := u.post(t, reLogin, `{}`); r.StatusCode == http.StatusOK {
+			r.ok(t, &a)
+			s.hide(a.SessionID)
+			if a.Relogin {
+				t.Fatal("relogin true, although storage cannot tell")
+			}
+		} else {
+			unavailable(t, r)
+		}
+		unavailable(t, stranger.post(t, reLogin, `{}`))
+	}
+	unavailable(t, cold.post(t, reLogin, `{}`, cookie(u.SessionID)))
+	unavailable(t, stranger.post(t, getUserInfo, `{}`))
+	unavailable(t, stranger.post(t, updateUserInfo, `{"nickName":"lost"}`))
+	unavailable(t, stranger.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`))
+	unavailable(t, stranger.post(t, getQrcode, codeBody("pages/a", "away")))
+	unavailable(t, cold.post(t, oauth, loginBody(cold.code(t, t.Name()))))
+	// What needs no storage is told as ever.
+	var none reLoginAnswer
+	cold.post(t, reLogin, `{}`).ok(t, &none)
+	if !none.Relogin {
+		t.Error("relogin false without a session")
+	}
+	cold.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+
+	if err := db.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []user{u, stranger} {
+		waitUntil(t, "the service works again by itself", func() bool {
+			return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
+		})
+		who.has(t, want)
+	}
+	testLogs(t, s)
+	testLogs(t, cold)
 }
 
 // unavailable fails the test unless the answer is 503 with a time to try again, and leaves the cookie alone.
@@ -222,101 +195,58 @@ func TestUsersAway(t *testing.T) {
 	u.has(t, fresh())
 }
 
-// TestLoginLimit logs in more often than one address may.
-func TestLoginLimit(t *testing.T) {
+// TestLimits logs in more often than one address may, and calls more often than one user may.
+func TestLimits(t *testing.T) {
 	t.Parallel()
-	for _, envelope := range []string{"false", "true"} {
-		t.Run("envelope "+envelope, func(t *testing.T) {
-			t.Parallel()
-			s := embedded(t, map[string]string{"SHARES_LOGIN_PER_MINUTE": "1", "SHARES_ENVELOPE": envelope})
-			u := s.newUser(t)
-			calls := s.calls(t, "/sns/jscode2session")
-			// What the client says of its address does not help.
-			for _, options := range [][]option{nil, {header("X-Forwarded-For", "1.2.3.4")}, {header("X-Real-Ip", "1.2.3.4")}} {
-				r := s.post(t, oauth, loginBody(s.code(t, t.Name())), options...)
-				r.refused(t, http.StatusTooManyRequests, 1094)
-				r.retryAfter(t)
-			}
-			if n := s.calls(t, "/sns/jscode2session") - calls; n != 0 {
-				t.Errorf("WeChat was asked %d times", n)
-			}
-			u.has(t, fresh()) // those who are in stay in
-			var a reLoginAnswer
-			u.post(t, reLogin, `{}`).ok(t, &a)
-			s.hide(a.SessionID)
-		})
+	s := embedded(t, map[string]string{
+		"SHARES_LOGIN_PER_MINUTE": "2", "SHARES_USER_PER_SECOND": "1", "SHARES_USER_BURST": "10", "SHARES_AVATARS_PER_USER_DAY": "1",
+	})
+	u, other := s.newUser(t), s.login(t, t.Name()+" other")
+	calls := s.calls(t, code2session)
+	// What the client says of its address does not help.
+	for _, options := range [][]option{nil, {header("X-Forwarded-For", "1.2.3.4")}, {header("X-Real-Ip", "1.2.3.4")}} {
+		r := s.post(t, oauth, loginBody(s.code(t, t.Name())), options...)
+		r.refused(t, http.StatusTooManyRequests, 1094)
+		r.retryAfter(t)
 	}
-}
-
-// TestUserLimit calls more often than one user may.
-func TestUserLimit(t *testing.T) {
-	t.Parallel()
-	for _, envelope := range []string{"false", "true"} {
-		t.Run("envelope "+envelope, func(t *testing.T) {
-			t.Parallel()
-			s := embedded(t, map[string]string{"SHARES_USER_PER_SECOND": "1", "SHARES_USER_BURST": "10", "SHARES_ENVELOPE": envelope})
-			u, other := s.newUser(t), s.login(t, t.Name()+" other")
-			var refused atomic.Pointer[reply]
-			var done sync.WaitGroup
-			for range 100 {
-				done.Go(func() {
-					r, err := s.try(t, http.MethodPost, prefix+getUserInfo, strings.NewReader(`{}`), bearer(u.SessionID))
-					if err != nil {
-						t.Error(err)
-					} else if _, err := r.data(); err != nil {
-						refused.Store(&r)
-					}
-				})
-			}
-			done.Wait()
-			other.has(t, fresh())
-			r := refused.Load()
-			if r == nil {
-				t.Fatal("never refused")
-			}
-			r.refused(t, http.StatusTooManyRequests, 1094)
-			r.retryAfter(t)
-			waitUntil(t, "the user may call again", func() bool {
-				_, err := u.post(t, getUserInfo, `{}`).data()
-				return err == nil
-			})
-		})
+	if n := s.calls(t, code2session) - calls; n != 0 {
+		t.Errorf("WeChat was asked %d times", n)
 	}
-}
-
-// TestAbsoluteLifetime renews a session whose login does not last much longer.
-func TestAbsoluteLifetime(t *testing.T) {
-	t.Parallel()
-	s := embedded(t, map[string]string{"SESSION_LIFETIME": "1m", "SESSION_MAX_AGE": "90s"})
-	before := time.Now().Unix()
-	u := s.newUser(t)
-	after := time.Now().Unix()
-	if u.OverdueTime < before+60 || u.OverdueTime > after+60 {
-		t.Errorf("overdueTime %d, want %d to %d", u.OverdueTime, before+60, after+60)
-	}
-	// A login of 40 seconds ago: its last session ends in 50, not in 60.
-	old := s.parse(t, u.SessionID)
-	old.login -= 40
-	before = time.Now().Unix()
 	var a reLoginAnswer
-	r := s.post(t, reLogin, `{}`, bearer(s.sign(old)))
-	r.ok(t, &a)
+	u.post(t, reLogin, `{}`).ok(t, &a) // who is in stays in
 	s.hide(a.SessionID)
-	if want := old.login + 90; a.OverdueTime != want {
-		t.Errorf("overdueTime %d, want %d, the login's absolute end", a.OverdueTime, want)
+
+	u.upload(t, form(nil)).refused(t, http.StatusBadRequest, 1001) // not counted
+	u.avatar(t, asPNG(t, quartered(16, 16)))
+	r := u.upload(t, form(asPNG(t, quartered(16, 16))))
+	r.refused(t, http.StatusTooManyRequests, 1094)
+	if after, err := strconv.Atoi(r.Header.Get("Retry-After")); err != nil || after < 23*60*60 || after > 24*60*60 {
+		t.Errorf("Retry-After %q, want a day", r.Header.Get("Retry-After"))
 	}
-	s.setsCookie(t, r, a.SessionID, int(a.OverdueTime-before))
-	// The renewed session keeps the time of its login, so renewing it gains nothing.
-	if got, want := s.parse(t, a.SessionID), (session{old.keyID, old.user, old.epoch, old.login, a.OverdueTime}); got != want {
-		t.Errorf("session %+v, want %+v", got, want)
+
+	var refused atomic.Pointer[reply]
+	var done sync.WaitGroup
+	for range 100 {
+		done.Go(func() {
+			r, err := s.try(t, http.MethodPost, prefix+getUserInfo, strings.NewReader(`{}`), bearer(u.SessionID))
+			if err != nil {
+				t.Error(err)
+			} else if _, err := r.data(); err != nil {
+				refused.Store(&r)
+			}
+		})
 	}
-	old.login -= 51
-	var ended reLoginAnswer
-	r = s.post(t, reLogin, `{}`, bearer(s.sign(old)))
-	r.ok(t, &ended)
-	if diff := cmp.Diff(reLoginAnswer{Relogin: true}, ended, cmp.AllowUnexported(reLoginAnswer{})); diff != "" {
-		t.Errorf("answer (-want +got):\n%s", diff)
+	done.Wait()
+	other.has(t, fresh())
+	if refused.Load() == nil {
+		t.Fatal("never refused")
 	}
+	refused.Load().refused(t, http.StatusTooManyRequests, 1094)
+	refused.Load().retryAfter(t)
+	waitUntil(t, "the user may call again", func() bool {
+		_, err := u.post(t, getUserInfo, `{}`).data()
+		return err == nil
+	})
 }
 
 // TestSettings looks at settings that change what the endpoints do.
@@ -343,23 +273,10 @@ func TestSettings(t *testing.T) {
 	u.has(t, want)
 
 	// The one slot for logins is taken by one that waits for WeChat: another is refused at once, and other endpoints are served.
-	const code2session = "/sns/jscode2session"
-	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
-	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":15000}`)
-	answered := make(chan error, 1)
-	go func() {
-		r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))
-		if err == nil {
-			_, err = r.data()
-		}
-		answered <- err
-	}()
-	waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
+	finish := s.startLogin(t, "15000")
 	unavailable(t, s.post(t, oauth, loginBody(s.code(t, t.Name()))))
 	u.has(t, want)
-	if err := <-answered; err != nil {
-		t.Errorf("the login that was in: %v", err)
-	}
+	finish().ok(t)
 	u.has(t, want)
 	testLogs(t, s)
 }
@@ -370,11 +287,7 @@ func TestSecretsRotate(t *testing.T) {
 	const next = "the-next-session-secret-0123456789-abcdefgh"
 	dir := t.TempDir()
 	start := func(secrets string) *setting {
-		p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: map[string]string{"SESSION_SECRET": secrets}, Dir: dir})
-		s := newSetting(t, p, p, nil)
-		s.control = p.URL()
-		s.hide(strings.Split(secrets, ",")...)
-		return s
+		return embeddedIn(t, dir, map[string]string{"SESSION_SECRET": secrets})
 	}
 	s := start(sessionSecret)
 	u := s.newUser(t)
@@ -400,36 +313,22 @@ func TestSecretsRotate(t *testing.T) {
 	testLogs(t, s)
 }
 
-// TestProRefusesEmbeddedParts names every variable that is missing, all at once.
+// TestProRefusesEmbeddedParts names every variable that is missing, all at once, and no value.
 func TestProRefusesEmbeddedParts(t *testing.T) {
 	t.Parallel()
-	for command, variables := range map[string][]string{
-		"serve":   {"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET", "SESSION_SECRET", "QRCODE_BUCKET", "SHARES_PUBLIC_URL"},
-		"api":     {"REDIS_ADDR", "SESSION_SECRET", "QRCODE_BUCKET", "SHARES_PUBLIC_URL"},
-		"rpc":     {"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET", "QRCODE_BUCKET"},
-		"migrate": {"MYSQL_DSN"},
-	} {
-		t.Run(command, func(t *testing.T) {
-			printed, code, err := testprocess.Once(t.Context(), testprocess.Options{
-				Args: []string{command}, Env: map[string]string{"SHARES_MODE": "pro"}, Dir: t.TempDir(),
-			})
-			if err != nil || code != 1 {
-				t.Errorf("code %d, %v, want 1", code, err)
-			}
-			for _, variable := range variables {
-				if !strings.Contains(printed, variable) {
-					t.Errorf("%s is not named in %q", variable, printed)
-				}
-			}
-		})
-	}
-	t.Run("a short secret", func(t *testing.T) {
-		env := map[string]string{"SESSION_SECRET": "tooshort"}
-		printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"serve"}, Env: env, Dir: t.TempDir()})
-		if err != nil || code != 1 || !strings.Contains(printed, "SESSION_SECRET") || strings.Contains(printed, "tooshort") {
-			t.Errorf("code %d, %v, %q, want SESSION_SECRET named, its value not", code, err, printed)
-		}
+	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{
+		Args: []string{"serve"}, Env: map[string]string{"SHARES_MODE": "pro", "SESSION_SECRET": "tooshort"}, Dir: t.TempDir(),
 	})
+	if err != nil || code != 1 || strings.Contains(printed, "tooshort") {
+		t.Errorf("code %d, %v, %q, want 1 and no secret", code, err, printed)
+	}
+	for _, variable := range []string{
+		"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET", "SESSION_SECRET", "QRCODE_BUCKET", "SHARES_PUBLIC_URL",
+	} {
+		if !strings.Contains(printed, variable) {
+			t.Errorf("%s is not named in %q", variable, printed)
+		}
+	}
 }
 
 // TestRevocationThatMissedTheCache revokes where Redis cannot be told: whoever logs in after that must not be refused for what is cached.
@@ -465,13 +364,11 @@ func TestUnmigratedDatabase(t *testing.T) {
 func TestSecondServe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Dir: dir})
+	s := embeddedIn(t, dir, nil)
 	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"serve"}, Dir: dir})
 	if err != nil || code == 0 || !strings.Contains(printed, "is in use by another shares serve") {
 		t.Errorf("code %d, %v: %s", code, err, printed)
 	}
-	s := newSetting(t, first, first, nil)
-	s.control = first.URL()
 	u := s.newUser(t)
 	printed, code, err = testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Dir: dir})
 	if err != nil || code != 0 {

@@ -7,6 +7,7 @@ import (
 )
 
 func testUpdateUserInfo(t *testing.T, s *setting) {
+	url512 := "https://e.org/" + strings.Repeat("a", 512-len("https://e.org/"))
 	t.Run("all fields", func(t *testing.T) {
 		u := s.newUser(t)
 		const body = `{"nickName":"李雷 👨‍👩‍👧","avatarURL":"https://thirdwx.qlogo.cn/mmopen/1/132","gender":"1","city":"广州","province":"广东","country":"中国","language":"zh_CN"}`
@@ -43,6 +44,8 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 				func(p *profile) { *p = fresh(); p.NickName, p.Gender, p.AvatarURL = "小明", "0", "https://e.org/132" }},
 			{`{"nickName":"微信用户","gender":0,"language":"","city":"","province":"","country":"","avatarUrl":"https://e.org/grey","is_demote":true}`,
 				func(*profile) {}},
+			{`{"avatarURL":` + quote(url512) + `,"city":"` + strings.Repeat("广", 64) + `"}`,
+				func(p *profile) { p.AvatarURL, p.City = url512, strings.Repeat("广", 64) }},
 			{`{"nickName":"` + strings.Repeat(`\ud83d\ude00`, 64) + `"}`, func(p *profile) { p.NickName = strings.Repeat("😀", 64) }},
 			{`{"nickName":"<b>&amp;'\"\\"}`, func(p *profile) { p.NickName = `<b>&amp;'"\` }},
 		} {
@@ -52,45 +55,18 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 		}
 	})
 
-	url512 := "https://e.org/" + strings.Repeat("a", 512-len("https://e.org/"))
-	t.Run("taken", func(t *testing.T) {
-		u := s.newUser(t)
-		for _, body := range []string{
-			`{"avatarURL":"http://e.org/a.png"}`,
-			`{"avatarURL":` + quote(url512) + `}`,
-			`{"gender":"0"}`, `{"gender":"1"}`, `{"gender":"2"}`, `{"gender":""}`,
-			`{"city":"` + strings.Repeat("广", 64) + `"}`,
-			`{"province":"` + strings.Repeat("东", 64) + `"}`,
-			`{"country":"` + strings.Repeat("中", 64) + `"}`,
-			`{"language":"` + strings.Repeat("z", 16) + `"}`,
-		} {
-			u.post(t, updateUserInfo, body).ok(t, &struct{}{})
-		}
-	})
-
 	// Each is refused with a text that names the field, and nothing of it is stored.
 	for name, tt := range map[string]struct{ field, value, word string }{
-		"nickName long":           {"nickName", quote(strings.Repeat("长", 65)), "64"},
-		"city with control":       {"city", `"a\u0000b"`, ""},
-		"city with half an emoji": {"city", `"a\ud83d"`, ""},
-		"nickName a number":       {"nickName", `1`, "字符串"},
-		"nickName an object":      {"nickName", `{"a":1}`, ""},
-		"avatarURL long":          {"avatarURL", quote(url512 + "a"), "512"},
-		"avatarURL wxfile":        {"avatarURL", `"wxfile://tmp_1234.jpg"`, "临时"},
-		"avatarURL http://tmp":    {"avatarURL", `"http://tmp/ab12.jpg"`, "临时"},
-		"avatarURL ftp":           {"avatarURL", `"ftp://e.org/a.png"`, "http"},
-		"avatarURL javascript":    {"avatarURL", `"javascript:alert(1)"`, "http"},
-		"avatarURL relative":      {"avatarURL", `"/a.png"`, "http"},
-		"avatarURL without host":  {"avatarURL", `"https:///a.png"`, "http"},
-		"gender 3":                {"gender", `"3"`, "0"},
-		"gender a number":         {"gender", `3`, "0"},
-		"avatarURL of DevTools":   {"avatarURL", `"http://127.0.0.1:31234/__tmp__/a.png"`, "weixin.upload_avatar"},
-		"gender 男":                {"gender", `"男"`, ""},
-		"city long":               {"city", quote(strings.Repeat("a", 65)), "64"},
-		"province long":           {"province", quote(strings.Repeat("a", 65)), "64"},
-		"country long":            {"country", quote(strings.Repeat("a", 65)), "64"},
-		"language long":           {"language", quote(strings.Repeat("a", 17)), "16"},
-		"sessionID a number":      {"sessionID", `1`, ""},
+		"nickName long":         {"nickName", quote(strings.Repeat("长", 65)), "64"},
+		"city with control":     {"city", `"a\u0000b"`, ""},
+		"avatarURL long":        {"avatarURL", quote(url512 + "a"), "512"},
+		"avatarURL wxfile":      {"avatarURL", `"wxfile://tmp_1234.jpg"`, "临时"},
+		"avatarURL ftp":         {"avatarURL", `"ftp://e.org/a.png"`, "http"},
+		"gender 3":              {"gender", `"3"`, "0"},
+		"avatarURL of DevTools": {"avatarURL", `"http://127.0.0.1:31234/__tmp__/a.png"`, "weixin.upload_avatar"},
+		"city long":             {"city", quote(strings.Repeat("a", 65)), "64"},
+		"language long":         {"language", quote(strings.Repeat("a", 17)), "16"},
+		"sessionID a number":    {"sessionID", `1`, ""},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {
 			other := "city"
@@ -141,13 +117,6 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 		}
 	})
 
-	t.Run("a value that is not sent is empty", func(t *testing.T) {
-		u := s.newUser(t)
-		u.post(t, upsetUserInfo, `{"key":"city","value":"a"}`).ok(t)
-		u.post(t, upsetUserInfo, `{"key":"city"}`).ok(t)
-		u.has(t, fresh())
-	})
-
 	t.Run("phoneCode stores the number that WeChat tells", func(t *testing.T) {
 		u := s.newUser(t)
 		s.hide("13700137000")
@@ -167,7 +136,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 	})
 
 	keys := []string{"phone", "rg", "only20", "nickName", "avatarURL", "gender", "city", "province", "country", "language"}
-	for _, key := range []string{"capacity", "group", "vip", "openid", "unionid", "id", "session_epoch", "sessionID", "Phone", "RG", "nickname", "rg ", "what"} {
+	for _, key := range []string{"capacity", "openid", "unionid", "session_epoch", "sessionID", "Phone", "rg "} {
 		t.Run("refused: key "+key, func(t *testing.T) {
 			u := s.newUser(t)
 			u.post(t, upsetUserInfo, `{"key":`+quote(key)+`,"value":"1"}`).
@@ -176,28 +145,19 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 		})
 	}
 	for name, tt := range map[string]struct{ body, field string }{
-		"no key":             {`{"value":"1"}`, "key"},
-		"empty key":          {`{"key":"","value":"1"}`, "key"},
-		"key a number":       {`{"key":1,"value":"1"}`, "key"},
-		"value a boolean":    {`{"key":"rg","value":true}`, "value"},
-		"rg 1":               {`{"key":"rg","value":"1"}`, "rg"},
-		"rg empty":           {`{"key":"rg","value":""}`, "rg"},
-		"rg TRUE":            {`{"key":"rg","value":"TRUE"}`, "rg"},
-		"only20 yes":         {`{"key":"only20","value":"yes"}`, "only20"},
-		"phone short":        {`{"key":"phone","value":"1380013800"}`, "phone"},
-		"phone long":         {`{"key":"phone","value":"138001380001"}`, "phone"},
-		"phone a landline":   {`{"key":"phone","value":"02012345678"}`, "phone"},
-		"phone without +":    {`{"key":"phone","value":"85261234567"}`, "phone"},
-		"phone with letters": {`{"key":"phone","value":"1380013800a"}`, "phone"},
-		"phone +0":           {`{"key":"phone","value":"+0123456789"}`, "phone"},
-		"phone too long":     {`{"key":"phone","value":"+1234567890123456"}`, "phone"},
-		"phone and newline":  {`{"key":"phone","value":"13800138000\n"}`, "phone"},
-		"gender 3":           {`{"key":"gender","value":"3"}`, "gender"},
-		"avatarURL wxfile":   {`{"key":"avatarURL","value":"wxfile://a"}`, "avatarURL"},
-		"nickName long":      {`{"key":"nickName","value":"` + strings.Repeat("a", 65) + `"}`, "nickName"},
-		"language long":      {`{"key":"language","value":"` + strings.Repeat("a", 17) + `"}`, "language"},
-		"phoneCode unknown":  {`{"key":"phoneCode","value":"made-up"}`, ""},
-		"phoneCode empty":    {`{"key":"phoneCode","value":""}`, "phoneCode"},
+		"no key":            {`{"value":"1"}`, "key"},
+		"key a number":      {`{"key":1,"value":"1"}`, "key"},
+		"value a boolean":   {`{"key":"rg","value":true}`, "value"},
+		"rg 1":              {`{"key":"rg","value":"1"}`, "rg"},
+		"phone short":       {`{"key":"phone","value":"1380013800"}`, "phone"},
+		"phone long":        {`{"key":"phone","value":"138001380001"}`, "phone"},
+		"phone too long":    {`{"key":"phone","value":"+1234567890123456"}`, "phone"},
+		"gender 3":          {`{"key":"gender","value":"3"}`, "gender"},
+		"avatarURL wxfile":  {`{"key":"avatarURL","value":"wxfile://a"}`, "avatarURL"},
+		"nickName long":     {`{"key":"nickName","value":"` + strings.Repeat("a", 65) + `"}`, "nickName"},
+		"language long":     {`{"key":"language","value":"` + strings.Repeat("a", 17) + `"}`, "language"},
+		"phoneCode unknown": {`{"key":"phoneCode","value":"made-up"}`, ""},
+		"phoneCode empty":   {`{"key":"phoneCode","value":""}`, "phoneCode"},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {
 			u := s.newUser(t)

@@ -1,7 +1,6 @@
 package contract_test
 
 import (
-	"database/sql"
 	"maps"
 	"net/http"
 	"os"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	_ "github.com/go-sql-driver/mysql"
 
 	"shares/internal/testenv"
 	"shares/simulator"
@@ -29,8 +26,7 @@ type setting struct {
 	public   string // what the addresses of pictures start with; empty: base
 	control  string // URL of the simulator's control paths
 	envelope bool
-	secret   string  // signs sessions
-	db       *sql.DB // nil where the database is embedded
+	secret   string // signs sessions
 
 	edge, users *testprocess.Process // the same one where they are not apart
 	env         map[string]string    // what they were started with
@@ -55,7 +51,12 @@ var installations = []installation{
 // embedded is `shares serve` with nothing configured.
 func embedded(t *testing.T, env map[string]string) *setting {
 	t.Helper()
-	dir := t.TempDir()
+	return embeddedIn(t, t.TempDir(), env)
+}
+
+// embeddedIn is embedded in a folder that may hold data.
+func embeddedIn(t *testing.T, dir string, env map[string]string) *setting {
+	t.Helper()
 	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir, Secrets: &unseen})
 	s := newSetting(t, p, p, env)
 	s.control = p.URL()
@@ -159,21 +160,13 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 		},
 		secrets: map[string]bool{},
 	}
-	s.hide(env["SESSION_SECRET"], env["WECHAT_SECRET"], env["MYSQL_DSN"])
-	if dsn := env["MYSQL_DSN"]; dsn != "" {
-		db, err := sql.Open("mysql", dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := db.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		s.db = db
-	}
+	s.hide(strings.Split(env["SESSION_SECRET"], ",")...)
+	s.hide(env["WECHAT_SECRET"], env["MYSQL_DSN"])
 	return s
 }
+
+// embedded reports whether everything is embedded, in dev mode.
+func (s *setting) embedded() bool { return s.control == s.base }
 
 // https reports whether phones reach the service by https.
 func (s *setting) https() bool { return strings.HasPrefix(s.public, "https://") }

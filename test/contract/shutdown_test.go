@@ -1,11 +1,7 @@
 package contract_test
 
 import (
-	"bufio"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"syscall"
 	"testing"
 	"time"
@@ -32,7 +28,7 @@ func TestShutdownHasALimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, map[string]string{
+			s := embedded(t, map[string]string{
 				"SHARES_OTLP_ENDPOINT": endpoint, "SHARES_TRACE_SAMPLE": "1", "SHARES_SHUTDOWN": limit.String(),
 				"SHARES_TIMEOUT": "5s", "SHARES_RPC_TIMEOUT": "4s", "MYSQL_TIMEOUT": "3s", "WECHAT_TIMEOUT": "3s",
 			})
@@ -52,47 +48,11 @@ func TestShutdownHasALimit(t *testing.T) {
 	}
 }
 
-// startUpload sends the first half of an upload. finish sends the rest and returns the status.
-func startUpload(t *testing.T, s *setting) (finish func() int) {
-	t.Helper()
-	u := s.newUser(t)
-	body := form(asPNG(t, quartered(64, 32)))
-	conn, err := net.Dial("tcp", s.edge.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	half := len(body) / 2
-	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
-		prefix+uploadAvatar, u.SessionID, formType, len(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	answers := bufio.NewReader(conn)
-	if resp, err := http.ReadResponse(answers, nil); err != nil || resp.StatusCode != http.StatusContinue {
-		t.Fatalf("an upload that asks first: got %v, %v, want 100", resp, err)
-	}
-	if _, err := io.WriteString(conn, body[:half]); err != nil {
-		t.Fatal(err)
-	}
-	return func() int {
-		if _, err := io.WriteString(conn, body[half:]); err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.ReadResponse(answers, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode
-	}
-}
-
 // An upload is longer on its way than any other request.
 func TestShutdownWaitsForAnUpload(t *testing.T) {
 	t.Parallel()
-	s := serve(t, nil)
-	finish := startUpload(t, s)
+	s := embedded(t, nil)
+	finish := s.newUser(t).startUpload(t)
 	if err := s.edge.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -103,9 +63,7 @@ func TestShutdownWaitsForAnUpload(t *testing.T) {
 		}
 		return err != nil
 	})
-	if got := finish(); got != http.StatusOK {
-		t.Errorf("status: got %d, want 200", got)
-	}
+	finish().ok(t)
 	<-s.edge.Done()
 	if code := s.edge.ExitCode(); code != 0 {
 		t.Errorf("exit code: got %d, want 0", code)
@@ -118,8 +76,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, nil)
-			startUpload(t, s)
+			s := embedded(t, nil)
+			s.newUser(t).startUpload(t)
 			for ended := false; !ended; {
 				if err := s.edge.Signal(signal); err != nil {
 					t.Fatal(err)
