@@ -92,7 +92,7 @@ var ruleTexts = map[string]text{
 		"{field} must be a whole PNG, JPEG or WebP picture"},
 	"animation": {"参数 {field} 不能是动图或 GIF，请上传静态的 PNG、JPEG 或 WebP 图片",
 		"{field} cannot be a GIF or an animation: send a still PNG, JPEG or WebP picture"},
-	"picture_size": {"参数 {field} 的图片像素过多，最多约 {max}00 万像素",
+	"picture_size": {"参数 {field} 的图片尺寸过大，最多约 {max}00 万像素",
 		"{field} has too many pixels: at most {max} million"},
 	"unchecked": {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
 }
