@@ -10,59 +10,10 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/pressly/goose/v3/database"
 )
 
-// applyAll applies what is missing, on a connection that no other migrator's work goes beside.
-func applyAll(ctx context.Context, conn *sql.Conn, d Dialect, all []migration) error {
-	store, err := newStore(d)
-	if err != nil {
-		return err
-	}
-	if err := makeTables(ctx, conn, d, store); err != nil {
-		return fmt.Errorf("migrations: make the version table: %w", err)
-	}
-	versions, err := applied(ctx, conn, d)
-	if err != nil {
-		return err
-	}
-	for _, m := range all {
-		if versions[m.version] {
-			continue
-		}
-		if err := apply(ctx, conn, d, store, m); err != nil {
-			return fmt.Errorf("migrations: apply %s: %w", m.name, err)
-		}
-	}
-	return nil
-}
-
-// makeTables makes goose's version table, and on MySQL the one of begun migrations. A run that was
-// killed may have left a version table without its first row.
-func makeTables(ctx context.Context, conn *sql.Conn, d Dialect, store database.Store) error {
-	columns, err := columnNames(ctx, conn, d, versionTable)
-	if err != nil {
-		return err
-	}
-	if len(columns) == 0 {
-		if err := store.CreateVersionTable(ctx, conn); err != nil {
-			return err
-		}
-	}
-	if _, err := store.GetMigration(ctx, conn, 0); errors.Is(err, database.ErrVersionNotFound) {
-		err = store.Insert(ctx, conn, database.InsertRequest{Version: 0})
-		if err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
-	}
-	if d == MySQL {
-		_, err = conn.ExecContext(ctx,
-			"CREATE TABLE IF NOT EXISTS "+begunTable+" (version_id bigint NOT NULL PRIMARY KEY)")
-	}
-	return err
-}
+// versionTable is goose's. Its version 0 is of the table itself.
+const versionTable = "goose_db_version"
 
 // begunTable has a row for each migration that was begun and is not in the version table. MySQL
 // commits DDL by itself, so a migrator that is killed between the statement and its version leaves
@@ -70,13 +21,53 @@ func makeTables(ctx context.Context, conn *sql.Conn, d Dialect, store database.S
 // for its own only where this row says that the migration was begun before.
 const begunTable = "goose_begun"
 
-func apply(ctx context.Context, conn *sql.Conn, d Dialect, store database.Store, m migration) error {
-	begunBefore := false
-	if d == MySQL {
-		var err error
-		if begunBefore, err = begin(ctx, conn, m.version); err != nil {
-			return err
+// makeTables has the statements that make both, also after a run that was killed between them.
+func makeTables(d Dialect) []string {
+	id := "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY"
+	if d == SQLite {
+		id = "INTEGER PRIMARY KEY AUTOINCREMENT"
+	}
+	return []string{
+		"CREATE TABLE IF NOT EXISTS " + versionTable + " (id " + id + ", version_id bigint NOT NULL, " +
+			"is_applied boolean NOT NULL, tstamp datetime NULL DEFAULT CURRENT_TIMESTAMP)",
+		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT 1) AS one " +
+			"WHERE NOT EXISTS (SELECT 1 FROM " + versionTable + " WHERE version_id = 0)",
+		"CREATE TABLE IF NOT EXISTS " + begunTable + " (version_id bigint NOT NULL PRIMARY KEY)",
+	}
+}
+
+// applyAll applies what is missing, on a connection that no other migrator's work goes beside.
+func applyAll(ctx context.Context, conn *sql.Conn, d Dialect, all []migration) error {
+	for _, statement := range makeTables(d) {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("migrations: make the version table: %w", err)
 		}
+	}
+	versions, err := applied(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if versions[m.version] {
+			continue
+		}
+		if err := apply(ctx, conn, m); err != nil {
+			return fmt.Errorf("migrations: apply %s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+func apply(ctx context.Context, conn *sql.Conn, m migration) error {
+	const forget = "DELETE FROM " + begunTable + " WHERE version_id = ?"
+	begin, err := conn.ExecContext(ctx, "INSERT INTO "+begunTable+" SELECT ? FROM (SELECT 1) AS one "+
+		"WHERE NOT EXISTS (SELECT 1 FROM "+begunTable+" WHERE version_id = ?)", m.version, m.version)
+	if err != nil {
+		return err
+	}
+	begun, err := begin.RowsAffected()
+	if err != nil {
+		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil) // SQLite undoes DDL with it; MySQL only UPDATE and the like
 	if err != nil {
@@ -85,52 +76,42 @@ func apply(ctx context.Context, conn *sql.Conn, d Dialect, store database.Store,
 	defer tx.Rollback() // without effect after Commit
 	_, err = tx.ExecContext(ctx, m.statement)
 	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
-		if begunBefore {
+		if begun == 0 {
 			err = compareWithStatement(ctx, tx, m.statement, refusal)
 		} else {
-			// The server refused, so nothing was changed: a later run must not take a change that
-			// somebody else made for this migration's.
-			_, cleanErr := conn.ExecContext(ctx, "DELETE FROM "+begunTable+" WHERE version_id = ?", m.version)
-			err = errors.Join(err, cleanErr)
+			// The server refused, so nothing was changed: a later run must not take another
+			// program's change for this migration's.
+			_, forgetErr := conn.ExecContext(ctx, forget, m.version)
+			err = errors.Join(err, forgetErr)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if err := store.Insert(ctx, tx, database.InsertRequest{Version: m.version}); err != nil {
+	_, err = tx.ExecContext(ctx, "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (?, 1)", m.version)
+	if err != nil {
 		return err
 	}
-	if d == MySQL {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM "+begunTable+" WHERE version_id = ?", m.version); err != nil {
-			return err
-		}
+	if _, err := tx.ExecContext(ctx, forget, m.version); err != nil {
+		return err
 	}
 	return tx.Commit()
 }
 
-// begin commits the row of a migration that begins, and reports whether it was there before.
-func begin(ctx context.Context, conn *sql.Conn, version int64) (before bool, err error) {
-	res, err := conn.ExecContext(ctx, "INSERT IGNORE INTO "+begunTable+" VALUES (?)", version)
-	if err != nil {
-		return false, err
-	}
-	inserted, err := res.RowsAffected()
-	return inserted == 0, err
-}
-
+// Errors of MySQL.
 const (
 	tableExists     = 1050
 	duplicateColumn = 1060
 	duplicateIndex  = 1061
 	nothingToDrop   = 1091
+	noSuchTable     = 1146
 )
 
 var (
-	alterTable  = regexp.MustCompile("(?is)^ALTER\\s+TABLE\\s+`?(\\w+)`?\\s+(.*)$")
-	addColumn   = regexp.MustCompile("(?is)^ADD\\s+(?:COLUMN\\s+)?`?(\\w+)`?\\s")
-	addIndex    = regexp.MustCompile("(?is)^ADD\\s+(?:UNIQUE\\s+)?(?:INDEX|KEY)\\s+`?(\\w+)`?\\s*\\(")
-	createIndex = regexp.MustCompile("(?is)^(CREATE\\s+(?:UNIQUE\\s+)?INDEX\\s+`?(\\w+)`?\\s+ON\\s+)`?(\\w+)`?(.*)$")
 	createTable = regexp.MustCompile("(?is)^CREATE\\s+TABLE\\s+`?(\\w+)`?(.*)$")
+	createIndex = regexp.MustCompile("(?is)^(CREATE\\s+(?:UNIQUE\\s+)?INDEX\\s+`?(\\w+)`?\\s+ON\\s+)`?(\\w+)`?(.*)$")
+	alterAdd    = regexp.MustCompile("(?is)^ALTER\\s+TABLE\\s+`?(\\w+)`?" +
+		"(\\s+ADD\\s+(?:(?:COLUMN|(?:UNIQUE\\s+)?(?:INDEX|KEY))\\s+)?`?(\\w+)`?.*)$")
 )
 
 // expectedTable is a temporary table on which a statement is made once more, to see what it gives.
@@ -147,8 +128,14 @@ func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string, ref
 	if again == nil {
 		return refusal
 	}
-	want, have, err := definitions(ctx, tx, table, again)
-	if err != nil {
+	for _, query := range append([]string{"DROP TEMPORARY TABLE IF EXISTS " + expectedTable}, again...) {
+		if _, err := tx.ExecContext(ctx, query); err != nil {
+			return fmt.Errorf("%w; make the statement again: %w", refusal, err)
+		}
+	}
+	want, wantErr := definition(ctx, tx, expectedTable)
+	have, haveErr := definition(ctx, tx, table)
+	if err := errors.Join(wantErr, haveErr); err != nil {
 		return fmt.Errorf("%w; compare %s with the statement: %w", refusal, table, err)
 	}
 	if slices.Equal(have, want) {
@@ -164,45 +151,19 @@ func redo(statement string, refusal uint16) (table string, again []string) {
 	if m := createTable.FindStringSubmatch(statement); m != nil && refusal == tableExists {
 		return m[1], []string{"CREATE TEMPORARY TABLE " + expectedTable + m[2]}
 	}
-	const alter = "ALTER TABLE " + expectedTable + " "
-	undone := func(table, drop, name string) []string {
-		return []string{
-			"CREATE TEMPORARY TABLE " + expectedTable + " LIKE `" + table + "`",
-			alter + drop + " `" + name + "`",
-		}
+	const alter = "ALTER TABLE " + expectedTable
+	var name, change string
+	if m := createIndex.FindStringSubmatch(statement); m != nil {
+		table, name, change = m[3], m[2], m[1]+expectedTable+m[4]
+	} else if m := alterAdd.FindStringSubmatch(statement); m != nil {
+		table, name, change = m[1], m[3], alter+m[2]
 	}
-	if m := createIndex.FindStringSubmatch(statement); m != nil && refusal == duplicateIndex {
-		return m[3], append(undone(m[3], "DROP INDEX", m[2]), m[1]+expectedTable+m[4])
-	}
-	m := alterTable.FindStringSubmatch(statement)
-	if m == nil {
+	drop := map[uint16]string{duplicateColumn: " DROP COLUMN `", duplicateIndex: " DROP INDEX `"}[refusal]
+	if table == "" || drop == "" {
 		return "", nil
 	}
-	if index := addIndex.FindStringSubmatch(m[2]); index != nil && refusal == duplicateIndex {
-		return m[1], append(undone(m[1], "DROP INDEX", index[1]), alter+m[2])
-	}
-	if column := addColumn.FindStringSubmatch(m[2]); column != nil && refusal == duplicateColumn {
-		return m[1], append(undone(m[1], "DROP COLUMN", column[1]), alter+m[2])
-	}
-	return "", nil
-}
-
-// definitions returns that of expectedTable, made with the queries again, and that of table.
-func definitions(ctx context.Context, tx *sql.Tx, table string, again []string) (want, have []string, err error) {
-	const drop = "DROP TEMPORARY TABLE IF EXISTS " + expectedTable
-	for _, query := range append([]string{drop}, again...) {
-		if _, err := tx.ExecContext(ctx, query); err != nil {
-			return nil, nil, err
-		}
-	}
-	if want, err = definition(ctx, tx, expectedTable); err != nil {
-		return nil, nil, err
-	}
-	if have, err = definition(ctx, tx, table); err != nil {
-		return nil, nil, err
-	}
-	_, err = tx.ExecContext(ctx, drop)
-	return want, have, err
+	copied := "CREATE TEMPORARY TABLE " + expectedTable + " LIKE `" + table + "`"
+	return table, []string{copied, alter + drop + name + "`", change}
 }
 
 // without returns the lines that are not in others.

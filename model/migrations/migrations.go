@@ -1,7 +1,6 @@
-// Package migrations holds the schema of the service's database as goose migrations: one folder for
-// each dialect, and one for files that both take. It applies them with goose's version table. Both
-// dialects have the same versions and the same columns; a test compares them. `shares migrate` calls
-// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending.
+// Package migrations holds the schema of the service's database, one folder for each dialect and one
+// for files that both take, in goose's format and with goose's version table. `shares migrate` calls
+// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending and Version.
 // The package imports nothing of model, because goctl generates that package from what is made here.
 package migrations
 
@@ -10,8 +9,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
-	"github.com/pressly/goose/v3/database"
+	"github.com/go-sql-driver/mysql"
 )
 
 // Dialect is the SQL of a database.
@@ -25,8 +25,6 @@ const (
 // ErrForeignTable is returned by Migrate for a database whose wx_userinfo table these migrations did
 // not make, or whose takeover, by the takeover package, is unfinished.
 var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table that this service did not make")
-
-const versionTable = "goose_db_version"
 
 // Migrate brings the database to the latest version. Its error names the migration that failed;
 // migrations before that one stay applied, and the next call continues with it. On MySQL a second
@@ -56,14 +54,13 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error 
 }
 
 // Pending returns the file names of the migrations that the database lacks, oldest first, none when
-// it is up to date. It only reads. A database newer than the binary is up to date, because
-// migrations are additive.
+// it is up to date. It only reads.
 func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	all, err := load(d)
 	if err != nil {
 		return nil, err
 	}
-	versions, err := applied(ctx, db, d)
+	versions, err := applied(ctx, db)
 	if err != nil {
 		return nil, err
 	}
@@ -76,36 +73,50 @@ func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	return pending, nil
 }
 
-// applied returns the versions in the version table, none where there is no such table.
-func applied(ctx context.Context, db database.DBTxConn, d Dialect) (map[int64]bool, error) {
-	store, err := newStore(d)
+// Version returns the version that the database has, 0 when it was never migrated, and the latest
+// one known to this binary. It only reads. A database newer than the binary is no error, because
+// migrations are additive.
+func Version(ctx context.Context, db *sql.DB, d Dialect) (current, latest int64, err error) {
+	all, err := load(d)
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	columns, err := columnNames(ctx, db, d, versionTable)
-	if err != nil || len(columns) == 0 {
-		return nil, err
+	versions, err := applied(ctx, db)
+	if err != nil {
+		return 0, 0, err
 	}
-	rows, err := store.ListMigrations(ctx, db)
+	for version := range versions {
+		current = max(current, version)
+	}
+	return current, all[len(all)-1].version, nil
+}
+
+// querier is a database or a connection.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// applied returns the versions in the version table, none where there is no such table.
+func applied(ctx context.Context, db querier) (map[int64]bool, error) {
+	versions := map[int64]bool{}
+	rows, err := db.QueryContext(ctx, "SELECT version_id FROM "+versionTable)
+	if m, ok := errors.AsType[*mysql.MySQLError](err); ok && m.Number == noSuchTable ||
+		err != nil && strings.Contains(err.Error(), "no such table") { // SQLite has one code for all
+		return versions, nil
+	}
+	if err == nil {
+		defer rows.Close() // rows.Err reports the failure
+		for rows.Next() && err == nil {
+			var version int64
+			err = rows.Scan(&version)
+			versions[version] = true
+		}
+		err = errors.Join(err, rows.Err())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("migrations: read the version table: %w", err)
 	}
-	versions := make(map[int64]bool, len(rows))
-	for _, row := range rows {
-		versions[row.Version] = true
-	}
 	return versions, nil
-}
-
-func newStore(d Dialect) (database.Store, error) {
-	dialects := map[Dialect]database.Dialect{
-		MySQL: database.DialectMySQL, SQLite: database.DialectSQLite3,
-	}
-	store, err := database.NewStore(dialects[d], versionTable)
-	if err != nil {
-		return nil, fmt.Errorf("migrations: dialect %q: %w", d, err)
-	}
-	return store, nil
 }
 
 // checkOwnTable keeps the first migration, which makes wx_userinfo only if there is none, from
@@ -126,30 +137,4 @@ func checkOwnTable(ctx context.Context, db *sql.DB, d Dialect) error {
 		return ErrForeignTable
 	}
 	return nil
-}
-
-// columnNames returns the names of a table's columns in their order, none when there is no table.
-func columnNames(ctx context.Context, db database.DBTxConn, d Dialect, table string) ([]string, error) {
-	query := `SELECT column_name FROM information_schema.columns
-		WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position`
-	if d == SQLite {
-		query = "SELECT name FROM pragma_table_info(?) ORDER BY cid"
-	}
-	rows, err := db.QueryContext(ctx, query, table)
-	if err != nil {
-		return nil, fmt.Errorf("migrations: read columns of %s: %w", table, err)
-	}
-	defer rows.Close() // rows.Err reports the failure
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("migrations: read columns of %s: %w", table, err)
-		}
-		names = append(names, name)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("migrations: read columns of %s: %w", table, err)
-	}
-	return names, nil
 }

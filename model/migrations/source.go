@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,22 +31,24 @@ func load(d Dialect) ([]migration, error) {
 		return nil, fmt.Errorf("migrations: unknown dialect %q", d)
 	}
 	var all []migration
-	for _, folder := range []string{"both", string(d)} {
-		names, err := fs.Glob(files, folder+"/*.sql")
+	err := fs.WalkDir(files, ".", func(file string, entry fs.DirEntry, err error) error {
+		folder := path.Dir(file)
+		if err != nil || path.Ext(file) != ".sql" || folder != "both" && folder != string(d) {
+			return err
+		}
+		text, err := files.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("migrations: %w", err)
+			return err
 		}
-		for _, file := range names {
-			text, err := files.ReadFile(file)
-			if err != nil {
-				return nil, fmt.Errorf("migrations: %w", err)
-			}
-			m, err := parse(file, string(text))
-			if err != nil {
-				return nil, fmt.Errorf("migrations: %s: %w", file, err)
-			}
-			all = append(all, m)
+		m, err := parse(file, string(text))
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
+		all = append(all, m)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("migrations: %w", err)
 	}
 	slices.SortFunc(all, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
 	for i := 1; i < len(all); i++ {
@@ -71,15 +74,13 @@ func parse(file, text string) (migration, error) {
 		return migration{}, errors.New("the line `-- +goose Up` is missing")
 	}
 	up, _, _ = strings.Cut(up, "-- +goose Down")
-	var lines []string
-	for line := range strings.Lines(up) {
-		if !strings.HasPrefix(strings.TrimSpace(line), "--") {
-			lines = append(lines, line)
-		}
-	}
-	statement := strings.TrimSpace(strings.Join(lines, ""))
+	statement := strings.TrimSpace(comment.ReplaceAllString(up, ""))
 	statement = strings.TrimSpace(strings.TrimSuffix(statement, ";"))
-	semicolons, commas := separators(statement)
+	outside := statement
+	for nested.MatchString(outside) {
+		outside = nested.ReplaceAllString(outside, "")
+	}
+	semicolons, commas := strings.Count(outside, ";"), strings.Count(outside, ",")
 	if path.Dir(file) == string(SQLite) {
 		semicolons = 0
 	}
@@ -92,27 +93,33 @@ func parse(file, text string) (migration, error) {
 	return migration{version, name, statement}, nil
 }
 
-// separators counts the semicolons and commas outside of quotes and parentheses.
-func separators(statement string) (semicolons, commas int) {
-	var quote rune
-	depth := 0
-	for _, r := range statement {
-		switch {
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			}
-		case r == '\'' || r == '"' || r == '`':
-			quote = r
-		case r == '(':
-			depth++
-		case r == ')':
-			depth--
-		case depth == 0 && r == ';':
-			semicolons++
-		case depth == 0 && r == ',':
-			commas++
-		}
+var (
+	comment    = regexp.MustCompile(`(?m)^\s*--.*$`)
+	alterTable = regexp.MustCompile(`(?i)^ALTER\s+TABLE\s`)
+	// nested is a quoted text, or parentheses without others in them.
+	nested = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`|\\([^()'\"`]*\\)")
+)
+
+const firstMigration = "mysql/00001_wx_userinfo.sql"
+
+// Column is a column of wx_userinfo.
+type Column struct {
+	Name       string
+	Definition string // in MySQL's CREATE TABLE, such as "int NOT NULL DEFAULT 5 COMMENT 'how many'"
+}
+
+var columnLine = regexp.MustCompile("(?m)^  `([a-z0-9_]+)` (.+?),?$")
+
+// FirstColumns returns the columns of wx_userinfo, in their order, as the first MySQL migration
+// makes them.
+func FirstColumns() ([]Column, error) {
+	text, err := files.ReadFile(firstMigration)
+	if err != nil {
+		return nil, fmt.Errorf("migrations: read %s: %w", firstMigration, err)
 	}
-	return semicolons, commas
+	var columns []Column
+	for _, m := range columnLine.FindAllStringSubmatch(string(text), -1) {
+		columns = append(columns, Column{Name: m[1], Definition: m[2]})
+	}
+	return columns, nil
 }
