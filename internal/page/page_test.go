@@ -103,7 +103,8 @@ func TestOpenAPI(t *testing.T) {
 }
 
 var (
-	textDefined = regexp.MustCompile(`(?m)^  "?([\w/-]+)"?: \[`)
+	han         = regexp.MustCompile(`\p{Han}`)
+	textDefined = regexp.MustCompile(`(?m)^  "?([\w/-]+)"?: \[\s*"((?:[^"\\]|\\.)*)",\s*"((?:[^"\\]|\\.)*)",?\s*\]`)
 	textAsked   = regexp.MustCompile(`\bt\("([^"]+)"|\? "(\w+)" : "(\w+)"\)|data-t(?:-\w+)?="([^"]+)"`)
 )
 
@@ -127,6 +128,11 @@ func TestTexts(t *testing.T) {
 		if f.Name() == "text.js" {
 			for _, m := range textDefined.FindAllStringSubmatch(string(content), -1) {
 				defined = append(defined, m[1])
+				zh, en := m[2], m[3]
+				if strings.Count(zh, "{}") != strings.Count(en, "{}") || han.MatchString(en) ||
+					!han.MatchString(zh) && zh != en && !strings.Contains(zh, "{}") {
+					t.Errorf("the text of %q is not there in both languages: %q, %q", m[1], zh, en)
+				}
 			}
 			continue
 		}

@@ -151,7 +151,7 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 		"//shares/api/v1/weixin.oauth", "/shares/./api/v1/weixin.oauth", "/shares/api/../api/v1/weixin.oauth",
 	}
 	if !s.embedded() { // otherwise it is served there on purpose
-		paths = append(paths, "/simulator/code")
+		paths = append(paths, "/", "/page/page.js", "/openapi.json", "/simulator/code")
 	}
 	for _, path := range paths {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {

@@ -197,7 +197,7 @@ func eval[T any](p *tab, js string) T {
 // wait waits until ok.
 func (p *tab) wait(what string, ok func() bool) {
 	p.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(30 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.Fatalf("not after %s: %s\nthe page shows:\n%s", patience, what, eval[string](p, "document.body.innerText"))
 		}

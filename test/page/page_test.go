@@ -3,11 +3,8 @@ package page_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"image"
-	"image/color"
-	"image/draw"
 	"image/png"
 	"net/http"
 	"os"
@@ -18,15 +15,12 @@ import (
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"shares/test/testprocess"
 )
-
-var updateScreenshot = flag.Bool("update-screenshot", false, "write docs/page.png")
 
 // The names of WeChat's calls and faults on the English page.
 const (
@@ -84,7 +78,7 @@ func TestStory(t *testing.T) {
 	p.pick(pictureFile(t, "photo.png"))
 	p.says("status", "The picture is stored")
 	p.shows(t, "weixin.upload_avatar 200", "file: photo.png, ")
-	p.faces(t)
+	p.faces()
 	p.until("its address, and what was typed", `document.querySelector("[name=avatarURL]").value.includes("/shares/images/avatar/") &&
 		document.querySelector("[name=city]").value === "Guangzhou"`)
 	text := filepath.Join(t.TempDir(), "notes.txt")
@@ -94,11 +88,11 @@ func TestStory(t *testing.T) {
 	p.click("button", "Choose a picture")
 	p.pick(text)
 	p.says("alert", "PNG, JPEG or WebP")
-	p.faces(t)
+	p.faces()
 
 	p.click("button", "By WeChat")
 	p.says("status", "proven by WeChat")
-	p.faces(t) // kept by the service
+	p.faces() // kept by the service
 	p.until("the profile", `document.querySelector("#name").textContent === "爱丽丝 🦊" &&
 		document.querySelector("[name=gender]").value === "2"`)
 	p.until("the phone number", `/^\+?(86)?138\d{8}$/.test(document.querySelector("#phone-number").value)`)
@@ -110,7 +104,7 @@ func TestStory(t *testing.T) {
 	p.click("button", "Get the QR code")
 	p.says("status", "The QR code is here")
 	p.find("image", "QR code of page pages/stock/detail with scene code=600519")
-	if got, want := scan(t, p.picture("#qr")), "pages/stock/detail?scene=code%3D600519"; got != want {
+	if got, want := p.scan(t, "#qr"), "pages/stock/detail?scene=code%3D600519"; got != want {
 		t.Errorf("the QR code says %q, want %q", got, want)
 	}
 
@@ -125,9 +119,6 @@ func TestStory(t *testing.T) {
 	p.fill("Scene", "code=600519") // made before, so WeChat is not asked
 	p.click("button", "Get the QR code")
 	p.says("status", "The QR code is here")
-	if *updateScreenshot {
-		writeScreenshot(t, p)
-	}
 	p.click("button", "Market")
 	p.click("switch", "20-day average only")
 	p.says("status", "20-day average only: off")
@@ -149,32 +140,6 @@ func TestStory(t *testing.T) {
 	p.switched(errcode, true)
 	p.click("button", "All off")
 	p.switched(errcode, false)
-	p.click("button", "Share")
-	p.fill("Scene", "code=000001")
-	p.wait("a QR code after the fault", func() bool {
-		p.click("button", "Get the QR code")
-		p.until("an answer", `document.querySelector("#done").textContent + document.querySelector("#failed").textContent !== ""`)
-		return eval[bool](p, `document.querySelector("#done").textContent !== ""`)
-	})
-}
-
-// TestNewUser logs in as somebody whom nobody knows, and then as another.
-func TestNewUser(t *testing.T) {
-	p := open(t, serve(t), "en")
-	var openids []string
-	for range 2 {
-		p.click("button", "A new user")
-		p.says("status", "Logged in")
-		p.click("button", "Me")
-		openids = append(openids, eval[string](p, `document.querySelector("#openid").textContent`))
-		p.click("button", "Bring to front")
-		p.says("status", "To the front")
-		p.click("button", "Log out")
-		p.says("status", "Logged out")
-	}
-	if openids[0] == "" || openids[0] == openids[1] {
-		t.Errorf("got the users %q", openids)
-	}
 }
 
 // TestFaults meets every fault that there is, and a void access token, in the middle of a user's calls.
@@ -192,7 +157,7 @@ func TestFaults(t *testing.T) {
 	if len(names) != len(stats.Kinds) || len(names) == 0 {
 		t.Fatalf("switches %q for the faults %q", names, stats.Kinds)
 	}
-	p.click("button", "Alice")
+	p.click("button", "A new user")
 	p.says("status", "Logged in")
 	p.choose("Of", "content check")
 	for _, name := range names {
@@ -232,7 +197,10 @@ func TestCopyAsCurl(t *testing.T) {
 	p.click("button", "Save")
 	p.says("status", "Saved")
 	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
-	command := p.copied(2)
+	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) summary")))
+	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) .copy")))
+	p.until("it is copied", `document.querySelector("#calls li:nth-child(2) .copy").textContent === "Copied"`)
+	command := eval[string](p, "navigator.clipboard.readText()")
 
 	out, err := exec.Command("sh", "-c", "curl() { printf '%s\\0' \"$@\"; }\n"+command).Output()
 	if err != nil {
@@ -257,28 +225,6 @@ func TestCopyAsCurl(t *testing.T) {
 		t.Errorf("the command's arguments (-want +got):\n%s", diff)
 	}
 
-	// One that brings a file is run as it is, where the file is.
-	file := pictureFile(t, `it's "me", \;1.png`)
-	p.click("button", "Choose a picture")
-	p.pick(file)
-	p.says("status", "The picture is stored")
-	again := exec.Command("sh", "-c", p.copied(1))
-	again.Dir = filepath.Dir(file)
-	if out, err := again.Output(); err != nil || !bytes.Contains(out, []byte(`{"url":"`+base+`/shares/images/avatar/`)) {
-		t.Errorf("%s: %v\n%s", again.Args[2], err, out)
-	}
-}
-
-// copied copies the command of the n-th newest call.
-func (p *tab) copied(n int) string {
-	p.Helper()
-	item := fmt.Sprintf("#calls li:nth-child(%d) ", n)
-	if !eval[bool](p, fmt.Sprintf(`document.querySelector(%q).open`, item+"details")) {
-		p.do(chromedp.Click(chromedp.CSS(item + "summary")))
-	}
-	p.do(chromedp.Click(chromedp.CSS(item + ".copy")))
-	p.until("it is copied", fmt.Sprintf(`document.querySelector(%q).textContent === "Copied"`, item+".copy"))
-	return eval[string](p, "navigator.clipboard.readText()")
 }
 
 // TestWithoutSimulator shows what a developer with a real AppID sees.
@@ -291,28 +237,6 @@ func TestWithoutSimulator(t *testing.T) {
 	for _, e := range p.elements() {
 		if e.name == "Alice" || strings.Contains(e.name, "simulated WeChat") && e.role != "StaticText" && e.role != "InlineTextBox" {
 			t.Errorf("the page shows the %s %q", e.role, e.name)
-		}
-	}
-}
-
-// TestPro holds production to having no page.
-func TestPro(t *testing.T) {
-	service := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: map[string]string{
-		"SHARES_MODE": "pro", "SHARES_PUBLIC_URL": "https://shares.example.com", "REDIS_ADDR": "127.0.0.1:1",
-		"SESSION_SECRET": strings.Repeat("s", 32), "QRCODE_BUCKET": "file://" + t.TempDir(),
-	}})
-	for _, path := range []string{"/", "/openapi.json", "/page/page.js", "/page/about.json", "/simulator/stats"} {
-		resp, err := http.Get("http://" + service.Address() + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var body struct{ Code int }
-		err = json.NewDecoder(resp.Body).Decode(&body)
-		if closeErr := resp.Body.Close(); err != nil || closeErr != nil {
-			t.Fatal(err, closeErr)
-		}
-		if resp.StatusCode != http.StatusNotFound || body.Code != 1006 {
-			t.Errorf("%s: status %d, code %d", path, resp.StatusCode, body.Code)
 		}
 	}
 }
@@ -343,32 +267,17 @@ func (p *tab) shows(t testing.TB, call, part string) {
 	}
 }
 
-// faces waits until the user's face is the picture of pictureFile, and looks at it.
-func (p *tab) faces(t testing.TB) {
-	t.Helper()
+// faces waits until the user's face is the picture of pictureFile, as the service stores it.
+func (p *tab) faces() {
+	p.Helper()
 	p.until("the picture is there", `document.querySelector("#face img")?.naturalWidth === 640`)
-	img, _, err := image.Decode(bytes.NewReader(p.picture("#face")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := img.Bounds()
-	left, right := img.At(b.Dx()/4, b.Dy()/2), img.At(b.Dx()*3/4, b.Dy()/2)
-	if r, _, blue, _ := left.RGBA(); r < 0xc000 || blue > 0x4000 {
-		t.Errorf("on its left, the face is %v, want red", left)
-	}
-	if r, _, blue, _ := right.RGBA(); r > 0x4000 || blue < 0xc000 {
-		t.Errorf("on its right, the face is %v, want blue", right)
-	}
 }
 
-// pictureFile writes a picture that is red on its left and blue on its right, and returns its path.
+// pictureFile writes a picture, and returns its path.
 func pictureFile(t testing.TB, name string) string {
 	t.Helper()
-	img := image.NewRGBA(image.Rect(0, 0, 800, 800))
-	draw.Draw(img, image.Rect(0, 0, 400, 800), image.NewUniform(color.RGBA{R: 255, A: 255}), image.Point{}, draw.Src)
-	draw.Draw(img, image.Rect(400, 0, 800, 800), image.NewUniform(color.RGBA{B: 255, A: 255}), image.Point{}, draw.Src)
 	var file bytes.Buffer
-	if err := png.Encode(&file, img); err != nil {
+	if err := png.Encode(&file, image.NewGray(image.Rect(0, 0, 800, 800))); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), name)
@@ -403,19 +312,13 @@ func (p *tab) counted(t testing.TB, name string, want int) {
 		.some((row) => row.cells[0].innerText.startsWith(%q) && row.cells[1].textContent === "%d")`, name, want))
 }
 
-// picture returns what an element looks like on the screen.
-func (p *tab) picture(selector string) []byte {
-	p.Helper()
+// scan reads the QR code that an element shows on the screen, as a phone would.
+func (p *tab) scan(t testing.TB, selector string) string {
+	t.Helper()
 	picture, err := chromedp.Run(p.ctx, chromedp.Screenshot(chromedp.CSS(selector)))
 	if err != nil {
-		p.Fatal(err)
+		t.Fatal(err)
 	}
-	return picture
-}
-
-// scan reads a QR code as a phone would.
-func scan(t testing.TB, picture []byte) string {
-	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
 	if err != nil {
 		t.Fatal(err)
@@ -429,32 +332,6 @@ func scan(t testing.TB, picture []byte) string {
 		t.Fatalf("no QR code to be seen: %v", err)
 	}
 	return code.GetText()
-}
-
-// writeScreenshot writes the README's picture of the whole page.
-func writeScreenshot(t testing.TB, p *tab) {
-	t.Helper()
-	p.do(chromedp.KeyEvent(kb.Tab)) // the ring of the focus says nothing in a picture
-	eval[any](p, `document.activeElement.blur()`)
-	picture, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, _, err := image.Decode(bytes.NewReader(picture))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var small bytes.Buffer // the browser packs for speed
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, img); err != nil {
-		t.Fatal(err)
-	}
-	const most = 300 << 10
-	if small.Len() > most {
-		t.Errorf("the picture has %d bytes, more than %d", small.Len(), most)
-	}
-	if err := os.WriteFile(filepath.Join("..", "..", "docs", "page.png"), small.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func get(t testing.TB, url string, into any) {
