@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -101,9 +100,8 @@ type endpoint struct {
 
 // message is the parameters of a request or the fields of an answer.
 type message struct {
-	name    string            // of the type; empty where the document names none
-	fields  map[string]string // type by name
-	example string            // JSON
+	name   string            // of the type; empty where the document names none
+	fields map[string]string // type by name
 }
 
 func (m message) compare(t *testing.T, what string, code reflect.Type) {
@@ -115,27 +113,6 @@ func (m message) compare(t *testing.T, what string, code reflect.Type) {
 	maps.DeleteFunc(generated, func(name, _ string) bool { return m.fields[name] == "" })
 	if diff := cmp.Diff(m.fields, generated); diff != "" {
 		t.Errorf("%s (-document +code):\n%s", what, diff)
-	}
-	// The example has every field, with the zero value of its type.
-	var example map[string]any
-	if err := json.Unmarshal([]byte(m.example), &example); err != nil {
-		t.Fatalf("%s: example: %v", what, err)
-	}
-	zero := map[string]any{}
-	for name, typ := range m.fields {
-		switch typ {
-		case "string":
-			zero[name] = ""
-		case "bool":
-			zero[name] = false
-		case "int32", "int64":
-			zero[name] = 0.0
-		default:
-			t.Errorf("%s: `%s` has a type unheard of, %q", what, name, typ)
-		}
-	}
-	if diff := cmp.Diff(zero, example); diff != "" {
-		t.Errorf("%s: the example is not of the fields (-fields +example):\n%s", what, diff)
 	}
 }
 
@@ -170,13 +147,12 @@ func tagOf(t *testing.T, code reflect.Type, name string) string {
 }
 
 var (
-	section   = regexp.MustCompile(`(?m)^### (\w+)$`)
-	part      = regexp.MustCompile(`(?m)^#### (\S+?)[:：]\s*$`)
-	typeName  = regexp.MustCompile("(?m)^- ` (\\w+) `")
-	tableRow  = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
-	anyRow    = regexp.MustCompile("(?m)^\\|`")
-	listItem  = regexp.MustCompile(`(?m)^- (\S+)$`)
-	codeBlock = regexp.MustCompile("(?s)```\n(.*?)```")
+	section  = regexp.MustCompile(`(?m)^### (\w+)$`)
+	part     = regexp.MustCompile(`(?m)^#### (\S+?)[:：]\s*$`)
+	typeName = regexp.MustCompile("(?m)^- ` (\\w+) `")
+	tableRow = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
+	anyRow   = regexp.MustCompile("(?m)^\\|`")
+	listItem = regexp.MustCompile(`(?m)^- (\S+)$`)
 )
 
 // readDocument parses the document, and fails the test where it is not what it was: a row that is not understood would be a row that
@@ -236,8 +212,8 @@ func parseSection(title, text string) (e endpoint, rows int, err error) {
 		title:    title,
 		method:   item("请求方式"),
 		path:     address.Path,
-		request:  parseMessage(parts["请求参数"], parts["请求示例"]),
-		response: parseMessage(parts["返回参数说明"], parts["返回示例"]),
+		request:  parseMessage(parts["请求参数"]),
+		response: parseMessage(parts["返回参数说明"]),
 	}
 	if !strings.EqualFold(e.method, http.MethodPost) {
 		return e, 0, fmt.Errorf("method %q", e.method)
@@ -245,16 +221,13 @@ func parseSection(title, text string) (e endpoint, rows int, err error) {
 	return e, len(e.request.fields) + len(e.response.fields), nil
 }
 
-func parseMessage(table, example string) message {
+func parseMessage(table string) message {
 	m := message{fields: map[string]string{}}
 	if name := typeName.FindStringSubmatch(table); name != nil {
 		m.name = name[1]
 	}
 	for _, row := range tableRow.FindAllStringSubmatch(table, -1) {
 		m.fields[row[1]] = row[2]
-	}
-	if block := codeBlock.FindStringSubmatch(example); block != nil {
-		m.example = block[1]
 	}
 	return m
 }

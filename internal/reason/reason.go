@@ -43,21 +43,15 @@ const (
 // Domain is the ErrorInfo domain of every reason.
 const Domain = "shares"
 
-// code is the gRPC code that a reason travels under.
+// code is the gRPC code that a reason of rpc travels under. Reasons of api alone do not travel.
 func (r Reason) code() codes.Code {
 	switch r {
-	case InvalidField, UnsupportedMedia, NotMultipart, MalformedBody:
+	case InvalidField:
 		return codes.InvalidArgument
-	case LoginCodeRefused, SessionInvalid, BearerMissing:
+	case LoginCodeRefused, SessionInvalid:
 		return codes.Unauthenticated
-	case UserBlocked, CrossOrigin, HostNotAllowed:
+	case UserBlocked:
 		return codes.PermissionDenied
-	case NotFound:
-		return codes.NotFound
-	case MethodNotAllowed:
-		return codes.Unimplemented
-	case BodyTooLarge:
-		return codes.OutOfRange
 	case RateLimited:
 		return codes.ResourceExhausted
 	case Unavailable, Overloaded:
@@ -68,9 +62,8 @@ func (r Reason) code() codes.Code {
 		return codes.Canceled
 	case WechatBadAnswer:
 		return codes.Aborted
-	default:
-		return codes.Internal
 	}
+	return codes.Internal
 }
 
 // Error makes the error of a reason. metadata is key, value, key, value; it

@@ -12,14 +12,10 @@ import (
 )
 
 var all = map[Reason]codes.Code{
-	InvalidField: codes.InvalidArgument, MalformedBody: codes.InvalidArgument, UnsupportedMedia: codes.InvalidArgument,
-	NotMultipart:     codes.InvalidArgument,
-	LoginCodeRefused: codes.Unauthenticated, SessionInvalid: codes.Unauthenticated,
-	BearerMissing: codes.Unauthenticated, HostNotAllowed: codes.PermissionDenied,
-	UserBlocked: codes.PermissionDenied, CrossOrigin: codes.PermissionDenied,
-	NotFound: codes.NotFound, MethodNotAllowed: codes.Unimplemented, BodyTooLarge: codes.OutOfRange,
-	RateLimited: codes.ResourceExhausted, Unavailable: codes.Unavailable, Overloaded: codes.Unavailable,
-	DeadlineExceeded: codes.DeadlineExceeded, Canceled: codes.Canceled, WechatBadAnswer: codes.Aborted, Internal: codes.Internal,
+	InvalidField: codes.InvalidArgument, LoginCodeRefused: codes.Unauthenticated, SessionInvalid: codes.Unauthenticated,
+	UserBlocked: codes.PermissionDenied, RateLimited: codes.ResourceExhausted, Unavailable: codes.Unavailable,
+	Overloaded: codes.Unavailable, DeadlineExceeded: codes.DeadlineExceeded, Canceled: codes.Canceled,
+	WechatBadAnswer: codes.Aborted, Internal: codes.Internal, NotFound: codes.Internal,
 }
 
 type outcome struct {

@@ -134,21 +134,6 @@ func result(userID int64, refusal string, _ http.Header) string {
 	return strconv.Itoa(int(userID))
 }
 
-func TestExpiredSession(t *testing.T) {
-	now := time.Now()
-	tokens := newTokens(func() time.Time { return now })
-	token, _ := tokens.Issue(1, 1)
-	now = now.Add(time.Hour)
-	credentials := newCredentials(tokens, allUsers)
-	q := request{header: "Bearer " + token}
-	if got := result(through(q, NewSessionMiddleware(credentials).Handle)); got != invalidSession {
-		t.Errorf("Session: %s", got)
-	}
-	if got := result(through(q, NewOptionalSessionMiddleware(credentials).Handle)); got != "0" {
-		t.Errorf("OptionalSession: %s", got)
-	}
-}
-
 func TestUserLimit(t *testing.T) {
 	tokens := newTokens(time.Now)
 	quiet, _ := tokens.Issue(1, 1)

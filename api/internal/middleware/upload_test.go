@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -45,47 +44,6 @@ func TestUploadHandsTheFileOn(t *testing.T) {
 		}
 	}
 }
-
-func TestUploadRefusesWhatIsNoForm(t *testing.T) {
-	h := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute}).Handle(func(http.ResponseWriter, *http.Request) { t.Error("the logic was reached") })
-	rec := httptest.NewRecorder()
-	r := uploadOf(7, strings.NewReader("{}"))
-	r.Header.Set("Content-Type", "application/json")
-	h(rec, r)
-	if rec.Code != http.StatusUnsupportedMediaType {
-		t.Errorf("status %d", rec.Code)
-	}
-}
-
-func TestUploadsOfOneUserTakeTurns(t *testing.T) {
-	h := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute}).Handle(func(w http.ResponseWriter, r *http.Request) { answer.OK(w, r, struct{}{}) })
-	slow, sender := io.Pipe()
-	first := httptest.NewRecorder()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h(first, uploadOf(7, slow))
-	}()
-	if _, err := io.WriteString(sender, uploadBody[:20]); err != nil { // taken: the first one has begun
-		t.Fatal(err)
-	}
-	for user, want := range map[int64]int{7: http.StatusTooManyRequests, 8: http.StatusOK} {
-		rec := httptest.NewRecorder()
-		h(rec, uploadOf(user, strings.NewReader(uploadBody)))
-		if rec.Code != want {
-			t.Errorf("user %d, while user 7 uploads: status %d, want %d", user, rec.Code, want)
-		}
-	}
-	if err := errors.Join(second(io.WriteString(sender, uploadBody[20:])), sender.Close()); err != nil {
-		t.Fatal(err)
-	}
-	<-done
-	if first.Code != http.StatusOK {
-		t.Errorf("the first one: status %d", first.Code)
-	}
-}
-
-func second(_ int, err error) error { return err }
 
 // The server's deadline for reading is that of small bodies; an upload has more.
 func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {

@@ -30,10 +30,8 @@ type users struct {
 
 	login   func(*pb.LoginReq) (*pb.LoginResp, error)
 	get     func(*pb.GetUserReq) (*pb.User, error)
-	qrcode  func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error)
 	profile func(*pb.UpdateProfileReq) error
 	setting func(*pb.UpdateSettingReq) error
-	avatar  func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error)
 
 	asked []proto.Message
 }
@@ -48,19 +46,9 @@ func (u *users) GetUser(_ context.Context, in *pb.GetUserReq, _ ...grpc.CallOpti
 	return u.get(in)
 }
 
-func (u *users) GetQrcode(_ context.Context, in *pb.GetQrcodeReq, _ ...grpc.CallOption) (*pb.GetQrcodeResp, error) {
-	u.asked = append(u.asked, in)
-	return u.qrcode(in)
-}
-
 func (u *users) UpdateProfile(_ context.Context, in *pb.UpdateProfileReq, _ ...grpc.CallOption) (*pb.UpdateProfileResp, error) {
 	u.asked = append(u.asked, in)
 	return &pb.UpdateProfileResp{}, u.profile(in)
-}
-
-func (u *users) UploadAvatar(_ context.Context, in *pb.UploadAvatarReq, _ ...grpc.CallOption) (*pb.UploadAvatarResp, error) {
-	u.asked = append(u.asked, in)
-	return u.avatar(in)
 }
 
 func (u *users) UpdateSetting(_ context.Context, in *pb.UpdateSettingReq, _ ...grpc.CallOption) (*pb.UpdateSettingResp, error) {
@@ -162,6 +150,16 @@ func TestOauthRefuses(t *testing.T) {
 	if w.call.HandedOut != nil {
 		t.Error("a session was handed out")
 	}
+}
+
+func TestUpsetUserInfoNeedsAKey(t *testing.T) {
+	w := newWorld(t)
+	w.logIn()
+	_, err := NewUpsetUserInfoLogic(w.ctx, w.svc).UpsetUserInfo(&types.UpsetUserInfoReq{Value: "true"})
+	if _, metadata := reason.Of(err); why(err) != reason.InvalidField || metadata["field"] != "key" || metadata["rule"] != "required" {
+		t.Errorf("without a key: %v", err)
+	}
+	w.checkAsked(t)
 }
 
 func TestReLogin(t *testing.T) {
@@ -302,50 +300,6 @@ func TestUpdateUserInfoLeavesNothingOut(t *testing.T) {
 	w.checkAsked(t, want)
 }
 
-func TestGetQrcode(t *testing.T) {
-	w := newWorld(t)
-	w.logIn()
-	w.users.qrcode = func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) { return &pb.GetQrcodeResp{Name: "ab/cd.jpg"}, nil }
-	got, err := NewGetQrcodeLogic(w.ctx, w.svc).GetQrcode(&types.GetQrcodeReq{Page: "pages/index", Scene: "id=1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(&types.GetQrcodeResp{Url: "https://api.example.com/shares/images/ab/cd.jpg"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	w.checkAsked(t, &pb.GetQrcodeReq{Caller: caller, Page: "pages/index", Scene: "id=1"})
-}
-
-func TestUploadAvatar(t *testing.T) {
-	const address = "https://api.example.com/shares/images/avatar/ab.png"
-	file := []byte("picture")
-	for name, test := range map[string]struct {
-		fails error
-		want  reason.Reason // of the error
-	}{
-		"ok": {nil, ""}, "not stored": {errAway, reason.Unavailable}, "revoked": {errRevoked, reason.SessionInvalid},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.logIn()
-			w.call.File = file
-			w.users.avatar = func(*pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
-				return &pb.UploadAvatarResp{Name: "avatar/ab.png"}, test.fails
-			}
-			got, err := NewUploadAvatarLogic(w.ctx, w.svc).UploadAvatar()
-			if why(err) != test.want {
-				t.Fatalf("got %v, want %q", err, test.want)
-			}
-			if err == nil {
-				if diff := cmp.Diff(&types.UploadAvatarResp{Url: address}, got); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
-				}
-			}
-			w.checkAsked(t, &pb.UploadAvatarReq{Caller: caller, Image: file}) // one call
-		})
-	}
-}
-
 // An address of ours that a client sends back is stored as the name of the picture.
 func TestAvatarURLThatIsOurs(t *testing.T) {
 	name := "avatar/" + strings.Repeat("0a", 32) + ".jpg"
@@ -383,45 +337,4 @@ func TestUpdateUserInfo(t *testing.T) {
 		&pb.UpdateProfileReq{Caller: caller, City: s("")},
 		&pb.UpdateProfileReq{Caller: caller, Gender: s("0"), City: s("")}, // an anonymised profile
 	)
-}
-
-func TestUpsetUserInfo(t *testing.T) {
-	w := newWorld(t)
-	w.logIn()
-	w.users.setting = func(*pb.UpdateSettingReq) error { return nil }
-	logic := NewUpsetUserInfoLogic(w.ctx, w.svc)
-	if _, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Key: "rg", Value: "true"}); err != nil {
-		t.Error(err)
-	}
-	if _, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Key: "phone"}); err != nil {
-		t.Error(err) // an empty value clears
-	}
-	_, err := logic.UpsetUserInfo(&types.UpsetUserInfoReq{Value: "true"})
-	if _, metadata := reason.Of(err); why(err) != reason.InvalidField || metadata["field"] != "key" || metadata["rule"] != "required" {
-		t.Errorf("without a key: %v", err)
-	}
-	w.checkAsked(t, &pb.UpdateSettingReq{Caller: caller, Key: "rg", Value: "true"}, &pb.UpdateSettingReq{Caller: caller, Key: "phone"})
-}
-
-// What the user service refuses, every endpoint hands on as it is.
-func TestRefusalsArePassedOn(t *testing.T) {
-	w := newWorld(t)
-	w.logIn()
-	w.users = users{
-		login:   func(*pb.LoginReq) (*pb.LoginResp, error) { return nil, errAway },
-		get:     func(*pb.GetUserReq) (*pb.User, error) { return nil, errAway },
-		qrcode:  func(*pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) { return nil, errAway },
-		profile: func(*pb.UpdateProfileReq) error { return errAway },
-		setting: func(*pb.UpdateSettingReq) error { return errAway },
-	}
-	_, oauth := NewOauthLogic(w.ctx, w.svc).Oauth(&types.OauthReq{Jscode: "x"})
-	_, get := NewGetUserInfoLogic(w.ctx, w.svc).GetUserInfo(&types.GetUserInfoReq{})
-	_, qrcode := NewGetQrcodeLogic(w.ctx, w.svc).GetQrcode(&types.GetQrcodeReq{})
-	_, update := NewUpdateUserInfoLogic(w.ctx, w.svc).UpdateUserInfo(&types.WxUserinfo{})
-	_, upset := NewUpsetUserInfoLogic(w.ctx, w.svc).UpsetUserInfo(&types.UpsetUserInfoReq{Key: "rg"})
-	for name, err := range map[string]error{"oauth": oauth, "get": get, "qrcode": qrcode, "update": update, "upset": upset} {
-		if !errors.Is(err, errAway) {
-			t.Errorf("%s: %v, want %v", name, err, errAway)
-		}
-	}
 }
