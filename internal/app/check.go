@@ -206,13 +206,10 @@ func (p *program) checkWechat(ctx context.Context, r *report) error {
 		r.ok(simulatedWechat)
 		return nil
 	}
-	users, err := rpc.New(p.config, rpc.Deps{
-		Redis: p.redis, Pictures: p.pictures, Log: p.log, Metrics: p.metrics, Now: time.Now,
-	})
+	users, err := p.userService()
 	if err != nil {
 		return err
 	}
-	defer users.Close()
 	if err := users.CheckWechat(ctx); err != nil {
 		hint := "check the network, HTTPS_PROXY and WECHAT_BASE_URL"
 		hinted, ok := errors.AsType[interface {

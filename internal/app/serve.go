@@ -21,11 +21,10 @@ import (
 // serve runs both halves in one process.
 func (p *program) serve(ctx context.Context, _ []string) error {
 	p.startTraces("shares")
-	if err := p.openRedis(); err != nil { // before the others: it keeps a second serve off the folder
+	if err := p.openUsers(ctx); err != nil {
 		return err
 	}
-	err := errors.Join(p.openDatabase(ctx), p.openPictures(), p.openSecrets(), p.openWechat())
-	if err != nil {
+	if err := errors.Join(p.openPictures(), p.openSecrets(), p.openWechat()); err != nil {
 		return err
 	}
 	users, err := p.userService()
@@ -47,7 +46,7 @@ func (p *program) serveAPI(ctx context.Context, _ []string) error {
 // serveRPC runs the user service alone.
 func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	p.startTraces("shares-rpc")
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx), p.openPictures()); err != nil {
+	if err := errors.Join(p.openUsers(ctx), p.openPictures()); err != nil {
 		return err
 	}
 	users, err := p.userService()
@@ -68,9 +67,6 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 }
 
 func (p *program) userService() (*rpc.Service, error) {
-	if err := p.openUsers(); err != nil {
-		return nil, err
-	}
 	users, err := rpc.New(p.config, rpc.Deps{
 		Users:    p.users,
 		Redis:    p.redis,

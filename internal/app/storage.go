@@ -91,8 +91,15 @@ func mysqlCause(err error) error {
 	return fmt.Errorf("refuses: %w", err)
 }
 
-// openUsers puts the cache before the database.
-func (p *program) openUsers() error {
+// openUsers opens Redis and the database, and puts the cache before the database. Redis comes first:
+// it keeps a second serve off the folder.
+func (p *program) openUsers(ctx context.Context) error {
+	if err := p.openRedis(); err != nil {
+		return err
+	}
+	if err := p.openDatabase(ctx); err != nil {
+		return err
+	}
 	limit := p.config.MySQLTimeout
 	if p.config.MySQLDSN == "" {
 		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn

@@ -38,19 +38,23 @@ func (p *program) userCommand() *cobra.Command {
 		"the user's id, instead of the openid: that of a deleted user leads to no id")
 	sub := func(use, short string, task func(ctx context.Context, id int64) error) *cobra.Command {
 		c := p.command(use+" <openid>", short, config.RoleUser, func(ctx context.Context, args []string) error {
-			return p.withUsers(ctx, func() error {
-				if len(args) == 0 {
-					return task(ctx, id)
-				}
-				row, err := p.users.FindByOpenid(ctx, args[0])
-				if errors.Is(err, model.ErrNotFound) {
-					return errors.New("no user has this openid")
-				}
-				if err != nil {
-					return err
-				}
-				return task(ctx, row.Id)
-			})
+			if err := p.findDevRedis(); err != nil {
+				return err
+			}
+			if err := p.openUsers(ctx); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return task(ctx, id)
+			}
+			row, err := p.users.FindByOpenid(ctx, args[0])
+			if errors.Is(err, model.ErrNotFound) {
+				return errors.New("no user has this openid")
+			}
+			if err != nil {
+				return err
+			}
+			return task(ctx, row.Id)
 		})
 		c.Args = func(c *cobra.Command, args []string) error {
 			if (len(args) == 1) == c.Flags().Changed("id") || len(args) > 1 {
@@ -63,8 +67,8 @@ func (p *program) userCommand() *cobra.Command {
 	}
 	sub("show", "print what is stored of the user, the phone masked", p.show)
 	sub("export", "print all that is stored of the user, as JSON", p.export)
-	epoch := model.NewEpoch() // the same for each attempt
 	sub("revoke", "end all sessions of the user", func(ctx context.Context, id int64) error {
+		epoch := model.NewEpoch() // the same for each attempt
 		return p.write(ctx, "revoke", id, func() error { return p.users.SetEpoch(ctx, id, epoch) })
 	})
 	var yes bool
@@ -72,7 +76,13 @@ func (p *program) userCommand() *cobra.Command {
 		if !yes {
 			return errors.New("this cannot be undone: repeat with --yes")
 		}
-		return p.remove(ctx, id)
+		return p.write(ctx, "delete", id, func() error {
+			err := p.users.Delete(ctx, id)
+			if errors.Is(err, model.ErrNotFound) {
+				return nil // by this command, an attempt whose reply was lost, or another one
+			}
+			return err
+		})
 	})
 	remove.Flags().BoolVar(&yes, "yes", false, "yes, remove the user")
 	p.addSet(sub)
@@ -103,20 +113,6 @@ func (p *program) addSet(sub func(use, short string, task func(context.Context, 
 	cmd.Flags().BoolVar(&vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
 	cmd.Flags().StringVar(&group, "group", "", "the user's groups, comma-separated")
 	cmd.Flags().Int64Var(&capacity, "capacity", 0, "how many entries the user may keep")
-}
-
-// withUsers opens the users and runs f.
-func (p *program) withUsers(ctx context.Context, f func() error) error {
-	if err := p.findDevRedis(); err != nil {
-		return err
-	}
-	if err := errors.Join(p.openRedis(), p.openDatabase(ctx)); err != nil {
-		return err
-	}
-	if err := p.openUsers(); err != nil {
-		return err
-	}
-	return f()
 }
 
 // columns calls f with all that is stored of a user. session_epoch is omitted: it is no data of the
@@ -157,16 +153,6 @@ func (p *program) export(ctx context.Context, id int64) error {
 	out := json.NewEncoder(p.out)
 	out.SetIndent("", "  ")
 	return out.Encode(all)
-}
-
-func (p *program) remove(ctx context.Context, id int64) error {
-	return p.write(ctx, "delete", id, func() error {
-		err := p.users.Delete(ctx, id)
-		if errors.Is(err, model.ErrNotFound) {
-			return nil // by this command, an attempt whose reply was lost, or another one
-		}
-		return err
-	})
 }
 
 // write changes the user with the id, repeats the change while its outcome is unknown, and waits
