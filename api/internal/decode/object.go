@@ -126,9 +126,11 @@ type field struct {
 	options []string // of the tag, split at commas
 }
 
+// typeAndTag does not embed the type: its promoted Method would keep every method in the program,
+// 47 MB instead of 37.
 type typeAndTag struct {
-	reflect.Type
-	tag string
+	structure reflect.Type
+	tag       string
 }
 
 var known sync.Map // fields by typeAndTag
