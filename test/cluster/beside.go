@@ -60,7 +60,7 @@ func (v *server) start(ctx context.Context) error {
 	done := make(chan struct{})
 	v.done = done
 	go func() { _ = cmd.Wait(); close(done) }()
-	return until(ctx, time.Minute, v.name+" to answer", func() (bool, error) {
+	return until(ctx, 5*time.Minute, v.name+" to answer", func() (bool, error) {
 		select {
 		case <-done:
 			tail, _ := os.ReadFile(log.Name())

@@ -8,13 +8,13 @@ import (
 	"net/url"
 	"time"
 
-	"shares/test/cluster/internal/traffic"
+	"shares/test/traffic"
 )
 
-// The steady load: every user's request a quarter of a second after the one before.
+// The steady load.
 const (
 	steadyUsers = 16
-	steadyPace  = 250 * time.Millisecond
+	steadyRate  = 64 // requests a second
 )
 
 const serviceURL = "http://shares." + namespace
@@ -29,12 +29,8 @@ func (s *suite) tell(ctx context.Context, path string, params url.Values) error 
 	return err
 }
 
-func (s *suite) startLoad(ctx context.Context, users int, pace time.Duration) error {
-	s.atOnce = users
-	if err := s.tell(ctx, "/start", url.Values{"users": {fmt.Sprint(users)}, "pace": {pace.String()}}); err != nil {
-		return err
-	}
-	return wait(ctx, 5*time.Second) // all are logged in
+func (s *suite) startLoad(ctx context.Context, users, rate int) error {
+	return s.tell(ctx, "/start", url.Values{"users": {fmt.Sprint(users)}, "rate": {fmt.Sprint(rate)}})
 }
 
 func (s *suite) stats(ctx context.Context) (traffic.Stats, error) {
@@ -69,7 +65,7 @@ func (s *suite) underLoad(ctx context.Context, res *result, e expect, do func() 
 		return err
 	}
 	err := do()
-	err = errors.Join(err, wait(ctx, 10*time.Second))
+	err = errors.Join(err, traffic.Pause(ctx, 10*time.Second))
 	if verifyErr := s.tell(ctx, "/verify", nil); verifyErr != nil {
 		err = errors.Join(err, fmt.Errorf("verify: %w", verifyErr))
 	}
@@ -107,13 +103,4 @@ func (e expect) check(stats traffic.Stats) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

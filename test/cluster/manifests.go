@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,76 +22,50 @@ import (
 type rendered struct {
 	name    string
 	objects []object
-	configs map[string]map[string]string // data of ConfigMaps, by name
+	configs map[string]any // data of ConfigMaps, by name
 }
 
-// object is as much of any kind as the rules look at.
+// object is one document.
 type object struct {
-	Kind     string
-	Metadata struct{ Name string }
-	Data     map[string]string
-	Spec     struct {
-		Replicas       *int
-		Selector       struct{ MatchLabels map[string]string }
-		ScaleTargetRef struct{ Kind, Name string }
-		Template       *template
-		JobTemplate    struct {
-			Spec struct{ Template *template }
+	text    string
+	content any
+}
+
+// at returns what is at a path of names and indexes, nil if there is nothing.
+func at(v any, path string) any {
+	for name := range strings.SplitSeq(path, ".") {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			if err != nil || i >= len(in) {
+				return nil
+			}
+			v = in[i]
+		default:
+			return nil
 		}
 	}
-	text string
+	return v
 }
 
-// template is that of pods.
-type template struct {
-	Metadata map[string]any
-	Spec     podSpec
-	raw      map[string]any // its spec, whole
+// text returns the string at a path, "" if there is none.
+func text(v any, path string) string {
+	s, _ := at(v, path).(string)
+	return s
 }
 
-type podSpec struct {
-	AutomountServiceAccountToken  *bool
-	EnableServiceLinks            *bool
-	TerminationGracePeriodSeconds int
-	Containers                    []container
-	Volumes                       []struct {
-		Name      string
-		ConfigMap struct{ Name string }
-	}
-}
-
-type container struct {
-	Env             []struct{ Name, Value string }
-	Resources       struct{ Requests, Limits map[string]string }
-	SecurityContext struct{ ReadOnlyRootFilesystem bool }
-	Lifecycle       struct {
-		PreStop struct{ Sleep struct{ Seconds int } }
-	}
-	StartupProbe, LivenessProbe, ReadinessProbe *struct {
-		HTTPGet struct{ Path, Port any }
-	}
-}
-
-// UnmarshalJSON also keeps the spec as it is, for a pod to be made of it.
-func (t *template) UnmarshalJSON(b []byte) error {
-	type plain template
-	var raw struct{ Spec map[string]any }
-	if err := errors.Join(json.Unmarshal(b, (*plain)(t)), json.Unmarshal(b, &raw)); err != nil {
-		return err
-	}
-	t.raw = raw.Spec
-	return nil
-}
+func (o object) kind() string   { return text(o.content, "kind") }
+func (o object) String() string { return o.kind() + " " + text(o.content, "metadata.name") }
 
 // template returns the object's template of pods, nil if it makes none.
-func (o object) template() *template {
-	if t := o.Spec.JobTemplate.Spec.Template; t != nil {
+func (o object) template() any {
+	if t := at(o.content, "spec.jobTemplate.spec.template"); t != nil {
 		return t
 	}
-	return o.Spec.Template
+	return at(o.content, "spec.template")
 }
-
-func (o object) String() string { return o.Kind + " " + o.Metadata.Name }
 
 // foreign kinds need an operator's definitions, which a bare cluster lacks.
 var foreign = []string{"ServiceMonitor", "PrometheusRule", "ExternalSecret"}
@@ -105,31 +80,18 @@ func (s *suite) render(ctx context.Context, name, dir string) (*rendered, error)
 }
 
 func read(name, text string) (*rendered, error) {
-	r := &rendered{name: name, configs: make(map[string]map[string]string)}
+	r := &rendered{name: name, configs: make(map[string]any)}
 	for _, text := range strings.Split("\n"+text, "\n---\n") {
 		o := object{text: text}
-		if err := decode([]byte(text), &o); err != nil {
+		if err := yaml.Unmarshal([]byte(text), &o.content); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		r.objects = append(r.objects, o)
-		if o.Kind == "ConfigMap" {
-			r.configs[o.Metadata.Name] = o.Data
+		if o.kind() == "ConfigMap" {
+			r.configs[at(o.content, "metadata.name").(string)] = at(o.content, "data")
 		}
 	}
 	return r, nil
-}
-
-// decode reads YAML into a value as encoding/json does, with names in any case.
-func decode(text []byte, into any) error {
-	var content any
-	if err := yaml.Unmarshal(text, &content); err != nil {
-		return err
-	}
-	asJSON, err := json.Marshal(content)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(asJSON, into)
 }
 
 // variants returns the overlays' folders, and copies of external with each
@@ -185,8 +147,8 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 		}
 		var known []string
 		for _, o := range r.objects {
-			if slices.Contains(foreign, o.Kind) {
-				unknown[o.Kind] = true
+			if slices.Contains(foreign, o.kind()) {
+				unknown[o.kind()] = true
 				continue
 			}
 			known = append(known, o.text)
@@ -195,7 +157,7 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 				continue
 			}
 			pods++
-			pod := maps.Clone(t.raw)
+			pod := maps.Clone(at(t, "spec").(map[string]any))
 			for _, later := range []string{
 				"serviceAccountName", "priorityClassName", // not there yet
 				"topologySpreadConstraints", // matchLabelKeys are the Deployment's to fill in
@@ -204,7 +166,7 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 			}
 			text, err := json.Marshal(map[string]any{
 				"apiVersion": "v1", "kind": "Pod", "spec": pod,
-				"metadata": map[string]any{"name": "dry-run", "namespace": namespace, "labels": t.Metadata["labels"]},
+				"metadata": map[string]any{"name": "dry-run", "namespace": namespace, "labels": at(t, "metadata.labels")},
 			})
 			if err != nil {
 				return err
@@ -222,7 +184,7 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 	errs = append(errs, s.validate(ctx, "examples/secrets.yaml", string(content)))
 	res.note = fmt.Sprintf("%d objects, %d kinds of pod", documents, pods)
 	if len(unknown) > 0 {
-		res.note += "; no definition here of " + strings.Join(sorted(unknown), ", ")
+		res.note += "; no definition here of " + strings.Join(slices.Sorted(maps.Keys(unknown)), ", ")
 	}
 	return errors.Join(errs...)
 }
@@ -241,111 +203,111 @@ func (s *suite) validate(ctx context.Context, name, text string) error {
 	return nil
 }
 
-func sorted(set map[string]bool) []string {
-	var names []string
-	for name := range set {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// rules returns what breaks the house's rules, which the API server does not know.
+// rules returns what breaks the manifests' rules, which the API server does not know.
 func (r *rendered) rules() []error {
 	var errs []error
-	bad := func(of object, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s: %s", r.name, of, fmt.Sprintf(format, args...)))
-	}
 	for _, o := range r.objects {
-		t := o.template()
-		if t == nil {
+		bad := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("%s: %s: %s", r.name, o, fmt.Sprintf(format, args...)))
+		}
+		pod := at(o.template(), "spec")
+		if pod == nil {
 			continue
 		}
-		if on := t.Spec.AutomountServiceAccountToken; on == nil || *on {
-			bad(o, "a service account's token is mounted")
+		if at(pod, "automountServiceAccountToken") != false {
+			bad("a service account's token is mounted")
 		}
-		if on := t.Spec.EnableServiceLinks; on == nil || *on {
-			bad(o, "service links would set SHARES_PORT")
+		if at(pod, "enableServiceLinks") != false {
+			bad("service links would set SHARES_PORT")
 		}
-		for _, c := range t.Spec.Containers {
-			if !c.SecurityContext.ReadOnlyRootFilesystem {
-				bad(o, "the root file system can be written")
+		containers, _ := at(pod, "containers").([]any)
+		for _, c := range containers {
+			if at(c, "securityContext.readOnlyRootFilesystem") != true {
+				bad("the root file system can be written")
 			}
-			if soft, hard := c.goMemory(), mebibytes(c.Resources.Limits["memory"]); hard == 0 || soft*10 != hard*9 {
-				bad(o, "GOMEMLIMIT is %d MiB, not 90%% of the memory limit of %d MiB", soft, hard)
+			if soft, hard := goMemory(c), mebibytes(text(c, "resources.limits.memory")); hard == 0 || soft*10 != hard*9 {
+				bad("GOMEMLIMIT is %d MiB, not 90%% of the memory limit of %d MiB", soft, hard)
 			}
-			if c.Resources.Requests["cpu"] == "" || c.Resources.Requests["memory"] == "" {
-				bad(o, "no requests")
-			}
-		}
-	}
-	for _, d := range r.objects {
-		if d.Kind != "Deployment" {
-			continue
-		}
-		if r.name != "dev" { // one pod, which is not missed
-			scalers, budgets := 0, 0
-			for _, o := range r.objects {
-				switch {
-				case o.Kind == "HorizontalPodAutoscaler" && o.Spec.ScaleTargetRef.Kind == "Deployment" && o.Spec.ScaleTargetRef.Name == d.Metadata.Name:
-					scalers++
-				case o.Kind == "PodDisruptionBudget" && maps.Equal(o.Spec.Selector.MatchLabels, d.Spec.Selector.MatchLabels):
-					budgets++
-				}
-			}
-			if scalers != 1 || d.Spec.Replicas != nil {
-				bad(d, "%d autoscalers, replicas: %v; want one and none", scalers, d.Spec.Replicas != nil)
-			}
-			if budgets != 1 {
-				bad(d, "%d disruption budgets", budgets)
-			}
-			if err := r.windDown(d.Spec.Template.Spec); err != nil {
-				bad(d, "%v", err)
+			if text(c, "resources.requests.cpu") == "" || text(c, "resources.requests.memory") == "" {
+				bad("no requests")
 			}
 		}
-		c := d.Spec.Template.Spec.Containers[0]
-		if c.StartupProbe == nil || c.LivenessProbe == nil || c.ReadinessProbe == nil {
-			bad(d, "a probe is missing")
-			continue
-		}
-		if live, ready := c.LivenessProbe.HTTPGet, c.ReadinessProbe.HTTPGet; live.Path != "/healthz" || ready.Path != "/readyz" || ready.Port != "admin" {
-			bad(d, "liveness is /healthz and readiness /readyz, on the port of their own")
+		if o.kind() == "Deployment" {
+			r.deployment(o, pod, bad)
 		}
 	}
 	return errs
 }
 
-// windDown holds preStop and the process's own times to the grace period.
-func (r *rendered) windDown(spec podSpec) error {
-	var settings struct{ Drain, Shutdown string }
-	for _, v := range spec.Volumes {
-		if v.Name == "settings" {
-			if err := decode([]byte(r.configs[v.ConfigMap.Name]["shares.yaml"]), &settings); err != nil {
+// deployment checks what replicas of a server need.
+func (r *rendered) deployment(d object, pod any, bad func(string, ...any)) {
+	if r.name != "dev" { // one pod, which is not missed
+		scalers, budgets := 0, 0
+		for _, o := range r.objects {
+			target := at(o.content, "spec.scaleTargetRef")
+			switch {
+			case o.kind() == "HorizontalPodAutoscaler" && text(target, "kind")+" "+text(target, "name") == d.String():
+				scalers++
+			case o.kind() == "PodDisruptionBudget" &&
+				reflect.DeepEqual(at(o.content, "spec.selector.matchLabels"), at(d.content, "spec.selector.matchLabels")):
+				budgets++
+			}
+		}
+		if replicas := at(d.content, "spec.replicas"); scalers != 1 || replicas != nil {
+			bad("%d autoscalers, replicas: %v; want one and none", scalers, replicas)
+		}
+		if budgets != 1 {
+			bad("%d disruption budgets", budgets)
+		}
+		if err := r.drains(pod); err != nil {
+			bad("%v", err)
+		}
+	}
+	c := at(pod, "containers.0")
+	if at(c, "startupProbe.httpGet") == nil || text(c, "livenessProbe.httpGet.path") != "/healthz" ||
+		text(c, "readinessProbe.httpGet.path") != "/readyz" || text(c, "readinessProbe.httpGet.port") != "admin" {
+		bad("a probe is missing, or liveness is not /healthz and readiness /readyz on the admin port")
+	}
+}
+
+// drains checks that preStop and the process's own times fit into the grace period.
+func (r *rendered) drains(pod any) error {
+	var settings struct{ Drain, Shutdown time.Duration }
+	volumes, _ := at(pod, "volumes").([]any)
+	for _, v := range volumes {
+		if text(v, "name") == "settings" {
+			// Its name has dots.
+			data, _ := r.configs[text(v, "configMap.name")].(map[string]any)
+			content, _ := data["shares.yaml"].(string)
+			var raw map[string]string
+			if err := yaml.Unmarshal([]byte(content), &raw); err != nil {
+				return err
+			}
+			var err1, err2 error
+			settings.Drain, err1 = time.ParseDuration(raw["Drain"])
+			settings.Shutdown, err2 = time.ParseDuration(raw["Shutdown"])
+			if err := errors.Join(err1, err2); err != nil {
 				return err
 			}
 		}
 	}
-	drain, err1 := time.ParseDuration(settings.Drain)
-	shutdown, err2 := time.ParseDuration(settings.Shutdown)
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	sleep := time.Duration(spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds) * time.Second
+	seconds := func(v any) time.Duration { n, _ := v.(int); return time.Duration(n) * time.Second }
+	sleep, grace := seconds(at(pod, "containers.0.lifecycle.preStop.sleep.seconds")), seconds(at(pod, "terminationGracePeriodSeconds"))
 	if sleep == 0 {
 		return errors.New("no preStop sleep")
 	}
-	grace := time.Duration(spec.TerminationGracePeriodSeconds) * time.Second
-	if drain >= shutdown || sleep+shutdown >= grace {
-		return fmt.Errorf("preStop %s + Shutdown %s (Drain %s) do not end within %s", sleep, shutdown, drain, grace)
+	if settings.Drain >= settings.Shutdown || sleep+settings.Shutdown >= grace {
+		return fmt.Errorf("preStop %s + Shutdown %s (Drain %s) do not end within %s", sleep, settings.Shutdown, settings.Drain, grace)
 	}
 	return nil
 }
 
-// goMemory is GOMEMLIMIT in MiB; 0 if it is not set so.
-func (c container) goMemory() int {
-	for _, e := range c.Env {
-		if e.Name == "GOMEMLIMIT" {
-			return mebibytes(strings.TrimSuffix(e.Value, "B"))
+// goMemory is a container's GOMEMLIMIT in MiB; 0 if it is not set so.
+func goMemory(c any) int {
+	env, _ := at(c, "env").([]any)
+	for _, e := range env {
+		if text(e, "name") == "GOMEMLIMIT" {
+			return mebibytes(strings.TrimSuffix(text(e, "value"), "B"))
 		}
 	}
 	return 0

@@ -150,7 +150,7 @@ spec:
 	if _, err := s.kubeIn(ctx, manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	_, err := s.kube(ctx, "-n", loadNamespace, "wait", "--for=condition=Ready", "pod/loader", "--timeout=60s")
+	_, err := s.kube(ctx, "-n", loadNamespace, "wait", "--for=condition=Ready", "pod/loader", "--timeout=300s")
 	return err
 }
 
@@ -285,7 +285,7 @@ func (s *suite) deploy(ctx context.Context, tag string, patches ...patch) error 
 
 func (s *suite) rolledOut(ctx context.Context, components ...string) error {
 	for _, c := range components {
-		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-"+c, "--timeout=240s"); err != nil {
+		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-"+c, "--timeout=600s"); err != nil {
 			return err
 		}
 	}

@@ -9,28 +9,35 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"shares/test/traffic"
 )
 
-// rows are in an order in which each leaves the cluster fit for the next; the
-// loss of a node is the last.
+// rows are in an order in which each leaves the cluster fit for the next; the loss of a node is the
+// last.
 func (s *suite) rows() []row {
+	loaded := func(do func(context.Context, *result) error) func(context.Context, *result) error {
+		return func(ctx context.Context, res *result) error {
+			return s.underLoad(ctx, res, expect{}, func() error { return errors.Join(do(ctx, res), s.settled(ctx)) })
+		}
+	}
 	return []row{
 		{name: "the API server and Pod Security take every manifest", run: s.manifests},
 		{name: "dev overlay, from nothing to a login", run: s.installDev},
 		{name: "external overlay, from an empty namespace to a login", always: true, run: s.install},
-		{name: "nothing (the load alone)", run: s.quiet},
+		{name: "nothing (the load alone)", run: loaded(func(ctx context.Context, _ *result) error { return traffic.Pause(ctx, 15*time.Second) })},
 		{name: "control: rolling update without drain", run: s.control},
-		{name: "rolling update of api", run: s.rollAPI},
-		{name: "rolling update of rpc", run: s.rollRPC},
-		{name: "release with a migration", run: s.upgrade},
-		{name: "rollback", run: s.rollback},
-		{name: "release whose image is missing", run: s.missingImage},
-		{name: "session secret rotated", run: s.rotate},
-		{name: "pods evicted, one after the other", run: s.evict},
-		{name: "the disruption budget refuses a second eviction", run: s.budget},
+		{name: "rolling update of api", run: loaded(func(ctx context.Context, _ *result) error { return s.restart(ctx, "api") })},
+		{name: "rolling update of rpc", run: loaded(s.rollRPC)},
+		{name: "release with a migration", run: loaded(s.upgrade)},
+		{name: "rollback", run: loaded(func(ctx context.Context, _ *result) error { return s.deploy(ctx, first) })},
+		{name: "release whose image is missing", run: loaded(s.missingImage)},
+		{name: "session secret rotated", run: loaded(s.rotate)},
+		{name: "pods evicted, one after the other", run: loaded(s.evict)},
+		{name: "the disruption budget refuses a second eviction", run: loaded(s.budget)},
 		{name: "pod of api deleted by force", run: s.force("api")},
 		{name: "pod of rpc deleted by force", run: s.force("rpc")},
-		{name: "Redis killed and back after 5 s", run: s.restartRedis},
+		{name: "Redis killed and back after 5 s", run: loaded(func(ctx context.Context, _ *result) error { return s.outage(ctx, s.redis) })},
 		{name: "MySQL killed and back after 5 s", run: s.restartMySQL},
 		{name: "autoscaler up and down", run: s.scale},
 		{name: "node drained", run: s.drain},
@@ -78,7 +85,7 @@ spec: {podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: 8080}]
 }
 
 func (s *suite) firstLogin(ctx context.Context, service, codes string) error {
-	return until(ctx, time.Minute, "a login", func() (bool, error) {
+	return until(ctx, 5*time.Minute, "a login", func() (bool, error) {
 		err := s.login(ctx, service, codes)
 		return err == nil, err
 	})
@@ -107,11 +114,7 @@ func (s *suite) install(ctx context.Context, res *result) error {
 	if err := s.settled(ctx); err != nil { // the autoscalers have set their minimum
 		return err
 	}
-	return s.startLoad(ctx, steadyUsers, steadyPace)
-}
-
-func (s *suite) quiet(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error { return wait(ctx, 15*time.Second) })
+	return s.startLoad(ctx, steadyUsers, steadyRate)
 }
 
 // control takes away what winds pods down gently, and must see failures.
@@ -146,40 +149,29 @@ func (s *suite) restart(ctx context.Context, component string) error {
 	return s.rolledOut(ctx, component)
 }
 
-func (s *suite) rollAPI(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		return errors.Join(s.restart(ctx, "api"), s.settled(ctx))
-	})
-}
-
 // rollRPC also looks how soon new pods are called, and that old ones are not
 // any more by the time their listener closes.
 func (s *suite) rollRPC(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		if err := s.restart(ctx, "rpc"); err != nil {
+	if err := s.restart(ctx, "rpc"); err != nil {
+		return err
+	}
+	fresh, err := s.running(ctx, "rpc")
+	if err != nil {
+		return err
+	}
+	var slowest time.Duration
+	for _, p := range fresh {
+		since := p.readySince() // in whole seconds
+		if err := until(ctx, 5*time.Minute, "calls to "+p.Metadata.Name, func() (bool, error) {
+			calls, err := s.calls(ctx, p)
+			return calls > 0, err
+		}); err != nil {
 			return err
 		}
-		fresh, err := s.running(ctx, "rpc")
-		if err != nil {
-			return err
-		}
-		var slowest time.Duration
-		for _, p := range fresh {
-			since := p.readySince() // in whole seconds
-			if err := until(ctx, 30*time.Second, "calls to "+p.Metadata.Name, func() (bool, error) {
-				calls, err := s.calls(ctx, p)
-				return calls > 0, err
-			}); err != nil {
-				return err
-			}
-			slowest = max(slowest, time.Since(since))
-		}
-		res.note = fmt.Sprintf("new pods called within %.0f s", slowest.Seconds())
-		if err := s.quietEnd(ctx); err != nil {
-			return err
-		}
-		return s.settled(ctx)
-	})
+		slowest = max(slowest, time.Since(since))
+	}
+	res.note = fmt.Sprintf("new pods called within %.0f s", slowest.Seconds())
+	return s.quietEnd(ctx)
 }
 
 // quietEnd sees that pods which terminate are not called for the last seconds
@@ -195,14 +187,14 @@ func (s *suite) quietEnd(ctx context.Context) error {
 		}
 		// deletionTimestamp is when the grace period (75 s) ends; SIGTERM comes 45 s after its begin.
 		term := p.Metadata.DeletionTimestamp.Add(-30 * time.Second)
-		if err := wait(ctx, time.Until(term)-8*time.Second); err != nil {
+		if err := traffic.Pause(ctx, time.Until(term)-8*time.Second); err != nil {
 			return err
 		}
 		before, err := s.calls(ctx, p)
 		if err != nil {
 			return err
 		}
-		if err := wait(ctx, 4*time.Second); err != nil {
+		if err := traffic.Pause(ctx, 4*time.Second); err != nil {
 			return err
 		}
 		after, err := s.calls(ctx, p)
@@ -223,103 +215,79 @@ func (s *suite) calls(ctx context.Context, p pod) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	total := 0.0
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "shares_cache_reads_total{") {
-			var n float64
-			if _, err := fmt.Sscan(line[strings.LastIndex(line, " "):], &n); err != nil {
-				return 0, err
-			}
-			total += n
-		}
-	}
-	return total, nil
+	return traffic.Metric(out, "shares_cache_reads_total{")
 }
 
 // upgrade applies everything of the next release at once: its pods must wait
 // for its migration, which takes its time.
 func (s *suite) upgrade(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		if err := s.deploy(ctx, second); err != nil {
-			return err
-		}
-		var migrated time.Time
-		if err := until(ctx, 30*time.Second, "the end of the migration", func() (bool, error) {
-			out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-l", "batch.kubernetes.io/job-name=shares-migrate-"+second,
-				"-o", "jsonpath={.items[0].status.containerStatuses[0].state.terminated.finishedAt}")
-			if err != nil {
-				return false, err
-			}
-			migrated, err = time.Parse(time.RFC3339, out)
-			return err == nil, err
-		}); err != nil {
-			return err
-		}
-		pods, err := s.running(ctx, "rpc")
+	if err := s.deploy(ctx, second); err != nil {
+		return err
+	}
+	var migrated time.Time
+	if err := until(ctx, 5*time.Minute, "the end of the migration", func() (bool, error) {
+		out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-l", "batch.kubernetes.io/job-name=shares-migrate-"+second,
+			"-o", "jsonpath={.items[0].status.containerStatuses[0].state.terminated.finishedAt}")
 		if err != nil {
-			return err
+			return false, err
 		}
-		for _, p := range pods {
-			// Both times are whole seconds, and the process ends a moment after its work.
-			if early := migrated.Sub(p.readySince()); early > 2*time.Second {
-				return fmt.Errorf("%s was ready %s before the migration ended", p.Metadata.Name, early)
-			}
-			if image := p.Spec.Containers[0].Image; image != imageName+":"+second {
-				return fmt.Errorf("%s runs %s", p.Metadata.Name, image)
-			}
+		migrated, err = time.Parse(time.RFC3339, out)
+		return err == nil, err
+	}); err != nil {
+		return err
+	}
+	pods, err := s.running(ctx, "rpc")
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		// Both times are whole seconds, and the process ends a moment after its work.
+		if early := migrated.Sub(p.readySince()); early > 2*time.Second {
+			return fmt.Errorf("%s was ready %s before the migration ended", p.Metadata.Name, early)
 		}
-		return s.settled(ctx)
-	})
-}
-
-func (s *suite) rollback(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		return errors.Join(s.deploy(ctx, first), s.settled(ctx))
-	})
+		if image := p.Spec.Containers[0].Image; image != imageName+":"+second {
+			return fmt.Errorf("%s runs %s", p.Metadata.Name, image)
+		}
+	}
+	return nil
 }
 
 func (s *suite) missingImage(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		dir, err := s.release("external", missing)
-		if err != nil {
-			return err
-		}
-		if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
-			return err
-		}
-		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-api", "--timeout=20s"); err == nil {
-			return errors.New("a release without an image was rolled out")
-		}
-		if _, err := s.kube(ctx, "-n", namespace, "delete", "job", "shares-migrate-"+missing); err != nil {
-			return err
-		}
-		return errors.Join(s.deploy(ctx, first), s.settled(ctx))
-	})
+	dir, err := s.release("external", missing)
+	if err != nil {
+		return err
+	}
+	if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
+		return err
+	}
+	if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-api", "--timeout=20s"); err == nil {
+		return errors.New("a release without an image was rolled out")
+	}
+	if _, err := s.kube(ctx, "-n", namespace, "delete", "job", "shares-migrate-"+missing); err != nil {
+		return err
+	}
+	return s.deploy(ctx, first)
 }
 
 // rotate does as docs/operations.md says: known, used, retired.
-func (s *suite) rotate(ctx context.Context, res *result) error {
+func (s *suite) rotate(ctx context.Context, _ *result) error {
 	const next = "the-second-secret-of-the-cluster-suite-002"
 	old := s.secret
-	return s.underLoad(ctx, res, expect{}, func() error {
-		for _, secrets := range []string{old + "," + next, next + "," + old, next} {
-			s.secret = secrets
-			if err := s.secrets(ctx); err != nil {
-				return err
-			}
-			if err := s.restart(ctx, "api"); err != nil {
-				return err
-			}
-			if err := s.settled(ctx); err != nil {
-				return err
-			}
-			// In real life a session's lifetime: every user renews meanwhile.
-			if err := wait(ctx, 25*steadyPace); err != nil {
+	for _, secrets := range []string{old + "," + next, next + "," + old, next} {
+		s.secret = secrets
+		// The pause is in real life a session's lifetime: every user renews meanwhile.
+		for _, step := range []func() error{
+			func() error { return s.secrets(ctx) },
+			func() error { return s.restart(ctx, "api") },
+			func() error { return s.settled(ctx) },
+			func() error { return traffic.Pause(ctx, 6*time.Second) },
+		} {
+			if err := step(); err != nil {
 				return err
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // eviction asks for a pod's eviction, as a drain does.
@@ -336,48 +304,44 @@ func (s *suite) eviction(ctx context.Context, p pod) error {
 }
 
 func (s *suite) evict(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		for _, component := range []string{"api", "rpc"} {
-			pods, err := s.running(ctx, component)
-			if err != nil {
+	for _, component := range []string{"api", "rpc"} {
+		pods, err := s.running(ctx, component)
+		if err != nil {
+			return err
+		}
+		for _, p := range pods {
+			// As a drain does: again and again, until the budget allows it.
+			if err := until(ctx, 5*time.Minute, "the eviction of "+p.Metadata.Name, func() (bool, error) {
+				err := s.eviction(ctx, p)
+				return err == nil, err
+			}); err != nil {
 				return err
 			}
-			for _, p := range pods {
-				// As a drain does: again and again, until the budget allows it.
-				if err := until(ctx, time.Minute, "the eviction of "+p.Metadata.Name, func() (bool, error) {
-					err := s.eviction(ctx, p)
-					return err == nil, err
-				}); err != nil {
-					return err
-				}
-			}
 		}
-		return s.settled(ctx)
-	})
+	}
+	return nil
 }
 
 func (s *suite) budget(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error {
-		for _, component := range []string{"api", "rpc"} {
-			pods, err := s.running(ctx, component)
-			if err != nil {
-				return err
-			}
-			if err := s.eviction(ctx, pods[0]); err != nil {
-				return err
-			}
-			if err := s.eviction(ctx, pods[1]); err == nil || !strings.Contains(err.Error(), "disruption budget") {
-				return fmt.Errorf("a second eviction of %s was not refused by the budget: %w", component, err)
-			}
+	for _, component := range []string{"api", "rpc"} {
+		pods, err := s.running(ctx, component)
+		if err != nil {
+			return err
 		}
-		return s.settled(ctx)
-	})
+		if err := s.eviction(ctx, pods[0]); err != nil {
+			return err
+		}
+		if err := s.eviction(ctx, pods[1]); err == nil || !strings.Contains(err.Error(), "disruption budget") {
+			return fmt.Errorf("a second eviction of %s was not refused by the budget: %w", component, err)
+		}
+	}
+	return nil
 }
 
-// force deletes a pod with all that is in flight in it: one request of each user at most.
+// force deletes a pod with all that is in flight in it: what is sent within a quarter of a second.
 func (s *suite) force(component string) func(context.Context, *result) error {
 	return func(ctx context.Context, res *result) error {
-		return s.underLoad(ctx, res, expect{failures: s.atOnce}, func() error {
+		return s.underLoad(ctx, res, expect{failures: steadyRate / 4}, func() error {
 			pods, err := s.running(ctx, component)
 			if err != nil {
 				return err
@@ -388,10 +352,6 @@ func (s *suite) force(component string) func(context.Context, *result) error {
 			return s.settled(ctx)
 		})
 	}
-}
-
-func (s *suite) restartRedis(ctx context.Context, res *result) error {
-	return s.underLoad(ctx, res, expect{}, func() error { return s.outage(ctx, s.redis) })
 }
 
 // recovery is the longest that requests may fail after MySQL answers again:
@@ -433,19 +393,19 @@ func (s *suite) allReady(ctx context.Context) error {
 }
 
 func (s *suite) outage(ctx context.Context, v *server) error {
-	if err := wait(ctx, 3*time.Second); err != nil {
+	if err := traffic.Pause(ctx, 3*time.Second); err != nil {
 		return err
 	}
 	if err := v.kill(); err != nil {
 		return err
 	}
-	if err := wait(ctx, 5*time.Second); err != nil {
+	if err := traffic.Pause(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	if err := v.start(ctx); err != nil {
 		return err
 	}
-	return wait(ctx, 5*time.Second)
+	return traffic.Pause(ctx, 5*time.Second)
 }
 
 // scale raises the load until api's autoscaler adds pods, and lowers it until
@@ -463,7 +423,7 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 	if err := errors.Join(s.deploy(ctx, first, quick, low), s.settled(ctx)); err != nil {
 		return err
 	}
-	if err := s.startLoad(ctx, 4*steadyUsers, steadyPace/2); err != nil {
+	if err := s.startLoad(ctx, 4*steadyUsers, 6*steadyRate); err != nil {
 		return err
 	}
 	err := s.underLoad(ctx, res, expect{}, func() error {
@@ -472,20 +432,20 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 			return len(pods), err
 		}
 		most := 0
-		if err := until(ctx, 5*time.Minute, "a third pod of api", func() (bool, error) {
+		if err := until(ctx, 10*time.Minute, "a third pod of api", func() (bool, error) {
 			n, err := count()
 			most = max(most, n)
 			return n >= 3, err
 		}); err != nil {
 			return err
 		}
-		if err := wait(ctx, 10*time.Second); err != nil {
+		if err := traffic.Pause(ctx, 10*time.Second); err != nil {
 			return err
 		}
 		if err := s.failedSoFar(ctx); err != nil {
 			return err
 		}
-		if err := s.startLoad(ctx, steadyUsers, steadyPace); err != nil {
+		if err := s.startLoad(ctx, steadyUsers, steadyRate); err != nil {
 			return err
 		}
 		res.note = fmt.Sprintf("2 to %d pods and back", most)
@@ -515,7 +475,7 @@ func (s *suite) failedSoFar(ctx context.Context) error {
 
 func (s *suite) drain(ctx context.Context, res *result) error {
 	err := s.underLoad(ctx, res, expect{}, func() error {
-		if _, err := s.kube(ctx, "drain", s.victim, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"); err != nil {
+		if _, err := s.kube(ctx, "drain", s.victim, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=600s"); err != nil {
 			return err
 		}
 		return s.settled(ctx)
@@ -540,11 +500,11 @@ func (s *suite) loseNode(ctx context.Context, res *result) error {
 			return err
 		}
 		killed = time.Now()
-		if err := wait(ctx, nodeLoss); err != nil {
+		if err := traffic.Pause(ctx, nodeLoss); err != nil {
 			return err
 		}
 		for _, component := range []string{"api", "rpc"} {
-			if err := until(ctx, time.Minute, component+" on "+s.keep, func() (bool, error) {
+			if err := until(ctx, 5*time.Minute, component+" on "+s.keep, func() (bool, error) {
 				pods, err := s.running(ctx, component)
 				for _, p := range pods {
 					if p.Spec.NodeName != s.keep {

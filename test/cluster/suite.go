@@ -15,7 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"shares/test/cluster/internal/traffic"
+	"shares/test/traffic"
 )
 
 // Where things are in the cluster.
@@ -37,7 +37,6 @@ type suite struct {
 	victim   string // a node that is drained and killed
 	secret   string // what SESSION_SECRET is now
 	results  []result
-	atOnce   int // users of the steady load
 	releases int // of the service, in the order of their making
 }
 
@@ -182,7 +181,7 @@ func until(ctx context.Context, limit time.Duration, what string, ok func() (boo
 // settled waits until api and rpc have at least two ready pods each and none
 // that terminates.
 func (s *suite) settled(ctx context.Context) error {
-	return until(ctx, 3*time.Minute, "two ready pods of api and rpc, and none that terminates", func() (bool, error) {
+	return until(ctx, 10*time.Minute, "two ready pods of api and rpc, and none that terminates", func() (bool, error) {
 		for _, c := range []string{"api", "rpc"} {
 			all, err := s.pods(ctx, c)
 			if err != nil {

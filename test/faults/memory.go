@@ -12,13 +12,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"shares/test/traffic"
 )
 
 // The memory limits of deploy/components, in MiB.
@@ -45,7 +46,7 @@ func (w *world) limited(ctx context.Context, r *report, name string, limit int, 
 		return nil, err
 	}
 	s := &limitedServer{server: servers[0], limit: limit}
-	if s.group, err = newCgroup(s.process.Pid(), int64(limit)<<20); err != nil {
+	if s.group, err = newCgroup(s.Pid(), int64(limit)<<20); err != nil {
 		r.note("GOMEMLIMIT alone, no cgroup: %v", err)
 	}
 	return s, s.waitReady(ctx)
@@ -56,7 +57,7 @@ func (s *limitedServer) end(ctx context.Context, r *report) error {
 	if !s.ready(ctx) {
 		r.breaks("%s is not ready at the end", s.name)
 	}
-	err := s.stop()
+	err := s.Kill()
 	if s.group != nil {
 		r.note("at most %d of %d MiB", s.group.peak(), s.limit)
 		err = errors.Join(err, os.Remove(s.group.dir))
@@ -126,13 +127,13 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
 		env := map[string]string{}
 		if name == "api" {
-			env["WEIXIN_RPC_TARGET"] = "dns:///" + w.users[0].address
+			env["WEIXIN_RPC_TARGET"] = "dns:///" + w.users[0].Address()
 		}
 		s, err := w.limited(ctx, r, name, mebibytes, env)
 		if err != nil {
 			return time.Time{}, err
 		}
-		picture, err := s.largestAvatar(ctx, w.people.readers[1].session)
+		picture, err := s.largestAvatar(ctx, w.people.Readers[1].Session())
 		if err != nil {
 			return time.Time{}, errors.Join(err, s.end(ctx, r))
 		}
@@ -144,7 +145,7 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 				}
 			}()
 			for i := range clients {
-				c, err := net.Dial("tcp", s.address)
+				c, err := net.Dial("tcp", s.Address())
 				if err != nil {
 					return fmt.Errorf("%d connections: %w", i, err)
 				}
@@ -152,7 +153,7 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 				_, _ = io.WriteString(c, opening(kinds[i%len(kinds)], picture)) // those cut off need no more
 			}
-			return pause(ctx, lasting)
+			return traffic.Pause(ctx, lasting)
 		}
 		for _, kinds := range append([][]string{floods}, [][]string{floods[:1], floods[1:2], floods[2:3], floods[3:]}...) {
 			clients := 5000
@@ -186,40 +187,35 @@ func (s *server) largestAvatar(ctx context.Context, session string) (string, err
 	if err := png.Encode(&file, noise); err != nil {
 		return "", err
 	}
-	a := s.upload(ctx, session, file.Bytes())
-	var uploaded struct{ Url string }
-	if err := a.into(&uploaded); err != nil {
+	path, a := traffic.Picture(s.Upload(ctx, session, file.Bytes()))
+	if err := a.Failure(); err != nil {
 		return "", fmt.Errorf("upload an avatar: %w", err)
 	}
-	u, err := url.Parse(uploaded.Url)
-	if err != nil {
-		return "", fmt.Errorf("upload an avatar: %w", err)
+	got := s.Get(ctx, path)
+	if got.Failure() != nil || len(got.Body) < 100<<10 {
+		return "", fmt.Errorf("the avatar: status %d, %d bytes, want at least 100 KiB", got.Status, len(got.Body))
 	}
-	got := s.picture(ctx, u.Path)
-	if got.status != http.StatusOK || len(got.body) < 100<<10 {
-		return "", fmt.Errorf("the avatar: status %d, %d bytes, want at least 100 KiB", got.status, len(got.body))
-	}
-	return u.Path, nil
+	return path, nil
 }
 
 // useMeanwhile is a user whose every request has a connection of its own, and is tried again when
 // the connection breaks.
 func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during string) {
 	client := &http.Client{Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true}}
-	for pause(ctx, 50*time.Millisecond) == nil {
+	for traffic.Pause(ctx, 50*time.Millisecond) == nil {
 		start := time.Now()
-		var a answer
+		var a traffic.Answer
 		for range 20 {
-			a = request(context.WithoutCancel(ctx), client, http.MethodPost, s.url()+"/shares/api/v1/weixin.get_user_info", w.people.readers[0].session, struct{}{})
-			if a.err == nil || time.Since(start) > deadly {
+			a = traffic.Request(context.WithoutCancel(ctx), client, http.MethodPost, s.Target.URL+"/shares/api/v1/weixin.get_user_info", w.people.Readers[0].Session(), struct{}{})
+			if a.Err == nil || time.Since(start) > deadly {
 				break
 			}
 		}
 		took := time.Since(start)
 		r.requests++
-		if a.failure() != nil {
+		if a.Failure() != nil {
 			r.failures++
-			r.breaks("%s: a user is refused: %v", during, a.failure())
+			r.breaks("%s: a user is refused: %v", during, a.Failure())
 			return
 		}
 		r.slowest = max(r.slowest, took)
@@ -236,7 +232,7 @@ func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 		return time.Time{}, err
 	}
 	edges, err := w.startServers(1, "api", map[string]string{
-		"WEIXIN_RPC_TARGET": "dns:///" + rpc.address, "GOMEMLIMIT": "8GiB", "SHARES_RATE_LIMIT": "off",
+		"WEIXIN_RPC_TARGET": "dns:///" + rpc.Address(), "GOMEMLIMIT": "8GiB", "SHARES_RATE_LIMIT": "off",
 	})
 	if err != nil {
 		return time.Time{}, err
@@ -250,64 +246,62 @@ func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 		return time.Time{}, err
 	}
 	file.Write(make([]byte, 2<<20-file.Len()))
-	people := append(w.people.readers[:len(w.people.readers):len(w.people.readers)], w.people.writers...)
+	people := append(w.people.Readers[:len(w.people.Readers):len(w.people.Readers)], w.people.Writers...)
 	var mu sync.Mutex
 	var uploads sync.WaitGroup
 	for i := range 96 {
 		uploads.Go(func() {
 			start := time.Now()
-			a := s.upload(ctx, people[i%len(people)].session, file.Bytes())
+			a := s.Upload(ctx, people[i%len(people)].Session(), file.Bytes())
 			mu.Lock()
 			defer mu.Unlock()
 			r.requests++
 			switch {
-			case a.err != nil:
+			case a.Err != nil:
 				r.failures++
-			case a.status == http.StatusServiceUnavailable && a.retryAfter:
+			case a.Status == http.StatusServiceUnavailable && a.RetryAfter:
 				r.refused++
 				r.refusal = max(r.refusal, time.Since(start))
-			case a.status == http.StatusOK, a.status == http.StatusTooManyRequests, // a second one of the user
-				a.status == http.StatusGatewayTimeout: // not decoded in time
+			case a.Status == http.StatusOK, a.Status == http.StatusTooManyRequests, // a second one of the user
+				a.Status == http.StatusGatewayTimeout: // not decoded in time
 				r.slowest = max(r.slowest, time.Since(start))
 			default:
 				r.failures++
-				r.breaks("an upload: status %d", a.status)
+				r.breaks("an upload: status %d", a.Status)
 			}
 		})
 	}
 	uploads.Wait()
-	return time.Now(), errors.Join(rpc.end(ctx, r), s.stop())
+	return time.Now(), errors.Join(rpc.end(ctx, r), s.Kill())
 }
 
 // garbageLogins sends 1,150 logins at once from one address while WeChat takes 2.8 s. Other requests
 // are served as before.
 func garbageLogins(ctx context.Context, w *world, r *report) (time.Time, error) {
 	s := w.edges[0]
-	if err := w.control(ctx, http.MethodPost, "faults", map[string]any{"endpoint": "/sns/jscode2session", "kind": "delay", "delay_ms": 2800}, nil); err != nil {
+	slow := map[string]any{"endpoint": "/sns/jscode2session", "kind": "delay", "delay_ms": 2800}
+	switchFault := func(method string) error {
+		return traffic.Request(ctx, http.DefaultClient, method, w.wechat.Target.URL+"/simulator/faults", "", slow).Failure()
+	}
+	if err := switchFault(http.MethodPost); err != nil {
 		return time.Time{}, err
 	}
 	var logins sync.WaitGroup
 	refused, mu := 0, sync.Mutex{}
 	for i := range 1150 {
 		logins.Go(func() {
-			a := s.post(ctx, "weixin.oauth", "", map[string]string{"jscode": fmt.Sprintf("garbage-%026d", i)})
+			a := s.Post(ctx, "oauth", "", map[string]string{"jscode": fmt.Sprintf("garbage-%026d", i)})
 			mu.Lock()
 			defer mu.Unlock()
-			if a.status == http.StatusServiceUnavailable {
+			if a.Status == http.StatusServiceUnavailable {
 				refused++
 			}
 		})
 	}
-	w.useFor(ctx, s, r, lasting)
-	logins.Wait()
-	err := w.control(ctx, http.MethodDelete, "faults", struct{}{}, nil)
-	r.note("%d of 1150 logins refused", refused)
-	return time.Now(), err
-}
-
-// useFor has a user send requests for some time.
-func (w *world) useFor(ctx context.Context, s *server, r *report, d time.Duration) {
-	using, stop := context.WithTimeout(ctx, d)
+	using, stop := context.WithTimeout(ctx, lasting)
 	defer stop()
 	w.useMeanwhile(using, s, r, "logins wait for WeChat")
+	logins.Wait()
+	r.note("%d of 1150 logins refused", refused)
+	return time.Now(), switchFault(http.MethodDelete)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"shares/test/traffic"
 )
 
 // inFlight is SHARES_MAX_IN_FLIGHT as it is by default.
@@ -23,16 +25,16 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 		return time.Time{}, err
 	}
 	s := servers[0]
-	defer func() { err = errors.Join(err, s.stop()) }()
+	defer func() { err = errors.Join(err, s.Kill()) }()
 	if err := s.waitReady(ctx); err != nil {
 		return time.Time{}, err
 	}
 	// The users' fields that the ledger does not look at.
 	var n atomic.Int64
-	send := func() answer {
+	send := func() traffic.Answer {
 		i := n.Add(1)
-		who := w.people.writers[i%writers]
-		return s.post(ctx, "weixin.update_user_info", who.session, map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
+		who := w.people.Writers[i%writers]
+		return s.Post(ctx, "update_user_info", who.Session(), map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
 	}
 
 	const most = 64
@@ -44,7 +46,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 		return time.Time{}, err
 	}
 	can := served / 2
-	before, err := s.memory()
+	before, err := s.Memory()
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -61,7 +63,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	for i := range 4 * inFlight {
 		clients.Go(func() {
 			// They do not all come in the same instant.
-			if pause(overloading, time.Duration(i)*time.Second/(4*inFlight)) != nil {
+			if traffic.Pause(overloading, time.Duration(i)*time.Second/(4*inFlight)) != nil {
 				return
 			}
 			for overloading.Err() == nil {
@@ -69,19 +71,19 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 				a := send()
 				d := time.Since(begun)
 				mu.Lock()
-				isRefusal := a.err == nil && a.status == http.StatusServiceUnavailable && a.retryAfter
+				isRefusal := a.Err == nil && a.Status == http.StatusServiceUnavailable && a.RetryAfter
 				switch {
-				case a.failure() == nil:
+				case a.Failure() == nil:
 					took = append(took, d)
 				case isRefusal:
 					refusals = append(refusals, d)
 				default:
 					if other++; other == 1 {
-						r.breaks("under overload: %v", a.failure())
+						r.breaks("under overload: %v", a.Failure())
 					}
 				}
 				mu.Unlock()
-				if isRefusal && pause(overloading, time.Second) != nil {
+				if isRefusal && traffic.Pause(overloading, time.Second) != nil {
 					return
 				}
 			}
@@ -90,12 +92,12 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	const lasts = 8 * time.Second
 	start := time.Now()
 	for time.Since(start) < lasts {
-		now, err := s.memory()
+		now, err := s.Memory()
 		if err != nil {
 			return time.Time{}, err
 		}
 		memory = append(memory, now)
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := traffic.Pause(ctx, 100*time.Millisecond); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -106,7 +108,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	mended := time.Now()
 	healthy := 0
 	for healthy < 100 && time.Since(mended) < recovery {
-		if a := send(); a.failure() != nil {
+		if a := send(); a.Failure() != nil {
 			healthy = 0
 		} else {
 			healthy++
@@ -144,7 +146,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 
 // crowd has clients send one request after the other, and returns how many were
 // served.
-func crowd(ctx context.Context, clients int, d time.Duration, send func() answer) (int, error) {
+func crowd(ctx context.Context, clients int, d time.Duration, send func() traffic.Answer) (int, error) {
 	var served atomic.Int64
 	var bad atomic.Pointer[error]
 	end := time.Now().Add(d)
@@ -152,7 +154,7 @@ func crowd(ctx context.Context, clients int, d time.Duration, send func() answer
 	for range clients {
 		all.Go(func() {
 			for time.Now().Before(end) && ctx.Err() == nil {
-				if err := send().failure(); err != nil {
+				if err := send().Failure(); err != nil {
 					bad.Store(&err)
 					continue
 				}

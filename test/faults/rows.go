@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"shares/test/traffic"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // row is one fault.
 type row struct {
 	name     string
-	promised []kind // what is served all the while; the rest may be 503 with Retry-After
+	promised []traffic.Kind // what is served all the while; the rest may be 503 with Retry-After
 	// fault breaks something, waits and mends it, and returns when it was mended. What it finds out besides goes to the report.
 	fault func(ctx context.Context, w *world, r *report) (mended time.Time, err error)
 	late  bool // what is not promised may also be 504: somebody who is asked does not answer within his time
@@ -43,9 +45,10 @@ type setting struct {
 }
 
 func settings() []setting {
-	withoutWechat := []kind{read, renew, write, check, code, picture}
+	withoutWrites := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Check, traffic.Code, traffic.NewCode, traffic.Image}
+	withoutWechat := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Write, traffic.Check, traffic.Code, traffic.Image}
 	// What the cache holds. The pictures are not in the database.
-	withoutDatabase := []kind{read, renew, code, newCode, picture}
+	withoutDatabase := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Code, traffic.NewCode, traffic.Image}
 	return []setting{
 		{serveTwice, []row{
 			{name: "Redis killed, back with the rows of before", promised: everything, fault: redisKilled},
@@ -62,14 +65,14 @@ func settings() []setting {
 			{name: "2,400 clients that send byte by byte", promised: everything, fault: slowClients},
 			{name: "sessions revoked", promised: everything, fault: revoked},
 			{name: "sessions revoked while Redis hangs", promised: everything, fault: revokedWithoutRedis},
-			{name: "1,150 garbage logins while WeChat takes 2.8 s", promised: []kind{read, renew, write, check, code, newCode, picture}, fault: garbageLogins, late: true},
+			{name: "1,150 garbage logins while WeChat takes 2.8 s", promised: []traffic.Kind{traffic.Read, traffic.Renew, traffic.Write, traffic.Check, traffic.Code, traffic.NewCode, traffic.Image}, fault: garbageLogins, late: true},
 			{name: "serve in 400 MiB: floods of unfinished requests and unread avatars", fault: flooded("serve", serveMemory), alone: true},
 			{name: "four times the load that it can serve", fault: overload, alone: true},
 		}},
 		{apartTwice, []row{
 			{name: "api and rpc apart: Redis killed", promised: everything, fault: redisKilled},
 			{name: "api and rpc apart: an rpc killed", promised: everything, fault: killed(user)},
-			{name: "api and rpc apart: an rpc hangs", promised: []kind{read, renew, check, picture}, fault: rpcHangs, late: true},
+			{name: "api and rpc apart: an rpc hangs", promised: []traffic.Kind{traffic.Read, traffic.Renew, traffic.Check, traffic.Image}, fault: rpcHangs, late: true},
 			{name: "api and rpc apart: an rpc told to end", promised: everything, fault: ended(user)},
 			{name: "api and rpc apart: an api told to end", promised: everything, fault: ended(edge)},
 			{name: "api in 200 MiB: floods of unfinished requests and unread avatars", fault: flooded("api", apiMemory), alone: true},
@@ -87,13 +90,13 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 	}
 	l := w.startLoad(ctx, r, report)
 	mended, err := func() (time.Time, error) {
-		if err := pause(ctx, steady); err != nil {
+		if err := traffic.Pause(ctx, steady); err != nil {
 			return time.Time{}, err
 		}
 		return r.fault(ctx, w, report)
 	}()
 	if err == nil {
-		err = errors.Join(pause(ctx, time.Until(mended.Add(steady/2))), w.ledger.reconcile(ctx, w.db))
+		err = errors.Join(traffic.Pause(ctx, time.Until(mended.Add(steady/2))), w.reconcile(ctx))
 	}
 	if err == nil {
 		// Everything works without a restart: a second of all kinds without any answer but 200.
@@ -112,7 +115,7 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 	if err != nil {
 		return nil, errors.Join(err, errors.New(strings.Join(report.broken, "; ")))
 	}
-	if report.written, report.lost, err = w.ledger.settle(ctx, w.db); err != nil {
+	if report.written, report.lost, err = w.settle(ctx); err != nil {
 		return nil, fmt.Errorf("look into the database: %w", err)
 	}
 	if report.lost > 0 {
@@ -128,6 +131,22 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 	return report, nil
 }
 
+func (w *world) reconcile(ctx context.Context) error {
+	stored, err := profiles(ctx, w.db)
+	if err != nil {
+		return err
+	}
+	return w.ledger.Reconcile(stored)
+}
+
+func (w *world) settle(ctx context.Context) (acknowledged, lost int, err error) {
+	stored, err := profiles(ctx, w.db)
+	if err != nil {
+		return 0, 0, err
+	}
+	return w.ledger.Settle(stored)
+}
+
 func (w *world) redisClient() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
 }
@@ -139,14 +158,14 @@ func redisKilled(ctx context.Context, w *world, r *report) (time.Time, error) {
 	if err := c.Save(ctx).Err(); err != nil {
 		return time.Time{}, err
 	}
-	if err := errors.Join(pause(ctx, steady), w.redis.Kill(), pause(ctx, lasting), w.redis.Start()); err != nil {
+	if err := errors.Join(traffic.Pause(ctx, steady), w.redis.Kill(), traffic.Pause(ctx, lasting), w.redis.Start()); err != nil {
 		return time.Time{}, err
 	}
 	return time.Now(), w.cacheUsedAgain(ctx, r)
 }
 
 func redisHangs(ctx context.Context, w *world, r *report) (time.Time, error) {
-	if err := errors.Join(w.redis.Pause(), pause(ctx, lasting), w.redis.Resume()); err != nil {
+	if err := errors.Join(w.redis.Pause(), traffic.Pause(ctx, lasting), w.redis.Resume()); err != nil {
 		return time.Time{}, err
 	}
 	return time.Now(), w.cacheUsedAgain(ctx, r)
@@ -156,7 +175,7 @@ func redisFlushed(ctx context.Context, w *world, r *report) (time.Time, error) {
 	c := w.redisClient()
 	defer c.Close()
 	for range 3 {
-		if err := errors.Join(c.FlushAll(ctx).Err(), pause(ctx, lasting/3)); err != nil {
+		if err := errors.Join(c.FlushAll(ctx).Err(), traffic.Pause(ctx, lasting/3)); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -194,7 +213,7 @@ func (w *world) cacheUsedAgain(ctx context.Context, r *report) error {
 			if asked > recovery {
 				return fmt.Errorf("%s does not use Redis", s.name)
 			}
-			if err := pause(ctx, 10*time.Millisecond); err != nil {
+			if err := traffic.Pause(ctx, 10*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -208,22 +227,46 @@ func (w *world) cacheUsedAgain(ctx context.Context, r *report) error {
 }
 
 func mariadbKilled(ctx context.Context, w *world, _ *report) (time.Time, error) {
-	err := errors.Join(w.mariadb.Kill(), pause(ctx, lasting), w.mariadb.Start())
+	err := errors.Join(w.mariadb.Kill(), traffic.Pause(ctx, lasting), w.mariadb.Start())
 	return time.Now(), err
 }
 
 func mariadbHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
-	err := errors.Join(w.mariadb.Pause(), pause(ctx, lasting), w.mariadb.Resume())
+	err := errors.Join(w.mariadb.Pause(), traffic.Pause(ctx, lasting), w.mariadb.Resume())
+	return time.Now(), err
+}
+
+// readOnly makes the primary read-only, as a failover or a full disk does, and flushes Redis all the
+// while: reads are cold.
+func readOnly(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	c := w.redisClient()
+	defer c.Close()
+	if _, err := w.db.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
+		return time.Time{}, err
+	}
+	var err error
+	for end := time.Now().Add(lasting); time.Now().Before(end) && err == nil; {
+		err = errors.Join(c.FlushAll(ctx).Err(), traffic.Pause(ctx, steady/2))
+	}
+	_, writable := w.db.ExecContext(ctx, "SET GLOBAL read_only = 0")
+	return time.Now(), errors.Join(err, writable)
+}
+
+// rpcHangs stops a user service for longer than a call may take. Reads are repeated on the other one;
+// the rest may be answered 504.
+func rpcHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
+	s := user(w)
+	err := errors.Join(s.Pause(), traffic.Pause(ctx, 2*lasting), s.Resume())
 	return time.Now(), err
 }
 
 func wechatKilled(ctx context.Context, w *world, _ *report) (time.Time, error) {
-	err := errors.Join(w.wechat.kill(), pause(ctx, lasting), w.wechat.start())
+	err := errors.Join(w.wechat.crash(), traffic.Pause(ctx, lasting), w.wechat.Start())
 	return time.Now(), err
 }
 
 func wechatHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
-	err := errors.Join(w.wechat.pause(), pause(ctx, lasting), w.wechat.resume())
+	err := errors.Join(w.wechat.Pause(), traffic.Pause(ctx, lasting), w.wechat.Resume())
 	return time.Now(), err
 }
 
@@ -234,7 +277,7 @@ func user(w *world) *server { return w.users[0] }
 func killed(who func(*world) *server) func(context.Context, *world, *report) (time.Time, error) {
 	return func(ctx context.Context, w *world, _ *report) (time.Time, error) {
 		s := who(w)
-		if err := errors.Join(s.kill(), pause(ctx, lasting/2), s.start()); err != nil {
+		if err := errors.Join(s.crash(), traffic.Pause(ctx, lasting/2), s.Start()); err != nil {
 			return time.Time{}, err
 		}
 		return time.Now(), s.waitReady(ctx)
@@ -251,11 +294,11 @@ func ended(who func(*world) *server) func(context.Context, *world, *report) (tim
 		defer stop()
 		var watch sync.WaitGroup
 		watch.Go(func() {
-			for pause(watching, 10*time.Millisecond) == nil {
+			for traffic.Pause(watching, 10*time.Millisecond) == nil {
 				if unready.IsZero() && !s.ready(watching) {
 					unready = time.Now()
 				}
-				conn, err := net.Dial("tcp", s.address)
+				conn, err := net.Dial("tcp", s.Address())
 				if err != nil {
 					closed = time.Now()
 					return
@@ -263,7 +306,7 @@ func ended(who func(*world) *server) func(context.Context, *world, *report) (tim
 				_ = conn.Close()
 			}
 		})
-		exit, err := s.process.Term()
+		exit, err := s.Term()
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -280,7 +323,7 @@ func ended(who func(*world) *server) func(context.Context, *world, *report) (tim
 			r.breaks("%s stopped to listen %s after it had said that it is not ready, SHARES_DRAIN is %s", s.name, between, drain)
 		}
 		r.note("not ready for %s before it stopped to listen", short(between))
-		if err := errors.Join(pause(ctx, steady), s.start()); err != nil {
+		if err := errors.Join(traffic.Pause(ctx, steady), s.Start()); err != nil {
 			return time.Time{}, err
 		}
 		return time.Now(), s.waitReady(ctx)
@@ -295,27 +338,27 @@ func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, err
 	for range 3 {
 		var asking sync.WaitGroup
 		for i := range 60 {
-			scene := w.people.newScene()
+			scene := w.people.NewScene()
 			scenes = append(scenes, scene)
 			asking.Go(func() { // some get their answer, and most none: the replica dies over them
-				victim.qrcode(ctx, w.people.readers[i%readers].session, scene)
+				victim.QRCode(ctx, w.people.Readers[i%readers].Session(), scene)
 			})
 		}
-		err := errors.Join(pause(ctx, 60*time.Millisecond), victim.kill())
+		err := errors.Join(traffic.Pause(ctx, 60*time.Millisecond), victim.crash())
 		asking.Wait()
-		if err := errors.Join(err, pause(ctx, steady/2), victim.start(), victim.waitReady(ctx)); err != nil {
+		if err := errors.Join(err, traffic.Pause(ctx, steady/2), victim.Start(), victim.waitReady(ctx)); err != nil {
 			return time.Time{}, err
 		}
 	}
 	mended := time.Now()
 	for i, scene := range scenes {
-		path, a := victim.qrcode(ctx, w.people.readers[i%readers].session, scene)
-		if a.failure() != nil {
-			r.breaks("a code cannot be made after the start: %v", a.failure())
+		path, a := victim.QRCode(ctx, w.people.Readers[i%readers].Session(), scene)
+		if a.Failure() != nil {
+			r.breaks("a code cannot be made after the start: %v", a.Failure())
 			continue
 		}
-		if a := other.picture(ctx, path); a.failure() != nil || !whole(a.body) {
-			r.breaks("a code is not served whole: status %d, %d bytes", a.status, len(a.body))
+		if a := other.Get(ctx, path); a.Failure() != nil || !whole(a.Body) {
+			r.breaks("a code is not served whole: status %d, %d bytes", a.Status, len(a.Body))
 		}
 	}
 	pictures, left := 0, 0
@@ -359,12 +402,12 @@ func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 			_ = c.Close()
 		}
 	}()
-	before, err := s.memory()
+	before, err := s.Memory()
 	if err != nil {
 		return time.Time{}, err
 	}
 	for i := range clients {
-		c, err := net.Dial("tcp", s.address)
+		c, err := net.Dial("tcp", s.Address())
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -374,14 +417,14 @@ func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 		}
 	}
 	for range 2 {
-		if err := pause(ctx, lasting/2); err != nil {
+		if err := traffic.Pause(ctx, lasting/2); err != nil {
 			return time.Time{}, err
 		}
 		for _, c := range conns {
 			_, _ = c.Write([]byte(" ")) // those cut off need no more
 		}
 	}
-	after, err := s.memory()
+	after, err := s.Memory()
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -393,11 +436,11 @@ func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 func revoked(ctx context.Context, w *world, r *report) (time.Time, error) {
 	var longest time.Duration
 	for i := range 3 {
-		victim, err := w.victim(ctx, i)
+		victim, err := traffic.LogIn(ctx, w.targets(), w.wechat.Target.URL, fmt.Sprintf("victim-%d", i))
 		if err != nil {
 			return time.Time{}, err
 		}
-		out, exit, err := w.command(ctx, "user", "revoke", victim.openid)
+		out, exit, err := w.command(ctx, "user", "revoke", victim.OpenID)
 		if err != nil || exit != 0 {
 			return time.Time{}, errors.Join(fmt.Errorf("shares user revoke: code %d: %s", exit, out), err)
 		}
@@ -416,14 +459,14 @@ func revoked(ctx context.Context, w *world, r *report) (time.Time, error) {
 
 // revokedWithoutRedis wants the command to say that it cannot be sure.
 func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
-	victim, err := w.victim(ctx, 99)
+	victim, err := traffic.LogIn(ctx, w.targets(), w.wechat.Target.URL, "victim-99")
 	if err != nil {
 		return time.Time{}, err
 	}
 	if err := w.redis.Pause(); err != nil {
 		return time.Time{}, err
 	}
-	out, exit, err := w.command(ctx, "user", "revoke", victim.openid)
+	out, exit, err := w.command(ctx, "user", "revoke", victim.OpenID)
 	switch {
 	case err != nil:
 	case exit == 0:
@@ -439,7 +482,7 @@ func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time,
 	if err := w.cacheUsedAgain(ctx, r); err != nil {
 		return time.Time{}, err
 	}
-	if out, exit, err := w.command(ctx, "user", "revoke", victim.openid); err != nil || exit != 0 {
+	if out, exit, err := w.command(ctx, "user", "revoke", victim.OpenID); err != nil || exit != 0 {
 		return time.Time{}, errors.Join(fmt.Errorf("shares user revoke again: code %d: %s", exit, out), err)
 	}
 	r.note("the command says that it cannot be sure; last taken by a replica: %s", sinceCommand(ends))
@@ -456,30 +499,14 @@ func sinceCommand(d time.Duration) string {
 	return short(d) + " after the command"
 }
 
-// victim logs a user in whom the load does not know, and warms both replicas.
-func (w *world) victim(ctx context.Context, n int) (*person, error) {
-	jscode, _ := w.loginCode(ctx, fmt.Sprintf("victim-%d", n))
-	var got struct{ SessionId, OpenId string }
-	if err := w.edges[0].post(ctx, "weixin.oauth", "", map[string]string{"jscode": jscode}).into(&got); err != nil {
-		return nil, err
-	}
-	victim := &person{openid: got.OpenId, session: got.SessionId}
-	for _, s := range w.edges {
-		if err := s.post(ctx, "weixin.get_user_info", victim.session, struct{}{}).failure(); err != nil {
-			return nil, err
-		}
-	}
-	return victim, nil
-}
-
 // sessionEnds returns for how long some server took the session.
-func (w *world) sessionEnds(ctx context.Context, who *person) (time.Duration, error) {
+func (w *world) sessionEnds(ctx context.Context, who *traffic.Person) (time.Duration, error) {
 	start := time.Now()
 	var taken time.Duration
 	err := waitFor(ctx, recovery, "the session ends", func() bool {
 		for _, s := range w.edges {
 			asked := time.Since(start)
-			if a := s.post(ctx, "weixin.get_user_info", who.session, struct{}{}); a.status != http.StatusUnauthorized {
+			if a := s.Post(ctx, "get_user_info", who.Session(), struct{}{}); a.Status != http.StatusUnauthorized {
 				taken = asked
 				return false
 			}

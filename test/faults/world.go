@@ -17,6 +17,7 @@ import (
 
 	"shares/internal/testenv"
 	"shares/test/testprocess"
+	"shares/test/traffic"
 )
 
 const (
@@ -37,12 +38,13 @@ type world struct {
 	edges []*server // where requests go
 	users []*server // the user services behind them, where they run apart
 
-	people *people
-	ledger *ledger
+	people   *traffic.People
+	ledger   *traffic.Ledger
+	settings int // that were started: each has people of its own
 }
 
 func newWorld(ctx context.Context, rate int) (_ *world, err error) {
-	w := &world{rate: rate, ledger: newLedger()}
+	w := &world{rate: rate}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -80,8 +82,8 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.wechat = &server{name: "wechat", address: address, options: testprocess.Options{Args: []string{"simulator", "--listen", address}}}
-	if err := w.wechat.start(); err != nil {
+	w.wechat, err = startServer("wechat", address, "", testprocess.Options{Args: []string{"simulator", "--listen", address}})
+	if err != nil {
 		return nil, err
 	}
 	w.env = map[string]string{
@@ -92,7 +94,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 		"SESSION_SECRET":    rand.Text() + rand.Text(),
 		"MYSQL_DSN":         userDSN,
 		"REDIS_ADDR":        w.redis.Addr(),
-		"WECHAT_BASE_URL":   w.wechat.url(),
+		"WECHAT_BASE_URL":   w.wechat.Target.URL,
 		"WECHAT_APPID":      "wxsimulator0000000",
 		"WECHAT_SECRET":     "simulator-secret-not-for-release",
 		"QRCODE_BUCKET":     "file://" + filepath.Join(w.dir, "pictures"),
@@ -133,11 +135,9 @@ func (w *world) startServers(n int, name string, env map[string]string) ([]*serv
 		} else {
 			all["SHARES_PORT"] = port
 		}
-		s := &server{
-			name: fmt.Sprintf("%s %d", name, i+1), address: address, admin: admin, client: newClient(),
-			options: testprocess.Options{Args: []string{name}, Env: all, Dir: w.dir, Shipped: true},
-		}
-		if err := s.start(); err != nil {
+		s, err := startServer(fmt.Sprintf("%s %d", name, i+1), address, admin,
+			testprocess.Options{Args: []string{name}, Env: all, Dir: w.dir, Shipped: true})
+		if err != nil {
 			return servers, err
 		}
 		servers = append(servers, s)
@@ -150,7 +150,7 @@ func serveTwice(ctx context.Context, w *world) (err error) {
 	if w.edges, err = w.startServers(2, "serve", nil); err != nil {
 		return err
 	}
-	return w.moveIn(ctx)
+	return w.ready(ctx)
 }
 
 // apartTwice starts two of each half.
@@ -160,30 +160,37 @@ func apartTwice(ctx context.Context, w *world) (err error) {
 	}
 	var targets []string
 	for _, u := range w.users {
-		targets = append(targets, u.address)
+		targets = append(targets, u.Address())
 	}
 	target := map[string]string{"WEIXIN_RPC_TARGET": "direct:///" + strings.Join(targets, ",")}
 	if w.edges, err = w.startServers(2, "api", target); err != nil {
 		return err
 	}
-	return w.moveIn(ctx)
+	return w.ready(ctx)
 }
 
-// moveIn waits until all are ready, and has the people of the load log in.
-func (w *world) moveIn(ctx context.Context) (err error) {
+func (w *world) targets() []*traffic.Target {
+	var targets []*traffic.Target
+	for _, s := range w.edges {
+		targets = append(targets, s.Target)
+	}
+	return targets
+}
+
+// ready waits until all are ready, and has the people of the load log in.
+func (w *world) ready(ctx context.Context) error {
 	for _, s := range append(w.users, w.edges...) {
 		if err := s.waitReady(ctx); err != nil {
 			return err
 		}
 	}
-	w.people, err = w.newPeople(ctx)
-	return err
+	return w.moveIn(ctx)
 }
 
 func (w *world) stopReplicas() error {
 	var errs []error
 	for _, s := range append(w.edges, w.users...) {
-		errs = append(errs, s.stop())
+		errs = append(errs, s.Kill())
 	}
 	w.edges, w.users = nil, nil
 	return errors.Join(errs...)
@@ -192,7 +199,7 @@ func (w *world) stopReplicas() error {
 func (w *world) close() error {
 	errs := []error{w.stopReplicas()}
 	if w.wechat != nil {
-		errs = append(errs, w.wechat.stop())
+		errs = append(errs, w.wechat.Kill())
 	}
 	if w.db != nil {
 		errs = append(errs, w.db.Close())

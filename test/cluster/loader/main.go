@@ -1,7 +1,7 @@
-// Command loader runs in the cluster beside the service and puts load on it.
-// The suite tells it what to do through the API server's proxy:
+// Command loader runs in the cluster beside the service and puts load on it. The suite tells it what to
+// do through the API server's proxy:
 //
-//	POST /start?users=16&pace=250ms   load on SERVICE; again: other load instead, counted anew
+//	POST /start?users=16&rate=64      load on SERVICE; again: other load instead, counted anew
 //	POST /begin                       count anew
 //	GET  /stats                       what was counted, as JSON
 //	POST /verify                      look for lost writes; then /stats
@@ -18,23 +18,31 @@ import (
 	"sync"
 	"time"
 
-	"shares/test/cluster/internal/traffic"
+	"shares/test/traffic"
 )
 
 func main() {
-	l := &loader{service: os.Getenv("SERVICE"), codes: os.Getenv("CODES")}
+	l := &loader{service: os.Getenv("SERVICE"), codes: os.Getenv("CODES"), stop: func() {}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /start", l.start)
-	mux.HandleFunc("POST /begin", l.with(func(r *traffic.Run, w http.ResponseWriter, _ *http.Request) { r.Begin() }))
-	mux.HandleFunc("GET /stats", l.with(func(r *traffic.Run, w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(r.Stats())
-	}))
-	mux.HandleFunc("POST /verify", l.with(func(r *traffic.Run, w http.ResponseWriter, req *http.Request) {
-		if err := r.Verify(req.Context()); err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-		}
-	}))
-	mux.HandleFunc("POST /login", login)
+	for pattern, do := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"POST /start": l.start,
+		"POST /begin": func(http.ResponseWriter, *http.Request) error { l.running().Begin(); return nil },
+		"GET /stats": func(w http.ResponseWriter, _ *http.Request) error {
+			return json.NewEncoder(w).Encode(l.running().Stats())
+		},
+		"POST /verify": func(_ http.ResponseWriter, r *http.Request) error { return l.running().Verify(r.Context()) },
+		"POST /login": func(_ http.ResponseWriter, r *http.Request) error {
+			target := &traffic.Target{URL: r.FormValue("service"), Client: http.DefaultClient}
+			_, err := traffic.LogIn(r.Context(), []*traffic.Target{target}, r.FormValue("codes"), "first")
+			return err
+		},
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := do(w, r); err != nil {
+				http.Error(w, err.Error(), http.StatusBadGateway)
+			}
+		})
+	}
 	srv := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	fmt.Fprintln(os.Stderr, srv.ListenAndServe())
 	os.Exit(1)
@@ -48,46 +56,27 @@ type loader struct {
 	stop context.CancelFunc
 }
 
-func (l *loader) start(w http.ResponseWriter, r *http.Request) {
+func (l *loader) start(_ http.ResponseWriter, r *http.Request) error {
 	users, err := strconv.Atoi(r.FormValue("users"))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return err
 	}
-	pace, err := time.ParseDuration(r.FormValue("pace"))
+	rate, err := strconv.ParseFloat(r.FormValue("rate"), 64)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stop != nil {
-		l.stop()
-	}
+	l.stop()
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	l.run = traffic.Start(ctx, traffic.Options{Service: l.service, Codes: l.codes, Users: users, Pace: pace})
+	l.run, err = traffic.Start(ctx, l.service, l.codes, users, rate)
+	return err
 }
 
-func (l *loader) with(f func(*traffic.Run, http.ResponseWriter, *http.Request)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		l.mu.Lock()
-		run := l.run
-		l.mu.Unlock()
-		if run == nil {
-			http.Error(w, "not started", http.StatusConflict)
-			return
-		}
-		f(run, w, r)
-	}
-}
-
-func login(w http.ResponseWriter, r *http.Request) {
-	_, codeErr, err := traffic.Login(r.Context(), traffic.NewClient(false), r.FormValue("service"), r.FormValue("codes"), "first")
-	for _, err := range []error{codeErr, err} {
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-	}
+// running returns the load that was started.
+func (l *loader) running() *traffic.Run {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.run
 }

@@ -17,11 +17,11 @@ import (
 // service is as much of the real one as the load needs, with faults.
 type service struct {
 	mu      sync.Mutex
-	names   map[string]string // by session, which is the user's name
-	status  int               // answered instead, if not 0
-	forget  bool              // writes are acknowledged and dropped
-	relogin bool              // sessions are lost
-	hangUp  bool              // no answer at all
+	stored  map[string]Profile // by session, which is the user's name
+	status  int                // answered instead, if not 0
+	forget  bool               // writes are acknowledged and dropped
+	relogin bool               // sessions are lost
+	hangUp  bool               // no answer at all
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -30,6 +30,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in map[string]string
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	session := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	endpoint := strings.TrimPrefix(r.URL.Path, prefix)
 	switch {
 	case r.URL.Path == "/simulator/code":
 		fmt.Fprintf(w, `{"code":%q}`, in["user"])
@@ -37,17 +38,24 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case s.status != 0:
 		w.WriteHeader(s.status)
-	case strings.HasSuffix(r.URL.Path, ".oauth"):
-		fmt.Fprintf(w, `{"sessionId":%q}`, in["jscode"])
-	case strings.HasSuffix(r.URL.Path, ".re_login"):
-		fmt.Fprintf(w, `{"relogin":%v,"sessionId":%q}`, s.relogin, session)
-	case strings.HasSuffix(r.URL.Path, ".update_user_info"):
-		if !s.forget {
-			s.names[session] = in["nickName"]
+	case endpoint == "oauth":
+		if s.stored[in["jscode"]] == nil {
+			s.stored[in["jscode"]] = Profile{}
 		}
-		fmt.Fprint(w, `{}`)
+		fmt.Fprintf(w, `{"sessionId":%q,"openId":%[1]q}`, in["jscode"])
+	case endpoint == "re_login":
+		fmt.Fprintf(w, `{"relogin":%v,"sessionId":%q}`, s.relogin, session)
+	case endpoint == "get_user_info":
+		_ = json.NewEncoder(w).Encode(s.stored[session])
 	default:
-		fmt.Fprintf(w, `{"nickName":%q}`, s.names[session])
+		if key, ok := in["key"]; ok {
+			in = map[string]string{key: in["value"]}
+		}
+		for key, value := range in {
+			if !s.forget {
+				s.stored[session][key] = value
+			}
+		}
 	}
 }
 
@@ -56,30 +64,30 @@ func TestLoad(t *testing.T) {
 		fault func(*service)
 		kind  string // of failure
 		lost  bool
-		stale bool
 	}{
-		"all well":      {},
+		"all well":      {fault: func(*service) {}},
 		"unavailable":   {fault: func(s *service) { s.status = http.StatusServiceUnavailable }, kind: "503"},
 		"hung up":       {fault: func(s *service) { s.hangUp = true }, kind: "eof"},
 		"sessions lost": {fault: func(s *service) { s.relogin = true }, kind: "session lost"},
-		"writes lost":   {fault: func(s *service) { s.forget = true }, lost: true, stale: true},
+		"writes lost":   {fault: func(s *service) { s.forget = true }, lost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fake := &service{names: make(map[string]string)}
+			fake := &service{stored: make(map[string]Profile)}
 			srv := httptest.NewServer(fake)
 			t.Cleanup(srv.Close)
-			run := Start(t.Context(), Options{Service: srv.URL, Codes: srv.URL, Users: 2, Pace: 20 * time.Millisecond})
-			eventually(t, func() bool { s := run.Stats(); return s.Logins >= 2 && s.Requests >= 8 })
-			if tt.fault != nil {
-				fake.mu.Lock()
-				tt.fault(fake)
-				fake.mu.Unlock()
+			run, err := Start(t.Context(), srv.URL, srv.URL, 4, 100)
+			if err != nil {
+				t.Fatal(err)
 			}
+			eventually(t, func() bool { return run.Stats().Requests >= 10 })
+			fake.mu.Lock()
+			tt.fault(fake)
+			fake.mu.Unlock()
 			run.Begin()
 			eventually(t, func() bool {
 				s := run.Stats()
-				return s.Requests >= 60 && (tt.kind == "" || s.Kinds[tt.kind] > 0) && (!tt.stale || s.Stale > 0)
+				return s.Requests >= 60 && (tt.kind == "" || s.Kinds[tt.kind] > 0) && (!tt.lost || s.Stale > 0)
 			})
 			fake.mu.Lock()
 			fake.status, fake.hangUp = 0, false
@@ -91,8 +99,8 @@ func TestLoad(t *testing.T) {
 			if tt.kind == "" && s.Failed > 0 || tt.kind != "" && s.Kinds[tt.kind] != s.Failed {
 				t.Errorf("failures are %v of %d, want only %q: %v", s.Kinds, s.Failed, tt.kind, s.Samples)
 			}
-			if (s.Lost > 0) != tt.lost || (s.Stale > 0) != tt.stale {
-				t.Errorf("lost %d, stale %d; want lost %v, stale %v", s.Lost, s.Stale, tt.lost, tt.stale)
+			if (s.Lost > 0) != tt.lost || (s.Stale > 0) != tt.lost {
+				t.Errorf("lost %d, stale %d; want some: %v", s.Lost, s.Stale, tt.lost)
 			}
 			if tt.kind == "503" && (s.First.IsZero() || s.Last.Before(s.First)) {
 				t.Errorf("failures between %v and %v", s.First, s.Last)
@@ -114,10 +122,10 @@ func TestKind(t *testing.T) {
 		limit     time.Duration
 	}{{refused.URL, "refused", time.Minute}, {slow.URL, "timeout", 200 * time.Millisecond}} {
 		ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
-		err := Call(ctx, NewClient(false), tt.url, "", struct{}{}, nil)
+		a := Request(ctx, newClient(false), http.MethodPost, tt.url, "", struct{}{})
 		cancel()
-		if got := Kind(err); got != tt.want {
-			t.Errorf("%v is %q, want %q", err, got, tt.want)
+		if got := a.Kind(); got != tt.want {
+			t.Errorf("%v is %q, want %q", a.Err, got, tt.want)
 		}
 	}
 }
@@ -126,16 +134,12 @@ func TestKind(t *testing.T) {
 func TestPorts(t *testing.T) {
 	var ports []int
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		address, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil {
-			t.Error(err)
-		}
-		ports = append(ports, int(address.Port()))
+		ports = append(ports, int(netip.MustParseAddrPort(r.RemoteAddr).Port()))
 	}))
 	t.Cleanup(srv.Close)
-	client := NewClient(false)
+	client := newClient(false)
 	for range 20 {
-		if err := Call(t.Context(), client, srv.URL, "", struct{}{}, nil); err != nil {
+		if err := Request(t.Context(), client, http.MethodPost, srv.URL, "", struct{}{}).Failure(); err != nil {
 			t.Fatal(err)
 		}
 	}

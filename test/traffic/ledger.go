@@ -1,0 +1,175 @@
+package traffic
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Ledger is what the service acknowledged, to be compared with what it stores. Every field of every
+// writer holds a number that only grows. Its methods are safe for concurrent use.
+type Ledger struct {
+	mu        sync.Mutex
+	fields    []*field
+	newcomers []*Person // whose login was acknowledged
+	count     int       // of acknowledgements since the last Settle
+	lost      int       // of them, found missing
+}
+
+// field is one column of one user. One write to it is under way at a time, because the order of two
+// at once is not defined.
+type field struct {
+	owner     *Person
+	key       string // in JSON
+	acked     int64  // the last number acknowledged
+	attempted int64  // the last number sent
+	busy      bool
+	// unsure: a write got no acknowledgement. The statement may still be on its way to a database that
+	// hangs, and run when it wakes, after a later one; no server can order that, so nothing is written
+	// here until Reconcile or Settle.
+	unsure bool
+}
+
+// Fields are the fields that are written, by their names in JSON.
+var Fields = []string{"nickName", "city", "province", "country"}
+
+// NewLedger begins with users that have nothing in their fields.
+func NewLedger(users []*Person) *Ledger {
+	l := &Ledger{}
+	for _, u := range users {
+		for _, key := range Fields {
+			l.fields = append(l.fields, &field{owner: u, key: key})
+		}
+	}
+	return l
+}
+
+// take picks a field to write and the number to write into it, or none.
+func (l *Ledger) take() (*field, int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := rand.IntN(len(l.fields))
+	for i := range l.fields {
+		f := l.fields[(first+i)%len(l.fields)]
+		if !f.busy && !f.unsure {
+			f.busy = true
+			f.attempted++
+			return f, f.attempted
+		}
+	}
+	return nil, 0
+}
+
+// give notes how the write of n went.
+func (l *Ledger) give(f *field, n int64, acknowledged bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.busy = false
+	if acknowledged {
+		f.acked = n
+		l.count++
+	} else {
+		f.unsure = true
+	}
+}
+
+func (l *Ledger) login(p *Person) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.newcomers = append(l.newcomers, p)
+	l.count++
+}
+
+// request is the endpoint and body that write n into f, in one of two ways.
+func (f *field) request(n int64) (string, map[string]string) {
+	value := f.key + " " + strconv.FormatInt(n, 10)
+	if n%2 == 0 {
+		return "update_user_info", map[string]string{f.key: value}
+	}
+	return "upset_user_info", map[string]string{"key": f.key, "value": value}
+}
+
+func (f *field) number(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	digits, ok := strings.CutPrefix(text, f.key+" ")
+	if !ok {
+		return 0, fmt.Errorf("%s holds another value than those written", f.key)
+	}
+	return strconv.ParseInt(digits, 10, 64)
+}
+
+// Profile is what is stored of a user: Fields by their names. It is nil when there is no such user.
+type Profile map[string]string
+
+// Answered returns the profile in an answer of get_user_info.
+func Answered(a Answer) (Profile, error) {
+	var all map[string]any
+	if err := a.Into(&all); err != nil {
+		return nil, err
+	}
+	p := Profile{}
+	for _, key := range Fields {
+		p[key], _ = all[key].(string)
+	}
+	return p, nil
+}
+
+// Reconcile looks at the fields that are unsure, now that all is quiet, so that they can be written
+// again. Settle counts what they lack.
+func (l *Ledger) Reconcile(stored func(*Person) (Profile, error)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fields {
+		if f.unsure && !f.busy {
+			if err := l.look(f, stored); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Settle counts what was acknowledged since the last time, and how much of it is not stored. No
+// request is under way.
+func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lost int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fields {
+		if err := l.look(f, stored); err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, p := range l.newcomers {
+		profile, err := stored(p)
+		if err != nil {
+			return 0, 0, err
+		}
+		if profile == nil {
+			l.lost++
+		}
+	}
+	acknowledged, lost = l.count, l.lost
+	l.count, l.lost, l.newcomers = 0, 0, nil
+	return acknowledged, lost, nil
+}
+
+// look compares a field with what is stored.
+func (l *Ledger) look(f *field, stored func(*Person) (Profile, error)) error {
+	profile, err := stored(f.owner)
+	if err != nil {
+		return err
+	}
+	n, err := f.number(profile[f.key])
+	if err != nil {
+		return err
+	}
+	if n < f.acked || n > f.attempted {
+		l.lost++
+	}
+	f.acked, f.unsure = n, false
+	return nil
+}

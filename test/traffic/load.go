@@ -1,0 +1,239 @@
+// Package traffic is the load that the faults and the cluster suite put on the service: people who log
+// in, read, write, read what they wrote, renew their sessions and get QR codes, at a fixed rate. A
+// ledger remembers what was acknowledged. The suites judge the answers.
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Kind is what a request of the load is about.
+type Kind string
+
+const (
+	Read    Kind = "read"             // a profile that the load does not write
+	Renew   Kind = "re_login"         // a session
+	Write   Kind = "write"            // one field of a user
+	Check   Kind = "read after write" // the same user, a second after the acknowledgement, elsewhere
+	Login   Kind = "login"            // of a newcomer, or again
+	Code    Kind = "QR code"          // that exists
+	NewCode Kind = "new QR code"
+	Image   Kind = "picture"
+)
+
+// Share is how often a kind is sent, in parts of the whole. Checks follow writes.
+type Share struct {
+	Kind
+	Parts int
+}
+
+// freshness is after how long a read must see an acknowledged write.
+const freshness = time.Second
+
+var errSessionLost = errors.New("session lost")
+
+// Load sends requests at a fixed rate, whether or not the earlier ones have been answered.
+type Load struct {
+	Targets []*Target // each gets a request in turn, unless it is away
+	Codes   string    // base URL of the simulated WeChat that gives login codes
+	Rate    float64   // a second
+	Mix     []Share
+	People  *People
+	Ledger  *Ledger
+	// Balance has a request go to the next target when one does not listen, which is then Away.
+	Balance bool
+	// Judge gets each answer with the target that gave it.
+	Judge func(k Kind, t *Target, sent time.Time, a Answer)
+	// Checked hears of each Check whether the write was not to be seen.
+	Checked func(stale bool)
+
+	stop    context.CancelFunc
+	sender  sync.WaitGroup
+	running sync.WaitGroup // requests, and reads that are due
+	next    atomic.Int64   // counts picks
+	renewed atomic.Int64   // counts renewals
+}
+
+// Start begins the load. Requests are cancelled with ctx.
+func (l *Load) Start(ctx context.Context) {
+	sending, stop := context.WithCancel(ctx)
+	l.stop = stop
+	l.sender.Go(func() { l.send(sending, ctx) })
+}
+
+// Stop ends the load when everything that was begun is answered.
+func (l *Load) Stop() {
+	l.stop()
+	l.sender.Wait()
+	l.running.Wait()
+}
+
+func (l *Load) send(until, ctx context.Context) {
+	total := 0
+	for _, m := range l.Mix {
+		total += m.Parts
+	}
+	start := time.Now()
+	for n := 0; Pause(until, 5*time.Millisecond) == nil; {
+		for due := int(time.Since(start).Seconds() * l.Rate); n < due; n++ {
+			at := rand.IntN(total)
+			for _, m := range l.Mix {
+				if at -= m.Parts; at < 0 {
+					l.running.Go(func() { l.request(ctx, m.Kind) })
+					break
+				}
+			}
+		}
+	}
+}
+
+// Pause waits, and returns ctx's error if that ends before.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pick returns a target in balance, in turn.
+func (l *Load) pick() *Target {
+	n := int(l.next.Add(1))
+	for i := range l.Targets {
+		if t := l.Targets[(n+i)%len(l.Targets)]; !t.Away.Load() {
+			return t
+		}
+	}
+	return l.Targets[n%len(l.Targets)]
+}
+
+// balanced sends a request as a balancer does: to the next target where one does not listen, because
+// then the request was surely not begun.
+func (l *Load) balanced(ctx context.Context, k Kind, first *Target, do func(*Target) Answer) (Answer, *Target) {
+	sent := time.Now()
+	t := first
+	a := do(t)
+	for range 2 * len(l.Targets) {
+		if !l.Balance || !errors.Is(a.Err, syscall.ECONNREFUSED) {
+			break
+		}
+		t.Away.Store(true)
+		t = l.pick()
+		a = do(t)
+	}
+	if ctx.Err() == nil {
+		l.Judge(k, t, sent, a)
+	}
+	return a, t
+}
+
+func (l *Load) request(ctx context.Context, k Kind) {
+	p := l.People
+	reader := p.Readers[rand.IntN(len(p.Readers))]
+	send := func(do func(*Target) Answer) { l.balanced(ctx, k, l.pick(), do) }
+	switch k {
+	case Read:
+		send(func(t *Target) Answer { return t.Post(ctx, "get_user_info", reader.Session(), struct{}{}) })
+	case Renew:
+		who := p.Renewers[int(l.renewed.Add(1))%len(p.Renewers)]
+		send(func(t *Target) Answer { return l.renew(ctx, t, who) })
+	case Code:
+		n := rand.IntN(len(p.Pictures))
+		send(func(t *Target) Answer {
+			path, a := t.QRCode(ctx, reader.Session(), RepeatedScene(n))
+			if a.Failure() == nil && path != p.Pictures[n] {
+				a.Err = errors.New("the code has another address than before")
+			}
+			return a
+		})
+	case NewCode:
+		scene := p.NewScene()
+		send(func(t *Target) Answer { _, a := t.QRCode(ctx, reader.Session(), scene); return a })
+	case Image:
+		send(func(t *Target) Answer { return t.Get(ctx, p.Pictures[rand.IntN(len(p.Pictures))]) })
+	case Login:
+		l.login(ctx, reader)
+	case Write:
+		l.write(ctx)
+	}
+}
+
+// renew renews a session. A session that lives and is not renewed is a failure.
+func (l *Load) renew(ctx context.Context, t *Target, who *Person) Answer {
+	a := t.Post(ctx, "re_login", who.Session(), struct{}{})
+	var got struct {
+		Relogin   bool
+		SessionId string
+	}
+	if a.Failure() != nil {
+		return a
+	}
+	if a.Err = a.Into(&got); a.Err == nil && got.Relogin {
+		a.Err = errSessionLost
+		code, _ := loginCode(ctx, l.Codes, who.Name)
+		again, _ := login(ctx, t, code)
+		got.SessionId = again.Session()
+	}
+	if got.SessionId != "" {
+		who.renewed(got.SessionId)
+	}
+	return a
+}
+
+func (l *Load) login(ctx context.Context, again *Person) {
+	name := again.Name
+	if rand.IntN(2) == 0 {
+		name = fmt.Sprintf("newcomer-%d", l.People.newcomers.Add(1))
+	}
+	code, real := loginCode(ctx, l.Codes, name)
+	var who *Person
+	a, _ := l.balanced(ctx, Login, l.pick(), func(t *Target) (a Answer) {
+		who, a = login(ctx, t, code)
+		if !real && a.Status == http.StatusUnauthorized { // WeChat is back, and does not know the made-up code
+			a.Status = http.StatusOK
+		}
+		return a
+	})
+	if a.Failure() == nil && who.OpenID != "" {
+		l.Ledger.login(who)
+	}
+}
+
+// write writes a field, and has it read elsewhere a second after the acknowledgement.
+func (l *Load) write(ctx context.Context) {
+	f, n := l.Ledger.take()
+	if f == nil {
+		return // all have failed: nothing new can be learnt
+	}
+	endpoint, body := f.request(n)
+	a, wroteTo := l.balanced(ctx, Write, l.pick(), func(t *Target) Answer { return t.Post(ctx, endpoint, f.owner.Session(), body) })
+	l.Ledger.give(f, n, a.Failure() == nil)
+	if a.Failure() != nil || Pause(ctx, freshness) != nil {
+		return
+	}
+	other := l.pick()
+	if other == wroteTo {
+		other = l.pick()
+	}
+	a, _ = l.balanced(ctx, Check, other, func(t *Target) Answer {
+		return t.Post(ctx, "get_user_info", f.owner.Session(), struct{}{})
+	})
+	profile, err := Answered(a)
+	if a.Failure() != nil {
+		return
+	}
+	var got int64
+	if err == nil {
+		got, err = f.number(profile[f.key])
+	}
+	l.Checked(err != nil || got < n)
+}

@@ -1,0 +1,91 @@
+package traffic
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Person is a user who is logged in.
+type Person struct {
+	Name   string // at the simulator
+	OpenID string
+
+	mu      sync.Mutex
+	session string
+}
+
+// Session returns the person's session, which changes when it is renewed.
+func (p *Person) Session() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.session
+}
+
+func (p *Person) renewed(session string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.session = session
+}
+
+// People are the users of a load.
+type People struct {
+	Readers  []*Person // whose rows are not written while the load runs, so that they stay cached
+	Writers  []*Person
+	Renewers []*Person // who renew their sessions
+	Pictures []string  // paths of the codes that exist
+
+	newcomers, scenes atomic.Int64
+}
+
+// RepeatedScene is the scene of the code whose path is Pictures[i].
+func RepeatedScene(i int) string { return fmt.Sprintf("again%d", i) }
+
+// NewScene returns the scene of a code that does not exist yet.
+func (p *People) NewScene() string { return fmt.Sprintf("new%d%s", p.scenes.Add(1), rand.Text()[:8]) }
+
+// LogIn logs somebody in at the first target, and reads the profile at all of them. codes is the base
+// URL of the simulated WeChat that gives login codes.
+func LogIn(ctx context.Context, targets []*Target, codes, name string) (*Person, error) {
+	code, ok := loginCode(ctx, codes, name)
+	if !ok {
+		return nil, errors.New("the simulator gives no login code")
+	}
+	p, a := login(ctx, targets[0], code)
+	if err := a.Failure(); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	p.Name = name
+	for _, t := range targets {
+		if err := t.Post(ctx, "get_user_info", p.Session(), struct{}{}).Failure(); err != nil {
+			return nil, fmt.Errorf("first read: %w", err)
+		}
+	}
+	return p, nil
+}
+
+func login(ctx context.Context, t *Target, code string) (*Person, Answer) {
+	a := t.Post(ctx, "oauth", "", map[string]string{"jscode": code})
+	var got struct{ SessionId, OpenId string }
+	if a.Failure() == nil {
+		a.Err = a.Into(&got)
+	}
+	return &Person{OpenID: got.OpenId, session: got.SessionId}, a
+}
+
+// loginCode has the simulator make a login code. When it cannot, WeChat is away, and any code will do.
+func loginCode(ctx context.Context, codes, name string) (code string, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var made struct{ Code string }
+	a := Request(ctx, http.DefaultClient, http.MethodPost, codes+"/simulator/code", "", map[string]string{"user": name})
+	if a.Into(&made) != nil {
+		return rand.Text() + "000000", false
+	}
+	return made.Code, true
+}

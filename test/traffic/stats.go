@@ -1,0 +1,169 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Stats is what happened since the last Begin.
+type Stats struct {
+	Requests int            // answered or not
+	Failed   int            // not answered with 200
+	Kinds    map[string]int // of failures, as Answer.Kind names them
+	Slowest  time.Duration  // of all requests, failed ones too
+	First    time.Time      // when the first failed request was sent; zero if none
+	Last     time.Time      // when the last failed request was sent; zero if none
+	Stale    int            // reads older than a write acknowledged a second before
+	Lost     int            // acknowledged writes and logins that were gone at the last Verify
+	Samples  []string       // the first few failures, for people
+}
+
+// Run is a load on one address that counts. Its methods are safe for concurrent use.
+type Run struct {
+	ctx  context.Context
+	load *Load
+
+	mu    sync.Mutex
+	begun time.Time
+	stats Stats
+}
+
+// steadyMix is without QR codes, which cost the app's quota.
+var steadyMix = []Share{{Read, 40}, {Renew, 15}, {Write, 40}, {Login, 5}}
+
+// Start logs users in at service and begins a load of theirs, which ends with ctx. Every other request
+// opens a connection of its own. codes is the base URL of the simulated WeChat.
+func Start(ctx context.Context, service, codes string, users int, rate float64) (*Run, error) {
+	r := &Run{ctx: ctx}
+	people := &People{}
+	targets := []*Target{{URL: service, Client: newClient(true)}, {URL: service, Client: newClient(false)}}
+	id := time.Now().UnixMilli() // users of their own: the fields of earlier ones are not empty
+	for i := range users {
+		p, err := LogIn(ctx, targets, codes, fmt.Sprintf("load-%d-%d", id, i))
+		if err != nil {
+			return nil, err
+		}
+		people.Renewers = append(people.Renewers, p)
+	}
+	people.Readers, people.Writers = people.Renewers[:users/2], people.Renewers[users/2:]
+	people.newcomers.Store(id)
+	r.load = &Load{
+		Targets: targets, Codes: codes, Rate: rate, Mix: steadyMix, People: people, Ledger: NewLedger(people.Writers),
+		Judge: func(k Kind, _ *Target, sent time.Time, a Answer) { r.count(k, sent, a) },
+		Checked: func(stale bool) {
+			if stale {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.stats.Stale++
+			}
+		},
+	}
+	r.Begin()
+	r.load.Start(ctx)
+	return r, nil
+}
+
+// Begin forgets what was counted, and counts requests that are sent from now on.
+func (r *Run) Begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = time.Now()
+	r.stats = Stats{Kinds: make(map[string]int)}
+}
+
+// Stats returns what was counted since Begin.
+func (r *Run) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	s.Kinds, s.Samples = maps.Clone(s.Kinds), slices.Clone(s.Samples)
+	return s
+}
+
+// Verify stops the load, counts what was acknowledged and is not there, and starts the load again. An
+// error means that a profile could not be read.
+func (r *Run) Verify(ctx context.Context) error {
+	r.load.Stop()
+	defer r.load.Start(r.ctx)
+	if err := Pause(ctx, freshness); err != nil { // a value in memory may be as old
+		return err
+	}
+	_, lost, err := r.load.Ledger.Settle(func(p *Person) (Profile, error) {
+		a := r.load.Targets[0].Post(ctx, "get_user_info", p.Session(), struct{}{})
+		if a.Status == http.StatusUnauthorized {
+			return nil, nil
+		}
+		return Answered(a)
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Lost += lost
+	return err
+}
+
+func (r *Run) count(k Kind, sent time.Time, a Answer) {
+	took := time.Since(sent)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sent.Before(r.begun) {
+		return
+	}
+	s := &r.stats
+	s.Requests++
+	s.Slowest = max(s.Slowest, took)
+	err := a.Failure()
+	if err == nil {
+		return
+	}
+	s.Failed++
+	s.Kinds[a.Kind()]++
+	if s.First.IsZero() || sent.Before(s.First) {
+		s.First = sent
+	}
+	if sent.After(s.Last) {
+		s.Last = sent
+	}
+	if len(s.Samples) < 5 {
+		s.Samples = append(s.Samples, fmt.Sprintf("%s %s after %s: %v", sent.Format("15:04:05.000"), k, took.Round(time.Millisecond), err))
+	}
+}
+
+// newClient returns a client that keeps its connections, or makes one for each request. Its timeout is
+// above the service's own.
+func newClient(keepAlive bool) *http.Client {
+	return &http.Client{
+		Timeout: 8 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: !keepAlive, MaxIdleConnsPerHost: 256, DialContext: dial,
+		},
+	}
+}
+
+// The ports that connections come from, in turn.
+const firstPort, lastPort = 10_000, 60_000
+
+var nextPort atomic.Uint32
+
+// dial has every connection come from another port than those of the last minutes. The kernel's own
+// choice comes back to a port after one, while a node remembers for two to which pod the port's last
+// connection went: a new one from it would be sent there too, although the pod is gone. Only a client
+// that opens dozens of connections a second from one address meets that.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	for tries := 1; ; tries++ {
+		port := firstPort + int(nextPort.Add(1))%(lastPort-firstPort)
+		dialer := net.Dialer{Timeout: 3 * time.Second, LocalAddr: &net.TCPAddr{Port: port}}
+		conn, err := dialer.DialContext(ctx, network, address)
+		if taken := errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL); !taken || tries == 20 {
+			return conn, err
+		}
+	}
+}
