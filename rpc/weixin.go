@@ -1,7 +1,6 @@
-// Package rpc is the user service behind the HTTP edge: login, profile,
-// settings and QR codes, and all that WeChat is asked. It deals in user ids
-// and knows nothing of HTTP, cookies or session tokens. main makes one and
-// runs it behind zRPC or in one process with api.
+// Package rpc is the user service behind the HTTP edge: login, profile, settings and QR codes, and
+// all calls to WeChat. It deals in user ids and knows nothing of HTTP, cookies or session tokens. It
+// runs behind zRPC or in one process with api.
 package rpc
 
 import (
@@ -48,12 +47,9 @@ type Deps struct {
 // Service is the user service.
 type Service struct {
 	config config.Config
-	memory int64
+	deps   Deps
 	server pb.WeixinServer
 	wechat *wechat.Client
-	log    *slog.Logger
-
-	metrics prometheus.Registerer
 }
 
 // New returns the service. Its errors are mistakes in the configuration.
@@ -65,25 +61,24 @@ func New(c config.Config, p Deps) (*Service, error) {
 		p.Transport = traced{p.Transport}
 	}
 	client, err := wechat.New(wechat.Options{
-		AppID:        c.WechatAppID,
-		Secret:       string(c.WechatSecret),
-		BaseURL:      c.WechatBaseURL,
-		Redis:        p.Redis,
-		Timeout:      c.WechatTimeout,
-		RedisTimeout: max(c.RedisTimeout, wechat.MinRedisTimeout),
-		Transport:    p.Transport,
-		Logger:       p.Log,
-		Metrics:      p.Metrics,
-		Now:          p.Now,
+		AppID:     c.WechatAppID,
+		Secret:    string(c.WechatSecret),
+		BaseURL:   c.WechatBaseURL,
+		Redis:     p.Redis,
+		Timeout:   c.WechatTimeout,
+		Transport: p.Transport,
+		Logger:    p.Log,
+		Metrics:   p.Metrics,
+		Now:       p.Now,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("wechat: %w", err)
+		return nil, err
 	}
 	color, err := c.LineColor()
 	if err != nil {
 		return nil, err
 	}
-	codes, err := qrcode.New(qrcode.Options{
+	codes := qrcode.New(qrcode.Options{
 		Maker: client,
 		Store: p.Pictures,
 		Redis: p.Redis,
@@ -102,38 +97,28 @@ func New(c config.Config, p Deps) (*Service, error) {
 		Log:        p.Log,
 		Metrics:    p.Metrics,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("qr codes: %w", err)
+	avatars := &quota.Limit{
+		Redis:  p.Redis,
+		Prefix: "shares:avatar:" + c.WechatAppID + ":user:",
+		Window: 24 * time.Hour,
+		Max:    c.AvatarsPerUserDay,
+		Log:    p.Log,
 	}
-	return &Service{
-		config: c,
-		memory: p.Memory,
-		server: server.NewWeixinServer(&svc.ServiceContext{
-			Config:  c,
-			Users:   p.Users,
-			Wechat:  client,
-			Codes:   codes,
-			Avatars: avatar.NewMaker(),
-			AvatarQuota: &quota.Limit{
-				Redis:  p.Redis,
-				Prefix: "shares:avatar:" + c.WechatAppID + ":user:",
-				Window: 24 * time.Hour,
-				Max:    c.AvatarsPerUserDay,
-				Log:    p.Log,
-			},
-			Pictures: p.Pictures,
-			Log:      p.Log,
-		}),
-		wechat: client,
-		log:    p.Log,
-
-		metrics: p.Metrics,
-	}, nil
+	return &Service{c, p, server.NewWeixinServer(&svc.ServiceContext{
+		Config:      c,
+		Users:       p.Users,
+		Wechat:      client,
+		Codes:       codes,
+		Avatars:     avatar.NewMaker(),
+		AvatarQuota: avatars,
+		Pictures:    p.Pictures,
+		Log:         p.Log,
+	}), client}, nil
 }
 
 // Client returns a client whose calls are function calls within this process.
 func (s *Service) Client() pb.WeixinClient {
-	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, errmap.Interceptor(s.log)))
+	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, errmap.Interceptor(s.deps.Log)))
 }
 
 // CheckWechat reports whether WeChat gives an access token, and what to do
@@ -154,28 +139,18 @@ func (s *Service) Serve(ctx context.Context) error {
 		defer func() { failed <- recover() }() // Start panics if it cannot listen
 		server.Start()
 	}()
-	var g *grpc.Server
-	for {
-		select {
-		case why := <-failed:
-			if err, ok := why.(error); ok {
-				return err
-			}
-			return fmt.Errorf("zrpc: %v", why)
-		case g = <-registered:
-			registered = nil
-			continue
-		case <-ctx.Done():
+	select {
+	case why := <-failed:
+		if err, ok := why.(error); ok {
+			return err
 		}
-		break
-	}
-	if g == nil { // a signal before the start
-		return nil
+		return fmt.Errorf("zrpc: %v", why)
+	case <-ctx.Done():
 	}
 	health.Shutdown()
 	time.Sleep(s.config.Drain)
 	stopped := make(chan struct{})
-	go func() { g.GracefulStop(); close(stopped) }()
+	go func() { (<-registered).GracefulStop(); close(stopped) }()
 	select {
 	case <-stopped:
 		return nil
@@ -203,8 +178,8 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.AddUnaryInterceptors(errmap.Counter(s.metrics), errmap.Interceptor(s.log))
-	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.memory).tap))
+	srv.AddUnaryInterceptors(errmap.Counter(s.deps.Metrics), errmap.Interceptor(s.deps.Log))
+	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// The end of a connection is when api looks for new replicas.
 		MaxConnectionAge:      10 * time.Second,

@@ -78,11 +78,10 @@ func TestCheckRunsOnRedisWhatTheServiceRuns(t *testing.T) {
 			{"subscribe to ", allow}, {"script that invalidates and publishes: ", allow},
 		}},
 		{"no DEL", []string{"~*", "&*", "+@all", "-del"}, [][2]string{
-			{"script that invalidates and publishes: ", allow}, {"script that drops a token: ", allow}, {"script that locks: ", allow},
+			{"script that invalidates and publishes: ", allow}, {"lock of a QR code: ", allow}, {"lock of the access token: ", allow},
 		}},
 		{"a key pattern", []string{"~shares:*", "&*", "+@all"}, [][2]string{
-			{"store and read the access token: ", allow}, {"script that drops a token: ", allow},
-			{"script that locks: ", allow}, {"counter of forced renewals: ", allow},
+			{"store and read the access token: ", allow}, {"lock of the access token: ", allow},
 		}},
 		{"no INFO", []string{"~*", "&*", "+@all", "-info"}, [][2]string{{"INFO server", allow}}},
 		{"no PING", []string{"~*", "&*", "+@all", "-ping"}, [][2]string{{server.Addr() + ": ", allow}}},

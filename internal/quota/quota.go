@@ -6,12 +6,13 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"math"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"shares/internal/reason"
 )
 
 // Limit allows Max events per key in any period of Window. It fails open while Redis is
@@ -23,16 +24,6 @@ type Limit struct {
 	Max    int // 0: no limit
 	Log    *slog.Logger
 	Open   prometheus.Counter // counts the events that were not counted in Redis; may be nil
-}
-
-// Error says that a limit is reached.
-type Error struct{ RetryAfter time.Duration } // positive
-
-func (*Error) Error() string { return "quota reached" }
-
-// Seconds returns RetryAfter in whole seconds, at least 1, as the Retry-After header has it.
-func (e *Error) Seconds() string {
-	return strconv.Itoa(int(max(1, math.Ceil(e.RetryAfter.Seconds()))))
 }
 
 // takeScript records one event in a log of events and returns 0, or, where the window is full,
@@ -53,7 +44,7 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', length / 1000))
 return '0'
 `)
 
-// Take counts one event of key; giveBack removes it. Its only error is an *Error.
+// Take counts one event of key; giveBack removes it. Its only error has the reason RATE_LIMITED.
 func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err error) {
 	if l.Max == 0 {
 		return func() {}, nil
@@ -68,11 +59,21 @@ func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err erro
 		return func() {}, nil
 	}
 	if micros > 0 {
-		return nil, &Error{RetryAfter: time.Duration(micros) * time.Microsecond}
+		seconds := (micros + 999_999) / 1_000_000
+		return nil, reason.Error(reason.RateLimited, "retry_after", strconv.FormatInt(seconds, 10))
 	}
 	return func() {
 		if err := l.Redis.ZRem(context.WithoutCancel(ctx), key, event).Err(); err != nil {
 			l.Log.WarnContext(ctx, "failed event stays counted", "limit", l.Prefix, "error", err)
 		}
 	}, nil
+}
+
+// Probe counts one event at key for a second and takes it back. It returns Redis's error.
+func Probe(ctx context.Context, client redis.UniversalClient, key string) error {
+	const event, micros = "probe", 1_000_000
+	if err := takeScript.Run(ctx, client, []string{key}, event, micros, 1).Err(); err != nil {
+		return err
+	}
+	return client.ZRem(ctx, key, event).Err()
 }

@@ -3,7 +3,6 @@ package quota
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"shares/internal/reason"
 	"shares/internal/testenv"
 )
 
@@ -39,14 +39,15 @@ func TestTake(t *testing.T) {
 			wait := func(l *Limit) time.Duration {
 				t.Helper()
 				_, err := l.Take(ctx, "a")
-				full, ok := errors.AsType[*Error](err)
-				switch {
-				case err == nil:
+				if err == nil {
 					return 0
-				case !ok || full.RetryAfter <= 0 || full.RetryAfter > l.Window:
-					t.Fatalf("got %v", err)
 				}
-				return full.RetryAfter
+				why, metadata := reason.Of(err)
+				after, err := time.ParseDuration(metadata["retry_after"] + "s")
+				if err != nil || why != reason.RateLimited || after < time.Second || after > max(l.Window, time.Second) {
+					t.Fatalf("got %s, %v", why, metadata)
+				}
+				return after
 			}
 
 			t.Run("exactly max, however many ask", func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"shares/api/internal/session"
-	"shares/internal/quota"
+	"shares/internal/reason"
 )
 
 type users func(int64) bool
@@ -178,8 +178,7 @@ func TestOauthLimit(t *testing.T) {
 		retryAfter string
 	}{
 		{nil, "0", ""},
-		{&quota.Error{RetryAfter: 2001 * time.Millisecond}, tooMany, "3"},
-		{&quota.Error{RetryAfter: time.Microsecond}, tooMany, "1"},
+		{reason.Error(reason.RateLimited, "retry_after", "3"), tooMany, "3"},
 	} {
 		m := newOauthLimit(func(key string) error {
 			if key != "203.0.113.7" {

@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"regexp"
 
@@ -10,8 +9,6 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/session"
-	"shares/internal/quota"
-	"shares/internal/reason"
 )
 
 // OauthLimitMiddleware limits logins per client address, before WeChat is
@@ -32,9 +29,9 @@ var weixinReferer = regexp.MustCompile(`^https://servicewechat\.com/([0-9A-Za-z]
 func (m *OauthLimitMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, err := m.Logins.Take(r.Context(), m.Address(r))
-		if full, ok := errors.AsType[*quota.Error](err); ok {
+		if err != nil {
 			m.Refused.Inc()
-			answer.Error(w, r, reason.Error(reason.RateLimited, "retry_after", full.Seconds()))
+			answer.Error(w, r, err)
 			return
 		}
 		if found := weixinReferer.FindStringSubmatch(r.Referer()); found != nil {

@@ -6,16 +6,18 @@ package avatar
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"strconv"
 
 	"golang.org/x/image/draw"
-	"golang.org/x/image/webp"
+	_ "golang.org/x/image/webp" // image.Decode takes it, too
 	"golang.org/x/sync/semaphore"
+
+	"shares/internal/reason"
 )
 
 // Limits of what is taken.
@@ -40,12 +42,9 @@ const (
 )
 
 var (
-	// ErrNotPicture says that the data is no complete PNG, JPEG or WebP picture.
-	ErrNotPicture = errors.New("not a complete png, jpeg or webp picture")
-	// ErrTooLarge says that the picture has more pixels, or the file more bytes, than are taken.
-	ErrTooLarge = errors.New("the picture is too large")
-	// ErrAnimation says that the file is a GIF or an animated WebP.
-	ErrAnimation = errors.New("gif and animated webp are not taken")
+	errNotPicture = reason.Field("file", "picture") // no complete PNG, JPEG or WebP
+	errTooLarge   = reason.Field("file", "picture_size", "max", strconv.Itoa(MaxPixels/1_000_000))
+	errAnimation  = reason.Field("file", "animation")
 )
 
 // Picture is an avatar.
@@ -63,47 +62,44 @@ type Maker struct {
 func NewMaker() *Maker { return &Maker{pixels: semaphore.NewWeighted(MaxPixels)} }
 
 // Make returns the avatar for an uploaded file. It waits for memory until ctx ends. Its other errors
-// wrap ErrNotPicture, ErrTooLarge or ErrAnimation.
+// name the field "file" and the rule that it breaks.
 func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if len(file) > MaxBytes {
-		return Picture{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(file))
+		return Picture{}, errTooLarge
 	}
 	if isAnimation(file) {
-		return Picture{}, ErrAnimation
-	}
-	format := formatOf(file)
-	if format == nil {
-		return Picture{}, ErrNotPicture
+		return Picture{}, errAnimation
 	}
 	// The header first: a small file can claim a picture that fills the memory.
-	config, err := format.config(bytes.NewReader(file))
-	if err != nil {
-		return Picture{}, fmt.Errorf("%w: %w", ErrNotPicture, err)
-	}
-	if config.Width < 1 || config.Height < 1 {
-		return Picture{}, fmt.Errorf("%w: no pixels", ErrNotPicture)
+	config, format, err := image.DecodeConfig(bytes.NewReader(file))
+	if err != nil || config.Width < 1 || config.Height < 1 {
+		return Picture{}, errNotPicture
 	}
 	cost := costOf(config)
-	if config.Width > maxSide || config.Height > maxSide || cost > MaxPixels {
-		return Picture{}, fmt.Errorf("%w: %d x %d pixels", ErrTooLarge, config.Width, config.Height)
-	}
-	// FF in a scan is followed by 00, so these are all markers.
-	if format.name == "jpeg" && bytes.Count(file, []byte("\xff\xda")) > maxScans {
-		return Picture{}, fmt.Errorf("%w: too many scans", ErrTooLarge)
-	}
-	if format.name == "webp" {
+	switch {
+	case config.Width > maxSide || config.Height > maxSide || cost > MaxPixels:
+		return Picture{}, errTooLarge
+	case format == "png":
+	case format == "jpeg":
+		// FF in a scan is followed by 00, so these are all markers.
+		if bytes.Count(file, []byte("\xff\xda")) > maxScans {
+			return Picture{}, errTooLarge
+		}
+	case format == "webp":
 		// The decoder takes up to 150 MB at any size: a small file can have thousands of tables.
 		cost = MaxPixels
+	default:
+		return Picture{}, errNotPicture
 	}
 	if err := m.pixels.Acquire(ctx, cost); err != nil {
 		return Picture{}, fmt.Errorf("make avatar: %w", err)
 	}
 	defer m.pixels.Release(cost)
-	img, err := format.decode(bytes.NewReader(file))
+	img, _, err := image.Decode(bytes.NewReader(file))
 	if err != nil {
-		return Picture{}, fmt.Errorf("%w: %w", ErrNotPicture, err)
+		return Picture{}, errNotPicture
 	}
-	return encode(upright(scale(img, Size), orientation(file, format.name)))
+	return encode(upright(scale(img, Size), orientation(file, format)))
 }
 
 // costOf returns the number of ordinary pixels whose decoding takes as much memory.
@@ -134,30 +130,27 @@ func scale(img image.Image, size int) *image.RGBA {
 
 // encode writes an opaque picture as JPEG, and one with transparency as PNG. It lowers the quality
 // of the first and the size of the second until MaxStored bytes hold it.
-func encode(img *image.RGBA) (p Picture, err error) {
+func encode(img *image.RGBA) (Picture, error) {
 	var out bytes.Buffer
-	if img.Opaque() {
-		for quality := bestQuality; quality >= worstQuality; quality -= qualityStep {
-			out.Reset()
-			err = jpeg.Encode(&out, img, &jpeg.Options{Quality: quality})
-			if err != nil || out.Len() <= MaxStored {
-				break
-			}
-		}
-		p.Extension = ".jpg"
-	} else {
-		for size := Size; ; size = size * 3 / 4 {
-			img = scale(img, size)
-			out.Reset()
-			err = png.Encode(&out, img)
-			if err != nil || out.Len() <= MaxStored {
-				break
-			}
-		}
-		p.Extension = ".png"
+	p := Picture{Extension: ".jpg"}
+	write := func(step int) error {
+		quality := max(bestQuality-step*qualityStep, worstQuality)
+		return jpeg.Encode(&out, img, &jpeg.Options{Quality: quality})
 	}
-	if err != nil {
-		return Picture{}, fmt.Errorf("encode avatar: %w", err)
+	if !img.Opaque() {
+		p.Extension = ".png"
+		write = func(step int) error {
+			if step > 0 {
+				img = scale(img, max(img.Rect.Dx(), img.Rect.Dy())*3/4)
+			}
+			return png.Encode(&out, img)
+		}
+	}
+	for step := 0; step == 0 || out.Len() > MaxStored; step++ {
+		out.Reset()
+		if err := write(step); err != nil {
+			return Picture{}, fmt.Errorf("encode avatar: %w", err)
+		}
 	}
 	p.Data = out.Bytes()
 	return p, nil
@@ -165,37 +158,8 @@ func encode(img *image.RGBA) (p Picture, err error) {
 
 // isAnimation reports whether a file is a GIF, or a WebP whose header announces an animation.
 func isAnimation(file []byte) bool {
-	return bytes.HasPrefix(file, []byte("GIF8")) || isWebP(file) && len(file) > 20 &&
-		string(file[12:16]) == "VP8X" && file[20]&0x02 != 0
-}
-
-func isWebP(file []byte) bool {
-	return len(file) >= 12 && string(file[:4]) == "RIFF" && string(file[8:12]) == "WEBP"
-}
-
-// format is a kind of file that is taken, detected from its content alone.
-type format struct {
-	name   string
-	config func(*bytes.Reader) (image.Config, error)
-	decode func(*bytes.Reader) (image.Image, error)
-}
-
-func formatOf(file []byte) *format {
-	switch {
-	case bytes.HasPrefix(file, []byte("\xff\xd8\xff")):
-		return &format{"jpeg",
-			func(r *bytes.Reader) (image.Config, error) { return jpeg.DecodeConfig(r) },
-			func(r *bytes.Reader) (image.Image, error) { return jpeg.Decode(r) }}
-	case bytes.HasPrefix(file, []byte("\x89PNG\r\n\x1a\n")):
-		return &format{"png",
-			func(r *bytes.Reader) (image.Config, error) { return png.DecodeConfig(r) },
-			func(r *bytes.Reader) (image.Image, error) { return png.Decode(r) }}
-	case isWebP(file):
-		return &format{"webp",
-			func(r *bytes.Reader) (image.Config, error) { return webp.DecodeConfig(r) },
-			func(r *bytes.Reader) (image.Image, error) { return webp.Decode(r) }}
-	}
-	return nil
+	return bytes.HasPrefix(file, []byte("GIF8")) || len(file) > 20 && string(file[:4]) == "RIFF" &&
+		string(file[8:16]) == "WEBPVP8X" && file[20]&0x02 != 0
 }
 
 // upright turns a picture by its Exif orientation, 1 to 8.
@@ -204,30 +168,24 @@ func upright(img *image.RGBA, orientation int) *image.RGBA {
 		return img
 	}
 	w, h := img.Rect.Dx(), img.Rect.Dy()
-	turned := image.NewRGBA(image.Rect(0, 0, w, h))
-	if orientation >= 5 { // lying on a side
-		turned = image.NewRGBA(image.Rect(0, 0, h, w))
+	lying := orientation >= 5 // rows become columns, before anything is mirrored
+	if lying {
+		w, h = h, w
 	}
-	for y := range h {
-		for x := range w {
-			to := image.Pt(x, y)
-			switch orientation {
-			case 2:
-				to = image.Pt(w-1-x, y)
-			case 3:
-				to = image.Pt(w-1-x, h-1-y)
-			case 4:
-				to = image.Pt(x, h-1-y)
-			case 5:
-				to = image.Pt(y, x)
-			case 6:
-				to = image.Pt(h-1-y, x)
-			case 7:
-				to = image.Pt(h-1-y, w-1-x)
-			case 8:
-				to = image.Pt(y, w-1-x)
+	turned := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			toX, toY := x, y
+			if lying {
+				toX, toY = y, x
 			}
-			turned.SetRGBA(to.X, to.Y, img.RGBAAt(x, y))
+			if orientation&2 != 0 { // 2, 3, 6, 7: left and right
+				toX = w - 1 - toX
+			}
+			if (orientation-1)&2 != 0 { // 3, 4, 7, 8: top and bottom
+				toY = h - 1 - toY
+			}
+			turned.SetRGBA(toX, toY, img.RGBAAt(x, y))
 		}
 	}
 	return turned

@@ -328,23 +328,23 @@ func TestRefused(t *testing.T) {
 		file []byte
 		want error
 	}{
-		"nothing":             {nil, ErrNotPicture},
-		"text":                {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), ErrNotPicture},
-		"gif":                 {animated.Bytes(), ErrAnimation},
-		"animated webp":       {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x07\x00\x00\x07\x00\x00"), ErrAnimation},
-		"chunk of 4 GiB":      {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\xff\xff\xff\xff\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00"), ErrNotPicture},
-		"a beginning of one":  {[]byte("\xff\xd8\xff"), ErrNotPicture},
-		"half a jpeg":         {whole[:len(whole)/2], ErrNotPicture},
-		"half a png":          {asPNG(t, quartered(64, 64))[:60], ErrNotPicture},
-		"webp without one":    {[]byte("RIFF\x04\x00\x00\x00WEBP"), ErrNotPicture},
-		"no pixels":           {claimingPNG(0, 4), ErrNotPicture},
-		"too many bytes":      {append(whole, make([]byte, MaxBytes)...), ErrTooLarge},
-		"png bomb":            {claimingPNG(60000, 60000), ErrTooLarge},
-		"webp bomb":           {asWebP(16384, 16384, corners[0]), ErrTooLarge},
-		"one pixel too many":  {claimingPNG(4096, 3073), ErrTooLarge},
-		"too long a line":     {claimingPNG(8193, 1), ErrTooLarge},
-		"jpeg of many scans":  {scans, ErrTooLarge},
-		"a claim, no picture": {claimingPNG(100, 100), ErrNotPicture},
+		"nothing":             {nil, errNotPicture},
+		"text":                {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), errNotPicture},
+		"gif":                 {animated.Bytes(), errAnimation},
+		"animated webp":       {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errAnimation},
+		"chunk of 4 GiB":      {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\xff\xff\xff\xff\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errNotPicture},
+		"a beginning of one":  {[]byte("\xff\xd8\xff"), errNotPicture},
+		"half a jpeg":         {whole[:len(whole)/2], errNotPicture},
+		"half a png":          {asPNG(t, quartered(64, 64))[:60], errNotPicture},
+		"webp without one":    {[]byte("RIFF\x04\x00\x00\x00WEBP"), errNotPicture},
+		"no pixels":           {claimingPNG(0, 4), errNotPicture},
+		"too many bytes":      {append(whole, make([]byte, MaxBytes)...), errTooLarge},
+		"png bomb":            {claimingPNG(60000, 60000), errTooLarge},
+		"webp bomb":           {asWebP(16384, 16384, corners[0]), errTooLarge},
+		"one pixel too many":  {claimingPNG(4096, 3073), errTooLarge},
+		"too long a line":     {claimingPNG(8193, 1), errTooLarge},
+		"jpeg of many scans":  {scans, errTooLarge},
+		"a claim, no picture": {claimingPNG(100, 100), errNotPicture},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewMaker().Make(t.Context(), test.file); !errors.Is(err, test.want) {
@@ -401,10 +401,10 @@ func TestCost(t *testing.T) {
 		file []byte
 		want error
 	}{
-		"many pixels of CMYK": {cmyk(4096, 1600), ErrTooLarge},
-		"few pixels of CMYK":  {cmyk(4096, 1500), ErrNotPicture}, // there is nothing behind the header
-		"many deep pixels":    {claimingDeepPNG(4096, 1600, 16), ErrTooLarge},
-		"few deep pixels":     {claimingDeepPNG(4096, 1500, 16), ErrNotPicture},
+		"many pixels of CMYK": {cmyk(4096, 1600), errTooLarge},
+		"few pixels of CMYK":  {cmyk(4096, 1500), errNotPicture}, // there is nothing behind the header
+		"many deep pixels":    {claimingDeepPNG(4096, 1600, 16), errTooLarge},
+		"few deep pixels":     {claimingDeepPNG(4096, 1500, 16), errNotPicture},
 	} {
 		if _, err := NewMaker().Make(t.Context(), tt.file); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
@@ -420,7 +420,7 @@ func FuzzMake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		p, err := NewMaker().Make(t.Context(), file)
 		if err != nil {
-			if !errors.Is(err, ErrNotPicture) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrAnimation) {
+			if !errors.Is(err, errNotPicture) && !errors.Is(err, errTooLarge) && !errors.Is(err, errAnimation) {
 				t.Errorf("an error of no kind: %v", err)
 			}
 			return

@@ -7,54 +7,20 @@ import (
 
 // orientation returns the orientation in a file's Exif data, 1 to 8, or 0 without one.
 func orientation(file []byte, format string) int {
+	mark := []byte("Exif\x00\x00")
 	var exif []byte
 	switch format {
 	case "jpeg":
-		exif = jpegExif(file)
+		header, _, _ := bytes.Cut(file, []byte("\xff\xda")) // what follows may hold other pictures
+		_, exif, _ = bytes.Cut(header, mark)
 	case "png":
-		exif = chunk(file[8:], "eXIf", binary.BigEndian, 4, 0, 4)
+		_, exif, _ = bytes.Cut(file, []byte("eXIf"))
 	case "webp":
-		exif = chunk(file[12:], "EXIF", binary.LittleEndian, 0, 4, 0)
+		if _, exif, _ = bytes.Cut(file, []byte("EXIF")); len(exif) > 4 {
+			exif = bytes.TrimPrefix(exif[4:], mark) // after the chunk's length
+		}
 	}
-	return tiffOrientation(bytes.TrimPrefix(exif, []byte("Exif\x00\x00")))
-}
-
-func jpegExif(file []byte) []byte {
-	for rest := file[2:]; len(rest) >= 4 && rest[0] == 0xff; {
-		marker, length := rest[1], int(binary.BigEndian.Uint16(rest[2:]))
-		if marker == 0xff { // padding
-			rest = rest[1:]
-			continue
-		}
-		if marker == 0xda || length < 2 || length+2 > len(rest) { // the picture itself begins
-			return nil
-		}
-		if segment := rest[4 : length+2]; marker == 0xe1 && bytes.HasPrefix(segment, []byte("Exif\x00\x00")) {
-			return segment
-		}
-		rest = rest[length+2:]
-	}
-	return nil
-}
-
-// chunk returns the data of the first chunk of a type. A chunk of PNG is its length, type, data and
-// a checksum; one of WebP is its type, length and data, padded to an even length.
-func chunk(rest []byte, name string, order binary.ByteOrder, typeAt, lengthAt, checksum int) []byte {
-	for len(rest) >= 8 {
-		length := int64(order.Uint32(rest[lengthAt:]))
-		if length > int64(len(rest)-8) {
-			return nil
-		}
-		if string(rest[typeAt:typeAt+4]) == name {
-			return rest[8 : 8+length]
-		}
-		next := 8 + length + int64(checksum)
-		if checksum == 0 {
-			next += length % 2
-		}
-		rest = rest[min(next, int64(len(rest))):]
-	}
-	return nil
+	return tiffOrientation(exif)
 }
 
 // tiffOrientation looks for the tag in the first directory of a TIFF header.

@@ -1,6 +1,5 @@
-// Package errmap turns what went wrong in the parts that rpc works with into
-// the reasons that its callers know, in one place, and logs there what an
-// operator should see. Logic returns errors as they come.
+// Package errmap is the edge of the user service for errors: it answers each with its reason, and
+// logs there what an operator should see. Logic returns errors as they come.
 package errmap
 
 import (
@@ -9,18 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"shares/internal/pictures"
-	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
-	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/wechat"
 )
 
 // Interceptor returns the interceptor that stands before every method: it
@@ -48,59 +43,18 @@ func Interceptor(log *slog.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Convert returns err as an error with a reason; one that carries a reason
-// stays what it is.
+// Convert returns the error of package reason that err wraps. One that wraps none is told by its
+// context error, or is INTERNAL.
 func Convert(err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err
+	if s, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err); ok {
+		return s
 	}
-	if we, ok := errors.AsType[*wechat.Error](err); ok {
-		return fromWechat(we)
-	}
-	if full, ok := errors.AsType[*quota.Error](err); ok {
-		return reason.Error(reason.RateLimited, "retry_after", full.Seconds())
-	}
-	switch {
-	case errors.Is(err, context.Canceled):
-		return reason.Error(reason.Canceled)
-	case errors.Is(err, context.DeadlineExceeded):
-		return reason.Error(reason.DeadlineExceeded)
-	case errors.Is(err, avatar.ErrNotPicture):
-		return reason.Field("file", "picture")
-	case errors.Is(err, avatar.ErrTooLarge):
-		return reason.Field("file", "picture_size", "max", strconv.Itoa(avatar.MaxPixels/1_000_000))
-	case errors.Is(err, avatar.ErrAnimation):
-		return reason.Field("file", "animation")
-	case errors.Is(err, pictures.ErrUnavailable), model.IsUnavailable(err):
+	if errors.Is(err, pictures.ErrUnavailable) || model.IsUnavailable(err) {
 		return reason.Error(reason.Unavailable)
 	}
-	return reason.Error(reason.Internal)
-}
-
-func fromWechat(err *wechat.Error) error {
-	switch err.Kind {
-	case wechat.CodeRefused:
-		return reason.Error(reason.LoginCodeRefused)
-	case wechat.Busy:
-		return reason.Error(reason.RateLimited, "retry_after", "60") // WeChat counts by the minute
-	case wechat.Blocked:
-		return reason.Error(reason.UserBlocked)
-	case wechat.InvalidArgument:
-		switch err.Field {
-		case "scene":
-			return reason.Field("scene", "scene")
-		case "page":
-			return reason.Field("page", "page_unpublished")
-		}
-		return reason.Error(reason.Internal)
-	case wechat.BadAnswer:
-		return reason.Error(reason.WechatBadAnswer)
-	case wechat.Misconfigured, wechat.Unavailable:
-		return reason.Error(reason.Unavailable)
-	case wechat.Deadline:
-		return reason.Error(reason.DeadlineExceeded)
-	case wechat.Canceled:
-		return reason.Error(reason.Canceled)
-	}
-	return reason.Error(reason.Internal)
+	why, _ := reason.Of(err)
+	return reason.Error(why)
 }

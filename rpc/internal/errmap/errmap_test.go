@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"google.golang.org/grpc"
@@ -22,12 +21,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"shares/internal/pictures"
-	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/internal/requestid"
 	"shares/model"
-	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/wechat"
 )
 
 // outcome is an error in words: its reason and metadata.
@@ -46,48 +42,6 @@ func inRequest(id string) context.Context {
 }
 
 func wrapped(err error) error { return fmt.Errorf("login: %w", err) }
-
-// Every kind of WeChat's errors, by its number: a new one must be thought of here.
-func TestConvertWechat(t *testing.T) {
-	want := map[wechat.Kind]string{
-		wechat.Unknown:         "INTERNAL",
-		wechat.CodeRefused:     "LOGIN_CODE_REFUSED",
-		wechat.Busy:            "RATE_LIMITED retry_after=60",
-		wechat.Blocked:         "USER_BLOCKED",
-		wechat.Misconfigured:   "UNAVAILABLE",
-		wechat.InvalidArgument: "INTERNAL", // of no field: our own mistake
-		wechat.BadAnswer:       "WECHAT_BAD_ANSWER",
-		wechat.Unavailable:     "UNAVAILABLE",
-		wechat.Deadline:        "DEADLINE_EXCEEDED",
-		wechat.Canceled:        "CANCELED",
-		wechat.Inactive:        "INTERNAL", // of content checks alone, where logic decides
-	}
-	kinds := 0
-	for k := wechat.Kind(1); k.String() != wechat.Unknown.String(); k++ {
-		kinds++
-		if _, ok := want[k]; !ok {
-			t.Errorf("kind %q is not in this table", k)
-		}
-	}
-	if kinds != len(want)-1 {
-		t.Errorf("%d kinds, %d in this table", kinds+1, len(want))
-	}
-	for kind, w := range want {
-		if got := outcome(Convert(wrapped(&wechat.Error{Kind: kind}))); got != w {
-			t.Errorf("%v: %s, want %s", kind, got, w)
-		}
-	}
-	for field, w := range map[string]string{
-		"scene":   "INVALID_FIELD field=scene rule=scene",
-		"page":    "INVALID_FIELD field=page rule=page_unpublished",
-		"content": "INTERNAL",
-		"openid":  "INTERNAL",
-	} {
-		if got := outcome(Convert(&wechat.Error{Kind: wechat.InvalidArgument, Field: field})); got != w {
-			t.Errorf("refused %s: %s, want %s", field, got, w)
-		}
-	}
-}
 
 func TestConvert(t *testing.T) {
 	mysqlError := func(number uint16, state string) error {
@@ -114,12 +68,6 @@ func TestConvert(t *testing.T) {
 		{"MySQL has no such column: not migrated yet", wrapped(mysqlError(1054, "42S22")), "UNAVAILABLE"},
 		{"MySQL cannot parse it", wrapped(mysqlError(1064, "42000")), "INTERNAL"},
 		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
-		{"a quota", wrapped(&quota.Error{RetryAfter: 90 * time.Second}), "RATE_LIMITED retry_after=90"},
-		{"a quota, rounded", wrapped(&quota.Error{RetryAfter: 1001 * time.Millisecond}), "RATE_LIMITED retry_after=2"},
-		{"a quota, at least a second", wrapped(&quota.Error{RetryAfter: time.Microsecond}), "RATE_LIMITED retry_after=1"},
-		{"an animation", wrapped(avatar.ErrAnimation), "INVALID_FIELD field=file rule=animation"},
-		{"an upload that is no picture", wrapped(avatar.ErrNotPicture), "INVALID_FIELD field=file rule=picture"},
-		{"an upload of too many pixels", wrapped(avatar.ErrTooLarge), "INVALID_FIELD field=file max=12 rule=picture_size"},
 		{"a bucket that is away", wrapped(pictures.ErrUnavailable), "UNAVAILABLE"},
 		{"anything", wrapped(errors.New("oh")), "INTERNAL"},
 		{"the end of a file", io.EOF, "INTERNAL"},
@@ -129,7 +77,7 @@ func TestConvert(t *testing.T) {
 		}
 	}
 	given := reason.Error(reason.UserBlocked)
-	if got := Convert(given); got != given {
+	if got := Convert(wrapped(given)); got != given {
 		t.Errorf("%v became %v", given, got)
 	}
 }
@@ -141,7 +89,7 @@ func TestConvertDoesNotLeak(t *testing.T) {
 		errors.New(secret),
 		fmt.Errorf("%s: %w", secret, context.DeadlineExceeded),
 		fmt.Errorf("%s: %w", secret, pictures.ErrUnavailable),
-		fmt.Errorf("%s: %w", secret, &wechat.Error{Kind: wechat.Misconfigured}),
+		fmt.Errorf("%s: %w", secret, reason.Error(reason.Unavailable)),
 		&mysql.MySQLError{Number: 1062, SQLState: [5]byte([]byte("23000")), Message: secret},
 	} {
 		if got := status.Convert(Convert(err)).Proto().String(); strings.Contains(got, secret) {
@@ -160,13 +108,10 @@ func TestInterceptor(t *testing.T) {
 	}{
 		{"fine", nil, "", false},
 		{"a user's mistake", reason.Field("city", "text"), "INVALID_FIELD field=city rule=text", false},
-		{"a used code", &wechat.Error{Kind: wechat.CodeRefused}, "LOGIN_CODE_REFUSED", false},
 		{"hung up", context.Canceled, "CANCELED", false},
 		{"too late", context.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
 		{"a failure that logic names", reason.Error(reason.Unavailable), "UNAVAILABLE", true},
-		{"a limit", &quota.Error{RetryAfter: time.Second}, "RATE_LIMITED retry_after=1", false},
-		{"WeChat is away", &wechat.Error{Kind: wechat.Unavailable}, "UNAVAILABLE", true},
-		{"WeChat talks nonsense", &wechat.Error{Kind: wechat.BadAnswer}, "WECHAT_BAD_ANSWER", true},
+		{"WeChat talks nonsense", reason.Error(reason.WechatBadAnswer), "WECHAT_BAD_ANSWER", true},
 		{"MySQL is away", driver.ErrBadConn, "UNAVAILABLE", true},
 		{"anything", errors.New("oh"), "INTERNAL", true},
 	} {

@@ -10,13 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"shares/internal/pictures"
-	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/model"
 	"shares/rpc/internal/avatar"
@@ -37,7 +35,7 @@ type world struct {
 
 	identity func(code string) (wechat.Identity, error)
 	phone    func(code string) (string, error)
-	verdict  func(ctx context.Context, openid, content string) (wechat.Verdict, error)
+	risky    func() (bool, error)
 	loggedIn model.Login
 	code     func(userID int64, page, scene string) (string, error)
 	avatar   func(file string) (avatar.Picture, error)
@@ -88,9 +86,9 @@ func (w *world) PhoneNumber(_ context.Context, code string) (string, error) {
 	return w.phone(code)
 }
 
-func (w *world) CheckText(ctx context.Context, openid, content string) (wechat.Verdict, error) {
+func (w *world) IsRisky(_ context.Context, openid, content string) (bool, error) {
 	w.note("wechat check %s %s", openid, content)
-	return w.verdict(ctx, openid, content)
+	return w.risky()
 }
 
 func (w *world) Name(_ context.Context, userID int64, page, scene string) (string, error) {
@@ -244,7 +242,7 @@ func TestUploadAvatar(t *testing.T) {
 	fails := func(err error) func(string) (avatar.Picture, error) {
 		return func(string) (avatar.Picture, error) { return avatar.Picture{}, fmt.Errorf("make: %w", err) }
 	}
-	tooMany := &quota.Error{RetryAfter: time.Hour}
+	tooMany := reason.Error(reason.RateLimited)
 	for name, test := range map[string]struct {
 		avatar                   func(string) (avatar.Picture, error)
 		capErr, putErr, writeErr error
@@ -252,10 +250,10 @@ func TestUploadAvatar(t *testing.T) {
 		asked                    []string
 	}{
 		"ok":             {made, nil, nil, nil, "ok", []string{"find 7", "count 7", "make file", "put small", "write"}},
-		"no picture":     {fails(avatar.ErrNotPicture), nil, nil, nil, "INTERNAL", []string{"find 7", "count 7", "make file"}},
+		"no picture":     {fails(reason.Field("file", "picture")), nil, nil, nil, "INVALID_FIELD file picture", []string{"find 7", "count 7", "make file"}},
 		"never its turn": {fails(context.DeadlineExceeded), nil, nil, nil, "DEADLINE_EXCEEDED", []string{"find 7", "count 7", "make file", "count 7 less"}},
 		"bucket is away": {made, nil, errAway, nil, "away", []string{"find 7", "count 7", "make file", "put small", "count 7 less"}},
-		"one too many":   {made, tooMany, nil, nil, "INTERNAL", []string{"find 7", "count 7"}},
+		"one too many":   {made, tooMany, nil, nil, "RATE_LIMITED", []string{"find 7", "count 7"}},
 		"storage away":   {made, nil, nil, errAway, "away", []string{"find 7", "count 7", "make file", "put small", "write"}},
 		"revoked":        {made, nil, nil, model.ErrNotFound, "SESSION_INVALID", []string{"find 7", "count 7", "make file", "put small", "write"}},
 	} {
@@ -398,7 +396,7 @@ func TestUpdateSetting(t *testing.T) {
 			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+85261234567"`}},
 		{"a number of another form", "phone", "+86 138-0013-8000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"no proof", "phoneCode", "", "any", number, "INVALID_FIELD phoneCode required", nil},
-		{"a used proof", "phoneCode", "c", "any", fails(&wechat.Error{Kind: wechat.CodeRefused}), "INVALID_FIELD phoneCode phone_code",
+		{"a used proof", "phoneCode", "c", "any", fails(reason.Error(reason.LoginCodeRefused)), "INVALID_FIELD phoneCode phone_code",
 			[]string{"find 7", "wechat phone c"}},
 		{"WeChat away", "phoneCode", "c", "any", fails(errAway), "away", []string{"find 7", "wechat phone c"}},
 	} {
@@ -416,35 +414,26 @@ func TestUpdateSetting(t *testing.T) {
 }
 
 func TestContentCheck(t *testing.T) {
-	says := func(v wechat.Verdict) func(context.Context, string, string) (wechat.Verdict, error) {
-		return func(context.Context, string, string) (wechat.Verdict, error) { return v, nil }
-	}
-	fails := func(err error) func(context.Context, string, string) (wechat.Verdict, error) {
-		return func(context.Context, string, string) (wechat.Verdict, error) { return "", err }
-	}
+	says := func(risky bool, err error) func() (bool, error) { return func() (bool, error) { return risky, err } }
 	const (
 		find  = "find 7"
 		check = "wechat check oA 股神"
 		write = `write 7 epoch 8 nick_name="股神"`
 	)
-	away := fails(&wechat.Error{Kind: wechat.Unavailable})
-	inactive := fails(&wechat.Error{Kind: wechat.Inactive})
+	cannotTell := says(false, errAway)
 	for _, tt := range []struct {
 		name            string
 		check, whenAway string
-		verdict         func(context.Context, string, string) (wechat.Verdict, error)
+		risky           func() (bool, error)
 		want            string
 		asked           []string
 		warned          bool
 	}{
 		{"off", "off", "allow", nil, "ok", []string{find, write}, false},
-		{"pass", "on", "refuse", says(wechat.Pass), "ok", []string{find, check, write}, false},
-		{"review", "on", "refuse", says(wechat.Review), "ok", []string{find, check, write}, false},
-		{"risky", "on", "allow", says(wechat.Risky), "INVALID_FIELD nickName risky", []string{find, check}, false},
-		{"WeChat away, allowed", "on", "allow", away, "ok", []string{find, check, write}, true},
-		{"WeChat away, refused", "on", "refuse", away, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
-		{"the user was not active, allowed", "on", "allow", inactive, "ok", []string{find, check, write}, true},
-		{"the user was not active, refused", "on", "refuse", inactive, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
+		{"good", "on", "refuse", says(false, nil), "ok", []string{find, check, write}, false},
+		{"risky", "on", "allow", says(true, nil), "INVALID_FIELD nickName risky", []string{find, check}, false},
+		{"WeChat cannot tell, allowed", "on", "allow", cannotTell, "ok", []string{find, check, write}, true},
+		{"WeChat cannot tell, refused", "on", "refuse", cannotTell, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
 	} {
 		for name, set := range map[string]func(*svc.ServiceContext) error{
 			"UpdateProfile": func(s *svc.ServiceContext) error {
@@ -458,7 +447,7 @@ func TestContentCheck(t *testing.T) {
 		} {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				w := newWorld()
-				w.config.ContentCheck, w.config.ContentCheckAway, w.verdict = tt.check, tt.whenAway, tt.verdict
+				w.config.ContentCheck, w.config.ContentCheckAway, w.risky = tt.check, tt.whenAway, tt.risky
 				if got := outcome(set(w.svc())); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
@@ -491,9 +480,9 @@ func TestContentCheckThatOutlivesItsRequest(t *testing.T) {
 	w := newWorld()
 	w.config.ContentCheck, w.config.ContentCheckAway = "on", "allow"
 	ctx, cancel := context.WithCancel(context.Background())
-	w.verdict = func(context.Context, string, string) (wechat.Verdict, error) {
+	w.risky = func() (bool, error) {
 		cancel()
-		return "", &wechat.Error{Kind: wechat.Canceled}
+		return false, reason.Error(reason.Canceled)
 	}
 	_, err := NewUpdateProfileLogic(ctx, w.svc()).UpdateProfile(&pb.UpdateProfileReq{Caller: caller, NickName: ptr("a")})
 	if !errors.Is(err, context.Canceled) {

@@ -7,7 +7,6 @@ import (
 	"shares/model"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
-	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
 )
 
@@ -31,7 +30,7 @@ func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, cha
 	if s.Config.ContentCheck != "on" || nickName == "" {
 		return nil
 	}
-	verdict, err := s.Wechat.CheckText(ctx, openid, nickName)
+	risky, err := s.Wechat.IsRisky(ctx, openid, nickName)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -42,7 +41,7 @@ func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, cha
 		}
 		return nil
 	}
-	if verdict == wechat.Risky {
+	if risky {
 		return reason.Field(profile.NickName, "risky")
 	}
 	return nil

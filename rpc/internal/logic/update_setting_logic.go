@@ -6,7 +6,6 @@ import (
 	"shares/internal/reason"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
-	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
 )
 
@@ -47,7 +46,7 @@ func (l *UpdateSettingLogic) verifiedPhone(in *pb.UpdateSettingReq) (*pb.UpdateS
 		return nil, err
 	}
 	number, err := l.svcCtx.Wechat.PhoneNumber(l.ctx, in.GetValue())
-	if wechat.KindOf(err) == wechat.CodeRefused {
+	if why, _ := reason.Of(err); why == reason.LoginCodeRefused {
 		return nil, reason.Field(profile.PhoneCode, "phone_code")
 	}
 	if err != nil {

@@ -18,19 +18,20 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/bsm/redislock"
 	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/quota"
+	"shares/internal/reason"
+	"shares/rpc/internal/single"
 	"shares/rpc/internal/wechat"
 )
 
 // Maker makes one code; *wechat.Client is one.
 type Maker interface {
-	UnlimitedCode(ctx context.Context, p wechat.CodeParams) (wechat.Image, error)
+	UnlimitedCode(ctx context.Context, p wechat.CodeParams) ([]byte, error)
 }
 
 // Store keeps pictures; *pictures.Store is one.
@@ -57,21 +58,15 @@ type Options struct {
 const (
 	knownNames = 100_000 // about 25 MB when full
 	knownFor   = 10 * time.Minute
-
-	failedNames = 10_000
-	failedFor   = 3 * time.Second // a failure is answered from memory
-
-	lockPoll = 50 * time.Millisecond
+	failedFor  = 3 * time.Second // a failure is answered from memory
 )
 
 // Service returns the names of codes, and has missing ones made. It is safe for concurrent use.
 type Service struct {
 	opts    Options
-	locks   *redislock.Client
 	perUser *quota.Limit
 	all     *quota.Limit
-	known   *otter.Cache[string, struct{}]
-	failed  *otter.Cache[string, error]
+	known   *otter.Cache[string, error] // by name: nil, or why the code could not be made
 
 	generations *prometheus.CounterVec
 	lockErrors  prometheus.Counter
@@ -80,17 +75,24 @@ type Service struct {
 // userCapError says that the user has had as many codes made as one user may.
 type userCapError struct {
 	userID int64
-	full   *quota.Error
+	error
 }
 
-func (e *userCapError) Error() string { return "user's cap of new qr codes reached" }
-func (e *userCapError) Unwrap() error { return e.full }
+func (e *userCapError) Unwrap() error { return e.error }
 
 // New returns a Service.
-func New(opts Options) (*Service, error) {
+func New(opts Options) *Service {
 	s := &Service{
-		opts:  opts,
-		locks: redislock.New(opts.Redis),
+		opts: opts,
+		known: otter.Must(&otter.Options[string, error]{
+			MaximumSize: knownNames,
+			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, error]) time.Duration {
+				if e.Value != nil {
+					return failedFor
+				}
+				return knownFor
+			}),
+		}),
 		generations: promauto.With(opts.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_qrcode_generations_total",
 			Help: "Attempts to make a new QR code, by result (ok, failed, store_failed, quota, user_cap).",
@@ -106,25 +108,12 @@ func New(opts Options) (*Service, error) {
 	s.all = &quota.Limit{
 		Redis: opts.Redis, Prefix: s.key("quota", ""), Window: time.Minute, Max: opts.PerMinute, Log: opts.Log,
 	}
-	var err error
-	s.known, err = otter.New(&otter.Options[string, struct{}]{
-		MaximumSize: knownNames, ExpiryCalculator: otter.ExpiryWriting[string, struct{}](knownFor),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("qrcode: %w", err)
-	}
-	s.failed, err = otter.New(&otter.Options[string, error]{
-		MaximumSize: failedNames, ExpiryCalculator: otter.ExpiryWriting[string, error](failedFor),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("qrcode: %w", err)
-	}
-	return s, nil
+	return s
 }
 
 // Name returns the name in the bucket, qrcode/<hash>.jpg or .png, of the code that opens page with
-// scene. A code that is missing is made, at the expense of the user's quota. Its error is one of
-// package reason, a *quota.Error, ctx's own, or wraps the error of Maker or Store.
+// scene. A code that is missing is made, at the expense of the user's quota. Its error has a reason,
+// is ctx's own, or wraps the error of Maker or Store.
 func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (string, error) {
 	if err := check(page, scene); err != nil {
 		return "", err
@@ -132,13 +121,22 @@ func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (s
 	params := s.opts.Style
 	params.Page, params.Scene = page, scene
 	name := objectName(s.opts.AppID, params)
-	load := otter.LoaderFunc[string, struct{}](func(ctx context.Context, name string) (struct{}, error) {
+	load := otter.LoaderFunc[string, error](func(ctx context.Context, name string) (failed, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
 		defer cancel()
-		return struct{}{}, s.ensure(ctx, userID, name, params)
+		err = single.Do(ctx, s.opts.Redis, s.key("lock", name), s.opts.Timeout,
+			func() (bool, error) { return s.opts.Store.Exists(ctx, name) },
+			func(unavailable error) (err error) {
+				failed, err = s.make(ctx, userID, name, params, unavailable)
+				return err
+			})
+		return failed, err
 	})
 	for {
-		_, err := s.known.Get(ctx, name, load)
+		failed, err := s.known.Get(ctx, name, load)
+		if err == nil {
+			err = failed
+		}
 		if err == nil {
 			return name, nil
 		}
@@ -149,61 +147,39 @@ func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (s
 	}
 }
 
-// ensure returns nil when the picture is in the bucket.
-func (s *Service) ensure(ctx context.Context, userID int64, name string, params wechat.CodeParams) error {
-	if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
-		return err
+// make makes the picture, within the limits, and puts it into the bucket. It returns why that failed,
+// or the error of a limit. While Redis is unavailable the limits, too, would only wait for it.
+func (s *Service) make(ctx context.Context, userID int64, name string, params wechat.CodeParams,
+	unavailable error) (failed, limit error) {
+	giveBack := func() {}
+	if unavailable != nil {
+		s.lockErrors.Inc()
+		s.opts.Log.WarnContext(ctx, "qr code is made without redis", "error", unavailable)
+	} else if giveBack, limit = s.charge(ctx, userID); limit != nil {
+		return nil, limit
 	}
-	if err, ok := s.failed.GetIfPresent(name); ok {
-		return err
-	}
-	lock, found, err := s.lock(ctx, name)
-	if found || err != nil {
-		return err
-	}
-	if lock == nil { // without Redis, the limits would only wait for the same timeout
-		return s.generate(ctx, name, params)
-	}
-	defer func() { _ = lock.Release(context.WithoutCancel(ctx)) }() // else it expires
-	if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
-		return err
-	}
-	giveBack, err := s.charge(ctx, userID)
-	if err != nil {
-		return err
-	}
-	err = s.generate(ctx, name, params)
-	// Only a parameter that WeChat refuses is the user's doing.
-	if err != nil && wechat.KindOf(err) != wechat.InvalidArgument {
-		giveBack()
-	}
-	return err
-}
-
-// generate makes the picture and puts it into the bucket.
-func (s *Service) generate(ctx context.Context, name string, params wechat.CodeParams) error {
 	result := "failed"
-	image, err := s.opts.Maker.UnlimitedCode(ctx, params)
+	picture, err := s.opts.Maker.UnlimitedCode(ctx, params)
 	if err == nil {
 		result = "store_failed"
-		err = s.opts.Store.Put(ctx, name, image.Data)
+		err = s.opts.Store.Put(ctx, name, picture)
 	}
-	if err != nil {
-		s.failed.Set(name, err)
-	} else {
+	if err == nil {
 		result = "ok"
+	} else if why, _ := reason.Of(err); why != reason.InvalidField { // else it is the user's doing
+		giveBack()
 	}
 	s.generations.WithLabelValues(result).Inc()
-	return err
+	return err, nil
 }
 
 // charge counts the code, first for the user, so that a user at the cap does not use up the quota
 // of all.
 func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), err error) {
 	giveBack, err = s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
-	if full, ok := errors.AsType[*quota.Error](err); ok {
+	if err != nil {
 		s.generations.WithLabelValues("user_cap").Inc()
-		return nil, &userCapError{userID, full}
+		return nil, &userCapError{userID, err}
 	}
 	if _, err := s.all.Take(ctx, "minute"); err != nil {
 		giveBack()
@@ -211,32 +187,6 @@ func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), er
 		return nil, err
 	}
 	return giveBack, nil
-}
-
-// lock waits until this replica may make the picture, or until the picture is found. The lock is
-// nil where Redis fails.
-func (s *Service) lock(ctx context.Context, name string) (lock *redislock.Lock, found bool, err error) {
-	for {
-		lock, err := s.locks.Obtain(ctx, s.key("lock", name), s.opts.Timeout, nil)
-		switch {
-		case err == nil:
-			return lock, false, nil
-		case ctx.Err() != nil:
-			return nil, false, ctx.Err()
-		case !errors.Is(err, redislock.ErrNotObtained):
-			s.lockErrors.Inc()
-			s.opts.Log.WarnContext(ctx, "qr code is made without redis", "error", err)
-			return nil, false, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, false, ctx.Err()
-		case <-time.After(lockPoll):
-		}
-		if found, err := s.opts.Store.Exists(ctx, name); found || err != nil {
-			return nil, found, err
-		}
-	}
 }
 
 // key returns a key in Redis. Installations for several apps may share one.

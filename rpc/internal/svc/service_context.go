@@ -18,7 +18,7 @@ import (
 type Wechat interface {
 	Code2Session(ctx context.Context, code, clientAppID string) (wechat.Identity, error)
 	PhoneNumber(ctx context.Context, code string) (string, error)
-	CheckText(ctx context.Context, openid, content string) (wechat.Verdict, error)
+	IsRisky(ctx context.Context, openid, content string) (bool, error)
 }
 
 // Codes makes QR codes; *qrcode.Service is one.

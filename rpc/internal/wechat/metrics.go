@@ -2,12 +2,8 @@ package wechat
 
 import (
 	"context"
-	"log/slog"
-	"maps"
-	"slices"
 	"strconv"
-	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -26,7 +22,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return &metrics{
 		calls: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_wechat_calls_total",
-			Help: "Calls to WeChat by endpoint and errcode: 0, a known errcode, other, or the kind of a failure without one.",
+			Help: "Calls to WeChat by endpoint and errcode: 0, a known errcode, other, or the reason of a failure without one.",
 		}, []string{"endpoint", "errcode"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "shares_wechat_call_seconds",
@@ -39,8 +35,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		misconfigured: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "shares_wechat_misconfigured",
-			Help: "1 while WeChat answers with this errcode, which speaks of the app's settings; the log says what to do.",
-		}, []string{"code"}),
+			Help: "1 while WeChat answers an endpoint with this errcode, which speaks of the app's settings; the log says what to do.",
+		}, []string{"endpoint", "code"}),
 		otherApp: f.NewCounter(prometheus.CounterOpts{
 			Name: "shares_wechat_other_app_codes_total",
 			Help: "Login codes refused with 40029 whose mini program has another AppID than WECHAT_APPID.",
@@ -48,66 +44,33 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 }
 
-// alerts tells the operator about settings that WeChat refuses: each problem is logged at most once a
-// minute, and raises a metric until the endpoint's next success.
-type alerts struct {
-	logger  *slog.Logger
-	metrics *metrics
-	now     func() time.Time
-
-	mu     sync.Mutex
-	raised map[string]int // endpoint → errcode
-	logged map[int]time.Time
-}
-
-func newAlerts(logger *slog.Logger, m *metrics, now func() time.Time) *alerts {
-	return &alerts{logger: logger, metrics: m, now: now, raised: make(map[string]int), logged: make(map[int]time.Time)}
-}
-
-// note takes the outcome of every call. A network fault says nothing about the settings.
-func (a *alerts) note(ctx context.Context, endpoint string, e *Error) {
-	if e != nil && e.Kind != Misconfigured {
+// note tells the operator about settings that WeChat refuses: at most one log line a minute, and a metric until the endpoint's next
+// success. A network fault says nothing about the settings.
+func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
+	if e != nil && e.hint == "" {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	code := 0
-	if e != nil {
-		code = e.Code
-		if a.due(code) {
-			a.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", code, "todo", e.hint)
-		}
-	}
-	old := a.raised[endpoint]
-	if code == old {
+	c.metrics.misconfigured.DeletePartialMatch(prometheus.Labels{"endpoint": endpoint})
+	if e == nil {
 		return
 	}
-	delete(a.raised, endpoint)
-	if old != 0 && !slices.Contains(slices.Collect(maps.Values(a.raised)), old) {
-		a.metrics.misconfigured.WithLabelValues(strconv.Itoa(old)).Set(0)
-	}
-	if code != 0 {
-		a.raised[endpoint] = code
-		a.metrics.misconfigured.WithLabelValues(strconv.Itoa(code)).Set(1)
+	c.metrics.misconfigured.WithLabelValues(endpoint, strconv.Itoa(e.code)).Set(1)
+	if c.due(&c.settingsLogged) {
+		c.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.code, "todo", e.hint)
 	}
 }
 
-// otherApp records a refused login code that a mini program with another AppID has sent.
-func (a *alerts) otherApp(ctx context.Context, clientAppID, appID string) {
-	a.metrics.otherApp.Inc()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.due(invalidCode) {
-		a.logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
-			"client_appid", clientAppID, "wechat_appid", appID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
+// noteOtherApp records a refused login code that a mini program with another AppID has sent.
+func (c *Client) noteOtherApp(ctx context.Context, clientAppID string) {
+	c.metrics.otherApp.Inc()
+	if c.due(&c.otherAppLogged) {
+		c.logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
+			"client_appid", clientAppID, "wechat_appid", c.appID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
 	}
 }
 
-// due reports whether a problem is to be logged now. The caller holds mu.
-func (a *alerts) due(errcode int) bool {
-	if last, ok := a.logged[errcode]; ok && a.now().Sub(last) < time.Minute {
-		return false
-	}
-	a.logged[errcode] = a.now()
-	return true
+// due reports once a minute that a log line is due.
+func (c *Client) due(logged *atomic.Int64) bool {
+	last, now := logged.Load(), c.tokens.now().Unix()
+	return now-last >= 60 && logged.CompareAndSwap(last, now)
 }

@@ -5,19 +5,20 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
-	"github.com/bsm/redislock"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/singleflight"
+
+	"shares/internal/reason"
+	"shares/rpc/internal/single"
 )
 
 const (
 	maxLifetimeSeconds = 7200
-	maxTokenLength     = 512
 
 	// recheck is how long a process uses its copy of the token before it reads Redis again, where
 	// another replica may have stored a new one.
@@ -26,46 +27,31 @@ const (
 	// only in the last 300 s of the old one: a larger margin would fetch the same token in a loop.
 	minMargin, maxMargin = 240 * time.Second, 290 * time.Second
 	minUse               = time.Minute
-	// distrust is how long a rejected token is not kept again, wherever it comes from.
-	distrust = 30 * time.Second
 	// WeChat allows force_refresh 20 times a day, 30 s apart. All replicas together make 18.
 	forceApart = 80 * time.Minute
-	lockRetry  = 25 * time.Millisecond
 )
 
-// validToken reports whether s can be an access token: 1 to 512 visible ASCII characters.
-func validToken(s string) bool {
-	return len(s) >= 1 && len(s) <= maxTokenLength &&
-		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
-}
-
-// dropScript deletes a key if it still holds the value, so that a newer token stays.
-var dropScript = redis.NewScript(
-	`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`)
+var validToken = regexp.MustCompile(`^[!-~]{1,512}$`)
 
 // tokenSource provides the app's access token: from this process, else from Redis, else from WeChat,
-// which one caller per process (singleflight) and one replica (a lock in Redis) asks at a time.
+// which one caller per process (singleflight) and one replica (package single) asks at a time.
 //
 // The token is that of stable_token, whose normal mode returns the same token to every replica. So a
 // fetch without the lock is harmless, and while Redis is down each process keeps the token in memory.
+// A process or a Redis that still has a rejected token costs the next call one repetition.
 type tokenSource struct {
-	redis        redis.UniversalClient // nil: none
-	locker       *redislock.Client
-	redisTimeout time.Duration
-	timeout      time.Duration
-	fetch        func(ctx context.Context, force bool) (string, time.Duration, *Error)
-	logger       *slog.Logger
-	fetches      *prometheus.CounterVec
-	now          func() time.Time
+	redis   redis.UniversalClient
+	timeout time.Duration
+	fetch   func(ctx context.Context, force bool) (string, time.Duration, *Error)
+	logger  *slog.Logger
+	fetches *prometheus.CounterVec
+	now     func() time.Time
+	key     string // in Redis; the keys of the lock and of the guard begin with it
 
-	key, lockKey, forceKey string
+	flights singleflight.Group // by the rejected token, so that no flight is older than the rejection
 
-	flight singleflight.Group
-
-	mu            sync.Mutex
-	held          heldToken
-	rejected      string // the token that WeChat rejected last
-	rejectedUntil time.Time
+	mu   sync.Mutex
+	held heldToken
 }
 
 // heldToken is this process's copy.
@@ -75,240 +61,158 @@ type heldToken struct {
 	refreshAt time.Time // WeChat is asked again from here on
 }
 
-func newTokenSource(o Options, fetches *prometheus.CounterVec,
-	fetch func(context.Context, bool) (string, time.Duration, *Error)) *tokenSource {
-	key := "wx:" + o.AppID + ":stable_token"
-	s := &tokenSource{
-		redis: o.Redis, redisTimeout: o.RedisTimeout, timeout: o.Timeout,
-		fetch: fetch, logger: o.Logger, fetches: fetches, now: o.Now,
-		key: key, lockKey: key + ":lock", forceKey: key + ":force",
-	}
-	if o.Redis != nil {
-		s.locker = redislock.New(o.Redis)
-	}
-	return s
-}
+func tokenKey(appID string) string { return "wx:" + appID + ":stable_token" }
 
 // get returns a token other than not, which the caller has just seen rejected, unless WeChat insists
 // on that one.
 func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
-	// A flight that began before the rejection may return the rejected token, and one that began long
-	// ago may reach its deadline as soon as it is joined. The next one does neither.
-	e := &Error{Kind: Unavailable, Endpoint: tokenEndpoint, Reason: "no access token but the rejected one"}
-	for range 3 {
+	for {
 		s.mu.Lock()
-		held, fresh := s.held, s.now().Before(s.held.until)
+		held := s.held
 		s.mu.Unlock()
-		if fresh && held.value != not {
+		if held.value != not && s.now().Before(held.until) {
 			return held.value, nil
 		}
-		flight := s.flight.DoChan("", func() (any, error) {
+		flight := s.flights.DoChan(not, func() (any, error) {
 			// The flight serves all who wait, so it outlives the caller that started it.
 			ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.timeout, errOwnTimeout)
 			defer cancel()
-			return s.load(ctx), nil
+			return s.load(ctx, not)
 		})
 		select {
 		case <-ctx.Done():
-			e := ended(ctx)
-			e.Endpoint = tokenEndpoint
-			return "", e
+			return "", ended(ctx, tokenEndpoint)
 		case landed := <-flight:
-			switch r := landed.Val.(loaded); {
-			case r.err == nil && (r.token != not || r.insisted):
-				return r.token, nil
-			case r.err != nil && r.err.Kind == Deadline:
-				e = r.err
-			case r.err != nil:
-				return "", r.err
+			e, _ := errors.AsType[*Error](landed.Err)
+			if e != nil && e.why() == reason.DeadlineExceeded && ctx.Err() == nil {
+				continue // the flight began long before this call
 			}
+			token, _ := landed.Val.(string)
+			return token, e
 		}
 	}
-	return "", e
 }
 
-type loaded struct {
-	token    string
-	insisted bool // the rejected token, which WeChat gives all the same
-	err      *Error
-}
-
-// load reads Redis, then takes the lock, reads Redis again and asks WeChat.
-func (s *tokenSource) load(ctx context.Context) loaded {
-	token, err := s.shared(ctx)
-	if err != nil {
-		token = s.prolong()
+// load reads Redis, else takes the lock, reads Redis again and asks WeChat. Its error is an *Error.
+func (s *tokenSource) load(ctx context.Context, not string) (token string, err error) {
+	if not != "" {
+		s.logger.WarnContext(ctx, "WeChat rejected the access token")
 	}
+	token, err = s.shared(ctx, not)
 	if token != "" {
-		return loaded{token: token}
+		return token, nil
 	}
-	if err == nil {
-		// Half of the time is left for a fetch without the lock, whose holder may hang.
-		lockCtx, cancel := context.WithTimeout(ctx, s.timeout/2)
-		lock, err := s.locker.Obtain(lockCtx, s.lockKey, s.timeout+time.Second,
-			&redislock.Options{RetryStrategy: redislock.LinearBackoff(lockRetry)})
-		cancel()
-		if err == nil {
-			defer func() { _ = s.use(context.WithoutCancel(ctx), lock.Release) }() // or it expires
+	if err != nil { // the lock would only wait for the same timeout
+		if token = s.prolong(not); token != "" {
+			return token, nil
 		}
-		if token, _ := s.shared(ctx); token != "" { // stored by the previous holder
-			return loaded{token: token}
-		}
+		return s.renew(ctx, not)
 	}
-	return s.renew(ctx)
+	// A holder that hangs keeps the lock for half of the time, so that the next one can fetch.
+	err = single.Do(ctx, s.redis, s.key+":lock", s.timeout/2,
+		func() (bool, error) {
+			token, _ = s.shared(ctx, not)
+			return token != "", nil
+		},
+		func(error) (err error) {
+			token, err = s.renew(ctx, not)
+			return err
+		})
+	if err != nil && ctx.Err() != nil {
+		err = ended(ctx, tokenEndpoint)
+	}
+	return token, err
+}
+
+// shared returns the token in Redis and keeps it. It returns "" when there is none but the rejected
+// one, which it deletes, and an error when Redis is unavailable.
+func (s *tokenSource) shared(ctx context.Context, not string) (string, error) {
+	pipe := s.redis.Pipeline()
+	value, ttl := pipe.Get(ctx, s.key), pipe.PTTL(ctx, s.key)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return "", err
+	}
+	token, left := value.Val(), ttl.Val()
+	switch {
+	case left <= 0 || !validToken.MatchString(token):
+		return "", nil
+	case token == not:
+		return "", single.Delete(ctx, s.redis, s.key, not)
+	}
+	s.keep(token, left)
+	return token, nil
 }
 
 // prolong returns the copy in memory while it need not be refreshed, and "" otherwise. It is for times
 // when Redis is down.
-func (s *tokenSource) prolong() string {
+func (s *tokenSource) prolong(not string) string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	if !now.Before(s.held.refreshAt) {
+	held := s.held
+	s.mu.Unlock()
+	left := held.refreshAt.Sub(s.now())
+	if left <= 0 || held.value == not {
 		return ""
 	}
-	s.held.until = earlier(now.Add(recheck), s.held.refreshAt)
-	return s.held.value
+	s.keep(held.value, left)
+	return held.value
 }
 
 // renew asks WeChat for a token and keeps it, here and in Redis.
-func (s *tokenSource) renew(ctx context.Context) loaded {
+func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 	s.mu.Lock()
-	rejected, reason := s.rejectedNow(), "cold"
+	cause := "cold"
 	switch {
-	case rejected != "":
-		reason = "rejected"
+	case not != "":
+		cause = "rejected"
 	case s.held.value != "":
-		reason = "refresh"
+		cause = "refresh"
 	}
 	s.mu.Unlock()
-	s.fetches.WithLabelValues(reason).Inc()
+	s.fetches.WithLabelValues(cause).Inc()
 	token, lifetime, e := s.fetch(ctx, false)
-	if e == nil && token == rejected {
-		if !s.mayForce(ctx) {
-			// WeChat may be right this time. The token is tried, and not kept while it is distrusted.
-			return loaded{token: token, insisted: true}
-		}
+	if e != nil {
+		return "", e
+	}
+	if token == not && s.mayForce(ctx) {
 		s.logger.WarnContext(ctx, "WeChat returned the rejected access token again: forcing a new one")
 		s.fetches.WithLabelValues("forced").Inc()
-		if token, lifetime, e = s.fetch(ctx, true); e != nil {
+		forced, its, e := s.fetch(ctx, true)
+		if e == nil {
+			token, lifetime = forced, its
+		} else { // WeChat may be right this time: the token is tried
 			s.logger.WarnContext(ctx, "force a new access token", "error", e.Error())
-			return loaded{token: rejected, insisted: true}
 		}
 	}
-	if e != nil {
-		return loaded{err: e}
-	}
-	margin := minMargin + rand.N(maxMargin-minMargin)
-	use := max(lifetime-margin, minUse)
+	use := max(lifetime-minMargin-rand.N(maxMargin-minMargin), minUse)
 	s.keep(token, use)
-	err := s.use(ctx, func(ctx context.Context) error { return s.redis.Set(ctx, s.key, token, use).Err() })
-	if err != nil && s.redis != nil {
-		s.logger.WarnContext(ctx, "access token not shared with other replicas: Redis is unavailable")
+	if err := s.redis.Set(ctx, s.key, token, use).Err(); err != nil {
+		s.logger.WarnContext(ctx, "access token is not shared with other replicas", "error", err)
 	}
-	return loaded{token: token}
+	return token, nil
 }
 
 // keep makes a token this process's copy, to be refreshed after use.
 func (s *tokenSource) keep(token string, use time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if token == s.rejectedNow() {
-		return // a flight that began before the rejection
-	}
 	now := s.now()
-	refreshAt := now.Add(use)
-	s.held = heldToken{value: token, until: earlier(now.Add(recheck), refreshAt), refreshAt: refreshAt}
-}
-
-// reject removes a token that WeChat does not accept from this process and from Redis, unless a newer
-// one is there already.
-func (s *tokenSource) reject(ctx context.Context, token string) {
-	s.mu.Lock()
-	known := s.held.value != token && (s.held.value != "" || s.rejectedNow() == token)
-	if !known {
-		s.held = heldToken{}
-		s.rejected, s.rejectedUntil = token, s.now().Add(distrust)
-	}
-	s.mu.Unlock()
-	if known {
-		return
-	}
-	s.logger.WarnContext(ctx, "WeChat rejected the access token")
-	s.drop(context.WithoutCancel(ctx), token)
-}
-
-// rejectedNow returns the token that is distrusted now, or "". The caller holds mu.
-func (s *tokenSource) rejectedNow() string {
-	if s.now().Before(s.rejectedUntil) {
-		return s.rejected
-	}
-	return ""
-}
-
-// shared returns the token in Redis and keeps it. It returns "" when there is none but a rejected one,
-// and an error when Redis is unavailable.
-func (s *tokenSource) shared(ctx context.Context) (string, error) {
-	var value *redis.StringCmd
-	var ttl *redis.DurationCmd
-	err := s.use(ctx, func(ctx context.Context) error {
-		pipe := s.redis.Pipeline()
-		value, ttl = pipe.Get(ctx, s.key), pipe.PTTL(ctx, s.key)
-		_, err := pipe.Exec(ctx)
-		return err
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", err
-	}
-	token, left := value.Val(), ttl.Val()
-	if left <= 0 || !validToken(token) {
-		return "", nil
-	}
-	s.mu.Lock()
-	rejected := token == s.rejectedNow()
-	s.mu.Unlock()
-	if rejected {
-		s.drop(ctx, token) // Redis was down when the token was rejected
-		return "", nil
-	}
-	s.keep(token, left)
-	return token, nil
-}
-
-func (s *tokenSource) drop(ctx context.Context, token string) {
-	err := s.use(ctx, func(ctx context.Context) error {
-		return dropScript.Run(ctx, s.redis, []string{s.key}, token).Err()
-	})
-	if err != nil && s.redis != nil {
-		s.logger.WarnContext(ctx, "rejected access token not dropped: Redis is unavailable")
-	}
+	s.held = heldToken{value: token, until: now.Add(min(recheck, use)), refreshAt: now.Add(use)}
 }
 
 // mayForce reserves one force_refresh among all replicas. Without Redis none is made.
 func (s *tokenSource) mayForce(ctx context.Context) bool {
-	reserved := false
-	err := s.use(ctx, func(ctx context.Context) (err error) {
-		reserved, err = s.redis.SetNX(ctx, s.forceKey, 1, forceApart).Result()
-		return err
+	return s.redis.SetNX(ctx, s.key+":force", 1, forceApart).Val()
+}
+
+// ProbeRedis runs on Redis what keeps the access token, on a key of its own, and returns Redis's
+// error.
+func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string) error {
+	key := tokenKey(appID) + ":probe"
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, key, "probe", time.Second)
+		p.Get(ctx, key)
+		p.PTTL(ctx, key)
+		return nil
 	})
-	return err == nil && reserved
-}
-
-var errNoRedis = errors.New("no Redis")
-
-// use bounds one use of Redis.
-func (s *tokenSource) use(ctx context.Context, do func(context.Context) error) error {
-	if s.redis == nil {
-		return errNoRedis
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.redisTimeout)
-	defer cancel()
-	return do(ctx)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
+	return err
 }

@@ -6,6 +6,9 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"image"
+	_ "image/jpeg" // WeChat's QR codes are JPEG,
+	_ "image/png"  // and PNG when is_hyaline asks for transparency
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +18,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"shares/internal/reason"
+)
+
+const (
+	maxImageBytes = 2 << 20   // the largest real one, 1280 pixels wide, has about 300 KiB
+	maxJSONBytes  = 128 << 10 // the largest real one, of msg_sec_check, has a few KiB
+	maxImageSide  = 4096      // WeChat's largest is 1280; a small file may claim a billion pixels
 )
 
 // NewTransport returns the transport that a Client makes for itself when it is given none. See the package comment for why HTTP/1.1.
@@ -35,15 +46,14 @@ func NewTransport() *http.Transport {
 
 // boundTransport carries the requests of one weapp client, that is of one call: weapp itself knows neither contexts nor base URLs.
 type boundTransport struct {
-	ctx   context.Context
-	base  *url.URL
-	next  http.RoundTripper
-	limit int64 // bytes of an answer
-	image bool  // an image is an answer, too
+	ctx      context.Context
+	endpoint *endpoint
+	base     *url.URL
+	next     http.RoundTripper
 }
 
 // RoundTrip sends the request to the base URL under the call's context, and returns an answer that weapp cannot misread: status 2xx,
-// read whole, and JSON or an image with the Content-Type to match. Its errors are *Error without the endpoint.
+// read whole, without errcode, and JSON or a good image with the Content-Type to match. Its errors are *Error.
 func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	target := *req.URL
 	target.Scheme, target.Host = t.base.Scheme, t.base.Host
@@ -61,28 +71,30 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer rsp.Body.Close()
 
-	body, err := io.ReadAll(io.LimitReader(rsp.Body, t.limit+1))
+	limit := int64(maxJSONBytes)
+	if t.endpoint.image {
+		limit = maxImageBytes
+	}
+	body, err := io.ReadAll(io.LimitReader(rsp.Body, limit+1))
 	switch {
 	case rsp.StatusCode >= 500:
-		return nil, &Error{Kind: Unavailable, Reason: "HTTP status 5xx", retry: true}
+		e := failure(reason.Unavailable, "HTTP status 5xx")
+		e.retry = true
+		return nil, e
 	case rsp.StatusCode < 200 || rsp.StatusCode > 299:
-		return nil, &Error{Kind: BadAnswer, Reason: "HTTP status is not 2xx"}
-	case errors.Is(err, io.ErrUnexpectedEOF) && ended(t.ctx) == nil:
-		return nil, &Error{Kind: BadAnswer, Reason: "answer cut short"}
+		return nil, badAnswer("HTTP status is not 2xx")
+	case errors.Is(err, io.ErrUnexpectedEOF) && t.ctx.Err() == nil:
+		return nil, badAnswer("answer cut short")
 	case err != nil:
 		return nil, t.failure(err)
-	case int64(len(body)) > t.limit:
-		return nil, &Error{Kind: BadAnswer, Reason: "answer too large"}
+	case int64(len(body)) > limit:
+		return nil, badAnswer("answer too large")
 	}
-
-	contentType := "application/json"
-	if kind := imageType(body); t.image && kind != "" {
-		contentType = kind
-	} else if !isJSONObject(body) {
-		return nil, &Error{Kind: BadAnswer, Reason: "answer is not JSON"}
-	} else {
-		body = countryNumber.ReplaceAll(body, []byte(`"countryCode":"$1"`))
+	contentType, e := t.judge(body)
+	if e != nil {
+		return nil, e
 	}
+	body = countryNumber.ReplaceAll(body, []byte(`"countryCode":"$1"`))
 	return &http.Response{
 		Status: rsp.Status, StatusCode: rsp.StatusCode, Proto: rsp.Proto, ProtoMajor: rsp.ProtoMajor, ProtoMinor: rsp.ProtoMinor,
 		Header:        http.Header{"Content-Type": {contentType}},
@@ -96,37 +108,64 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // weapp decodes a string only.
 var countryNumber = regexp.MustCompile(`"countryCode"\s*:\s*([0-9]+)`)
 
-func isJSONObject(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && json.Valid(body)
+// judge returns the type of an answer, told by its content, or what is wrong with it.
+func (t *boundTransport) judge(body []byte) (contentType string, _ *Error) {
+	if kind := http.DetectContentType(body); t.endpoint.image && strings.HasPrefix(kind, "image/") {
+		return kind, checkImage(body)
+	}
+	var said struct {
+		Errcode int
+		Errmsg  string
+	}
+	switch err := json.Unmarshal(body, &said); {
+	case err != nil:
+		return "", badAnswer("answer of another form")
+	case said.Errcode != 0:
+		return "", refusal(t.endpoint.name, said.Errcode, said.Errmsg)
+	case t.endpoint.image:
+		return "", badAnswer("no image")
+	}
+	return "application/json", nil
+}
+
+// checkImage decodes all of an image, since a truncated one has a good beginning.
+func checkImage(data []byte) *Error {
+	config, format, err := image.DecodeConfig(bytes.NewReader(data))
+	if err != nil || format != "jpeg" && format != "png" || max(config.Width, config.Height) > maxImageSide {
+		return badAnswer("not an image of WeChat's")
+	}
+	if _, _, err := image.Decode(bytes.NewReader(data)); err != nil {
+		return badAnswer("broken image")
+	}
+	return nil
 }
 
 // failure says in fixed words why no answer came. The error's own text is dropped: it may hold a URL or a proxy's password.
 func (t *boundTransport) failure(err error) *Error {
-	if e := ended(t.ctx); e != nil {
+	if e := ended(t.ctx, t.endpoint.name); e != nil {
 		return e
 	}
 	var (
 		dns     *net.DNSError
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
+		number  syscall.Errno
 		timeout net.Error
 	)
-	reason := "network fault"
+	why := "network fault"
 	switch {
 	case errors.As(err, &dns):
-		reason = "host name not found"
+		why = "host name not found"
 	case errors.As(err, &cert):
-		reason = "certificate refused"
+		why = "certificate refused"
 	case errors.As(err, &record):
-		reason = "no TLS at the other end"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		reason = "connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		reason = "connection reset"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		reason = "connection closed"
+		why = "no TLS at the other end"
+	case errors.As(err, &number):
+		why = number.Error() // such as "connection refused"
+	case errors.Is(err, io.EOF):
+		why = "connection closed"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		reason = "no connection in time"
+		why = "no connection in time"
 	}
-	return &Error{Kind: Unavailable, Reason: reason}
+	return failure(reason.Unavailable, why)
 }

@@ -7,9 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
+	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/medivhzhan/weapp/v3"
 	"github.com/medivhzhan/weapp/v3/auth"
@@ -20,26 +21,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MinRedisTimeout is the least that each use of Redis should have: a token and a lock are worth more
-// waiting than a cached row.
-const MinRedisTimeout = 150 * time.Millisecond
-
-// maxTextLength is WeChat's limit of a checked text, in characters.
-const maxTextLength = 2500
-
-// Options are the parts of a Client. All are required but Redis, Transport and Metrics.
+// Options are the parts of a Client. All are required but Transport and Metrics.
 type Options struct {
 	AppID, Secret string
-	BaseURL       string // http or https, with or without a path of its own
-	// Redis shares the access token among the replicas. It must have ContextTimeoutEnabled. Nil: the
-	// token is kept in this process only, and never forced anew.
-	Redis        redis.UniversalClient
-	Timeout      time.Duration     // of one operation: token, call and retry together
-	RedisTimeout time.Duration     // of each use of Redis
-	Transport    http.RoundTripper // nil: NewTransport()
-	Logger       *slog.Logger
-	Metrics      prometheus.Registerer // nil: not registered
-	Now          func() time.Time      // decides the age of tokens
+	BaseURL       string                // http or https, with or without a path of its own
+	Redis         redis.UniversalClient // shares the access token among the replicas
+	Timeout       time.Duration         // of one operation: token, call and retry together
+	Transport     http.RoundTripper     // nil: NewTransport()
+	Logger        *slog.Logger
+	Metrics       prometheus.Registerer // nil: not registered
+	Now           func() time.Time      // decides the age of tokens
 }
 
 // Client calls WeChat's server API for one mini program.
@@ -51,8 +42,9 @@ type Client struct {
 	transport http.RoundTripper
 	logger    *slog.Logger
 	metrics   *metrics
-	alerts    *alerts
 	tokens    *tokenSource
+
+	settingsLogged, otherAppLogged atomic.Int64 // unix seconds of the last log line
 
 	login, stable, code, phone, text *endpoint
 }
@@ -66,7 +58,6 @@ func New(o Options) (*Client, error) {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
 	}
-	m := newMetrics(o.Metrics)
 	c := &Client{
 		appID:     o.AppID,
 		secret:    func() string { return o.Secret },
@@ -74,17 +65,18 @@ func New(o Options) (*Client, error) {
 		timeout:   o.Timeout,
 		transport: o.Transport,
 		logger:    o.Logger,
-		metrics:   m,
-		alerts:    newAlerts(o.Logger, m, o.Now),
+		metrics:   newMetrics(o.Metrics),
 		login:     newEndpoint(loginEndpoint),
 		stable:    newEndpoint(tokenEndpoint),
 		code:      newEndpoint(codeEndpoint),
 		phone:     newEndpoint(phoneEndpoint),
 		text:      newEndpoint(textEndpoint),
 	}
-	c.code.image, c.code.limit, c.code.retry = true, maxImageBytes, true
-	c.text.retry = true
-	c.tokens = newTokenSource(o, m.tokenFetches, c.stableToken)
+	c.code.image, c.code.retry, c.text.retry = true, true, true
+	c.tokens = &tokenSource{
+		redis: o.Redis, timeout: o.Timeout, fetch: c.stableToken, logger: o.Logger,
+		fetches: c.metrics.tokenFetches, now: o.Now, key: tokenKey(o.AppID),
+	}
 	return c, nil
 }
 
@@ -99,17 +91,19 @@ type Identity struct {
 	UnionID string // the user in all apps of one Open Platform account; empty where the app is bound to none
 }
 
+var (
+	validID     = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`) // openid and unionid have 28 characters
+	validNumber = regexp.MustCompile(`^[0-9]{2,15}$`)
+)
+
 // Code2Session exchanges a login code (wx.login) for the user's identity. It never sends a code twice.
-// The session key of the answer is dropped: nothing here decrypts client data. An *Error of kind
-// CodeRefused means that the mini program must call wx.login again. clientAppID is the AppID of the
-// calling mini program, or "": where it is another one than ours, a refused code is explained by it.
+// The session key of the answer is dropped: nothing here decrypts client data. An error with the
+// reason LOGIN_CODE_REFUSED means that the mini program must call wx.login again. clientAppID is the
+// AppID of the calling mini program, or "": where it is another one than ours, a refused code is
+// explained by it.
 func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Identity, error) {
-	if code == "" {
-		return Identity{}, &Error{Kind: CodeRefused, Endpoint: loginEndpoint, Reason: "empty code"}
-	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-
 	var id Identity
 	e := c.call(ctx, c.login, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().Code2Session(&auth.Code2SessionRequest{
@@ -118,28 +112,19 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 		if err != nil {
 			return err
 		}
-		if err := c.refused(ctx, c.login, rsp.CommonError); err != nil {
-			return err
-		}
-		if !validID(rsp.Openid) || rsp.Unionid != "" && !validID(rsp.Unionid) {
-			return &Error{Kind: BadAnswer, Reason: "no usable openid"}
+		if !validID.MatchString(rsp.Openid) || rsp.Unionid != "" && !validID.MatchString(rsp.Unionid) {
+			return badAnswer("no usable openid")
 		}
 		id = Identity{OpenID: rsp.Openid, UnionID: rsp.Unionid}
 		return nil
 	})
-	if e != nil && e.Code == invalidCode && clientAppID != "" && clientAppID != c.appID {
-		c.alerts.otherApp(ctx, clientAppID, c.appID)
+	if e == nil {
+		return id, nil
 	}
-	return orError(id, e)
-}
-
-// orError returns v, or its zero value and e unless that is nil.
-func orError[T any](v T, e *Error) (T, error) {
-	if e != nil {
-		var zero T
-		return zero, e
+	if e.code == invalidCode && clientAppID != "" && clientAppID != c.appID {
+		c.noteOtherApp(ctx, clientAppID)
 	}
-	return v, nil
+	return Identity{}, e
 }
 
 // Color is a color of a QR code's lines.
@@ -157,20 +142,14 @@ type CodeParams struct {
 	LineColor  Color
 }
 
-// Image is a whole, decodable picture.
-type Image struct {
-	Data        []byte // at most 2 MiB
-	ContentType string // image/jpeg or image/png, by the data's own first bytes
-}
-
-// UnlimitedCode has WeChat draw a QR code. An *Error of kind InvalidArgument names the refused parameter in Field where WeChat does.
-func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) (Image, error) {
+// UnlimitedCode has WeChat draw a QR code. It returns a whole JPEG or PNG of at most 2 MiB. An error
+// with the reason INVALID_FIELD names the parameter that WeChat refuses.
+func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-
-	var img Image
+	var picture []byte
 	e := c.withToken(ctx, c.code, func(w *weapp.Client) error {
-		rsp, answer, err := w.NewWXACode().GetUnlimited(&wxacode.UnlimitedQRCode{
+		rsp, _, err := w.NewWXACode().GetUnlimited(&wxacode.UnlimitedQRCode{
 			Scene: p.Scene, Page: p.Page, Width: p.Width, AutoColor: p.AutoColor, IsHyaline: p.IsHyaline,
 			EnvVersion: p.EnvVersion, CheckPath: p.CheckPath,
 			LineColor: wxacode.Color{R: decimal(p.LineColor.R), G: decimal(p.LineColor.G), B: decimal(p.LineColor.B)},
@@ -179,24 +158,13 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) (Image, error)
 			return err
 		}
 		defer rsp.Body.Close()
-		if err := c.refused(ctx, c.code, *answer); err != nil {
-			return err
-		}
-		data, err := io.ReadAll(rsp.Body) // the transport has read and capped it already
-		if err != nil {
-			return err
-		}
-		kind := imageType(data)
-		if kind == "" {
-			return &Error{Kind: BadAnswer, Reason: "no image"}
-		}
-		if fault := checkImage(data); fault != "" {
-			return &Error{Kind: BadAnswer, Reason: fault}
-		}
-		img = Image{Data: data, ContentType: kind}
-		return nil
+		picture, err = io.ReadAll(rsp.Body) // in memory already
+		return err
 	})
-	return orError(img, e)
+	if e != nil {
+		return nil, e
+	}
+	return picture, nil
 }
 
 func decimal(v uint8) string { return strconv.Itoa(int(v)) }
@@ -205,75 +173,56 @@ func decimal(v uint8) string { return strconv.Itoa(int(v)) }
 // in international form ("+8613800138000"). It never sends a code twice, except after a rejected
 // access token.
 func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
-	if code == "" {
-		return "", &Error{Kind: CodeRefused, Endpoint: phoneEndpoint, Reason: "empty code"}
-	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-
 	var number string
 	e := c.withToken(ctx, c.phone, func(w *weapp.Client) error {
 		rsp, err := w.NewPhonenumber().GetPhoneNumber(&phonenumber.GetPhoneNumberRequest{Code: code})
 		if err != nil {
 			return err
 		}
-		if err := c.refused(ctx, c.phone, rsp.CommonError); err != nil {
-			return err
+		data := rsp.Data
+		if of := data.Watermark.Appid; of != "" && of != c.appID {
+			return badAnswer("phone number of another app")
 		}
-		if of := rsp.Data.Watermark.Appid; of != "" && of != c.appID {
-			return &Error{Kind: BadAnswer, Reason: "phone number of another app"}
-		}
-		if number = phoneNumber(rsp.Data.CountryCode, rsp.Data.PurePhoneNumber); number == "" {
-			return &Error{Kind: BadAnswer, Reason: "no phone number"}
+		number = data.CountryCode + data.PurePhoneNumber
+		if data.CountryCode == "" || data.PurePhoneNumber == "" || !validNumber.MatchString(number) {
+			return badAnswer("no phone number")
 		}
 		return nil
 	})
-	return orError(number, e)
+	if e != nil {
+		return "", e
+	}
+	return "+" + number, nil
 }
 
-// Verdict is WeChat's judgement of a text.
-type Verdict string
-
-// The verdicts.
-const (
-	Pass   Verdict = "pass"
-	Review Verdict = "review" // a person should look at it
-	Risky  Verdict = "risky"
-)
-
-// CheckText has WeChat judge a text of a user's profile (msg_sec_check version 2, scene 1). An empty text passes without a call; one of
-// more than 2,500 characters is an InvalidArgument. A user who was not active in the last two hours is an *Error of kind Inactive.
-func (c *Client) CheckText(ctx context.Context, openid, content string) (Verdict, error) {
-	if content == "" {
-		return Pass, nil
-	}
-	if utf8.RuneCountInString(content) > maxTextLength {
-		return "", &Error{Kind: InvalidArgument, Endpoint: textEndpoint, Field: "content", Reason: "more than 2500 characters"}
-	}
+// IsRisky has WeChat judge a text of a user's profile, 1 to 2,500 characters (msg_sec_check version 2,
+// scene 1). A text that a person should look at is not risky. A user who was not active in the last
+// two hours is an error.
+func (c *Client) IsRisky(ctx context.Context, openid, content string) (bool, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-
-	var verdict Verdict
+	var verdict string
 	e := c.withToken(ctx, c.text, func(w *weapp.Client) error {
 		rsp, err := w.NewSecurity().MsgSecCheck(&security.MsgSecCheckRequest{Version: 2, Scene: 1, Openid: openid, Content: content})
 		if err != nil {
 			return err
 		}
-		if err := c.refused(ctx, c.text, rsp.CommonError); err != nil {
-			return err
+		verdict = rsp.Result.Suggest
+		if verdict != "pass" && verdict != "review" && verdict != "risky" {
+			return badAnswer("no verdict")
 		}
-		switch verdict = Verdict(rsp.Result.Suggest); verdict {
-		case Pass, Review, Risky:
-			return nil
-		default:
-			return &Error{Kind: BadAnswer, Reason: "no verdict"}
-		}
+		return nil
 	})
-	return orError(verdict, e)
+	if e != nil {
+		return false, e
+	}
+	return verdict == "risky", nil
 }
 
 // CheckToken asks WeChat, past every cache, whether an access token can be had with this AppID and secret from this address. It
-// invalidates nothing. An *Error of kind Misconfigured says in Hint what to do.
+// invalidates nothing. Its error's Hint says what to do about refused settings.
 func (c *Client) CheckToken(ctx context.Context) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
@@ -293,11 +242,8 @@ func (c *Client) stableToken(ctx context.Context, force bool) (token string, lif
 		if err != nil {
 			return err
 		}
-		if err := c.refused(ctx, c.stable, rsp.CommonError); err != nil {
-			return err
-		}
-		if !validToken(rsp.AccessToken) || rsp.ExpiresIn <= 0 {
-			return &Error{Kind: BadAnswer, Reason: "no usable access token"}
+		if !validToken.MatchString(rsp.AccessToken) || rsp.ExpiresIn <= 0 {
+			return badAnswer("no usable access token")
 		}
 		token, lifetime = rsp.AccessToken, time.Duration(min(rsp.ExpiresIn, maxLifetimeSeconds))*time.Second
 		return nil

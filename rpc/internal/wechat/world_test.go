@@ -2,11 +2,11 @@ package wechat
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"shares/internal/reason"
 	"shares/simulator"
 )
 
@@ -24,15 +25,21 @@ const (
 	testAppID  = simulator.DefaultAppID
 	testSecret = simulator.DefaultSecret
 	testPhone  = "13800138000"
+	stablePath = "/cgi-bin/stable_token"
 )
 
+// TestMain sets the proxy, which net/http reads once. Loopback addresses are never proxied.
 func TestMain(m *testing.M) {
-	if os.Getenv(proxyChildEnv) != "" {
-		proxyChild()
-		return
-	}
+	os.Setenv("HTTPS_PROXY", "http://user:"+proxyPassword+"@"+proxy.Listener.Addr().String())
+	os.Setenv("NO_PROXY", "")
+	os.Setenv("no_proxy", "")
+	redis.SetLogger(quiet{})
 	os.Exit(m.Run())
 }
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // world is a simulated WeChat that notes every secret that passes, and a log that must have none of them when the test ends.
 type world struct {
@@ -43,25 +50,28 @@ type world struct {
 
 	mu      sync.Mutex
 	secrets map[string]bool
-	errors  []error
+	errors  []string
 }
 
 func newWorld(t *testing.T, opts simulator.Options) *world {
 	t.Helper()
 	w := &world{t: t, sim: simulator.New(opts), secrets: map[string]bool{testSecret: true, testPhone: true}}
-	w.server = httptest.NewServer(http.HandlerFunc(w.serve))
+	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		w.note(q.Get("secret"), q.Get("js_code"), q.Get("access_token"))
+		w.sim.ServeHTTP(rw, r)
+	}))
 	t.Cleanup(w.server.Close)
-	t.Cleanup(w.checkSecrets)
+	t.Cleanup(func() {
+		for secret := range w.secrets {
+			for _, text := range append(w.errors, w.log.String()) {
+				if strings.Contains(text, secret) {
+					t.Errorf("a secret is in a log line or an error: %s", text)
+				}
+			}
+		}
+	})
 	return w
-}
-
-func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost && r.ContentLength < 0 {
-		w.t.Error("a request came without Content-Length")
-	}
-	q := r.URL.Query()
-	w.note(q.Get("secret"), q.Get("js_code"), q.Get("access_token"))
-	w.sim.ServeHTTP(rw, r)
 }
 
 func (w *world) note(secrets ...string) {
@@ -74,43 +84,36 @@ func (w *world) note(secrets ...string) {
 	}
 }
 
-// failed notes an error that a client returned, and returns its kind; it is the way for all of them.
-func (w *world) failed(err error) Kind {
+// failed notes an error that a client returned, and returns its reason and the field that it names.
+func (w *world) failed(err error) string {
 	w.t.Helper()
-	var e *Error
-	if !errors.As(err, &e) {
-		w.t.Errorf("error is %v, want an *Error", err)
-		return Unknown
+	if err == nil {
+		return "ok"
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.errors = append(w.errors, err)
-	return e.Kind
+	w.errors = append(w.errors, err.Error())
+	w.mu.Unlock()
+	return outcome(err)
 }
 
-func (w *world) checkSecrets() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	texts := []string{w.log.String()}
-	for _, err := range w.errors {
-		texts = append(texts, err.Error())
+// outcome is an error in words.
+func outcome(err error) string {
+	if err == nil {
+		return "ok"
 	}
-	for secret := range w.secrets {
-		for _, text := range texts {
-			if strings.Contains(text, secret) {
-				w.t.Errorf("a secret is in a log line or an error: %s", text)
-			}
-		}
+	if _, ok := errors.AsType[*Error](err); !ok {
+		return "an error of another type: " + err.Error()
 	}
+	why, metadata := reason.Of(err)
+	return strings.TrimSpace(string(why) + " " + metadata["field"])
 }
 
 // client returns a client of the simulator; change may set further options.
 func (w *world) client(change func(*Options)) *Client {
 	w.t.Helper()
 	o := Options{
-		AppID: testAppID, Secret: testSecret, BaseURL: w.server.URL,
-		Timeout: time.Minute, RedisTimeout: 10 * time.Second, // the machine may be busy
-		Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		BaseURL: w.server.URL,
+		Logger:  slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
 		change(&o)
@@ -118,20 +121,43 @@ func (w *world) client(change func(*Options)) *Client {
 	return newClient(w.t, o)
 }
 
+// newClient fills in what a test does not care about. The machine may be busy.
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
+	o.AppID, o.Secret = testAppID, testSecret
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	if o.Redis == nil {
+		o.Redis = noRedis
+	}
+	if o.Timeout == 0 {
+		o.Timeout = time.Minute
+	}
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	return c
+}
+
+// noRedis is the client of a Redis that is down.
+var noRedis = redis.NewClient(&redis.Options{
+	MaxRetries: -1, DialerRetries: 1,
+	Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("down") },
+})
+
+// redisClient returns a client with the limits that the service sets.
+func redisClient(t *testing.T, addr string) redis.UniversalClient {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{
+		Addr: addr, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, ReadTimeout: 200 * time.Millisecond,
+	})
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -149,12 +175,30 @@ func (w *world) alice(c *Client) string {
 	return id.OpenID
 }
 
-// redisClient returns a client as the service makes it.
-func redisClient(t *testing.T, addr string) redis.UniversalClient {
-	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = c.Close() })
-	return c
+// operations are the calls of a Client, which succeed when nothing is wrong. Their codes are fresh each time.
+var operations = []struct {
+	name, path string
+	do         func(context.Context, *world, *Client) error
+}{
+	{"login", "/sns/jscode2session", func(ctx context.Context, w *world, c *Client) error {
+		_, err := c.Code2Session(ctx, w.sim.Code("alice"), "")
+		return err
+	}},
+	{"code", "/wxa/getwxacodeunlimit", func(ctx context.Context, _ *world, c *Client) error {
+		_, err := c.UnlimitedCode(ctx, CodeParams{Scene: "from=alice", Width: 280})
+		return err
+	}},
+	{"phone", "/wxa/business/getuserphonenumber", func(ctx context.Context, w *world, c *Client) error {
+		code := w.sim.PhoneCode(testPhone)
+		w.note(code)
+		_, err := c.PhoneNumber(ctx, code)
+		return err
+	}},
+	{"text", "/wxa/msg_sec_check", func(ctx context.Context, w *world, c *Client) error {
+		_, err := c.IsRisky(ctx, w.sim.OpenID("alice"), "小明")
+		return err
+	}},
+	{"token", stablePath, func(ctx context.Context, _ *world, c *Client) error { return c.CheckToken(ctx) }},
 }
 
 // lockedBuffer is a log that may be read while it is written.
@@ -175,22 +219,21 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// roundTripper is a transport of one function.
-type roundTripper func(*http.Request) (*http.Response, error)
+// answerWith is a transport that answers one endpoint as told, and stable_token, unless it is that one, with a good token.
+type answerWith struct {
+	endpoint    string
+	status      int
+	contentType string
+	body        string
+}
 
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// answerWith returns a transport that answers stable_token with a good token and everything else as told.
-func answerWith(status int, contentType string, body []byte) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		status, contentType, body := status, contentType, body
-		if strings.HasSuffix(r.URL.Path, "/"+tokenEndpoint) {
-			status, contentType, body = 200, "application/json", []byte(`{"access_token":"good-token","expires_in":7200}`)
-		}
-		return &http.Response{
-			StatusCode: status, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r,
-		}, nil
-	})
+func (a answerWith) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/"+tokenEndpoint) && a.endpoint != tokenEndpoint {
+		a = answerWith{"", 200, "application/json", `{"access_token":"good-token","expires_in":7200}`}
+	}
+	return &http.Response{
+		StatusCode: a.status, Header: http.Header{"Content-Type": {a.contentType}}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r,
+	}, nil
 }
 
 // clock is a time that tests move.
