@@ -48,12 +48,12 @@ func TestOneOfManyMakes(t *testing.T) {
 func TestWaiting(t *testing.T) {
 	t.Run("redis", func(t *testing.T) { testWaiting(t, testenv.Redis(t).Client(t)) })
 	t.Run("embedded", func(t *testing.T) {
-		server, err := devredis.Start()
+		address, stop, err := devredis.Start()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer server.Close()
-		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+		defer stop()
+		client := redis.NewClient(&redis.Options{Addr: address})
 		defer client.Close()
 		testWaiting(t, client)
 	})

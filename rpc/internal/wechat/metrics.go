@@ -3,7 +3,7 @@ package wechat
 import (
 	"context"
 	"strconv"
-	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -44,7 +44,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 }
 
-// note tells the operator about settings that WeChat refuses: at most one log line a minute, and a metric until the endpoint's next
+// note tells the operator about settings that WeChat refuses: at most one log line a minute for each errcode, and a metric until the endpoint's next
 // success. A network fault says nothing about the settings.
 func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 	if e != nil && e.hint == "" {
@@ -55,7 +55,7 @@ func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 		return
 	}
 	c.metrics.misconfigured.WithLabelValues(endpoint, strconv.Itoa(e.code)).Set(1)
-	if c.due(&c.settingsLogged) {
+	if c.due(e.code) {
 		c.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.code, "todo", e.hint)
 	}
 }
@@ -63,14 +63,20 @@ func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 // noteOtherApp records a refused login code that a mini program with another AppID has sent.
 func (c *Client) noteOtherApp(ctx context.Context, clientAppID string) {
 	c.metrics.otherApp.Inc()
-	if c.due(&c.otherAppLogged) {
+	if c.due(invalidCode) {
 		c.logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
 			"client_appid", clientAppID, "wechat_appid", c.appID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
 	}
 }
 
-// due reports once a minute that a log line is due.
-func (c *Client) due(logged *atomic.Int64) bool {
-	last, now := logged.Load(), c.tokens.now().Unix()
-	return now-last >= 60 && logged.CompareAndSwap(last, now)
+// due reports once a minute that an errcode is to be logged.
+func (c *Client) due(errcode int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.tokens.now()
+	if now.Sub(c.logged[errcode]) < time.Minute {
+		return false
+	}
+	c.logged[errcode] = now
+	return true
 }

@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/medivhzhan/weapp/v3"
@@ -44,7 +44,8 @@ type Client struct {
 	metrics   *metrics
 	tokens    *tokenSource
 
-	settingsLogged, otherAppLogged atomic.Int64 // unix seconds of the last log line
+	mu     sync.Mutex
+	logged map[int]time.Time // when an errcode was logged last
 
 	login, stable, code, phone, text *endpoint
 }
@@ -66,6 +67,7 @@ func New(o Options) (*Client, error) {
 		transport: o.Transport,
 		logger:    o.Logger,
 		metrics:   newMetrics(o.Metrics),
+		logged:    make(map[int]time.Time),
 		login:     newEndpoint(loginEndpoint),
 		stable:    newEndpoint(tokenEndpoint),
 		code:      newEndpoint(codeEndpoint),
