@@ -6,9 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
+)
+
+const (
+	probeEvery = 200 * time.Millisecond
+	probeLimit = 300 * time.Millisecond
+	// longProbe is the limit of each fifth probe: on a slow link, a connection with TLS takes
+	// more than probeLimit.
+	longProbe = time.Second
 )
 
 // Conn is a database as the model uses it: goctl's connection, with a limit on every statement
@@ -21,35 +30,39 @@ type Conn struct {
 	sqlx.SqlConn
 	db            *sql.DB
 	limit         time.Duration
-	reads, writes *gate
 	readers       chan struct{}
+	reads, writes *gate
 	renewed       *time.Timer // ends a drop
-	close         func()
+	stop          context.CancelFunc
 }
 
 // NewConn returns the connection for NewWxUserinfoModel to a database of OpenMySQL or OpenSQLite. A
 // limit of 0 is none.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
-	ctx, cancel := context.WithCancel(context.Background())
-	ping := func(ctx context.Context) error { return db.PingContext(ctx) }
-	write := func(ctx context.Context) error {
-		// A read-only server refuses it, although no row has this id.
-		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
-		return err
-	}
+	ctx, stop := context.WithCancel(context.Background())
 	c := &Conn{
 		// sqlx's own breaker never opens: it judges by the last ten seconds.
 		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
 		db:      db,
 		limit:   limit,
-		close:   cancel,
 		readers: make(chan struct{}, max(1, db.Stats().MaxOpenConnections*3/4)),
+		renewed: time.AfterFunc(time.Hour, func() { db.SetConnMaxLifetime(connLifetime) }),
+		stop:    stop,
 	}
-	c.renewed = time.AfterFunc(time.Hour, func() { db.SetConnMaxLifetime(connLifetime) })
 	c.renewed.Stop()
-	c.reads = &gate{probe: ping, drop: c.drop, stop: ctx.Done()}
-	c.writes = &gate{probe: write, drop: c.drop, stop: ctx.Done()}
+	c.reads = &gate{stop: ctx, drop: c.drop, probe: db.PingContext}
+	c.writes = &gate{stop: ctx, drop: c.drop, probe: func(ctx context.Context) error {
+		// A read-only server refuses it, although no row has this id.
+		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
+		return err
+	}}
 	return c
+}
+
+// Close ends the probes of a database that is down. It does not close the database.
+func (c *Conn) Close() error {
+	c.stop()
+	return nil
 }
 
 // drop closes all connections: the idle ones now, those in use when they are returned. After a
@@ -59,11 +72,9 @@ func (c *Conn) drop() {
 	c.renewed.Reset(c.longest())
 }
 
-// Close ends the probes of a database that is down. It does not close the database.
-func (c *Conn) Close() error {
-	c.close()
-	return nil
-}
+// longest returns how long the server may go on with a statement that this side gave up: the limit
+// and OpenMySQL's lock wait.
+func (c *Conn) longest() time.Duration { return c.limit + lockWaitOf(c.limit) }
 
 // ExecCtx is that of sqlx.SqlConn, within the limit. When the server is read-only, as an old
 // primary is after a failover, the statement is repeated once on a new connection.
@@ -96,36 +107,82 @@ func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any
 	})
 }
 
-// longest returns how long the server may go on with a statement that this side gave up: the limit
-// and the lock wait, which is half of it and at least a second.
-func (c *Conn) longest() time.Duration { return c.limit + max(c.limit/2, time.Second) }
-
-// within calls do within the limit if the gate allows it, and tells the gate of a failure.
+// within calls do within the limit if the gate allows it, and tells the gate of a failure. The end
+// of the limit is an errLate, that of the caller's own time stays a context.DeadlineExceeded.
 func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) error) error {
-	if err := g.allow(); err != nil {
-		return err
+	if g.closed() {
+		return errDown
 	}
-	limited := ctx
+	limited, cancel := ctx, context.CancelFunc(func() {})
 	if c.limit > 0 {
-		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeout(ctx, c.limit)
-		defer cancel()
 	}
-	err := late(ctx, do(limited))
+	defer cancel()
+	err := do(limited)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %v", errLate, err)
+	}
 	if lost := isLost(err); lost || errors.Is(err, errLate) {
 		g.suspect(lost)
 	}
 	return err
 }
 
-// errLate says that the database took longer than it may.
-var errLate = errors.New("no answer in time")
+// gate refuses statements of one kind, reads or writes, while a probe fails. A failed statement
+// only starts the probing, which goes on, outside of requests, until a probe succeeds. So one
+// statement's failure refuses no other statement, and a database that works again is used again
+// after one interval.
+type gate struct {
+	probe func(context.Context) error
+	drop  func() // closes idle connections
+	stop  context.Context
 
-// late makes a limit of ours, which says something about the database, an errLate. The end of the
-// caller's own time stays a context.DeadlineExceeded.
-func late(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("%w: %v", errLate, err)
+	mu      sync.Mutex
+	probing bool
+	down    bool
+}
+
+func (g *gate) closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.down
+}
+
+// suspect starts the probing unless it is under way. After a lost connection it drops the others.
+func (g *gate) suspect(lost bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.probing {
+		g.probing = true
+		go g.run(lost)
 	}
-	return err
+}
+
+func (g *gate) run(lost bool) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		if lost || n == 2 {
+			g.drop() // and the next probe dials: idle connections may lead nowhere after a failover
+		}
+		lost = false
+		limit := probeLimit
+		if n%5 == 0 {
+			limit = longProbe
+		}
+		ctx, cancel := context.WithTimeout(g.stop, limit)
+		failed := g.probe(ctx) != nil
+		cancel()
+		g.mu.Lock()
+		g.down, g.probing = failed, failed
+		g.mu.Unlock()
+		if !failed {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-g.stop.Done():
+			return
+		}
+	}
 }

@@ -1,32 +1,25 @@
 package model
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 )
 
-// dsnParams says what the driver's parameters may be, where it is not a boolean.
+// dsnParams says what the driver's parameters must be, by their names.
 var dsnParams = map[string]string{
-	"loc":                  "a time zone with / written as %2F, such as Asia%2FShanghai",
-	"tls":                  "true, false, skip-verify or preferred",
-	"timeout":              "a duration such as 5s",
-	"readTimeout":          "a duration such as 5s",
-	"writeTimeout":         "a duration such as 5s",
-	"timeTruncate":         "a duration such as 1ms",
-	"maxAllowedPacket":     "a number of bytes",
-	"serverPubKey":         "left out: no key is registered",
-	"strict":               "left out: the service sets the SQL mode",
-	"charset":              "left out: the service uses utf8mb4",
-	"collation":            "left out: the service sets it",
-	"connectionAttributes": "a list such as name:value, escaped as in a URL",
-	"allowAllFiles":        "", "allowCleartextPasswords": "", "allowFallbackToPlaintext": "",
-	"allowNativePasswords": "", "allowOldPasswords": "", "checkConnLiveness": "",
-	"clientFoundRows": "", "columnsWithAlias": "", "compress": "", "interpolateParams": "",
-	"multiStatements": "", "parseTime": "", "rejectReadOnly": "",
+	"loc":                                   "a time zone with / written as %2F, such as Asia%2FShanghai",
+	"tls":                                   "true, false, skip-verify or preferred",
+	"connectionAttributes":                  "a list such as name:value, escaped as in a URL",
+	"maxAllowedPacket":                      "a number of bytes",
+	"serverPubKey strict charset collation": "left out: the service sets what it needs",
+	"timeout readTimeout writeTimeout timeTruncate": "a duration such as 5s",
+	"allowAllFiles allowCleartextPasswords allowFallbackToPlaintext allowNativePasswords " +
+		"allowOldPasswords checkConnLiveness clientFoundRows columnsWithAlias compress " +
+		"interpolateParams multiStatements parseTime rejectReadOnly": "true or false",
 }
 
 const dsnForm = "must be user:password@tcp(host:3306)/database"
@@ -63,8 +56,10 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 		if !wrong {
 			continue
 		}
-		if want, known := dsnParams[name]; known {
-			return nil, fmt.Errorf("parameter %s: must be %s", name, cmp.Or(want, "true or false"))
+		for names, want := range dsnParams {
+			if slices.Contains(strings.Fields(names), name) {
+				return nil, fmt.Errorf("parameter %s: must be %s", name, want)
+			}
 		}
 		return nil, errors.New("a parameter: must be escaped as in a URL, such as %2F for /")
 	}

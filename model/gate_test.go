@@ -17,7 +17,7 @@ func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var works atomic.Bool
 		var probes, drops atomic.Int32
-		stop := make(chan struct{})
+		stop, end := context.WithCancel(t.Context())
 		g := &gate{stop: stop, drop: func() { drops.Add(1) }, probe: func(ctx context.Context) error {
 			probes.Add(1)
 			if !works.Load() {
@@ -29,23 +29,23 @@ func TestGate(t *testing.T) {
 		works.Store(true)
 		g.suspect(false)
 		synctest.Wait()
-		if err := g.allow(); err != nil || probes.Load() != 1 || drops.Load() != 0 {
-			t.Fatalf("a suspicion that is wrong: %v, %d probes, %d drops", err, probes.Load(), drops.Load())
+		if g.closed() || probes.Load() != 1 || drops.Load() != 0 {
+			t.Fatalf("a suspicion that is wrong: closed %v, %d probes, %d drops", g.closed(), probes.Load(), drops.Load())
 		}
 
 		works.Store(false)
 		g.suspect(true)
 		g.suspect(true)
 		synctest.Wait()
-		if err := g.allow(); err != nil || drops.Load() != 1 {
-			t.Errorf("before the probe has failed: %v, %d drops, want 1", err, drops.Load())
+		if g.closed() || drops.Load() != 1 {
+			t.Errorf("before the probe has failed: closed %v, %d drops, want 1", g.closed(), drops.Load())
 		}
 		time.Sleep(time.Minute)
-		if err := g.allow(); !errors.Is(err, errDown) || drops.Load() != 2 {
-			t.Errorf("while the probe fails: %v, %d drops, want 2", err, drops.Load())
+		if !g.closed() || drops.Load() != 2 {
+			t.Errorf("while the probe fails: closed %v, %d drops, want 2", g.closed(), drops.Load())
 		}
 		works.Store(true)
-		for start := time.Now(); g.allow() != nil; time.Sleep(10 * time.Millisecond) {
+		for start := time.Now(); g.closed(); time.Sleep(10 * time.Millisecond) {
 			if time.Since(start) > longProbe+probeEvery {
 				t.Fatal("not used again")
 			}
@@ -59,7 +59,7 @@ func TestGate(t *testing.T) {
 		works.Store(false)
 		g.suspect(false)
 		time.Sleep(time.Second)
-		close(stop)
+		end()
 		time.Sleep(time.Minute) // a goroutine that is left fails the test
 	})
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/go-sql-driver/mysql"
 )
 
 type (
@@ -35,13 +33,14 @@ func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered
 	if !validOpenid(in.Openid) {
 		return Registered{}, false, errors.New("model: log in: openid must be 1 to 64 printable ASCII characters")
 	}
-	lockWaits := 0
+	conflicts := 0
 	for range logInAttempts {
 		who, created, err := m.logIn(ctx, in)
+		number, _ := mysqlError(err)
 		switch {
 		case isDuplicate(err), errors.Is(err, ErrNotFound):
-		case isLockConflict(err) && lockWaits == 0:
-			lockWaits++
+		case (number == lockWait || number == deadlock) && conflicts == 0: // MySQL rolled it back
+			conflicts++
 		default:
 			return who, created, err
 		}
@@ -88,10 +87,4 @@ func (m *customWxUserinfoModel) insert(ctx context.Context, in Login) (Registere
 		return Registered{}, wrap("insert user", err)
 	}
 	return Registered{Id: id, Openid: in.Openid, Unionid: in.Unionid, SessionEpoch: epoch}, nil
-}
-
-// isLockConflict reports whether MySQL rolled a statement back because of another transaction.
-func isLockConflict(err error) bool {
-	m, ok := errors.AsType[*mysql.MySQLError](err)
-	return ok && (m.Number == mysqlLockWait || m.Number == mysqlDeadlock)
 }

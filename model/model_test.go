@@ -56,7 +56,9 @@ func newEnv(t *testing.T, d migrations.Dialect, db *sql.DB) env {
 		t.Fatal(err)
 	}
 	e := env{dialect: d, db: db, cache: &memoryCache{}, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))}}
-	e.model = NewWxUserinfoModel(NewConn(db, 0), e.cache, WithClock(e.clock.Now))
+	m := NewWxUserinfoModel(NewConn(db, 0), e.cache)
+	m.(*customWxUserinfoModel).now = e.clock.Now
+	e.model = m
 	return e
 }
 
@@ -121,7 +123,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// memoryCache remembers rows, and that there is none, until they are voided: a write that forgets to void is seen at once.
+// memoryCache remembers rows, and that there is none, until they are invalidated: a write that forgets that is seen at once.
 type memoryCache struct {
 	cache.Cache // the methods that the model does not call
 

@@ -18,31 +18,30 @@ import (
 
 // MySQLOptions are the limits of OpenMySQL. The zero value is good for a service.
 type MySQLOptions struct {
-	MaxOpen     int           // connections at most, idle ones are kept; 32 if 0
-	DialTimeout time.Duration // 1 s if 0
-	Timeout     time.Duration // for each read from and write to the server; 2 s if 0. Migrations need more
-	LockWait    time.Duration // for a row that another transaction has locked, in whole seconds; the server's own, often 50 s, if 0
-	Logger      *slog.Logger  // gets what the driver has to say about broken connections
+	MaxOpen int           // connections at most, idle ones are kept; 32 if 0
+	Timeout time.Duration // of each read from and write to the server; 2 s if 0. Migrations need more
+	Logger  *slog.Logger  // gets what the driver has to say about broken connections
 }
 
 // connLifetime is below the usual limits of servers and proxies.
 const connLifetime = 3 * time.Minute
 
-// OpenMySQL returns a pool on the MySQL or MariaDB that a go-sql-driver DSN names. It does not connect yet. What the service relies on is
-// set whatever the DSN says: autocommit, UTC, utf8mb4, strict SQL mode, timeouts, matched rows counted as affected ones, no
-// connection kept to a server that has become read-only.
+// lockWaitOf returns how long a statement waits for a row that another transaction has locked. Its
+// end must come before that of timeout: the server would go on waiting, and hold its own locks.
+func lockWaitOf(timeout time.Duration) time.Duration {
+	return max(timeout/2, time.Second).Truncate(time.Second)
+}
+
+// OpenMySQL returns a pool on the MySQL or MariaDB that a go-sql-driver DSN names. It does not
+// connect yet. What the service relies on is set whatever the DSN says: autocommit, UTC, utf8mb4,
+// strict SQL mode, timeouts, matched rows counted as affected ones.
 func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg, err := parseDSN(dsn)
 	if err != nil {
 		return nil, err
 	}
-	logger := o.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-
 	cfg.ParseTime, cfg.Loc = true, time.UTC
-	cfg.Timeout = cmp.Or(o.DialTimeout, time.Second)
+	cfg.Timeout = time.Second // of a dial
 	cfg.ReadTimeout = cmp.Or(o.Timeout, 2*time.Second)
 	cfg.WriteTimeout = cfg.ReadTimeout
 	cfg.InterpolateParams = true // one round trip per statement instead of three
@@ -50,8 +49,8 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg.ClientFoundRows = true   // an update that changes nothing has found its row
 	cfg.CheckConnLiveness = true
 	cfg.MultiStatements, cfg.ColumnsWithAlias, cfg.AllowAllFiles = false, false, false
-	cfg.Logger = driverLog{logger}
-	cfg.Params = sessionVariables(cfg.Params, o.LockWait)
+	cfg.Logger = driverLog{cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}
+	cfg.Params = sessionVariables(cfg.Params, lockWaitOf(cfg.ReadTimeout))
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "utf8mb4_unicode_ci")); err != nil {
 		return nil, fmt.Errorf("model: set MySQL's charset: %w", err)
 	}
@@ -76,10 +75,8 @@ func sessionVariables(params map[string]string, lockWait time.Duration) map[stri
 		"sql_select_limit": "18446744073709551615", // none
 		"time_zone":        "'+00:00'",
 		"sql_mode":         "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'", // too long a value is an error, not cut off
-	}
-	if lockWait > 0 {
-		seconds := int64(max(lockWait, time.Second) / time.Second)
-		set["innodb_lock_wait_timeout"] = strconv.FormatInt(seconds, 10)
+
+		"innodb_lock_wait_timeout": strconv.Itoa(int(lockWait.Seconds())),
 	}
 	for name, value := range params {
 		if _, ok := set[strings.ToLower(name)]; !ok {
@@ -94,9 +91,10 @@ type driverLog struct{ *slog.Logger }
 
 func (l driverLog) Print(v ...any) { l.Warn("mysql driver", "message", fmt.Sprint(v...)) }
 
-// OpenSQLite returns a pool on the SQLite file at path, which is made if missing; its folder must exist. It does not open the file yet.
-// The pool has one connection: SQLite has one writer anyway, and waiting in the pool is fair and cheap where waiting for SQLite's lock
-// means sleeping and trying again. A commit is on disk before it is acknowledged.
+// OpenSQLite returns a pool on the SQLite file at path, which is made if missing; its folder must
+// exist. It does not open the file yet. The pool has one connection: SQLite has one writer anyway,
+// and waiting in the pool is fair and cheap where waiting for SQLite's lock means sleeping and trying
+// again. A commit is on disk before it is acknowledged.
 func OpenSQLite(path string) (*sql.DB, error) {
 	path, err := filepath.Abs(path) // a relative path in a file: URI would be taken for a host
 	if err != nil {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -14,15 +15,14 @@ import (
 	"time"
 
 	"github.com/zeromicro/go-zero/core/stores/cache"
-	"github.com/zeromicro/go-zero/core/stores/sqlc"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
 )
 
 var _ WxUserinfoModel = (*customWxUserinfoModel)(nil)
 
 type (
-	// WxUserinfoModel reads and writes users. It leaves out the generated Insert and Update: those write whole rows, and of two updates at
-	// once the later would undo the earlier.
+	// WxUserinfoModel reads and writes users. It leaves out the generated Insert and Update: those
+	// write whole rows, and of two updates at once the later would undo the earlier.
 	WxUserinfoModel interface {
 		// FindOne returns the user with the id, through the cache, or ErrNotFound.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
@@ -30,20 +30,19 @@ type (
 		// ErrNotFound. If its session epoch is another, the cached row is invalidated: Redis may
 		// have been unavailable when the epoch was changed.
 		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
-		// FindByOpenid returns the user with the openid from the database, past the cache, or ErrNotFound.
+		// FindByOpenid returns the user with the openid from the database, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
-		// LogIn sets the user's last_login_at, and first inserts a user if none has the openid. However many calls race for
-		// one openid, there is one row, and created is true for at most one call.
+		// LogIn sets the user's last_login_at, and first inserts a user if none has the openid.
+		// However many calls race for one openid, there is one row, and created is true for at
+		// most one call.
 		LogIn(ctx context.Context, in Login) (who Registered, created bool, err error)
 		// UpdateProfile sets the columns given and leaves the others as they are, in one statement.
 		// It returns ErrNotFound if no user has both the id and the session epoch: a session that
 		// was revoked meanwhile writes nothing. Without any column it checks and writes nothing.
 		UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error
-		// SetEpoch gives the user another session epoch, one of NewEpoch, which ends all sessions so far. It returns ErrNotFound if
-		// there is no such user.
-		SetEpoch(ctx context.Context, id, epoch int64) error
-		// SetAdmin sets columns whatever the session epoch is, for the operator. It returns
-		// ErrNotFound if there is no such user.
+		// SetAdmin sets columns whatever the session epoch is, for the operator. Another session
+		// epoch, one of NewEpoch, ends all sessions so far. It returns ErrNotFound if there is no
+		// such user.
 		SetAdmin(ctx context.Context, id int64, c Columns) error
 		// Delete removes the user, or returns ErrNotFound. The id is not given to another user.
 		Delete(ctx context.Context, id int64) error
@@ -53,9 +52,6 @@ type (
 	// to check: MySQL refuses what does not fit its columns, SQLite takes everything.
 	Columns map[string]any
 
-	// Option changes a default of NewWxUserinfoModel.
-	Option func(*customWxUserinfoModel)
-
 	customWxUserinfoModel struct {
 		*defaultWxUserinfoModel
 		conn *Conn
@@ -63,25 +59,9 @@ type (
 	}
 )
 
-// WithClock sets the clock that rows are stamped with, time.Now by default.
-func WithClock(now func() time.Time) Option {
-	return func(m *customWxUserinfoModel) { m.now = now }
-}
-
 // NewWxUserinfoModel returns a model for the wx_userinfo table, caching rows in c.
-func NewWxUserinfoModel(conn *Conn, c cache.Cache, opts ...Option) WxUserinfoModel {
-	m := &customWxUserinfoModel{
-		defaultWxUserinfoModel: &defaultWxUserinfoModel{
-			CachedConn: sqlc.NewConnWithCache(conn, c),
-			table:      "`wx_userinfo`",
-		},
-		conn: conn,
-		now:  time.Now,
-	}
-	for _, opt := range opts {
-		opt(m)
-	}
-	return m
+func NewWxUserinfoModel(conn *Conn, c cache.Cache) WxUserinfoModel {
+	return &customWxUserinfoModel{defaultWxUserinfoModel: newWxUserinfoModel(conn, c), conn: conn, now: time.Now}
 }
 
 func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUserinfo, error) {
@@ -125,13 +105,6 @@ func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int
 	return m.apply(ctx, "update profile", id, &epoch, c)
 }
 
-func (m *customWxUserinfoModel) SetEpoch(ctx context.Context, id, epoch int64) error {
-	if epoch == 0 {
-		return fmt.Errorf("model: set epoch of user %d: 0 is no epoch", id)
-	}
-	return m.apply(ctx, "set epoch", id, nil, Columns{"session_epoch": epoch})
-}
-
 func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, c Columns) error {
 	return m.apply(ctx, "update user", id, nil, c)
 }
@@ -139,13 +112,9 @@ func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, c Column
 // NewEpoch returns a random session epoch. It is never 0, because a caller that forgot the epoch
 // sends 0.
 func NewEpoch() int64 {
-	for {
-		var b [8]byte
-		rand.Read(b[:]) // it never fails
-		if epoch := int64(binary.BigEndian.Uint64(b[:])); epoch != 0 {
-			return epoch
-		}
-	}
+	var b [8]byte
+	rand.Read(b[:]) // it never fails
+	return cmp.Or(int64(binary.BigEndian.Uint64(b[:])), 1)
 }
 
 // apply writes the columns and updated_at to the user, if the user still has the epoch when one is

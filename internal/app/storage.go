@@ -39,9 +39,6 @@ func (p *program) openDatabase(ctx context.Context) error {
 	})
 	return p.openMySQL(model.MySQLOptions{
 		MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log,
-		// A statement whose time is over, and whose connection is closed, would go on waiting, and
-		// hold what it has locked itself.
-		LockWait: p.config.MySQLTimeout / 2,
 	})
 }
 

@@ -68,8 +68,8 @@ func (p *program) userCommand() *cobra.Command {
 	sub("show", "print what is stored of the user, the phone masked", p.show)
 	sub("export", "print all that is stored of the user, as JSON", p.export)
 	sub("revoke", "end all sessions of the user", func(ctx context.Context, id int64) error {
-		epoch := model.NewEpoch() // the same for each attempt
-		return p.write(ctx, "revoke", id, func() error { return p.users.SetEpoch(ctx, id, epoch) })
+		change := model.Columns{"session_epoch": model.NewEpoch()} // the same for each attempt
+		return p.write(ctx, "revoke", id, func() error { return p.users.SetAdmin(ctx, id, change) })
 	})
 	var yes bool
 	remove := sub("delete", "remove the user for good", func(ctx context.Context, id int64) error {
