@@ -88,10 +88,8 @@ func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, tooLarge()
 	}
-	if received, ok := r.Body.(received); ok {
-		if body, err := received.Whole(); err == nil && len(body) <= MaxBody {
-			return body, nil
-		}
+	if received, ok := r.Body.(received); ok && len(received.Whole()) <= MaxBody {
+		return received.Whole(), nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
@@ -106,9 +104,8 @@ func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// received is a body that has been read, with the error that ended it: the edge
-// does that. It is still there to be read.
-type received interface{ Whole() ([]byte, error) }
+// received is a body that the edge has read. It is still there to be read.
+type received interface{ Whole() []byte }
 
 func tooLarge() error {
 	return reason.Error(reason.BodyTooLarge, "max", strconv.Itoa(MaxBody))

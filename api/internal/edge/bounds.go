@@ -12,6 +12,7 @@ import (
 
 	"shares/api/internal/decode"
 	"shares/api/internal/upload"
+	"shares/internal/reason"
 )
 
 // bounds limit what is done at once. Requests above a limit are refused at once, so that memory
@@ -106,55 +107,43 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// receive reads the body of r, and leaves it to be read again together with the error that ended
-// it. It reports whether the budget allowed that.
-func (b bounds) receive(r *http.Request) bool {
+// receive reads the body of r, and leaves it to be read again. Its errors have the reasons
+// OVERLOADED, where the budget has no room for it, and MALFORMED_BODY, where the client broke off.
+func (b bounds) receive(r *http.Request) (err error) {
 	length := r.ContentLength
 	if length == 0 || length > decode.MaxBody { // none, or refused unread
-		return true
+		return nil
 	}
-	var data []byte
-	var err error
+	received := &body{}
 	if length > 0 && length <= smallBody {
-		data = make([]byte, length)
-		var n int
-		n, err = io.ReadFull(r.Body, data)
-		data = data[:n]
+		received.data = make([]byte, length)
+		_, err = io.ReadFull(r.Body, received.data)
 	} else {
 		bytes := held(length, decode.MaxBody)
 		if !b.bodies.TryAcquire(bytes) {
-			return false
+			return reason.Error(reason.Overloaded)
 		}
 		defer b.bodies.Release(bytes)
 		// One byte too many is enough to be refused, and memory grows with what
 		// has come, not with what was announced.
-		data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
+		received.data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
 	}
-	received := &body{whole: data, err: err}
-	received.data.Reset(data)
+	if err != nil {
+		return reason.Error(reason.MalformedBody)
+	}
+	received.Reset(received.data)
 	r.Body = received
-	return true
+	return nil
 }
 
 // body is a body that has been read.
 type body struct {
-	whole []byte
-	data  bytes.Reader // what is still to be read of it
-	err   error        // instead of io.EOF
+	bytes.Reader
+	data []byte
 }
 
-// Whole returns the body and the error that ended it, and leaves it to be read;
-// the decoder asks for it.
-func (b *body) Whole() ([]byte, error) { return b.whole, b.err }
-
-// Read implements io.Reader.
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.data.Read(p)
-	if err == io.EOF && b.err != nil {
-		err = b.err
-	}
-	return n, err
-}
+// Whole returns the body, and leaves it to be read; the decoder asks for it.
+func (b *body) Whole() []byte { return b.data }
 
 // Close implements io.Closer.
 func (*body) Close() error { return nil }

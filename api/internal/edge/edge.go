@@ -177,9 +177,11 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	case e.bounds.isUpload(r):
 		e.work(w, r, e.bounds.uploads, held(r.ContentLength, upload.MaxBody), e.opts.Timeout+e.opts.UploadTime())
 		drain(w, r)
-	case !e.bounds.receive(r):
-		answer.Error(w, r, reason.Error(reason.Overloaded))
 	default:
+		if err := e.bounds.receive(r); err != nil {
+			answer.Error(w, r, err)
+			return
+		}
 		e.work(w, r, e.bounds.slots(r), 1, e.opts.Timeout)
 	}
 }
