@@ -157,30 +157,43 @@ func bodyOf(text string, chunked bool) io.Reader {
 	return strings.NewReader(text)
 }
 
+// headers returns an error unless the answer has the headers of every answer in JSON.
+func (r reply) headers() error {
+	for name, want := range map[string]string{
+		"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store", // it may hold a session
+	} {
+		if got := r.Header.Get(name); got != want {
+			return fmt.Errorf("%s %q of %s", name, got, r.raw)
+		}
+	}
+	if r.Header.Get("X-Request-Id") == "" {
+		return errors.New("no X-Request-Id")
+	}
+	return nil
+}
+
+// fields are those of an error, and of the envelope.
+type fields struct {
+	State *bool           `json:"state"`
+	Code  *int            `json:"code"`
+	Error *string         `json:"error"`
+	Msg   *string         `json:"msg"`
+	Data  json.RawMessage `json:"data"`
+}
+
 // data returns the answer of a call that went well, out of its envelope if there is one.
 func (r reply) data() (json.RawMessage, error) {
 	if r.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d: %s", r.StatusCode, r.raw)
 	}
-	if got := r.Header.Get("Content-Type"); got != "application/json; charset=utf-8" {
-		return nil, fmt.Errorf("Content-Type %q", got)
+	if err := r.headers(); err != nil || !r.envelope {
+		return r.raw, err
 	}
-	if got := r.Header.Get("Cache-Control"); got != "no-store" { // it may hold a session
-		return nil, fmt.Errorf("Cache-Control %q", got)
-	}
-	if !r.envelope {
-		return r.raw, nil
-	}
-	var v struct {
-		State bool            `json:"state"`
-		Code  *int            `json:"code"`
-		Error string          `json:"error"`
-		Data  json.RawMessage `json:"data"`
-	}
+	var v fields
 	if err := strictly(r.raw, &v); err != nil {
 		return nil, err
 	}
-	if !v.State || v.Code == nil || *v.Code != 0 || v.Error != "normal" || v.Data == nil {
+	if v.State == nil || !*v.State || v.Code == nil || *v.Code != 0 || v.Error == nil || *v.Error != "normal" || v.Data == nil || v.Msg != nil {
 		return nil, fmt.Errorf("not an answer in its envelope: %s", r.raw)
 	}
 	return v.Data, nil
@@ -203,40 +216,21 @@ func (r reply) ok(t testing.TB, into ...any) {
 // refusal returns the error that a call got: its code and its text for users. The error is that of an answer which has not the form
 // of one.
 func (r reply) refusal() (code int, text string, err error) {
-	if got := r.Header.Get("Content-Type"); got != "application/json; charset=utf-8" {
-		return 0, "", fmt.Errorf("Content-Type %q of %s", got, r.raw)
+	if err := r.headers(); err != nil {
+		return 0, "", err
 	}
-	if r.Header.Get("X-Request-Id") == "" {
-		return 0, "", errors.New("no X-Request-Id")
-	}
-	if got := r.Header.Get("Cache-Control"); got != "no-store" {
-		return 0, "", fmt.Errorf("Cache-Control %q", got)
-	}
-	if r.envelope {
-		var v struct {
-			State *bool   `json:"state"`
-			Code  *int    `json:"code"`
-			Error *string `json:"error"`
-		}
-		if err := strictly(r.raw, &v); err != nil {
-			return 0, "", err
-		}
-		if v.State == nil || *v.State || v.Code == nil || v.Error == nil {
-			return 0, "", fmt.Errorf("not an error in its envelope: %s", r.raw)
-		}
-		return *v.Code, *v.Error, nil
-	}
-	var v struct {
-		Code *int    `json:"code"`
-		Msg  *string `json:"msg"`
-	}
+	var v fields
 	if err := strictly(r.raw, &v); err != nil {
 		return 0, "", err
 	}
-	if v.Code == nil || v.Msg == nil {
+	message, other := v.Msg, v.Error
+	if r.envelope {
+		message, other = v.Error, v.Msg
+	}
+	if v.Code == nil || message == nil || other != nil || v.Data != nil || r.envelope != (v.State != nil) || r.envelope && *v.State {
 		return 0, "", fmt.Errorf("not an error's form: %s", r.raw)
 	}
-	return *v.Code, *v.Msg, nil
+	return *v.Code, *message, nil
 }
 
 // refused fails the test unless the call was refused with that status (200 in an envelope) and code, and with a text that holds all

@@ -24,31 +24,6 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
-// TestChinese goes through the page as most of its visitors will; the service's own words are Chinese, too.
-func TestChinese(t *testing.T) {
-	p := open(t, serve(t), "zh-CN")
-	p.click("button", "Bob")
-	p.says("status", "已登录")
-	p.find("image", "示例走势图：上涨为红，下跌为绿，均线 5, 10, 20")
-	p.click("switch", "红涨绿跌")
-	p.says("status", "红涨绿跌：关")
-	p.click("button", "我的")
-	p.fill("昵称", "鲍勃")
-	p.choose("性别", "男")
-	p.click("button", "保存")
-	p.says("status", "已保存")
-	p.fill("头像地址", "wxfile://tmp.png")
-	p.click("button", "保存")
-	p.says("alert", "临时")
-	p.says("alert", "请求 ID")
-	p.choose("作用于", "全部接口")
-	p.click("switch", "连接被重置")
-	p.says("status", "故障已打开：连接被重置")
-	p.click("button", "分享")
-	p.click("button", "生成小程序码")
-	p.says("alert", "请稍后再试")
-}
-
 // places are the pages of the mini program, each with something to see on it, and how to get there.
 var places = []struct {
 	name string

@@ -92,14 +92,6 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestErrorsInEnglish(t *testing.T) {
-	want := answered{400, "", `{"code":1001,"msg":"nickName is too long: at most 64 characters"}`}
-	got := (&request{language: "en-US,en;q=0.9"}).err(reason.Field("nickName", "too_long", "max", "64"))
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 // The first system answered everything with 200.
 func TestEnvelope(t *testing.T) {
 	q := request{call: session.Call{Envelope: true}}

@@ -25,20 +25,8 @@ import (
 
 const picture = "/shares/images/qrcode/a.jpg"
 
-// echo answers with the length of the body that it decoded.
-func echo(w http.ResponseWriter, r *http.Request) {
-	body, err := decode.Body(w, r)
-	if err != nil {
-		answer.Error(w, r, err)
-		return
-	}
-	answer.OK(w, r, &struct {
-		Length int `json:"length"`
-	}{len(body)})
-}
-
 func TestBodyThatBreaksOff(t *testing.T) {
-	w := newWorld(t, nil, echo)
+	w := newWorld(t, nil, func(http.ResponseWriter, *http.Request) { t.Error("the route was reached") })
 	r := post(endpoint)
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"a`)), 10
 	if rec := w.do(r); rec.Code != 400 || !strings.Contains(rec.Body.String(), "1001") {
@@ -119,22 +107,67 @@ const (
 	uploadBudget = heldBytes * upload.MaxBody
 )
 
-// A budget of bytes bounds large bodies that are not finished.
-func TestSlowLargeBodies(t *testing.T) {
-	w := newWorld(t, nil, echo)
-	srv := httptest.NewServer(w)
-	t.Cleanup(srv.Close)
-	large := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", endpoint, decode.MaxBody))
-	wait(t, func() bool { return busy(w.bounds.bodies, bodyBudget) })
-	if got := w.do(post(endpoint)).Code; got != 200 {
-		t.Errorf("beside a slow large body: %d", got)
+// Requests whose bodies come slowly hold no slot, by whatever path and of whatever type they come.
+// A large body and an upload hold bytes, and another one is refused meanwhile.
+func TestSlowBodies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		method, path, kind string
+		length             int64
+		bodies, uploads    bool // what it holds bytes of
+	}{
+		"small":                           {"POST", endpoint, "application/json", 50, false, false},
+		"large":                           {"POST", endpoint, "application/json", decode.MaxBody, true, false},
+		"chunked":                         {"POST", endpoint, "application/json", -1, true, false},
+		"an upload":                       {"POST", uploadAvatar, uploadType, upload.MaxBody, false, true},
+		"two slashes":                     {"POST", "/" + endpoint, "application/json", 50, false, false},
+		"a slash at the end":              {"POST", endpoint + "/", "application/json", 50, false, false},
+		"dots":                            {"POST", "/a/.." + endpoint, "application/json", 50, false, false},
+		"a path that nobody has":          {"POST", "/nobody", "application/json", 50, false, false},
+		"files where none are wanted":     {"POST", endpoint, "multipart/x+json", 50, false, false},
+		"a picture asked for with a body": {"GET", picture, "", 100_000, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
+					end, _ := r.Context().Deadline()
+					if left := time.Until(end); tt.uploads != (left > 30*time.Second) && r.URL.Path == tt.path {
+						t.Errorf("%s left", left) // an upload has time for its body, too
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					fine(w, r)
+				})
+				request := func(body io.Reader) *http.Request {
+					r := httptest.NewRequest(tt.method, "/", body)
+					r.URL.Path, r.ContentLength = tt.path, tt.length
+					r.Header.Set("Content-Type", tt.kind)
+					return r
+				}
+				body, send := io.Pipe()
+				go w.do(request(body))
+				synctest.Wait()
+				b := w.bounds
+				if busy(b.work, 8) || busy(b.pictures, 2) {
+					t.Error("it holds a slot")
+				}
+				if busy(b.bodies, bodyBudget) != tt.bodies || busy(b.uploads, uploadBudget) != tt.uploads {
+					t.Errorf("it holds bytes of bodies: %v, of uploads: %v", busy(b.bodies, bodyBudget), busy(b.uploads, uploadBudget))
+				}
+				if got := w.do(post(endpoint)).Code; got != 200 {
+					t.Errorf("a small request beside it: %d", got)
+				}
+				if tt.bodies || tt.uploads {
+					if rec := w.do(request(strings.NewReader("x"))); rec.Code != 503 || rec.Header().Get("Retry-After") != "1" {
+						t.Errorf("one more: %d", rec.Code)
+					}
+				}
+				_ = send.Close()
+				synctest.Wait()
+				if busy(b.bodies, bodyBudget) || busy(b.uploads, uploadBudget) {
+					t.Error("its bytes are still held when it has ended")
+				}
+			})
+		})
 	}
-	another := httptest.NewRequest(http.MethodPost, endpoint, strings.NewReader(strings.Repeat(" ", smallBody+1)))
-	if rec := w.do(another); rec.Code != 503 || rec.Header().Get("Retry-After") != "1" {
-		t.Errorf("one large body too many: %d", rec.Code)
-	}
-	_ = large.Close()
-	wait(t, func() bool { return !busy(w.bounds.bodies, bodyBudget) })
 }
 
 // A body that is long on its way leaves the request its whole time, and then the request ends.
@@ -163,40 +196,6 @@ func TestDeadlineStartsWhenTheBodyIsRead(t *testing.T) {
 }
 
 const uploadType = "multipart/form-data; boundary=x"
-
-// Uploads are read by their endpoint, in places of their own: slow ones take none from others.
-func TestSlowUploadsHoldNoPlaceOfOthers(t *testing.T) {
-	w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		upload := strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/")
-		if end, _ := r.Context().Deadline(); upload != (time.Until(end) > 10*time.Second) {
-			t.Errorf("upload %v has until %s", upload, end)
-		}
-		n, _ := io.Copy(io.Discard, r.Body)
-		answer.OK(w, r, &struct {
-			Length int64 `json:"length"`
-		}{n})
-	})
-	srv := httptest.NewServer(w)
-	t.Cleanup(srv.Close)
-	sendUpload := func() int {
-		r := httptest.NewRequest(http.MethodPost, uploadAvatar, strings.NewReader("x"))
-		r.Header.Set("Content-Type", uploadType)
-		return w.do(r).Code
-	}
-	if got := sendUpload(); got != 200 {
-		t.Errorf("an upload: %d", got)
-	}
-	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n-", uploadAvatar, uploadType, upload.MaxBody))
-	wait(t, func() bool { return busy(w.bounds.uploads, uploadBudget) })
-	if rec := w.do(post(endpoint)); rec.Code != 200 {
-		t.Errorf("beside a slow upload: %d", rec.Code)
-	}
-	if got := sendUpload(); got != 503 {
-		t.Errorf("one upload too many: %d", got)
-	}
-	_ = slow.Close()
-	wait(t, func() bool { return !busy(w.bounds.uploads, uploadBudget) })
-}
 
 // A phone that is told no in the middle of an upload sees it, and does not take it for a broken network.
 func TestRefusedUploadsSeeWhy(t *testing.T) {
@@ -258,37 +257,6 @@ func TestUploadsAreToldByTheirType(t *testing.T) {
 	}
 }
 
-// Slow bodies take no place, by whatever path and of whatever type they come.
-func TestSlowBodiesHoldNoPlaceByAnyPath(t *testing.T) {
-	const slow = "Content-Length: 50\r\n\r\n{"
-	for name, start := range map[string]string{
-		"a small body":                    "POST " + endpoint + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
-		"two slashes":                     "POST /" + endpoint + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
-		"a slash at the end":              "POST " + endpoint + "/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
-		"dots":                            "POST /a/.." + endpoint + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
-		"a path that nobody has":          "POST /nobody HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + slow,
-		"files where none are wanted":     "POST " + endpoint + " HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/x+json\r\n" + slow,
-		"a picture asked for with a body": "GET " + picture + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nx",
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body)
-				_, _ = io.WriteString(w, strings.Repeat("x", 1<<16))
-			})
-			srv := httptest.NewServer(w)
-			t.Cleanup(srv.Close)
-			conn := begin(t, srv, start)
-			busy := func() bool { return testutil.ToFloat64(w.inFlight) > 0 }
-			for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-				if busy() {
-					t.Fatal("it has a place")
-				}
-			}
-			_ = conn.Close()
-		})
-	}
-}
-
 // begin sends the start of a request, and no more.
 func begin(t *testing.T, srv *httptest.Server, start string) net.Conn {
 	t.Helper()
@@ -301,13 +269,4 @@ func begin(t *testing.T, srv *httptest.Server, start string) net.Conn {
 		t.Fatal(err)
 	}
 	return conn
-}
-
-func wait(t *testing.T, until func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !until(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it did not come to that within a minute")
-		}
-	}
 }
