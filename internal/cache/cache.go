@@ -16,25 +16,16 @@ import (
 )
 
 const (
-	// beatEvery is the time between two heartbeats.
-	beatEvery = 200 * time.Millisecond
-
-	// beatTimeout bounds a heartbeat with its dial, beatReply each of its replies.
-	beatTimeout = 500 * time.Millisecond
-	beatReply   = 300 * time.Millisecond
-
-	// validity is how long a heartbeat proves something, from the moment it was sent.
-	validity = 600 * time.Millisecond
+	beatEvery   = 200 * time.Millisecond // between two heartbeats
+	beatTimeout = 500 * time.Millisecond // of a heartbeat with its dial
+	beatReply   = 300 * time.Millisecond // of each of its replies
+	validity    = 600 * time.Millisecond // of what a heartbeat proves, from when it was sent
 
 	// shortLife bounds the age of a local row that no subscription keeps correct, and of a read
 	// that another caller joins.
 	shortLife = 500 * time.Millisecond
-
-	// longLife bounds the age of every other local row.
-	longLife = time.Minute
-
-	// leaseLife bounds the time between a miss and its fill.
-	leaseLife = 3 * time.Second
+	longLife  = time.Minute     // of every other local row
+	leaseLife = 3 * time.Second // between a miss and its fill
 )
 
 // Options of a Cache. Redis is required; the zero value of any other field is its default.

@@ -114,13 +114,9 @@ func TestLivesAreBounded(t *testing.T) {
 			t.Errorf("a value lives %v, want 4 to 5 minutes", ttl)
 		}
 	}
-	arrived, release := db.holdNext()
-	defer release()
 	db.commit(99, 1)
-	var slow sync.WaitGroup
-	slow.Go(func() { r.version(t, 99) })
-	<-arrived
-	if ttl := c.PTTL(t.Context(), prefix+keyOf(99)).Val(); ttl > leaseLife {
+	finish := r.slowRead(t, 99)
+	if ttl := c.PTTL(t.Context(), prefix+keyOf(99)).Val(); ttl > leaseLife || ttl <= 0 {
 		t.Errorf("a lease lives %v, want at most %v", ttl, leaseLife)
 	}
 	// Another process gets no lease meanwhile and is served.
@@ -129,8 +125,7 @@ func TestLivesAreBounded(t *testing.T) {
 	if got := other.version(t, 99); got != 1 {
 		t.Errorf("version %d", got)
 	}
-	release()
-	slow.Wait()
+	finish()
 }
 
 // As goctl's FindOneByOpenid: an index to the primary key, and the row by that. It is also how a
@@ -197,10 +192,8 @@ func TestConcurrentReadsShareOneQuery(t *testing.T) {
 			r := newReplica(t, server(t).Addr(), db, level)
 			r.up(t)
 			db.commit(1, 1)
-			arrived, release := db.holdNext()
+			finish := r.slowRead(t, 1)
 			var wg sync.WaitGroup
-			wg.Go(func() { r.version(t, 1) })
-			<-arrived
 			joined := testutil.ToFloat64(r.count.joined)
 			for range 50 {
 				wg.Go(func() { r.version(t, 1) })
@@ -208,7 +201,7 @@ func TestConcurrentReadsShareOneQuery(t *testing.T) {
 			eventually(t, "all have joined or read", func() bool {
 				return testutil.ToFloat64(r.count.joined)-joined+float64(db.count()-1) >= 50
 			})
-			release()
+			finish()
 			wg.Wait()
 			// A read older than 500 ms is not joined, as on a busy machine.
 			if got := db.count(); got > 10 {

@@ -228,17 +228,13 @@ func TestFlushedRedis(t *testing.T) {
 	r := newReplica(t, s.Addr(), db)
 	r.up(t)
 	db.commit(1, 1)
-	arrived, release := db.holdNext()
-	var slow sync.WaitGroup
-	slow.Go(func() { r.version(t, 1) })
-	<-arrived
+	finish := r.slowRead(t, 1)
 	level := r.era.Load().level
 	if err := s.Client(t).FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	db.commit(1, 2)
-	release()
-	slow.Wait()
+	finish()
 	if got := r.version(t, 1); got != 2 {
 		t.Errorf("version %d: a lease survived the flush", got)
 	}
@@ -360,7 +356,7 @@ func permit(t *testing.T, s *testenv.RedisServer, rules ...string) error {
 }
 
 // A Redis that answers, and does not do what invalidations need, is unavailable: no replica keeps
-// rows that no message could invalidate.
+// rows that no message could invalidate. The refusal is logged once.
 func TestRedisThatRefuses(t *testing.T) {
 	type change func(*testing.T, *testenv.RedisServer) error
 	acl := func(rules ...string) change {
@@ -387,8 +383,11 @@ func TestRedisThatRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var log syncBuffer
 			s, db := server(t), newDatabase()
-			a, b := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal)
+			a, b := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal, func(o *Options) {
+				o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			})
 			a.up(t)
 			b.up(t)
 			db.commit(1, 1)
@@ -409,6 +408,13 @@ func TestRedisThatRefuses(t *testing.T) {
 			}
 			eventually(t, "it is noticed", func() bool { return !a.used() && !b.used() })
 			b.eventuallyReads(t, 1, 2)
+			eventually(t, "the refusal is logged", func() bool {
+				return strings.Contains(log.String(), "redis is unavailable: rows are read from the database")
+			})
+			time.Sleep(2 * beatEvery)
+			if text := log.String(); strings.Count(text, "redis is unavailable") != 1 || !strings.Contains(text, "heartbeat: ") {
+				t.Errorf("logged, want one refusal:\n%s", text)
+			}
 			if err := test.permit(t, s); err != nil {
 				t.Fatal(err)
 			}
@@ -425,30 +431,6 @@ func TestRedisThatRefuses(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// The refusal is logged once, with Redis's words.
-func TestRefusalIsLoggedOnce(t *testing.T) {
-	var text syncBuffer
-	s := server(t)
-	r := newReplica(t, s.Addr(), newDatabase(), func(o *Options) {
-		o.Logger = slog.New(slog.NewTextHandler(&text, nil))
-	})
-	r.up(t)
-	if err := permit(t, s, "-del"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it is noticed", func() bool { return !r.used() })
-	time.Sleep(3 * beatEvery)
-	if err := permit(t, s, "+del"); err != nil {
-		t.Fatal(err)
-	}
-	r.up(t)
-	log := text.String()
-	if strings.Count(log, "redis is unavailable") != 1 || !strings.Contains(log, "heartbeat: invalidate: ") ||
-		strings.Count(log, "redis is available again") != 1 {
-		t.Errorf("log:\n%s", log)
 	}
 }
 
@@ -514,10 +496,12 @@ func TestValidityCountsFromTheSending(t *testing.T) {
 	r.up(t)
 	r.silence(false)
 	var answered time.Duration
-	r.beat.AddHook(&afterReply{command: "info", call: func() {
+	hook := &afterReply{command: "info"}
+	hook.next(func() {
 		time.Sleep(50 * time.Millisecond)
 		answered = r.clock()
-	}})
+	})
+	r.beat.AddHook(hook)
 	before := r.clock()
 	if err := r.heartbeat(t.Context()); err != nil {
 		t.Fatal(err)

@@ -179,25 +179,18 @@ func (c *Cache) receive(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		switch m := message.(type) {
-		case *redis.Subscription:
+		m, ok := message.(*redis.Message)
+		if !ok {
 			c.resubscribed()
-		case *redis.Message:
-			c.received(m.Payload)
+			continue
 		}
-	}
-}
-
-// received applies a message.
-func (c *Cache) received(payload string) {
-	if key, ok := strings.CutPrefix(payload, messageRow); ok {
-		c.forget(key)
-		return
-	}
-	text, own := strings.CutPrefix(payload, messageBeat+c.name+" ")
-	sent, err := strconv.ParseInt(text, 10, 64)
-	if own && err == nil && c.ordered {
-		// All that was published before it has been received on this connection.
-		c.proven.Store(max(c.proven.Load(), sent+int64(validity)))
+		if key, ok := strings.CutPrefix(m.Payload, messageRow); ok {
+			c.forget(key)
+		}
+		text, own := strings.CutPrefix(m.Payload, messageBeat+c.name+" ")
+		if sent, err := strconv.ParseInt(text, 10, 64); own && err == nil && c.ordered {
+			// All that was published before it has been received on this connection.
+			c.proven.Store(max(c.proven.Load(), sent+int64(validity)))
+		}
 	}
 }

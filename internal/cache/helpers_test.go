@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,19 +259,14 @@ func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	return steps
 }
 
-// afterReply is a hook of a client. It calls a function between the reply to a command and its use.
+// afterReply is a hook of a client. It calls a function, once, between the reply to a command and
+// its use.
 type afterReply struct {
 	command string
-	mu      sync.Mutex
-	call    func()
+	call    atomic.Pointer[func()]
 }
 
-// next sets what the next reply calls, once.
-func (a *afterReply) next(f func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.call = f
-}
+func (a *afterReply) next(f func()) { a.call.Store(&f) }
 
 func (a *afterReply) DialHook(next redis.DialHook) redis.DialHook { return next }
 
@@ -278,12 +274,8 @@ func (a *afterReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if cmd.Name() == a.command {
-			a.mu.Lock()
-			call := a.call
-			a.call = nil
-			a.mu.Unlock()
-			if call != nil {
-				call()
+			if call := a.call.Swap(nil); call != nil {
+				(*call)()
 			}
 		}
 		return err
@@ -292,4 +284,16 @@ func (a *afterReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (a *afterReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
+}
+
+// slowRead starts a read whose query waits, the row in hand, until finish is called, which returns
+// when the read has ended.
+func (r *replica) slowRead(t testing.TB, id int64) (finish func()) {
+	arrived, release := r.db.holdNext()
+	done := make(chan struct{})
+	go func() { defer close(done); _, _ = r.find(context.WithoutCancel(t.Context()), id) }()
+	<-arrived
+	finish = sync.OnceFunc(func() { release(); <-done })
+	t.Cleanup(finish)
+	return finish
 }

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"context"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,21 +21,12 @@ func TestSlowReaderStoresNoOldRow(t *testing.T) {
 					writer = b
 				}
 				db.commit(1, 1)
-				arrived, release := db.holdNext()
-				defer release()
-				var slow sync.WaitGroup
-				slow.Go(func() {
-					if got := a.version(t, 1); got != 1 {
-						t.Errorf("the slow reader got version %d; it began before the write", got)
-					}
-				})
-				<-arrived
+				finish := a.slowRead(t, 1)
 				writer.write(t, 1, 2)
 				if got := writer.version(t, 1); got != 2 {
 					t.Errorf("the writer reads version %d while the older read goes on", got)
 				}
-				release()
-				slow.Wait()
+				finish()
 				if got := writer.version(t, 1); got != 2 {
 					t.Errorf("the writer reads version %d when the older read has ended", got)
 				}
@@ -60,18 +49,12 @@ func TestOldReadIsNotJoined(t *testing.T) {
 				t.Fatal(err)
 			}
 			db.commit(1, 1)
-			arrived, release := db.holdNext()
-			defer release()
-			var slow sync.WaitGroup
-			slow.Go(func() { _, _ = r.find(context.Background(), 1) })
-			<-arrived
+			r.slowRead(t, 1)
 			db.commit(1, 2) // by another replica
 			time.Sleep(shortLife)
 			if got := r.version(t, 1); got != 2 {
 				t.Errorf("version %d", got)
 			}
-			release()
-			slow.Wait()
 		})
 	}
 }
@@ -152,18 +135,13 @@ func TestFillWithoutItsLease(t *testing.T) {
 	slow.up(t)
 	quick.up(t)
 	db.commit(1, 1)
-	arrived, release := db.holdNext()
-	defer release()
-	var reads sync.WaitGroup
-	reads.Go(func() { slow.version(t, 1) })
-	<-arrived
+	finish := slow.slowRead(t, 1)
 	if err := s.Client(t).Del(t.Context(), prefix+keyOf(1)).Err(); err != nil { // it expires
 		t.Fatal(err)
 	}
 	db.commit(1, 2)
 	quick.stored(t, 1)
-	release()
-	reads.Wait()
+	finish()
 	if stored, ok := quick.shared(t, keyOf(1)); !ok || stored.Version != 2 {
 		t.Errorf("Redis has %+v, %v", stored, ok)
 	}
@@ -179,14 +157,10 @@ func TestFillDuringAPendingInvalidation(t *testing.T) {
 	reader.up(t)
 	writer.up(t)
 	db.commit(1, 1)
-	arrived, release := db.holdNext()
-	var slow sync.WaitGroup
-	slow.Go(func() { reader.version(t, 1) })
-	<-arrived
+	finish := reader.slowRead(t, 1)
 	writer.silence(true) // it is cut off
 	writer.write(t, 1, 2)
-	release()
-	slow.Wait()
+	finish()
 	writer.until.Store(int64(writer.clock() + time.Hour))
 	if got := writer.version(t, 1); got != 2 {
 		t.Errorf("the writer reads version %d", got)

@@ -46,9 +46,9 @@ func TestProbeNamesEachRefusal(t *testing.T) {
 		"-publish":      {invalidate},
 		"-subscribe":    {subscribe},
 		"resetchannels": {subscribe, invalidate},
-		"-get":          {"script that takes a lease", "read of a row", "script of the generation"},
+		"-get":          {"script that takes a lease", "script that stores a row", "read of a row", "script of the generation"},
 		"-info":         {"INFO server, which shows a failover"},
-		"-evalsha":      {"script that takes a lease", invalidate, "script of the generation"},
+		"-evalsha":      {"script that takes a lease", "script that stores a row", invalidate, "script of the generation"},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			s := server(t)
