@@ -25,11 +25,10 @@ import (
 	"shares/model/migrations"
 )
 
-// The test binary is also the migrator that is killed: with childDSN set, it takes the table over and ends itself at the step childStep,
-// counted from 1, of the kind childKind.
+// The test binary is also the migrator that is killed: with childDSN set, it takes the table over
+// and ends itself at the step childStep, counted from 1.
 const (
 	childDSN  = "TAKEOVER_TEST_DSN"
-	childKind = "TAKEOVER_TEST_KIND"
 	childStep = "TAKEOVER_TEST_STEP"
 )
 
@@ -54,10 +53,7 @@ func beMigrator(dsn string) error {
 	if err != nil {
 		return err
 	}
-	o := Options{Out: io.Discard, step: func(name string) {
-		if kind := os.Getenv(childKind); kind != "" && kind != name {
-			return
-		}
+	o := Options{Out: io.Discard, batch: 2, step: func(string) {
 		if left--; left == 0 {
 			if self, err := os.FindProcess(os.Getpid()); err == nil {
 				self.Kill()
@@ -65,9 +61,6 @@ func beMigrator(dsn string) error {
 			select {} // the signal is on its way
 		}
 	}}
-	if os.Getenv(childKind) == "" {
-		o.batch = 2
-	}
 	if err := Run(context.Background(), db, o); err != nil {
 		return err
 	}
@@ -76,10 +69,10 @@ func beMigrator(dsn string) error {
 }
 
 // migrator runs the migrator in a process of its own, and tells whether it was killed.
-func migrator(t *testing.T, dsn, kind string, step int) (killed bool) {
+func migrator(t *testing.T, dsn string, step int) (killed bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), childDSN+"="+dsn, childKind+"="+kind, childStep+"="+strconv.Itoa(step))
+	cmd.Env = append(os.Environ(), childDSN+"="+dsn, childStep+"="+strconv.Itoa(step))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return false
@@ -330,6 +323,9 @@ func TestOtherColumnsAndIndexesStay(t *testing.T) {
 func stateOf(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	state := strs(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+	if len(state) == 0 {
+		return nil
+	}
 	var name, ddl, sum string
 	if err := db.QueryRowContext(t.Context(), "SHOW CREATE TABLE wx_userinfo").Scan(&name, &ddl); err != nil {
 		t.Fatal(err)
@@ -384,22 +380,19 @@ func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
 func TestNothingToTakeOver(t *testing.T) {
 	db := mariaDB(t)
 	var out strings.Builder
-	for _, dry := range []bool{true, false} {
-		if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
-			t.Errorf("an empty database: %v, %s", err, out.String())
+	for _, of := range []string{"nobody", "this service"} {
+		before := stateOf(t, db)
+		for _, dry := range []bool{true, false} {
+			if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
+				t.Errorf("a table of %s: %v, %s", of, err, out.String())
+			}
 		}
-	}
-	if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
-		t.Fatal(err)
-	}
-	before := stateOf(t, db)
-	for _, dry := range []bool{true, false} {
-		if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
-			t.Errorf("this service's own database: %v, %s", err, out.String())
+		if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+			t.Errorf("a table of %s (-before +after):\n%s", of, diff)
 		}
-	}
-	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
-		t.Errorf("(-before +after):\n%s", diff)
+		if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -536,13 +529,20 @@ func TestKilledAtEachStep(t *testing.T) {
 		db := open(t, dsn)
 		exec1(t, db, firstTable)
 		fill(t, db)
-		killed := migrator(t, dsn, "", step)
+		killed := migrator(t, dsn, step)
 		if killed {
-			if diff := cmp.Diff([]string{}, notReady(t, db, step)); diff != "" {
-				t.Errorf("step %d: a replica would start on a table half done: %s", step, diff)
+			current, latest, err := migrations.Version(t.Context(), db, migrations.MySQL)
+			if err != nil || current >= latest {
+				t.Errorf("step %d: a replica would start on a table half done: version %d, %v", step, current, err)
 			}
-			dryAfterKill(t, db)
-			if migrator(t, dsn, "", 0) {
+			before := stateOf(t, db)
+			if err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: true}); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
+				t.Errorf("step %d: the dry run changed something (-before +after):\n%s", step, diff)
+			}
+			if migrator(t, dsn, 0) {
 				t.Fatal("killed without being asked")
 			}
 		}
@@ -556,31 +556,6 @@ func TestKilledAtEachStep(t *testing.T) {
 			}
 			return
 		}
-	}
-}
-
-// notReady returns nothing as long as the migrations are known to be unfinished.
-func notReady(t *testing.T, db *sql.DB, step int) []string {
-	t.Helper()
-	pending, err := migrations.Pending(t.Context(), db, migrations.MySQL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(pending) == 0 {
-		return []string{fmt.Sprintf("ready after step %d", step)}
-	}
-	return []string{}
-}
-
-// dryAfterKill looks at a table half done.
-func dryAfterKill(t *testing.T, db *sql.DB) {
-	t.Helper()
-	before := stateOf(t, db)
-	if err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: true}); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
-		t.Errorf("the dry run changed something (-before +after):\n%s", diff)
 	}
 }
 
@@ -614,31 +589,10 @@ func checkMany(t *testing.T, db *sql.DB, many int) {
 	}
 }
 
-func TestHundredThousandRowsKilledHalfWay(t *testing.T) {
-	const many = 100_000
-	dsn := testenv.MariaDB(t).Database(t)
-	db := open(t, dsn)
-	exec1(t, db, firstTable)
-	fillMany(t, db, many)
-	start := time.Now()
-	if !migrator(t, dsn, "rows", many/250/2) {
-		t.Fatal("it was not killed")
-	}
-	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE session_epoch IS NOT NULL"); n != many/2 {
-		t.Errorf("%d rows are done, want half", n)
-	}
-	if migrator(t, dsn, "rows", 0) {
-		t.Fatal("killed without being asked")
-	}
-	// The goal is a minute; it is told and not held, for a busy machine, or -race, is no fault of the code.
-	t.Logf("both runs took %s", time.Since(start).Round(time.Millisecond))
-	checkTaken(t, db)
-	checkMany(t, db, many)
-}
-
-// The database server is killed, in the middle of the rows and of each ALTER TABLE, and comes back with what it has on disk.
+// The database server is killed, in the middle of the rows and of each ALTER TABLE, and comes back
+// with what it has on disk.
 func TestServerKilled(t *testing.T) {
-	const many = 20_000 // enough for an ALTER TABLE to be met at work
+	const many = 100_000 // as many as migration.md promises, and an ALTER TABLE is met at work
 	server := testenv.NewMariaDB(t)
 	dsn := server.Database(t)
 	db := open(t, dsn)
