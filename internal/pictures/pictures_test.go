@@ -64,7 +64,7 @@ func newFolder(t testing.TB) string {
 func TestStore(t *testing.T) {
 	buckets := map[string]func(t *testing.T) string{
 		"file": func(t *testing.T) string { return newFolder(t) },
-		"s3":   func(t *testing.T) string { return startS3(t, false).url("") },
+		"s3":   func(t *testing.T) string { _, u := startS3(t); return u },
 	}
 	for name, bucketURL := range buckets {
 		t.Run(name, func(t *testing.T) {

@@ -2,14 +2,12 @@ package pictures
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"shares/internal/testenv"
 )
 
 // The process reads its proxies from the environment once, so they are set
@@ -84,92 +82,45 @@ func (p *proxyServer) add(t *testing.T, host string, h http.Handler) {
 	})
 }
 
-// likeCOS refuses the bodies that COS and OSS refuse, with their answers.
-func likeCOS(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked"),
-			strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-"),
-			r.Header.Get("X-Amz-Trailer") != "":
-			w.WriteHeader(http.StatusNotImplemented)
-			fmt.Fprint(w, `<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented.</Message></Error>`)
-		case r.Method == http.MethodPut && r.ContentLength < 0:
-			w.WriteHeader(http.StatusLengthRequired)
-			fmt.Fprint(w, `<Error><Code>MissingContentLength</Code></Error>`)
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-type s3Server struct {
-	addr        string
-	conditional int // status of a conditional write; 0: it is taken
-
-	mu   sync.Mutex
-	puts []http.Header
-}
-
-func newS3(t *testing.T, opts ...gofakes3.Option) http.Handler {
+// startS3 returns an S3 behind TLS and the URL of its bucket.
+func startS3(t *testing.T) (*testenv.S3, string) {
 	t.Helper()
-	backend := s3mem.New()
-	if err := backend.CreateBucket("pictures"); err != nil {
-		t.Fatal(err)
-	}
-	return gofakes3.New(backend, opts...).Server()
+	s := new(testenv.S3)
+	address, certificate := testenv.ServeTLS(t, s)
+	t.Setenv("SSL_CERT_FILE", certificate)
+	return s, bucketURL(address)
 }
 
-func startS3(t *testing.T, plain bool) *s3Server {
-	t.Helper()
-	s := &s3Server{}
-	next := likeCOS(newS3(t))
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
-			s.mu.Lock()
-			s.puts = append(s.puts, r.Header.Clone())
-			s.mu.Unlock()
-			if s.conditional != 0 && r.Header.Get("If-None-Match") != "" {
-				w.WriteHeader(s.conditional)
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	if plain {
-		server.Start()
-		s.addr = server.URL
-		return s
-	}
-	server.StartTLS()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
-	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", ca)
-	s.addr = server.URL
-	return s
-}
-
-func (s *s3Server) url(more string) string {
-	return "s3://pictures?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(s.addr) + more
+func bucketURL(address string) string {
+	return "s3://" + testenv.S3Bucket + "?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(address)
 }
 
 func TestS3Put(t *testing.T) {
 	data := picture(t, ".jpg", 1, 100)
-	for name, plain := range map[string]bool{"https": false, "http": true} {
+	for name, start := range map[string]func(*testing.T) (*testenv.S3, string){
+		"https": startS3,
+		"http": func(t *testing.T) (*testenv.S3, string) {
+			s := new(testenv.S3)
+			server := httptest.NewServer(s)
+			t.Cleanup(server.Close)
+			return s, bucketURL(server.URL)
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			server := startS3(t, plain)
-			s := open(t, server.url("&request_checksum_calculation=when_required"))
+			server, address := start(t)
+			s := open(t, address+"&request_checksum_calculation=when_required")
 			if err := s.Put(t.Context(), "qrcode/a.jpg", data); err != nil {
 				t.Fatal(err)
+			}
+			puts, refused := server.Puts()
+			if len(puts) != 1 || refused != 0 {
+				t.Fatalf("%d writes, of which %d were refused", len(puts), refused)
 			}
 			for key, want := range map[string]string{
 				"Content-Type": "image/jpeg", "Cache-Control": CacheControl, "If-None-Match": "*",
 			} {
-				if diff := cmp.Diff(want, server.puts[0].Get(key)); diff != "" {
-					t.Errorf("%s: %s", key, diff)
+				if got := puts[0].Get(key); got != want {
+					t.Errorf("%s is %q, want %q", key, got, want)
 				}
 			}
 		})
@@ -178,18 +129,20 @@ func TestS3Put(t *testing.T) {
 
 // Some servers refuse a conditional write, and one may find that another replica was faster.
 func TestS3ConditionalPut(t *testing.T) {
-	for status, puts := range map[int]int{http.StatusNotImplemented: 2, http.StatusPreconditionFailed: 1} {
-		t.Run(http.StatusText(status), func(t *testing.T) {
-			server := startS3(t, false)
-			server.conditional = status
-			s := open(t, server.url(""))
-			if err := s.Put(t.Context(), "qrcode/a.jpg", picture(t, ".jpg", 1, 8)); err != nil {
-				t.Error(err)
+	for status, want := range map[int]int{http.StatusNotImplemented: 2, http.StatusPreconditionFailed: 1} {
+		server, address := startS3(t)
+		server.Fault(func(r *http.Request) int {
+			if r.Header.Get("If-None-Match") != "" {
+				return status
 			}
-			if len(server.puts) != puts {
-				t.Errorf("%d writes, want %d", len(server.puts), puts)
-			}
+			return 0
 		})
+		if err := open(t, address).Put(t.Context(), "qrcode/a.jpg", picture(t, ".jpg", 1, 8)); err != nil {
+			t.Error(err)
+		}
+		if puts, _ := server.Puts(); len(puts) != want {
+			t.Errorf("%d: %d writes, want %d", status, len(puts), want)
+		}
 	}
 }
 
@@ -203,7 +156,7 @@ func TestS3TruncatedAnswer(t *testing.T) {
 		_, _ = w.Write(data[:len(data)/2])
 	}))
 	defer server.Close()
-	s := open(t, (&s3Server{addr: server.URL}).url(""))
+	s := open(t, bucketURL(server.URL))
 	if _, err := s.Get(t.Context(), "a.jpg"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
@@ -213,7 +166,7 @@ func TestS3TruncatedAnswer(t *testing.T) {
 func TestS3VirtualHostThroughProxy(t *testing.T) {
 	var mu sync.Mutex
 	paths := map[string]bool{}
-	next := likeCOS(newS3(t, gofakes3.WithHostBucketBase("cos.ap-guangzhou.example.test")))
+	next := new(testenv.S3)
 	proxy.add(t, "pictures.cos.ap-guangzhou.example.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		paths[r.Method+" "+r.URL.Path] = true
@@ -259,7 +212,7 @@ func TestS3Faults(t *testing.T) {
 	t.Cleanup(broken.Close)
 	dead := httptest.NewServer(nil)
 	dead.Close()
-	other := startS3(t, false)
+	_, other := startS3(t)
 
 	const timeout = 300 * time.Millisecond
 	data := picture(t, ".jpg", 1, 8)
@@ -272,7 +225,7 @@ func TestS3Faults(t *testing.T) {
 		for call, f := range calls {
 			t.Run(fault+"/"+call, func(t *testing.T) {
 				t.Parallel()
-				s := open(t, (&s3Server{addr: addr}).url(""))
+				s := open(t, bucketURL(addr))
 				s.timeout = timeout
 				start := time.Now()
 				err := f(t.Context(), s)
@@ -289,13 +242,13 @@ func TestS3Faults(t *testing.T) {
 		}
 	}
 	t.Run("no such bucket", func(t *testing.T) {
-		s := open(t, strings.Replace(other.url(""), "pictures", "nowhere", 1))
+		s := open(t, strings.Replace(other, testenv.S3Bucket, "nowhere", 1))
 		if err := s.Put(t.Context(), "a.jpg", data); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("Put: %v", err)
 		}
 	})
 	t.Run("caller hangs up", func(t *testing.T) {
-		s := open(t, (&s3Server{addr: hanging.URL}).url(""))
+		s := open(t, bucketURL(hanging.URL))
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		if _, err := s.Get(ctx, "a.jpg"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {

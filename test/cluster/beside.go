@@ -12,8 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"shares/internal/testenv"
 )
 
 // Ports beside the cluster. They are the usual ones where policies name them.
@@ -139,14 +138,10 @@ func (s *suite) stopBeside() error {
 	return errors.Join(errs...)
 }
 
-const bucket = "pictures"
+const bucket = testenv.S3Bucket
 
 // serveS3 is a bucket in memory.
 func serveS3(address string) error {
-	backend := s3mem.New()
-	if err := backend.CreateBucket(bucket); err != nil {
-		return err
-	}
-	srv := &http.Server{Addr: address, Handler: gofakes3.New(backend).Server(), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Addr: address, Handler: new(testenv.S3), ReadHeaderTimeout: 5 * time.Second}
 	return srv.ListenAndServe()
 }
