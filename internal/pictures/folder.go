@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,16 +40,17 @@ func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
 		return err
 	}
 	temporary := path + "." + rand.Text() + ".tmp"
+	defer os.Remove(temporary)
 	if err := writeSynced(temporary, data); err != nil {
-		return errors.Join(err, os.Remove(temporary))
+		return err
 	}
 	f.publish.Lock()
 	defer f.publish.Unlock()
 	if found, _ := f.exists(ctx, name); found {
-		return os.Remove(temporary)
+		return nil
 	}
 	if err := os.Rename(temporary, path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
+		return err
 	}
 	for dir := filepath.Dir(path); len(dir) >= len(f.root); dir = filepath.Dir(dir) {
 		if d, err := os.Open(dir); err == nil {
@@ -73,19 +73,14 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-func (f *folder) get(_ context.Context, name string) ([]byte, error) {
+func (f *folder) get(_ context.Context, name string) (io.ReadCloser, int64, error) {
 	file, err := os.Open(f.path(name))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, err
+		return nil, 0, errors.Join(err, file.Close())
 	}
-	data, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
-	if err == nil && int64(len(data)) != min(info.Size(), MaxBytes+1) {
-		return nil, fmt.Errorf("read %d of %d bytes", len(data), info.Size())
-	}
-	return data, err
+	return file, info.Size(), nil
 }

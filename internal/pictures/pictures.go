@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -53,7 +54,8 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*\.(
 type bucket interface {
 	exists(ctx context.Context, name string) (bool, error)
 	put(ctx context.Context, name, contentType string, data []byte) error
-	get(ctx context.Context, name string) ([]byte, error)
+	// get returns a reader and the number of bytes that it must return.
+	get(ctx context.Context, name string) (io.ReadCloser, int64, error)
 }
 
 // Store is an open bucket. It is safe for concurrent use.
@@ -78,18 +80,14 @@ func Open(where string, metrics prometheus.Registerer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket: %w", err)
 	}
-	recent, err := otter.New(&otter.Options[string, Picture]{
-		MaximumWeight:    recentBytes,
-		Weigher:          func(_ string, p Picture) uint32 { return uint32(len(p.Data)) },
-		ExpiryCalculator: otter.ExpiryWriting[string, Picture](recentLife),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open bucket: %w", err)
-	}
 	return &Store{
 		bucket:  b,
 		timeout: callTimeout,
-		recent:  recent,
+		recent: otter.Must(&otter.Options[string, Picture]{
+			MaximumWeight:    recentBytes,
+			Weigher:          func(_ string, p Picture) uint32 { return uint32(len(p.Data)) },
+			ExpiryCalculator: otter.ExpiryWriting[string, Picture](recentLife),
+		}),
 		calls: promauto.With(metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_pictures_calls_total",
 			Help: "Calls to the bucket, by call (exists, get, put) and result " +
@@ -129,12 +127,8 @@ func checkOptions(u *url.URL, allowed map[string]string) error {
 		return fmt.Errorf("parameters: %w", err)
 	}
 	for key, values := range query {
-		want, ok := allowed[key]
-		if !ok {
-			return fmt.Errorf("unknown parameter %q", key)
-		}
-		if want != "" && values[0] != want {
-			return fmt.Errorf("parameter %q can only be %s", key, want)
+		if want, ok := allowed[key]; !ok || want != "" && values[0] != want {
+			return fmt.Errorf("parameter %s=%s is unknown, or can only be %q", key, values[0], want)
 		}
 	}
 	return nil
@@ -185,8 +179,16 @@ func (s *Store) Get(ctx context.Context, name string) (Picture, error) {
 // read reads a picture for all callers that wait for it: it continues when the first one leaves.
 func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 	var data []byte
-	err := s.call(context.WithoutCancel(ctx), "get", func(ctx context.Context) (err error) {
-		data, err = s.bucket.get(ctx, name)
+	err := s.call(context.WithoutCancel(ctx), "get", func(ctx context.Context) error {
+		r, size, err := s.bucket.get(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		data, err = io.ReadAll(io.LimitReader(r, MaxBytes+1))
+		if err == nil && int64(len(data)) != min(size, MaxBytes+1) {
+			return fmt.Errorf("read %d of %d bytes", len(data), size)
+		}
 		return err
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -101,21 +100,16 @@ func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byt
 	return s3Error(err)
 }
 
-func (b *s3Bucket) get(ctx context.Context, name string) ([]byte, error) {
+func (b *s3Bucket) get(ctx context.Context, name string) (io.ReadCloser, int64, error) {
 	object, err := b.client.GetObject(ctx, b.name, name, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, s3Error(err)
-	}
-	defer object.Close()
-	data, err := io.ReadAll(io.LimitReader(object, MaxBytes+1))
-	if err != nil {
-		return nil, s3Error(err)
+		return nil, 0, s3Error(err)
 	}
 	info, err := object.Stat()
-	if err == nil && int64(len(data)) != min(info.Size, MaxBytes+1) {
-		return nil, fmt.Errorf("read %d of %d bytes", len(data), info.Size)
+	if err != nil {
+		return nil, 0, errors.Join(s3Error(err), object.Close())
 	}
-	return data, s3Error(err)
+	return object, info.Size, nil
 }
 
 func s3Error(err error) error {
