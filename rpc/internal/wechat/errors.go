@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"shares/internal/reason"
@@ -116,65 +117,47 @@ const (
 	hintForbidden = "the app may not use this interface: see mp.weixin.qq.com, 开发管理, 接口设置, and notices about the account"
 )
 
-type answerCode struct {
+// meanings is the one table from WeChat's errcodes to what they mean here: the first entry counts.
+// Source: WeChat's documentation of each call and of the global return codes.
+var meanings = []struct {
 	endpoint string
-	errcode  int
-}
-
-// meanings is the one table from WeChat's errcode to what it means here. An entry of an endpoint goes before that of any endpoint.
-// Source: WeChat's documentation of each call and of the global return codes. It is never written.
-var meanings = map[answerCode]meaning{
-	{anyEndpoint, -1}: {answer: unavailable},
-
-	{anyEndpoint, invalidCode}: {answer: codeRefused},
-	{anyEndpoint, 40163}:       {answer: codeRefused},
-	{anyEndpoint, 41008}:       {answer: codeRefused},
-	{anyEndpoint, 40226}:       {answer: blocked},
-	{anyEndpoint, 45009}:       {answer: busy},
-	{anyEndpoint, 45011}:       {answer: busy},
-	{anyEndpoint, 61010}:       {answer: internal}, // a user who was not active for two hours: content checks alone meet it
-
-	{anyEndpoint, 40013}: {answer: unavailable, hint: hintAppID},
-	{anyEndpoint, 41002}: {answer: unavailable, hint: hintAppID},
-	{anyEndpoint, 40125}: {answer: unavailable, hint: hintSecret},
-	{anyEndpoint, 41004}: {answer: unavailable, hint: hintSecret},
-	{anyEndpoint, 40243}: {answer: unavailable, hint: hintFrozen},
-	{anyEndpoint, 40164}: {answer: unavailable, hint: hintWhitelist},
-	{anyEndpoint, 89501}: {answer: unavailable, hint: hintConfirm},
-	{anyEndpoint, 89503}: {answer: unavailable, hint: hintConfirm},
-	{anyEndpoint, 89506}: {answer: unavailable, hint: hintConfirm},
-	{anyEndpoint, 89507}: {answer: unavailable, hint: hintConfirm},
-	{anyEndpoint, 48001}: {answer: unavailable, hint: hintForbidden},
-	{anyEndpoint, 48004}: {answer: unavailable, hint: hintForbidden},
-	{anyEndpoint, 50002}: {answer: unavailable, hint: hintForbidden},
-
-	{anyEndpoint, 40001}: {answer: unavailable, stale: true},
-	{anyEndpoint, 40014}: {answer: unavailable, stale: true},
-	{anyEndpoint, 42001}: {answer: unavailable, stale: true},
-	{anyEndpoint, 41001}: {answer: unavailable, stale: true},
-
+	errcodes []int
+	meaning
+}{
+	{codeEndpoint, []int{40169, 40129}, meaning{answer: badScene}},
+	{codeEndpoint, []int{41030, 85096}, meaning{answer: badPage}},
+	// The access token was of our app, so the code is of another.
+	{phoneEndpoint, []int{40013}, meaning{answer: codeRefused}},
 	// On the calls that carry the secret, 40001 is about the secret. Their quotas are the app's: no
 	// user can slow down.
-	{loginEndpoint, 40001}: {answer: unavailable, hint: hintSecret},
-	{tokenEndpoint, 40001}: {answer: unavailable, hint: hintSecret},
-	{tokenEndpoint, 45009}: {answer: unavailable},
-	{tokenEndpoint, 45011}: {answer: unavailable},
+	{loginEndpoint, []int{40001}, meaning{answer: unavailable, hint: hintSecret}},
+	{tokenEndpoint, []int{40001}, meaning{answer: unavailable, hint: hintSecret}},
+	{tokenEndpoint, []int{45009, 45011}, meaning{answer: unavailable}},
 
-	{codeEndpoint, 40169}: {answer: badScene},
-	{codeEndpoint, 40129}: {answer: badScene},
-	{codeEndpoint, 41030}: {answer: badPage},
-	{codeEndpoint, 85096}: {answer: badPage},
+	{anyEndpoint, []int{-1}, meaning{answer: unavailable}},
+	{anyEndpoint, []int{invalidCode, 40163, 41008}, meaning{answer: codeRefused}},
+	{anyEndpoint, []int{40226}, meaning{answer: blocked}},
+	{anyEndpoint, []int{45009, 45011}, meaning{answer: busy}},
+	// A user who was not active for two hours: content checks alone meet it.
+	{anyEndpoint, []int{61010}, meaning{answer: internal}},
+	{anyEndpoint, []int{40001, 40014, 42001, 41001}, meaning{answer: unavailable, stale: true}},
 
-	// The access token was of our app, so the code is of another.
-	{phoneEndpoint, 40013}: {answer: codeRefused},
+	{anyEndpoint, []int{40013, 41002}, meaning{answer: unavailable, hint: hintAppID}},
+	{anyEndpoint, []int{40125, 41004}, meaning{answer: unavailable, hint: hintSecret}},
+	{anyEndpoint, []int{40243}, meaning{answer: unavailable, hint: hintFrozen}},
+	{anyEndpoint, []int{40164}, meaning{answer: unavailable, hint: hintWhitelist}},
+	{anyEndpoint, []int{89501, 89503, 89506, 89507}, meaning{answer: unavailable, hint: hintConfirm}},
+	{anyEndpoint, []int{48001, 48004, 50002}, meaning{answer: unavailable, hint: hintForbidden}},
 }
 
+// meaningOf returns what an errcode means, INTERNAL and false for one that is not in the table.
 func meaningOf(endpoint string, errcode int) (meaning, bool) {
-	if m, ok := meanings[answerCode{endpoint, errcode}]; ok {
-		return m, true
+	for _, m := range meanings {
+		if (m.endpoint == anyEndpoint || m.endpoint == endpoint) && slices.Contains(m.errcodes, errcode) {
+			return m.meaning, true
+		}
 	}
-	m, ok := meanings[answerCode{anyEndpoint, errcode}]
-	return m, ok
+	return meaning{answer: internal}, false
 }
 
 var (
@@ -182,13 +165,10 @@ var (
 	requestIDPattern = regexp.MustCompile(`rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
 )
 
-// refusal turns an errcode other than 0 into an Error. One that is not in the table is INTERNAL.
+// refusal turns an errcode other than 0 into an Error.
 func refusal(endpoint string, errcode int, errmsg string) *Error {
 	e := &Error{code: errcode, detail: requestIDPattern.FindString(errmsg), retry: errcode == -1}
-	var known bool
-	if e.meaning, known = meaningOf(endpoint, errcode); !known {
-		e.answer = internal
-	}
+	e.meaning, _ = meaningOf(endpoint, errcode)
 	if at := addressPattern.FindStringSubmatch(errmsg); at != nil && e.hint == hintWhitelist {
 		e.hint += ": " + at[1]
 	}
