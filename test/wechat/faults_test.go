@@ -20,7 +20,6 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := w.serve(t, nil)
-	u := r.login(t, "collector")
 	faults := []struct {
 		fault        simulator.Fault
 		status, code int
@@ -56,6 +55,7 @@ func TestFaults(t *testing.T) {
 	t.Run("QR code", func(t *testing.T) {
 		t.Parallel()
 		for i, tt := range faults {
+			u := r.login(t, fmt.Sprint("collector-", i)) // the wait below uses up its rate limit
 			scene := fmt.Sprint("failed-", i)
 			r.post(t, getQrcode, u.session, qrcode{"pages/fault", fmt.Sprint("before-", i)}).ok(t)
 			calls, pictures := w.wechat.Calls()[unlimitedCode], len(w.pictures(t))
