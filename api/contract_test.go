@@ -1,10 +1,7 @@
 package api_test
 
 import (
-	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"reflect"
 	"regexp"
@@ -12,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/zeromicro/go-zero/rest"
 
 	"shares/api/internal/handler"
@@ -33,49 +29,73 @@ var logic = map[string]any{
 	"GetUserInfo":    (*weixin.GetUserInfoLogic).GetUserInfo,
 }
 
+var (
+	address  = regexp.MustCompile(`(?m)^- http://localhost:82(/\S+)$`)
+	typeName = regexp.MustCompile("(?m)^- ` (\\w+) `")
+	tableRow = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
+)
+
 // TestDocument finds every path, field and type of the document in the generated routes and types.
 // More of them is allowed.
 func TestDocument(t *testing.T) {
-	endpoints := readDocument(t)
-
-	generated := map[string]bool{}
-	for _, route := range routes(t) {
-		generated[route.Method+" "+route.Path] = true
+	content, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, e := range endpoints {
-		if name := strings.ToUpper(e.method) + " " + e.path; !generated[name] {
-			t.Errorf("no route %s; there are %v", name, slices.Sorted(maps.Keys(generated)))
-		}
+	sections := strings.Split(strings.ReplaceAll(string(content), "\r\n", "\n"), "\n### ")[1:]
+	if len(sections) != len(logic) {
+		t.Fatalf("%s: %d endpoints, want %d", document, len(sections), len(logic))
 	}
-
-	titles := map[string]bool{}
-	for _, e := range endpoints {
-		titles[e.title] = true
-		t.Run(e.title, func(t *testing.T) {
-			method := logic[e.title]
-			if method == nil {
-				t.Fatal("no logic is named for this endpoint")
+	routes, rows := routes(t), 0
+	for _, section := range sections {
+		title, text, _ := strings.Cut(section, "\n")
+		t.Run(title, func(t *testing.T) {
+			url := address.FindStringSubmatch(text)
+			if logic[title] == nil || url == nil || !strings.Contains(text, "\n- post\n") {
+				t.Fatal("the section has no endpoint by POST, or no logic is named for it")
 			}
-			f := reflect.TypeOf(method)
-			e.request.compare(t, "request", f.In(1).Elem())
-			e.response.compare(t, "response", f.Out(0).Elem())
-			for field := range fields(t, f.In(1).Elem()) {
-				if tag := tagOf(t, f.In(1).Elem(), field); !strings.HasSuffix(tag, ",optional") {
-					t.Errorf("request: `%s` has the tag %q, which refuses clients that do not send it", field, tag)
-				}
+			if !slices.ContainsFunc(routes, func(r rest.Route) bool { return r.Method == http.MethodPost && r.Path == url[1] }) {
+				t.Errorf("no route POST %s", url[1])
 			}
-			for field := range e.response.fields {
-				if tag := tagOf(t, f.Out(0).Elem(), field); tag != field {
-					t.Errorf("response: `%s` has the tag %q: it must always be present", field, tag)
-				}
-			}
+			f := reflect.TypeOf(logic[title])
+			_, parameters, _ := strings.Cut(text, "#### 请求参数")
+			request, response, _ := strings.Cut(parameters, "#### 返回参数说明")
+			rows += compare(t, request, f.In(1).Elem(), ",optional") // clients need not send it
+			rows += compare(t, response, f.Out(0).Elem(), "")        // it is always present
 		})
 	}
-	for title := range logic {
-		if !titles[title] {
-			t.Errorf("%s is not in the document", title)
+	// A row that is not understood would be a row that is not compared.
+	if all := strings.Count(string(content), "\n|`"); rows != all {
+		t.Errorf("%s: %d of %d rows are understood", document, rows, all)
+	}
+}
+
+// compare holds a table of the document against a generated type, whose tags end in option. It returns the number of rows.
+func compare(t *testing.T, text string, code reflect.Type, option string) int {
+	t.Helper()
+	if name := typeName.FindStringSubmatch(text); name != nil && name[1] != code.Name() {
+		t.Errorf("the document has the type %s, the code %s", name[1], code.Name())
+	}
+	generated := map[string]string{}
+	for i := range code.NumField() {
+		f := code.Field(i)
+		typ := f.Type
+		if typ.Kind() == reflect.Pointer { // tells what was not sent
+			typ = typ.Elem()
+		}
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !strings.HasSuffix(","+options, option) || option == "" && options != "" {
+			t.Errorf("%s.%s has the tag %q", code.Name(), f.Name, f.Tag)
+		}
+		generated[name] = typ.String()
+	}
+	rows := tableRow.FindAllStringSubmatch(text, -1)
+	for _, row := range rows {
+		if generated[row[1]] != row[2] {
+			t.Errorf("%s: `%s` is a %q, want %q", code.Name(), row[1], generated[row[1]], row[2])
 		}
 	}
+	return len(rows)
 }
 
 // routes are the generated ones. Nothing is called, so they need no parts.
@@ -90,144 +110,4 @@ func routes(t *testing.T) []rest.Route {
 		OauthLimit: pass, OptionalSession: pass, BodySession: pass, Session: pass, Upload: pass,
 	})
 	return server.Routes()
-}
-
-// endpoint is one section of the document.
-type endpoint struct {
-	title, method, path string
-	request, response   message
-}
-
-// message is the parameters of a request or the fields of an answer.
-type message struct {
-	name   string            // of the type; empty where the document names none
-	fields map[string]string // type by name
-}
-
-func (m message) compare(t *testing.T, what string, code reflect.Type) {
-	t.Helper()
-	if m.name != "" && m.name != code.Name() {
-		t.Errorf("%s: the document has the type %s, the code %s", what, m.name, code.Name())
-	}
-	generated := fields(t, code)
-	maps.DeleteFunc(generated, func(name, _ string) bool { return m.fields[name] == "" })
-	if diff := cmp.Diff(m.fields, generated); diff != "" {
-		t.Errorf("%s (-document +code):\n%s", what, diff)
-	}
-}
-
-// fields returns a struct's types by JSON name. A pointer, which tells what was not sent, counts as what it points to.
-func fields(t *testing.T, code reflect.Type) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	for i := range code.NumField() {
-		f := code.Field(i)
-		typ := f.Type
-		if typ.Kind() == reflect.Pointer {
-			typ = typ.Elem()
-		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" || all[name] != "" {
-			t.Errorf("%s.%s has no JSON name of its own", code.Name(), f.Name)
-		}
-		all[name] = typ.String()
-	}
-	return all
-}
-
-func tagOf(t *testing.T, code reflect.Type, name string) string {
-	t.Helper()
-	for i := range code.NumField() {
-		if tag := code.Field(i).Tag.Get("json"); tag == name || strings.HasPrefix(tag, name+",") {
-			return tag
-		}
-	}
-	t.Fatalf("%s has no %s", code.Name(), name)
-	return ""
-}
-
-var (
-	section  = regexp.MustCompile(`(?m)^### (\w+)$`)
-	part     = regexp.MustCompile(`(?m)^#### (\S+?)[:：]\s*$`)
-	typeName = regexp.MustCompile("(?m)^- ` (\\w+) `")
-	tableRow = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
-	anyRow   = regexp.MustCompile("(?m)^\\|`")
-	listItem = regexp.MustCompile(`(?m)^- (\S+)$`)
-)
-
-// readDocument parses the document, and fails the test where it is not what it was: a row that is not understood would be a row that
-// is not compared.
-func readDocument(t *testing.T) []endpoint {
-	t.Helper()
-	content, err := os.ReadFile(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(content), "\r\n", "\n")
-	var endpoints []endpoint
-	rows := 0
-	starts := section.FindAllStringSubmatchIndex(text, -1)
-	for i, start := range starts {
-		end := len(text)
-		if i+1 < len(starts) {
-			end = starts[i+1][0]
-		}
-		e, n, err := parseSection(text[start[2]:start[3]], text[start[1]:end])
-		if err != nil {
-			t.Fatalf("%s: %s: %v", document, text[start[2]:start[3]], err)
-		}
-		endpoints = append(endpoints, e)
-		rows += n
-	}
-	if all := len(anyRow.FindAllString(text, -1)); rows != all {
-		t.Fatalf("%s: %d of %d rows are understood", document, rows, all)
-	}
-	if len(endpoints) != 6 {
-		t.Fatalf("%s: %d endpoints, want 6", document, len(endpoints))
-	}
-	return endpoints
-}
-
-func parseSection(title, text string) (e endpoint, rows int, err error) {
-	parts := map[string]string{}
-	starts := part.FindAllStringSubmatchIndex(text, -1)
-	for i, start := range starts {
-		end := len(text)
-		if i+1 < len(starts) {
-			end = starts[i+1][0]
-		}
-		parts[text[start[2]:start[3]]] = text[start[1]:end]
-	}
-	item := func(name string) string {
-		if m := listItem.FindStringSubmatch(parts[name]); m != nil {
-			return m[1]
-		}
-		return ""
-	}
-	address, err := url.Parse(item("请求URL"))
-	if err != nil || address.Path == "" {
-		return e, 0, fmt.Errorf("no address: %w", err)
-	}
-	e = endpoint{
-		title:    title,
-		method:   item("请求方式"),
-		path:     address.Path,
-		request:  parseMessage(parts["请求参数"]),
-		response: parseMessage(parts["返回参数说明"]),
-	}
-	if !strings.EqualFold(e.method, http.MethodPost) {
-		return e, 0, fmt.Errorf("method %q", e.method)
-	}
-	return e, len(e.request.fields) + len(e.response.fields), nil
-}
-
-func parseMessage(table string) message {
-	m := message{fields: map[string]string{}}
-	if name := typeName.FindStringSubmatch(table); name != nil {
-		m.name = name[1]
-	}
-	for _, row := range tableRow.FindAllStringSubmatch(table, -1) {
-		m.fields[row[1]] = row[2]
-	}
-	return m
 }
