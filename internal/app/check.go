@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -182,8 +183,8 @@ func (p *program) checkAddress(ctx context.Context, r *report) error {
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("phones do not trust the certificate: %w", certificate.Err)
 	}
-	if err != nil {
-		return fmt.Errorf("cannot be reached from here: %w", err)
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%s cannot be reached from here: %w", address, failed.Err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {

@@ -63,6 +63,9 @@ func (p *program) openSQLite() (file string, err error) {
 
 // askMySQL reports whether the server answers and has the schema.
 func (p *program) askMySQL(ctx context.Context) error {
+	if err := p.db.PingContext(ctx); err != nil {
+		return mysqlCause(err)
+	}
 	pending, err := migrations.Pending(ctx, p.db, migrations.MySQL)
 	if err != nil {
 		return mysqlCause(err)
