@@ -141,17 +141,8 @@ func (p *program) startTraces(name string) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		p.log.Warn("traces are not exported: check SHARES_OTLP_ENDPOINT", "error", err)
 	}))
-	p.onClose(func() error {
-		// go-zero's StopAgent has no deadline: a collector that is down would hold it for a minute.
-		ctx, cancel := context.WithTimeout(context.Background(), config.ClosingTime/4)
-		defer cancel()
-		if provider, ok := otel.GetTracerProvider().(interface{ Shutdown(context.Context) error }); ok {
-			if err := provider.Shutdown(ctx); err != nil {
-				p.log.Warn("shutdown: the last spans were not exported", "error", err)
-			}
-		}
-		return nil
-	})
+	// A collector that is down holds it for a minute. It is closed last, and Close does not wait.
+	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
 // oneLine returns the text of an error without line breaks.

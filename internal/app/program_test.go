@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,23 +137,6 @@ func TestOneServePerFolder(t *testing.T) {
 		t.Errorf("after serve has ended: %v", err)
 	}
 	open(t, os.WriteFile(stored, address, 0o600), second.openRedis()) // a serve that was killed
-}
-
-func TestSimulatorStandsInForWechat(t *testing.T) {
-	p := start(t, "")
-	open(t, p.openWechat())
-	resp, err := http.Get(p.config.WechatBaseURL + "/cgi-bin/token")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if p.config.WechatAppID == "" || p.config.WechatSecret == "" {
-		t.Error("no AppID for the simulator")
-	}
-	p = start(t, "WechatAppID: wx0\nWechatSecret: s")
-	if open(t, p.openWechat()); p.wechat != nil || p.config.WechatBaseURL != "https://api.weixin.qq.com" {
-		t.Errorf("with an AppID: %v, %s", p.wechat, p.config.WechatBaseURL)
-	}
 }
 
 func TestStartTellsWhichPartsAnswer(t *testing.T) {

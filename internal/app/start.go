@@ -33,15 +33,15 @@ func (p *program) startAdmin(ctx context.Context) error {
 		return p.ready(probe)
 	}
 	// The probes answer to the very end: a pod that shuts down is unready, not dead.
-	p.background(listener, admin.Handler(check, p.metrics, p.log))
+	p.onClose(background(listener, admin.Handler(check, p.metrics, p.log)))
 	return nil
 }
 
-// background serves until the program is closed.
-func (p *program) background(listener net.Listener, handler http.Handler) {
+// background serves until it is closed.
+func background(listener net.Listener, handler http.Handler) (closeServer func() error) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with Close
-	p.onClose(server.Close)
+	return server.Close
 }
 
 // ready reports whether requests can be served. The first time it wants all of

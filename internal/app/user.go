@@ -65,8 +65,10 @@ func (p *program) userCommand() *cobra.Command {
 		cmd.AddCommand(c)
 		return c
 	}
-	sub("show", "print what is stored of the user, the phone masked", p.show)
-	sub("export", "print all that is stored of the user, as JSON", p.export)
+	sub("show", "print what is stored of the user, the phone masked",
+		func(ctx context.Context, id int64) error { return p.print(ctx, id, true) })
+	sub("export", "print all that is stored of the user",
+		func(ctx context.Context, id int64) error { return p.print(ctx, id, false) })
 	sub("revoke", "end all sessions of the user", func(ctx context.Context, id int64) error {
 		change := model.Columns{"session_epoch": model.NewEpoch()} // the same for each attempt
 		return p.write(ctx, "revoke", id, func() error { return p.users.SetAdmin(ctx, id, change) })
@@ -115,9 +117,9 @@ func (p *program) addSet(sub func(use, short string, task func(context.Context, 
 	cmd.Flags().Int64Var(&capacity, "capacity", 0, "how many entries the user may keep")
 }
 
-// columns calls f with all that is stored of a user. session_epoch is omitted: it is no data of the
-// user, and together with SESSION_SECRET it can forge sessions.
-func (p *program) columns(ctx context.Context, id int64, f func(name string, value any)) error {
+// print prints the user as JSON. session_epoch is omitted: it is no data of the user, and together
+// with SESSION_SECRET it can forge sessions.
+func (p *program) print(ctx context.Context, id int64, masked bool) error {
 	row, err := p.users.FindOne(ctx, id)
 	if errors.Is(err, model.ErrNotFound) {
 		return fmt.Errorf("no user has the id %d", id)
@@ -125,34 +127,18 @@ func (p *program) columns(ctx context.Context, id int64, f func(name string, val
 	if err != nil {
 		return err
 	}
+	columns := map[string]any{}
 	for field, value := range reflect.ValueOf(*row).Fields() {
 		if name := field.Tag.Get("db"); name != "session_epoch" {
-			f(name, value.Interface())
+			columns[name] = value.Interface()
 		}
 	}
-	return nil
-}
-
-func (p *program) show(ctx context.Context, id int64) error {
-	return p.columns(ctx, id, func(name string, value any) {
-		if phone, ok := value.(string); ok && name == "phone" && len(phone) > 4 {
-			value = "…" + phone[len(phone)-4:]
-		}
-		if at, ok := value.(time.Time); ok {
-			value = at.Format(time.RFC3339)
-		}
-		fmt.Fprintf(p.out, "%-13s %v\n", name, value)
-	})
-}
-
-func (p *program) export(ctx context.Context, id int64) error {
-	all := map[string]any{}
-	if err := p.columns(ctx, id, func(name string, value any) { all[name] = value }); err != nil {
-		return err
+	if masked && len(row.Phone) > 4 {
+		columns["phone"] = "…" + row.Phone[len(row.Phone)-4:]
 	}
 	out := json.NewEncoder(p.out)
 	out.SetIndent("", "  ")
-	return out.Encode(all)
+	return out.Encode(columns)
 }
 
 // write changes the user with the id, repeats the change while its outcome is unknown, and waits

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,12 +40,9 @@ func simulatorCommand() *cobra.Command {
 				"  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
 				listener.Addr(), appID, secret)
 			wechat := simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log})
-			server := &process.HTTP{
-				Handler:  guardControl(wechat, listener.Addr().(*net.TCPAddr).IP.IsLoopback()),
-				Listener: listener,
-				Grace:    5 * time.Second,
-			}
-			return server.Run(cmd.Context())
+			stop := background(listener, guardControl(wechat, listener.Addr().(*net.TCPAddr).IP.IsLoopback()))
+			<-cmd.Context().Done()
+			return stop()
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address to listen on")
@@ -87,7 +83,7 @@ func (p *program) openWechat() error {
 	if err != nil {
 		return fmt.Errorf("simulator: %w", err)
 	}
-	p.background(listener, guardControl(p.wechat, true))
+	p.onClose(background(listener, guardControl(p.wechat, true)))
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()
 	p.embedded("WeChat", simulatedWechat)
 	return nil

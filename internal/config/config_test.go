@@ -96,40 +96,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// `echo secret | base64` keeps the line break, and Windows adds a CR.
-func TestBlanksAroundEveryValueAreRemoved(t *testing.T) {
-	var clean, env, file []string
-	for i, s := range Settings() {
-		value := strings.Trim(sample(reflect.TypeFor[Config]().Field(i)), `"`)
-		clean = append(clean, s.Env+"="+value)
-		env = append(env, s.Env+"=\t "+value+" \r\n")
-		file = append(file, fmt.Sprintf("%s: %q", s.Name, value+"\r\n"))
-	}
-	want, warnings, err := Load("", clean)
-	if err != nil || warnings != nil {
-		t.Fatalf("%v, warnings %q", err, warnings)
-	}
-	for name, from := range map[string]struct {
-		env  []string
-		file string
-	}{"environment": {env: env}, "file": {file: strings.Join(file, "\n")}} {
-		got, warnings, err := load(t, from.env, from.file)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		same(t, want, got)
-		all := strings.Join(warnings, "\n")
-		for i, s := range Settings() {
-			if len(warnings) <= i || !strings.Contains(warnings[i], s.Env) {
-				t.Fatalf("%s: no warning names %s:\n%s", name, s.Env, all)
-			}
-		}
-		if strings.Contains(all, "value-of") {
-			t.Errorf("%s: a value is in the warnings:\n%s", name, all)
-		}
-	}
-}
-
 // The error names the setting and what is allowed, and never shows the value.
 func TestLoadRefuses(t *testing.T) {
 	for _, tt := range []struct {
@@ -232,38 +198,53 @@ func TestRedisURL(t *testing.T) {
 	}
 }
 
-// Every setting has a variable of its own and stands in the file under its key, and that is the same setting.
+// Every setting has a variable of its own and stands in the file under its key. Blanks around its
+// value are removed: `echo secret | base64` keeps the line break, and Windows adds a CR.
 func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 	t.Parallel()
-	settings := Settings()
-	if len(settings) != reflect.TypeFor[Config]().NumField() {
-		t.Fatalf("%d settings of %d fields", len(settings), reflect.TypeFor[Config]().NumField())
-	}
-	var file, env []string
+	var env, file, blankEnv, blankFile []string
 	seen := make(map[string]bool)
-	for i, s := range settings {
-		field := reflect.TypeFor[Config]().Field(i)
+	for i, s := range Settings() {
 		if s.Env == "" || seen[s.Env] {
-			t.Errorf("field %s: variable %q (used twice: %v)", field.Name, s.Env, seen[s.Env])
+			t.Errorf("%s: variable %q (used twice: %v)", s.Name, s.Env, seen[s.Env])
 		}
 		seen[s.Env] = true
-		value := sample(field)
-		file = append(file, s.Name+": "+value)
-		env = append(env, s.Env+"="+strings.Trim(value, `"`))
+		value := strings.Trim(sample(reflect.TypeFor[Config]().Field(i)), `"`)
+		env, blankEnv = append(env, s.Env+"="+value), append(blankEnv, s.Env+"=\t "+value+" \r\n")
+		file, blankFile = append(file, s.Name+": "+value), append(blankFile, fmt.Sprintf("%s: %q", s.Name, value+"\r\n"))
 	}
-	fromFile, _, err := load(t, nil, strings.Join(file, "\n"))
-	if err != nil {
-		t.Fatalf("file: %v", err)
+	want, warnings, err := Load("", env)
+	if err != nil || warnings != nil {
+		t.Fatalf("%v, warnings %q", err, warnings)
 	}
-	fromEnv, _, err := load(t, env, "")
-	if err != nil {
-		t.Fatalf("environment: %v", err)
-	}
-	same(t, fromFile, fromEnv)
-	v := reflect.ValueOf(fromEnv)
+	v := reflect.ValueOf(want)
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {
 			t.Errorf("%s was not read", v.Type().Field(i).Name)
+		}
+	}
+	for name, from := range map[string]struct {
+		env  []string
+		file string
+	}{
+		"file": {nil, strings.Join(file, "\n")}, "blanks": {blankEnv, ""}, "blanks in a file": {nil, strings.Join(blankFile, "\n")},
+	} {
+		got, warnings, err := load(t, from.env, from.file)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		same(t, want, got)
+		if name == "file" {
+			continue
+		}
+		all := strings.Join(warnings, "\n")
+		for i, s := range Settings() {
+			if len(warnings) <= i || !strings.Contains(warnings[i], s.Env) {
+				t.Fatalf("%s: no warning names %s:\n%s", name, s.Env, all)
+			}
+		}
+		if strings.Contains(all, "value-of") {
+			t.Errorf("%s: a value is in the warnings:\n%s", name, all)
 		}
 	}
 }

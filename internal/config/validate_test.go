@@ -168,19 +168,6 @@ func TestValidateSaysEverything(t *testing.T) {
 	}
 }
 
-func TestLists(t *testing.T) {
-	c := Config{SessionSecret: " a, ,b ,", RedisAddr: "a:1,b:2"}
-	if diff := cmp.Diff([]string{"a", "b"}, c.SessionSecrets()); diff != "" {
-		t.Errorf("secrets (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"a:1", "b:2"}, c.RedisAddrs()); diff != "" {
-		t.Errorf("redis (-want +got):\n%s", diff)
-	}
-	if got := (Config{}).SessionSecrets(); got != nil {
-		t.Errorf("nothing: %q", got)
-	}
-}
-
 func TestProxies(t *testing.T) {
 	for in, want := range map[string][]string{
 		"":                                nil,

@@ -18,7 +18,7 @@ import (
 type HTTP struct {
 	Handler  http.Handler
 	Listener net.Listener
-	Memory   int64         // bytes for all connections together; 0: 16 MiB
+	Memory   int64         // bytes for all connections together
 	Timeout  time.Duration // of one request, counted from the end of its body
 	Drain    time.Duration // from the end of the context to the closing of the listener
 	Grace    time.Duration // for what runs when the listener closes
@@ -49,11 +49,7 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 // Run serves until ctx ends, then drains and finishes what runs. It returns an
 // error when serving fails or something was still running after Grace.
 func (h *HTTP) Run(ctx context.Context) error {
-	memory := h.Memory
-	if memory == 0 {
-		memory = 16 << 20
-	}
-	all := &conns{Listener: h.Listener, budget: memory}
+	all := &conns{Listener: h.Listener, budget: h.Memory}
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(h.serve),
 		ConnState:         all.state,

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -37,7 +38,7 @@ func start(t *testing.T, h *HTTP, handler http.HandlerFunc) *world {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	w := &world{Listener: l, stop: stop, done: make(chan error, 1)}
-	h.Handler, h.Listener = handler, w
+	h.Handler, h.Listener, h.Memory = handler, w, cmp.Or(h.Memory, 16<<20)
 	go func() { w.done <- h.Run(ctx) }()
 	return w
 }
