@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 type (
@@ -30,7 +31,8 @@ const logInAttempts = 4
 
 // LogIn implements WxUserinfoModel.
 func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered, bool, error) {
-	if !validOpenid(in.Openid) {
+	if in.Openid == "" || len(in.Openid) > 64 ||
+		strings.ContainsFunc(in.Openid, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return Registered{}, false, errors.New("model: log in: openid must be 1 to 64 printable ASCII characters")
 	}
 	conflicts := 0

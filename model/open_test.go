@@ -319,37 +319,6 @@ func stored(t *testing.T, db *sql.DB, users map[string]int64) map[string]int64 {
 	return got
 }
 
-// explain fills got with the columns of the plan for a lookup by openid.
-func explain(t *testing.T, e env, got map[string]string) error {
-	t.Helper()
-	verb := "EXPLAIN "
-	if e.dialect == migrations.SQLite {
-		verb = "EXPLAIN QUERY PLAN "
-	}
-	rows, err := e.db.QueryContext(t.Context(), verb+"SELECT `id` FROM `wx_userinfo` WHERE `openid` = ?", "oalice")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		for i, c := range columns {
-			got[c] = values[i].String
-		}
-	}
-	return rows.Err()
-}
-
 // waitFor tries until there is no error, for a minute.
 func waitFor(t *testing.T, try func() error) {
 	t.Helper()

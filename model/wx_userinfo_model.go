@@ -189,12 +189,3 @@ func (m *customWxUserinfoModel) timestamp() time.Time {
 
 // idKey returns the key of a row in the cache, the same for every version of the program.
 func idKey(id int64) string { return "user:" + strconv.FormatInt(id, 10) }
-
-func validOpenid(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 64
-}

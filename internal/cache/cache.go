@@ -51,11 +51,10 @@ type Cache struct {
 	count   metrics
 	born    time.Time // the zero of clock
 
-	era      atomic.Pointer[era]
-	until    atomic.Int64 // end of the right to use the shared level, by clock; 0: Redis is unavailable
-	offUntil atomic.Int64 // end of the back-off after renewals, by clock
-	proven   atomic.Int64 // end of the proof that the subscription is complete, by clock
-	pending  atomic.Int64 // the length of owed
+	era     atomic.Pointer[era]
+	until   atomic.Int64 // end of the right to use the shared level, by clock; 0: Redis is unavailable
+	proven  atomic.Int64 // end of the proof that the subscription is complete, by clock
+	pending atomic.Int64 // the length of owed
 
 	rows   *otter.Cache[string, *read]
 	local  bool
@@ -65,15 +64,17 @@ type Cache struct {
 	reads map[string]*read
 	owed  map[string]bool // keys whose invalidation Redis has not taken; true: again since owes
 
-	beat redis.UniversalClient // the heartbeat's, with one connection to each server
-	name string                // of this process in its heartbeats
+	name string // of this process in its heartbeats
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	// Of the heartbeat's goroutine.
-	servers string        // what the last heartbeat met; another one is a restart or a failover
-	renewed time.Duration // when this process last renewed the generation
-	backOff time.Duration
+	// Of the heartbeat's goroutine. It has one connection to each server, because requests may use
+	// up the pool.
+	beat     redis.UniversalClient
+	servers  string        // what the last heartbeat met; another one is a restart or a failover
+	renewed  time.Duration // when this process last renewed the generation
+	backOff  time.Duration
+	offUntil time.Duration // end of the back-off
 }
 
 // era is what a read depends on besides its row. Another one is adopted, compared by address, when
@@ -101,13 +102,20 @@ func New(o Options) (*Cache, error) {
 	}
 	switch client := o.Redis.(type) {
 	case *redis.Client:
-		c.timeout, c.ordered = client.Options().ReadTimeout, true
+		beat := *client.Options()
+		c.timeout, c.ordered = beat.ReadTimeout, true
+		beat.PoolSize, beat.MaxRetries = 1, -1
+		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
+		c.beat = redis.NewClient(&beat)
 	case *redis.ClusterClient:
-		c.timeout = client.Options().ReadTimeout
+		beat := *client.Options()
+		c.timeout = beat.ReadTimeout
+		beat.PoolSize, beat.MaxRetries = 1, -1
+		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
+		c.beat = redis.NewClusterClient(&beat)
 	default:
 		return nil, fmt.Errorf("cache: Options.Redis is a %T", client)
 	}
-	c.beat = beatClient(o.Redis)
 	c.era.Store(&era{})
 	c.count = newMetrics(o.Metrics, c)
 
@@ -140,9 +148,7 @@ func (c *Cache) clock() time.Duration { return time.Since(c.born) + 1 }
 
 // usable reports whether a read that began in e may use the shared level.
 func (c *Cache) usable(e *era) bool {
-	now := int64(c.clock())
-	return e == c.era.Load() && now < c.until.Load() && now >= c.offUntil.Load() &&
-		c.pending.Load() == 0
+	return e == c.era.Load() && int64(c.clock()) < c.until.Load() && c.pending.Load() == 0
 }
 
 // isProven reports whether no message of the subscription is missing.

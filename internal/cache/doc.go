@@ -3,16 +3,8 @@
 //
 // # What holds
 //
-// "Acknowledged" means that DelCtx has returned.
-//
-//  1. No read or write fails because Redis is down, up to the load that the database carries alone.
-//  2. An acknowledged write is as durable as its commit: nothing is read from here by a writer.
-//  3. While every replica reaches Redis, no read that starts more than a second after an
-//     acknowledged write returns an older row; on the replica that wrote, no later read at all.
-//  4. After an outage of Redis, a restart with old data or a failover, 3 holds again within a
-//     second of its return.
-//
-// Two cases are excepted, and bounded by Options.TTL plus 60 s: a writer that alone is cut off from
+// docs/architecture.md lists the promises; a write is acknowledged when DelCtx has returned. Two
+// cases are excepted, and bounded by Options.TTL plus 60 s: a writer that alone is cut off from
 // Redis, or dies between its commit and the invalidation; and two servers that both take writes.
 // A cache and the reads that fill it must see the database that the writes go to.
 //

@@ -212,7 +212,7 @@ func TestBackOffDoubles(t *testing.T) {
 		if got := r.backOff; got != want*time.Second {
 			t.Errorf("renewal %d: off for %v, want %v s", i, got, want)
 		}
-		if i > 0 && r.offUntil.Load() < int64(r.clock()) {
+		if i > 0 && r.offUntil < r.clock() {
 			t.Errorf("renewal %d: not off", i)
 		}
 	}

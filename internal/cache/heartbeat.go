@@ -9,19 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A process that renewed the generation twice within renewalWindow stays off the shared level for
-// firstBackOff, then for twice as long each time, at most for lastBackOff.
-const (
-	renewalWindow = 10 * time.Second
-	firstBackOff  = time.Second
-	lastBackOff   = time.Minute
-)
+// renewalWindow is the time in which a process that renews the generation twice stays off the
+// shared level: for a second, then for twice as long each time, at most for a minute.
+const renewalWindow = 10 * time.Second
 
 // beats sends a heartbeat every beatEvery until ctx ends.
 func (c *Cache) beats(ctx context.Context) {
@@ -58,7 +54,11 @@ func (c *Cache) heartbeat(ctx context.Context) error {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	c.adopt(level)
-	c.until.Store(int64(sent + validity))
+	until := sent + validity
+	if sent < c.offUntil {
+		until = sent // available, and not used
+	}
+	c.until.Store(int64(until))
 	return c.deliver(ctx, owed)
 }
 
@@ -71,7 +71,7 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	}
 	var ids []string
 	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
-	for key, primary := range primaries {
+	for primary, key := range primaries {
 		err := invalidateScript.Run(ctx, primary, []string{key}, channel, message).Err()
 		if err != nil {
 			return "", fmt.Errorf("invalidate: %w", err)
@@ -106,30 +106,27 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	return fmt.Sprintf("%016x", h.Sum64()), nil
 }
 
-// primaries returns the servers that take writes, each by a key of heartbeats that it holds.
-func (c *Cache) primaries(ctx context.Context) (map[string]*redis.Client, error) {
+// primaries returns the servers that take writes, each with a key of heartbeats that it holds.
+func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error) {
 	key := prefix + "beat:" + c.name
 	cluster, ok := c.beat.(*redis.ClusterClient)
 	if !ok {
-		return map[string]*redis.Client{key: c.beat.(*redis.Client)}, nil
+		return map[*redis.Client]string{c.beat.(*redis.Client): key}, nil
 	}
-	var mu sync.Mutex
-	keys := map[*redis.Client]string{}
-	err := cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		keys[node] = ""
+	var masters atomic.Int64
+	err := cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error {
+		masters.Add(1)
 		return nil
 	})
-	found := map[string]*redis.Client{}
-	for i := 0; err == nil && len(found) < len(keys); i++ {
+	found := map[*redis.Client]string{}
+	for i := 0; err == nil && len(found) < int(masters.Load()); i++ {
 		if i == 16384 { // a primary without a slot
 			return nil, errors.New("no key for each primary of the cluster")
 		}
 		key := key + ":" + strconv.Itoa(i)
 		var node *redis.Client
-		if node, err = cluster.MasterForKey(ctx, key); err == nil && keys[node] == "" {
-			keys[node], found[key] = key, node
+		if node, err = cluster.MasterForKey(ctx, key); err == nil {
+			found[node] = key
 		}
 	}
 	return found, err
@@ -143,8 +140,8 @@ func (c *Cache) renew(ctx context.Context) error {
 	}
 	now := c.clock()
 	if now-c.renewed < renewalWindow {
-		c.backOff = min(max(2*c.backOff, firstBackOff), lastBackOff)
-		c.offUntil.Store(int64(now + c.backOff))
+		c.backOff = min(max(2*c.backOff, time.Second), time.Minute)
+		c.offUntil = now + c.backOff
 		c.log.WarnContext(ctx, "redis changes too often: its rows are not used",
 			"for", c.backOff.String())
 	} else {

@@ -96,21 +96,6 @@ func Bound(o *redis.UniversalOptions, timeout time.Duration) {
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// beatClient returns a client of the same servers with one connection to each, so that heartbeats
-// do not wait for a pool that requests use up.
-func beatClient(client redis.UniversalClient) redis.UniversalClient {
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		o := *cluster.Options()
-		o.PoolSize, o.MaxRetries = 1, -1
-		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = beatReply, beatReply, beatReply
-		return redis.NewClusterClient(&o)
-	}
-	o := *client.(*redis.Client).Options()
-	o.PoolSize, o.MaxRetries = 1, -1
-	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = beatReply, beatReply, beatReply
-	return redis.NewClient(&o)
-}
-
 // deadConn is a connection that could not be made: its first use says so.
 type deadConn struct {
 	net.Conn // has the other methods
