@@ -37,11 +37,15 @@ func serve(t testing.TB) string {
 func TestStory(t *testing.T) {
 	p := open(t, serve(t), "en")
 
+	p.forEveryone(t)
+
 	// Log in: the client does it by itself.
 	p.click("button", "Alice")
 	p.says("status", "Logged in")
 	p.shown(t, "wx.login 200", "weixin.oauth 200", "weixin.get_user_info 200")
 	p.counted(t, loginCall, 1)
+
+	p.forEveryone(t)
 
 	// The two switches, kept by the service.
 	p.switched("Red up, green down", true)
@@ -70,6 +74,8 @@ func TestStory(t *testing.T) {
 	p.click("button", "Save")
 	p.says("alert", "avatarURL")
 	p.says("alert", "(request ")
+	p.fill("Nickname", strings.Repeat("W", 60))
+	p.forEveryone(t)
 
 	// A picture from the phone; what is typed meanwhile stays.
 	p.fill("Avatar URL", "")
@@ -116,6 +122,7 @@ func TestStory(t *testing.T) {
 	p.click("button", "Get the QR code")
 	p.says("alert", "try again later (request ")
 	p.until("the refusal on the wire", `document.querySelector("#calls .badge").className.includes("bad")`)
+	p.forEveryone(t)
 	p.fill("Scene", "code=600519") // made before, so WeChat is not asked
 	p.click("button", "Get the QR code")
 	p.says("status", "The QR code is here")

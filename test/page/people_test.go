@@ -24,61 +24,22 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
-// places are the pages of the mini program, each with something to see on it, and how to get there.
-var places = []struct {
-	name string
-	show func(p *tab)
-}{
-	{"users", func(*tab) {}},
-	{"market", func(p *tab) {
-		p.click("button", "Alice")
-		p.says("status", "Logged in")
-	}},
-	{"me, refused", func(p *tab) {
-		p.click("button", "Me")
-		p.fill("Nickname", strings.Repeat("W", 60))
-		p.click("button", "Save")
-		p.says("status", "Saved")
-		p.fill("Nickname", strings.Repeat("W", 65))
-		p.click("button", "Save")
-		p.says("alert", "nickName")
-	}},
-	{"share, under a fault", func(p *tab) {
-		p.click("button", "Share")
-		p.fill("Page", "packageA/pages/deep/inside/detail")
-		p.fill("Scene", strings.Repeat("W", 32))
-		p.click("button", "Get the QR code")
-		p.says("status", "The QR code is here")
-		p.choose("Of", "All calls")
-		p.click("switch", "errcode as text/plain")
-		p.says("status", "Fault on")
-	}},
-}
-
-// TestEveryone goes through the mini program once, and looks at each of its pages on all screens, by day and by night, and with the
-// ears of a screen reader.
-func TestEveryone(t *testing.T) {
-	p := open(t, serve(t), "en")
-	for _, place := range places {
-		t.Run(place.name, func(t *testing.T) {
-			p.TB = t // so that it ends this part, and says where it was
-			place.show(p)
-			testNames(t, p)
-			for _, width := range []int64{320, 390, 768} { // small phones, usual ones, tablets
-				p.screen(width, 740)
-				testFits(t, p, width)
-			}
-			p.screen(1280, 1000)
-			for _, scheme := range []string{"dark", "light"} {
-				p.scheme(scheme)
-				p.until("the paint is dry", `document.getAnimations().length === 0`)
-				if faint := eval[[]string](p, faintTexts); len(faint) > 0 {
-					t.Errorf("%s: not enough contrast:\n%s", scheme, strings.Join(faint, "\n"))
-				}
-			}
-		})
+// forEveryone looks at what is shown now on all screens, by day and by night, and with the ears of a screen reader.
+func (p *tab) forEveryone(t *testing.T) {
+	t.Helper()
+	testNames(t, p)
+	for _, width := range []int64{320, 390, 768} { // small phones, usual ones, tablets
+		p.screen(width, 740)
+		testFits(t, p, width)
 	}
-	p.TB = t
+	p.screen(1280, 1000)
+	for _, scheme := range []string{"dark", "light"} {
+		p.scheme(scheme)
+		p.until("the paint is dry", `document.getAnimations().length === 0`)
+		if faint := eval[[]string](p, faintTexts); len(faint) > 0 {
+			t.Errorf("%s: not enough contrast:\n%s", scheme, strings.Join(faint, "\n"))
+		}
+	}
 }
 
 // testFits holds the page to what small screens need: nothing is cut off, and what is to be touched can be.
