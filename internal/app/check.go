@@ -32,7 +32,8 @@ import (
 // checkCommand checks all that the service depends on.
 func (p *program) checkCommand() *cobra.Command {
 	var replicas int
-	cmd := p.command("check", "check database, Redis, bucket, public address and WeChat; each failure names its fix",
+	cmd := p.command("check",
+		"check database, Redis, bucket, public address and WeChat; each failure names its fix",
 		config.RoleServe, func(ctx context.Context, _ []string) error { return p.check(ctx, replicas) })
 	cmd.Flags().IntVar(&replicas, "replicas", 2, "how many processes will share the database")
 	return cmd
@@ -100,7 +101,8 @@ func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) er
 	}
 	r.ok("MySQL %s answers", version)
 	if charset != "utf8mb4" {
-		r.fail(fmt.Errorf("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost", charset))
+		r.fail(fmt.Errorf("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost",
+			charset))
 	}
 	if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
 		r.fail(fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: "+

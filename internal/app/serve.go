@@ -146,7 +146,8 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 	listener, err := process.Listen(ctx, address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
-		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead", p.config.Port, fallbackPort))
+		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead",
+			p.config.Port, fallbackPort))
 		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
 		listener, err = process.Listen(ctx, address)
 	}

@@ -47,8 +47,8 @@ func background(listener net.Listener, handler http.Handler) (closeServer func()
 // ready reports whether requests can be served. The first time it wants all of
 // the own dependencies: the schema that this program needs, or the user
 // service. After that it wants one of the two places that users are read from:
-// an outage meets all replicas at once, and taking all of them away would turn
-// a part of the answers into none. WeChat is no dependency of readiness.
+// an outage meets all replicas at once, and if all were unready, none would
+// answer what it still can. WeChat is no dependency of readiness.
 func (p *program) ready(ctx context.Context) error {
 	if !p.started.Load() {
 		for _, part := range p.parts {

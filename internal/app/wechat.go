@@ -20,8 +20,8 @@ import (
 // simulatorCommand is WeChat's API on a local port, for a service that runs
 // elsewhere.
 func simulatorCommand() *cobra.Command {
-	var listen, appID, secret string
-	var devCodes bool
+	var listen string
+	var o simulator.Options
 	cmd := &cobra.Command{
 		Use:   "simulator",
 		Short: "run a simulated WeChat on a local port",
@@ -38,17 +38,18 @@ func simulatorCommand() *cobra.Command {
 			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n"+
 				"  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n"+
 				"  a login code:  curl -s http://%[1]s/simulator/code -d '{\"user\":\"alice\"}'\n\n",
-				listener.Addr(), appID, secret)
-			wechat := simulator.New(simulator.Options{AppID: appID, Secret: secret, DevCodes: devCodes, Logger: log})
+				listener.Addr(), o.AppID, o.Secret)
+			o.Logger = log
+			wechat := simulator.New(o)
 			stop := background(listener, guardControl(wechat, listener.Addr().(*net.TCPAddr).IP.IsLoopback()))
 			<-cmd.Context().Done()
 			return stop()
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address to listen on")
-	cmd.Flags().StringVar(&appID, "appid", simulator.DefaultAppID, "the app it knows")
-	cmd.Flags().StringVar(&secret, "secret", simulator.DefaultSecret, "the app's secret")
-	cmd.Flags().BoolVar(&devCodes, "dev-codes", false, "log unknown 32-character codes in as one development user")
+	cmd.Flags().StringVar(&o.AppID, "appid", simulator.DefaultAppID, "the app it knows")
+	cmd.Flags().StringVar(&o.Secret, "secret", simulator.DefaultSecret, "the app's secret")
+	cmd.Flags().BoolVar(&o.DevCodes, "dev-codes", false, "log unknown 32-character codes in as one development user")
 	return cmd
 }
 
@@ -107,7 +108,8 @@ func (p *program) askWechat(ctx context.Context) error {
 func (p *program) host() string {
 	if p.wechat != nil {
 		if h := p.config.Host; h != "" && h != "127.0.0.1" && h != "localhost" && h != "::1" {
-			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: anyone who reaches it can log in as anyone")
+			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: " +
+				"anyone who reaches it can log in as anyone")
 		}
 		return cmp.Or(p.config.Host, "127.0.0.1")
 	}

@@ -226,7 +226,8 @@ func (c *Config) splitRedisURL() error {
 	u, err := url.Parse(c.RedisAddr)
 	c.RedisAddr = "" // it may hold a password
 	switch {
-	case err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || strings.Contains(u.Host, ","):
+	case err != nil, u.Scheme != "redis" && u.Scheme != "rediss", u.Hostname() == "",
+		strings.Contains(u.Host, ","):
 		return errors.New("REDIS_ADDR: must be host:port, or one URL redis://user:password@host:port " +
 			"(rediss:// for TLS) in which / : @ # ? % of the password are escaped, such as %2F for /")
 	case strings.Trim(u.Path, "/0") != "" || u.RawQuery != "":

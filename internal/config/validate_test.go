@@ -153,7 +153,7 @@ func TestValidate(t *testing.T) {
 
 var all = []Role{RoleServe, RoleAPI, RoleRPC, RoleMigrate, RoleUser}
 
-// All that is wrong is said at once: nobody starts a process ten times to learn of ten mistakes.
+// All that is wrong is reported at once.
 func TestValidateSaysEverything(t *testing.T) {
 	c := embedded()
 	c.Mode, c.AdminListen, c.QRCodeLineColor, c.PublicURL = "pro", "x", "x", "x"

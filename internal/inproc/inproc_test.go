@@ -120,7 +120,7 @@ func TestUnknownMethod(t *testing.T) {
 	}
 }
 
-// A context that has ended calls nobody; one that ends meanwhile is seen by the server.
+// A context that has ended makes no call; the server sees one that ends meanwhile.
 func TestContexts(t *testing.T) {
 	called := 0
 	s := server{getUser: func(ctx context.Context, _ *pb.GetUserReq) (*pb.User, error) {
@@ -140,7 +140,7 @@ func TestContexts(t *testing.T) {
 		}
 	}
 	if called != 0 {
-		t.Errorf("the server was called %d times for nobody", called)
+		t.Errorf("the server was called %d times with an ended context", called)
 	}
 	soon, cancelSoon := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancelSoon()
@@ -171,7 +171,7 @@ func TestInterceptor(t *testing.T) {
 	}
 }
 
-// Neither side has the other's message in hand: what one writes into its own, the other does not see.
+// A message that one side changes stays as it was on the other side.
 func TestMessagesAreCopied(t *testing.T) {
 	kept := &pb.User{Openid: "oA"}
 	s := server{getUser: func(_ context.Context, in *pb.GetUserReq) (*pb.User, error) {

@@ -1,8 +1,8 @@
 // Package page is what a browser shows at / in dev mode: the mini program on a
 // phone, run by the typed client, what it says over the wire, and the simulated
 // WeChat with its faults. Its files are in the binary and are served as they
-// are; client.js among them is made from client/src by `make gen`. main puts
-// the handler around the service's own, never in pro mode.
+// are; client.js among them is made from client/src by `make gen`.
+// internal/app puts the handler around the service's own, never in pro mode.
 package page
 
 import (
@@ -30,8 +30,8 @@ type Options struct {
 
 // policy lets the page load nothing but itself. Pictures are the exception:
 // avatars and buckets can be anywhere.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' https: http:; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+	"img-src 'self' https: http:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // contentTypes are told here because the system's own table may have others.
 var contentTypes = map[string]string{

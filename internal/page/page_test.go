@@ -108,8 +108,8 @@ var (
 	textAsked   = regexp.MustCompile(`\bt\("([^"]+)"|\? "(\w+)" : "(\w+)"\)|data-t(?:-\w+)?="([^"]+)"`)
 )
 
-// TestTexts holds the page's texts to be there: each that is asked for, one for each of WeChat's calls and faults, and none that
-// nobody asks for.
+// TestTexts holds the page's texts to be there: each that is used, one for each of WeChat's calls and
+// faults, and no other.
 func TestTexts(t *testing.T) {
 	files, err := fs.ReadDir(static, "static")
 	if err != nil {
@@ -157,7 +157,7 @@ func TestTexts(t *testing.T) {
 	}
 	for _, key := range defined {
 		if !asked[key] && key != "rg" && key != "only20" { // asked for by the setting's own name
-			t.Errorf("nobody asks for the text of %q", key)
+			t.Errorf("the text of %q is never used", key)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package reason is the vocabulary of failures that rpc and api share. An
 // error made here is a gRPC status that carries one google.rpc.ErrorInfo, so
 // that it means the same whether it crossed a wire or a function call. api
-// alone turns a reason into an HTTP answer; nobody else shows one to a user.
+// alone turns a reason into an HTTP answer; it alone shows one to a user.
 package reason
 
 import (
@@ -33,7 +33,7 @@ const (
 	MalformedBody    Reason = "MALFORMED_BODY"     // not one JSON object
 	RateLimited      Reason = "RATE_LIMITED"       // retry_after, in seconds
 	WechatBadAnswer  Reason = "WECHAT_BAD_ANSWER"  // WeChat answered what its protocol does not know
-	Unavailable      Reason = "UNAVAILABLE"        // a dependency is away: retry_after, in seconds
+	Unavailable      Reason = "UNAVAILABLE"        // a dependency is unavailable: retry_after, in seconds
 	Overloaded       Reason = "OVERLOADED"         // this process has all it can do: retry_after, in seconds
 	DeadlineExceeded Reason = "DEADLINE_EXCEEDED"  //
 	Canceled         Reason = "CANCELED"           // the caller hung up
