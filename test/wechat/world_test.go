@@ -249,16 +249,6 @@ func (w *world) rows(t testing.TB, openid string) (n int) {
 	return n
 }
 
-// stored returns what the database has of one user.
-func (w *world) stored(t testing.TB, openid string) (nickName, phone string) {
-	t.Helper()
-	err := w.db.QueryRowContext(t.Context(), "SELECT nick_name, phone FROM wx_userinfo WHERE openid = ?", openid).Scan(&nickName, &phone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nickName, phone
-}
-
 // metric returns the value of a line of the metrics, "" when it is not there.
 func (r *replica) metric(t testing.TB, name string) string {
 	t.Helper()
