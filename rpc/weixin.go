@@ -89,7 +89,7 @@ func New(c config.Config, p Deps) (*Service, error) {
 			CheckPath:  c.QRCodeCheckPath,
 			IsHyaline:  c.QRCodeHyaline,
 			AutoColor:  c.QRCodeAutoColor,
-			LineColor:  wechat.Color{R: color[0], G: color[1], B: color[2]},
+			LineColor:  color,
 		},
 		PerMinute:  c.QRCodePerMinute,
 		PerUserDay: c.QRCodePerUserDay,

@@ -122,6 +122,8 @@ func TestControlRefusals(t *testing.T) {
 		{"no kind", "POST", "/simulator/faults", `{}`, 400, "kind: "},
 		{"no endpoint", "POST", "/simulator/faults", `{"endpoint":"/wxa/x","kind":"reset"}`, 400, "endpoint: "},
 		{"long delay", "POST", "/simulator/faults", `{"kind":"delay","delay_ms":9223372036854775807}`, 400, "delay_ms: "},
+		{"status", "POST", "/simulator/faults", `{"kind":"server_error","status":404}`, 400, "status: "},
+		{"delay of nothing", "POST", "/simulator/faults", `{"kind":"delay"}`, 400, "delay: "},
 		{"negative times", "POST", "/simulator/faults", `{"kind":"reset","times":-1}`, 400, "times: "},
 	}
 	for _, tt := range tests {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +193,8 @@ func TestPhone(t *testing.T) {
 		got, err := stored(Phone, value)
 		if err != nil {
 			got = outcome(err)
+		} else if again, err := stored(Phone, got.(string)); err != nil || again != got {
+			t.Errorf("%q, sent again, became %q, %v", got, again, err)
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
@@ -209,35 +210,21 @@ func TestSetting(t *testing.T) {
 		change     model.Columns
 	}{
 		{NickName, "a", "ok", model.Columns{"nick_name": "a"}},
-		{AvatarURL, "https://a", "ok", model.Columns{"avatar_url": "https://a"}},
-		{Gender, "1", "ok", model.Columns{"gender": "1"}},
 		{"city", "a", "ok", model.Columns{"city": "a"}},
-		{"province", "a", "ok", model.Columns{"province": "a"}},
-		{"country", "a", "ok", model.Columns{"country": "a"}},
 		{"language", "zh_CN", "ok", model.Columns{"language": "zh_CN"}},
 		{Phone, "13800138000", "ok", model.Columns{"phone": "13800138000"}},
-		{Phone, "+86 13800138000", "ok", model.Columns{"phone": "13800138000"}},
-		{Phone, "", "ok", model.Columns{"phone": ""}},
 		{NickName, "a\x00", "ok", model.Columns{"nick_name": "a"}},
 		{"rg", "true", "ok", model.Columns{"rg": true}},
 		{"rg", "false", "ok", model.Columns{"rg": false}},
-		{"only20", "true", "ok", model.Columns{"only20": true}},
 		{"only20", "false", "ok", model.Columns{"only20": false}},
 
 		{"rg", "", "rg boolean", nil},
 		{"rg", "1", "rg boolean", nil},
 		{"only20", "True", "only20 boolean", nil},
-		{Gender, "x", "gender one_of allowed=0, 1, 2", nil},
-		{Phone, "x", "phone phone", nil},
-		{"language", strings.Repeat("a", 17), "language too_long max=16", nil},
 
 		{"capacity", "100", "capacity" + allowed, nil},
-		{"group", "vip", "group" + allowed, nil},
-		{"vip", "true", "vip" + allowed, nil},
 		{"openid", "oA", "openid" + allowed, nil},
-		{"session_epoch", "1", "session_epoch" + allowed, nil},
 		{"nickname", "a", "nickname" + allowed, nil}, // names by their exact case
-		{"nick_name", "a", "nick_name" + allowed, nil},
 		{"", "a", "" + allowed, nil},
 		{PhoneCode, "a", "phoneCode" + allowed, nil}, // no value to store: see CheckPhoneCode
 		{"a\nb", "a", "a?b" + allowed, nil},
@@ -265,28 +252,6 @@ func TestCheckPhoneCode(t *testing.T) {
 			t.Errorf("%.20q: %s, want %s", value, got, want)
 		}
 	}
-}
-
-var storedPhone = regexp.MustCompile(`^(1[0-9]{10}|\+[1-9][0-9]{7,14})?$`)
-
-// A phone number that is accepted has one of the two forms, and stays what it is when it is sent again.
-func FuzzPhone(f *testing.F) {
-	for _, s := range []string{"", "13800138000", "+86 138-0013-8000", "+123456", "1380013800x", "13800138000\n", "+", "１３８００１３８０００", "\xff"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		number, err := stored(Phone, value)
-		if err != nil {
-			if outcome(err) != "phone phone" {
-				t.Errorf("%q: %s", value, outcome(err))
-			}
-			return
-		}
-		again, err := stored(Phone, number.(string))
-		if err != nil || again != number || !storedPhone.MatchString(number.(string)) {
-			t.Errorf("%q became %q, then %q, %v", value, number, again, err)
-		}
-	})
 }
 
 // What Setting takes fits the table's columns and shows as one line; what it refuses names a key that can be printed.

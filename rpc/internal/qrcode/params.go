@@ -3,7 +3,6 @@ package qrcode
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,7 +43,7 @@ func check(page, scene string) error {
 // orphans every code in the bucket.
 func objectName(appID string, p wechat.CodeParams) string {
 	if p.AutoColor {
-		p.LineColor = wechat.Color{}
+		p.LineColor = [3]byte{}
 	}
 	text := make([]byte, 0, 256)
 	for _, field := range []string{
@@ -53,7 +52,7 @@ func objectName(appID string, p wechat.CodeParams) string {
 		strconv.FormatBool(p.CheckPath),
 		strconv.FormatBool(p.IsHyaline),
 		strconv.FormatBool(p.AutoColor),
-		fmt.Sprintf("%02x%02x%02x", p.LineColor.R, p.LineColor.G, p.LineColor.B),
+		hex.EncodeToString(p.LineColor[:]),
 	} {
 		text = strconv.AppendInt(text, int64(len(field)), 10)
 		text = append(append(text, ':'), field...)

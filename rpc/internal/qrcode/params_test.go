@@ -82,11 +82,11 @@ func TestObjectName(t *testing.T) {
 	add("check path", "wx1", func(p *wechat.CodeParams) { p.CheckPath = false })
 	add("hyaline", "wx1", func(p *wechat.CodeParams) { p.IsHyaline = true })
 	add("auto color", "wx1", func(p *wechat.CodeParams) { p.AutoColor = true })
-	add("red", "wx1", func(p *wechat.CodeParams) { p.LineColor.R = 1 })
-	add("green", "wx1", func(p *wechat.CodeParams) { p.LineColor.G = 1 })
-	add("blue", "wx1", func(p *wechat.CodeParams) { p.LineColor.B = 1 })
+	add("red", "wx1", func(p *wechat.CodeParams) { p.LineColor[0] = 1 })
+	add("green", "wx1", func(p *wechat.CodeParams) { p.LineColor[1] = 1 })
+	add("blue", "wx1", func(p *wechat.CodeParams) { p.LineColor[2] = 1 })
 	auto := base
-	auto.AutoColor, auto.LineColor.R = true, 1
+	auto.AutoColor, auto.LineColor[0] = true, 1
 	if other := names[objectName("wx1", auto)]; other != "auto color" {
 		t.Errorf("a line color that WeChat does not use changes the name: %q", other)
 	}

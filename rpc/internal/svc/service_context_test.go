@@ -86,16 +86,3 @@ func TestCaller(t *testing.T) {
 		})
 	}
 }
-
-func TestCallerGone(t *testing.T) {
-	if err := CallerGone(nil); err != nil {
-		t.Error(err)
-	}
-	away := errors.New("away")
-	if err := CallerGone(away); err != away {
-		t.Errorf("%v became %v", away, err)
-	}
-	if why, _ := reason.Of(CallerGone(fmt.Errorf("write: %w", model.ErrNotFound))); why != reason.SessionInvalid {
-		t.Errorf("no such row: %s", why)
-	}
-}

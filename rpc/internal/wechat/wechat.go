@@ -129,19 +129,16 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 	return Identity{}, e
 }
 
-// Color is a color of a QR code's lines.
-type Color struct{ R, G, B uint8 }
-
 // CodeParams are the parameters of getwxacodeunlimit, all of them sent as they are.
 type CodeParams struct {
-	Page       string // empty: the mini program's first page
-	Scene      string // 1 to 32 characters
-	EnvVersion string // release, trial or develop; empty: release
-	Width      int    // pixels, 280 to 1280; 0: WeChat's 430
-	CheckPath  bool   // the page must be published. WeChat's own default is true
-	IsHyaline  bool   // transparent background, as PNG
-	AutoColor  bool   // WeChat chooses the color
-	LineColor  Color
+	Page       string  // empty: the mini program's first page
+	Scene      string  // 1 to 32 characters
+	EnvVersion string  // release, trial or develop; empty: release
+	Width      int     // pixels, 280 to 1280; 0: WeChat's 430
+	CheckPath  bool    // the page must be published. WeChat's own default is true
+	IsHyaline  bool    // transparent background, as PNG
+	AutoColor  bool    // WeChat chooses the color
+	LineColor  [3]byte // red, green, blue
 }
 
 // UnlimitedCode has WeChat draw a QR code. It returns a whole JPEG or PNG of at most 2 MiB. An error
@@ -154,7 +151,7 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error
 		rsp, _, err := w.NewWXACode().GetUnlimited(&wxacode.UnlimitedQRCode{
 			Scene: p.Scene, Page: p.Page, Width: p.Width, AutoColor: p.AutoColor, IsHyaline: p.IsHyaline,
 			EnvVersion: p.EnvVersion, CheckPath: p.CheckPath,
-			LineColor: wxacode.Color{R: decimal(p.LineColor.R), G: decimal(p.LineColor.G), B: decimal(p.LineColor.B)},
+			LineColor: wxacode.Color{R: decimal(p.LineColor[0]), G: decimal(p.LineColor[1]), B: decimal(p.LineColor[2])},
 		})
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func TestUnlimitedCode(t *testing.T) {
 	}{
 		"least":     {CodeParams{Scene: scene}, "jpeg 430"},
 		"published": {CodeParams{Scene: scene, Page: "pages/index/index", CheckPath: true, EnvVersion: "trial", Width: 280}, "jpeg 280"},
-		"unchecked": {CodeParams{Scene: scene, Page: "pages/new/new", LineColor: Color{R: 255, B: 7}}, "jpeg 430"},
+		"unchecked": {CodeParams{Scene: scene, Page: "pages/new/new", LineColor: [3]byte{255, 0, 7}}, "jpeg 430"},
 		"hyaline":   {CodeParams{Scene: scene, IsHyaline: true, Width: 300}, "png 300"},
 
 		"scene missing":    {CodeParams{}, "INVALID_FIELD scene"},
