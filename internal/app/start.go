@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,12 +12,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"shares/docs"
-	"shares/internal/admin"
 )
 
-// startAdmin serves health and metrics, if an address for them is set. The process is unready once
-// ctx ends.
+// startAdmin serves health and metrics, if an address for them is set.
 func (p *program) startAdmin(ctx context.Context) error {
 	if p.config.AdminListen == "" {
 		return nil
@@ -26,15 +27,33 @@ func (p *program) startAdmin(ctx context.Context) error {
 		const setting = "SHARES_ADMIN_LISTEN"
 		return listenError(setting, setting, p.config.AdminListen, err)
 	}
-	check := func(probe context.Context) error {
-		if ctx.Err() != nil {
-			return errors.New("shutting down")
-		}
-		return p.ready(probe)
-	}
 	// The probes answer to the very end: a pod that shuts down is unready, not dead.
-	p.onClose(background(listener, admin.Handler(check, p.metrics, p.log)))
+	p.onClose(background(listener, p.admin(ctx, p.ready)))
 	return nil
+}
+
+// admin answers /healthz (the process alone), /readyz (200 or 503 by ready, which gets a second; 503
+// once ctx has ended) and /metrics.
+func (p *program) admin(ctx context.Context, ready func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		probe, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		err := ready(probe)
+		if ctx.Err() != nil {
+			err = errors.New("shutting down")
+		}
+		if err != nil {
+			p.log.Warn("not ready", "error", err)
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		ok(w, r)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	return mux
 }
 
 // background serves until it is closed.

@@ -1,4 +1,4 @@
-package admin
+package app
 
 import (
 	"bytes"
@@ -35,7 +35,8 @@ func TestProbes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			h := Handler(func(context.Context) error { return tt.ready }, reg, slog.New(slog.NewTextHandler(&log, nil)))
+			h := (&program{metrics: reg, log: slog.New(slog.NewTextHandler(&log, nil))}).admin(
+				t.Context(), func(context.Context) error { return tt.ready })
 			for path, want := range tt.want {
 				code, text := get(h, path)
 				if code != want || strings.Contains(text, "password") {
@@ -55,10 +56,11 @@ func TestProbes(t *testing.T) {
 // A dependency that hangs makes the probe fail in a second, and not hang too.
 func TestReadinessIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := Handler(func(ctx context.Context) error {
+		p := &program{metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
+		h := p.admin(t.Context(), func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		})
 		begin := time.Now()
 		if code, _ := get(h, "/readyz"); code != 503 {
 			t.Errorf("status %d", code)
