@@ -95,11 +95,18 @@ func checkCall(t *testing.T, path, function, args string, used map[string]bool) 
 		}
 		args = args[len(m[0]):]
 	} else {
-		name, _, _ := strings.Cut(strings.TrimPrefix(args, "reason."), ",")
+		name, literal := strings.CutPrefix(args, "reason.")
+		if !literal { // chosen where it is made
+			if keys.MatchString(args) {
+				t.Errorf("%s: reason.Error(%s) has metadata and no literal reason", path, args)
+			}
+			return
+		}
+		name, _, _ = strings.Cut(name, ",")
 		constant := regexp.MustCompile(`[a-z][A-Z]`).ReplaceAllStringFunc(name, func(s string) string { return s[:1] + "_" + s[1:] })
 		why = reason.Reason(strings.ToUpper(constant))
 		if _, ok := catalogue[why]; !ok {
-			t.Errorf("%s: reason.Error(%s) has no literal reason", path, args)
+			t.Errorf("%s: reason.Error(%s) has no form", path, args)
 		}
 	}
 	told := keys.FindAllStringSubmatch(args, -1)
