@@ -212,33 +212,14 @@ func TestBackOffDoubles(t *testing.T) {
 		if got := r.backOff; got != want*time.Second {
 			t.Errorf("renewal %d: off for %v, want %v s", i, got, want)
 		}
-		if i > 0 && r.offUntil < r.clock() {
-			t.Errorf("renewal %d: not off", i)
+		if err := r.heartbeat(t.Context()); err != nil || r.used() == (i > 0) {
+			t.Errorf("renewal %d: %v, the shared level is used: %v", i, err, r.used())
 		}
 	}
 	r.renewed -= renewalWindow
 	if err := r.renew(t.Context()); err != nil || r.backOff != 0 {
 		t.Errorf("%v, off for %v after a calm time", err, r.backOff)
 	}
-}
-
-// A flushed Redis forgets leases and the generation.
-func TestFlushedRedis(t *testing.T) {
-	s, db := server(t), newDatabase()
-	r := newReplica(t, s.Addr(), db)
-	r.up(t)
-	db.commit(1, 1)
-	finish := r.slowRead(t, 1)
-	level := r.era.Load().level
-	if err := s.Client(t).FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
-	db.commit(1, 2)
-	finish()
-	if got := r.version(t, 1); got != 2 {
-		t.Errorf("version %d: a lease survived the flush", got)
-	}
-	eventually(t, "there is a new generation", func() bool { return r.era.Load().level != level })
 }
 
 // cutOff returns a writer that alone loses Redis with the proxy, and a reader that does not.
