@@ -1,6 +1,6 @@
 // Package migrations holds the schema of the service's database, one folder for each dialect and one
 // for files that both take, in goose's format and with goose's version table. `shares migrate` calls
-// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending and Version.
+// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending.
 // The package imports nothing of model, because goctl generates that package from what is made here.
 package migrations
 
@@ -53,8 +53,8 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error 
 	return applyAll(ctx, conn, d, all)
 }
 
-// Pending returns the file names of the migrations that the database lacks, oldest first, none when
-// it is up to date. It only reads.
+// Pending returns the file names of the migrations that the database lacks, oldest first. It only
+// reads. A database newer than the binary is up to date, because migrations are additive.
 func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	all, err := load(d)
 	if err != nil {
@@ -71,24 +71,6 @@ func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 		}
 	}
 	return pending, nil
-}
-
-// Version returns the version that the database has, 0 when it was never migrated, and the latest
-// one known to this binary. It only reads. A database newer than the binary is no error, because
-// migrations are additive.
-func Version(ctx context.Context, db *sql.DB, d Dialect) (current, latest int64, err error) {
-	all, err := load(d)
-	if err != nil {
-		return 0, 0, err
-	}
-	versions, err := applied(ctx, db)
-	if err != nil {
-		return 0, 0, err
-	}
-	for version := range versions {
-		current = max(current, version)
-	}
-	return current, all[len(all)-1].version, nil
 }
 
 // querier is a database or a connection.

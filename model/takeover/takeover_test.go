@@ -531,9 +531,9 @@ func TestKilledAtEachStep(t *testing.T) {
 		fill(t, db)
 		killed := migrator(t, dsn, step)
 		if killed {
-			current, latest, err := migrations.Version(t.Context(), db, migrations.MySQL)
-			if err != nil || current >= latest {
-				t.Errorf("step %d: a replica would start on a table half done: version %d, %v", step, current, err)
+			pending, err := migrations.Pending(t.Context(), db, migrations.MySQL)
+			if err != nil || len(pending) == 0 {
+				t.Errorf("step %d: a replica would start on a table half done: %v", step, err)
 			}
 			before := stateOf(t, db)
 			if err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: true}); err != nil {
