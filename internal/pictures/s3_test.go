@@ -10,18 +10,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"shares/internal/testenv"
 )
 
-// The process reads its proxies from the environment once, so they are set
-// before any test runs. Loopback addresses are never proxied.
-var proxy = &proxyServer{behind: make(map[string]http.Handler)}
+// proxied is an S3 that stands for any host behind a forward proxy. The process reads its proxies from
+// the environment once, so they are set before any test runs. Loopback addresses are never proxied.
+var proxied = new(testenv.S3)
 
 // fullDisk has this program write to a full disk instead of testing.
 const fullDisk = "SHARES_TEST_FULL_DISK"
@@ -35,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(writeToFullDisk(limit))
 		os.Exit(0)
 	}
-	server := httptest.NewServer(proxy)
+	server := httptest.NewServer(proxied)
 	for key, value := range map[string]string{
 		"HTTP_PROXY": server.URL, "HTTPS_PROXY": server.URL, "NO_PROXY": "", "http_proxy": "", "https_proxy": "", "no_proxy": "",
 		"AWS_ACCESS_KEY_ID": "test-key-id", "AWS_SECRET_ACCESS_KEY": "test-secret-key", "AWS_SESSION_TOKEN": "",
@@ -47,39 +44,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	server.Close()
 	os.Exit(code)
-}
-
-// proxyServer is a forward proxy to servers that exist only behind it.
-type proxyServer struct {
-	mu       sync.Mutex
-	behind   map[string]http.Handler // by host
-	connects []string
-}
-
-func (p *proxyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r.Method == http.MethodConnect {
-		p.connects = append(p.connects, r.Host)
-		http.Error(w, "no tunnels here", http.StatusForbidden)
-		return
-	}
-	if h, ok := p.behind[r.Host]; ok {
-		h.ServeHTTP(w, r)
-		return
-	}
-	http.Error(w, "no such host", http.StatusBadGateway)
-}
-
-func (p *proxyServer) add(t *testing.T, host string, h http.Handler) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.behind[host] = h
-	t.Cleanup(func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.behind, host)
-	})
 }
 
 // startS3 returns an S3 behind TLS and the URL of its bucket.
@@ -164,16 +128,13 @@ func TestS3TruncatedAnswer(t *testing.T) {
 
 // COS and OSS take the bucket in the host name only.
 func TestS3VirtualHostThroughProxy(t *testing.T) {
-	var mu sync.Mutex
-	paths := map[string]bool{}
-	next := new(testenv.S3)
-	proxy.add(t, "pictures.cos.ap-guangzhou.example.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		paths[r.Method+" "+r.URL.Path] = true
-		mu.Unlock()
-		next.ServeHTTP(w, r)
-	}))
-	s := open(t, "s3://pictures?region=ap-guangzhou&endpoint=http://cos.ap-guangzhou.example.test&request_checksum_calculation=when_required")
+	proxied.Fault(func(r *http.Request) int {
+		if r.Host != testenv.S3Bucket+".cos.ap-guangzhou.example.test" || r.URL.Path != "/qrcode/a.png" {
+			t.Errorf("%s of %s%s", r.Method, r.Host, r.URL.Path)
+		}
+		return 0
+	})
+	s := open(t, "s3://"+testenv.S3Bucket+"?region=ap-guangzhou&endpoint=http://cos.ap-guangzhou.example.test&request_checksum_calculation=when_required")
 	if err := s.Put(t.Context(), "qrcode/a.png", picture(t, ".png", 1, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -183,22 +144,8 @@ func TestS3VirtualHostThroughProxy(t *testing.T) {
 	if _, err := s.Get(t.Context(), "qrcode/a.png"); err != nil {
 		t.Error(err)
 	}
-	want := map[string]bool{"PUT /qrcode/a.png": true, "HEAD /qrcode/a.png": true, "GET /qrcode/a.png": true}
-	if diff := cmp.Diff(want, paths); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestS3HTTPSProxy(t *testing.T) {
-	s := open(t, "s3://pictures?region=oss-cn-hangzhou&endpoint=https://oss-cn-hangzhou.example.test")
-	s.timeout = 500 * time.Millisecond
-	if _, err := s.Exists(t.Context(), "a.png"); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("got %v", err)
-	}
-	proxy.mu.Lock()
-	defer proxy.mu.Unlock()
-	if len(proxy.connects) == 0 || proxy.connects[0] != "pictures.oss-cn-hangzhou.example.test:443" {
-		t.Errorf("the proxy was asked for %q", proxy.connects)
+	if puts, refused := proxied.Puts(); len(puts) != 1 || refused != 0 {
+		t.Errorf("%d writes through the proxy, %d refused, want 1", len(puts), refused)
 	}
 }
 
