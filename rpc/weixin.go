@@ -62,7 +62,7 @@ func New(c config.Config, p Deps) (*Service, error) {
 	}
 	client, err := wechat.New(wechat.Options{
 		AppID:     c.WechatAppID,
-		Secret:    string(c.WechatSecret),
+		Secret:    c.WechatSecret,
 		BaseURL:   c.WechatBaseURL,
 		Redis:     p.Redis,
 		Timeout:   c.WechatTimeout,

@@ -71,8 +71,8 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, token string, do fun
 		return e
 	}
 	start := time.Now()
-	err := do(weapp.NewClient(c.appID, c.secret(),
-		weapp.WithHttpClient(&http.Client{Transport: &boundTransport{ctx, ep, c.base, c.transport}}),
+	err := do(weapp.NewClient(c.AppID, string(c.Secret),
+		weapp.WithHttpClient(&http.Client{Transport: &boundTransport{ctx, ep, c.base, c.Transport}}),
 		weapp.WithCache(staticToken(token)),
 		weapp.WithLogger(silent{}),
 	))

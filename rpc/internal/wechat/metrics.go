@@ -56,7 +56,7 @@ func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 	}
 	c.metrics.misconfigured.WithLabelValues(endpoint, strconv.Itoa(e.code)).Set(1)
 	if c.due(e.code) {
-		c.logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.code, "todo", e.hint)
+		c.Logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.code, "todo", e.hint)
 	}
 }
 
@@ -64,8 +64,8 @@ func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 func (c *Client) noteOtherApp(ctx context.Context, clientAppID string) {
 	c.metrics.otherApp.Inc()
 	if c.due(invalidCode) {
-		c.logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
-			"client_appid", clientAppID, "wechat_appid", c.appID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
+		c.Logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
+			"client_appid", clientAppID, "wechat_appid", c.AppID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
 	}
 }
 

@@ -313,7 +313,7 @@ func TestBreakerSparesADeadWeChat(t *testing.T) {
 			c := newClient(t, Options{BaseURL: s.URL, Timeout: 50 * time.Millisecond})
 			login := func() error { _, err := c.Code2Session(t.Context(), "code", ""); return err }
 			eventually(t, "the breaker opens", func() bool { return strings.HasSuffix(fmt.Sprint(login()), "breaker open") })
-			c.timeout = time.Minute
+			c.Timeout = time.Minute
 			if err := c.CheckToken(t.Context()); err != nil {
 				t.Errorf("another endpoint suffers: %v", err)
 			}

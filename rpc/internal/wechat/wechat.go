@@ -19,30 +19,29 @@ import (
 	"github.com/medivhzhan/weapp/v3/wxacode"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"shares/internal/config"
 )
 
 // Options are the parts of a Client. All are required but Transport and Metrics.
 type Options struct {
-	AppID, Secret string
-	BaseURL       string                // http or https, with or without a path of its own
-	Redis         redis.UniversalClient // shares the access token among the replicas
-	Timeout       time.Duration         // of one operation: token, call and retry together
-	Transport     http.RoundTripper     // nil: NewTransport()
-	Logger        *slog.Logger
-	Metrics       prometheus.Registerer // nil: not registered
-	Now           func() time.Time      // decides the age of tokens
+	AppID     string
+	Secret    config.Secret         // no formatting verb prints it
+	BaseURL   string                // http or https, with or without a path of its own
+	Redis     redis.UniversalClient // shares the access token among the replicas
+	Timeout   time.Duration         // of one operation: token, call and retry together
+	Transport http.RoundTripper     // nil: NewTransport()
+	Logger    *slog.Logger
+	Metrics   prometheus.Registerer // nil: not registered
+	Now       func() time.Time      // decides the age of tokens
 }
 
 // Client calls WeChat's server API for one mini program.
 type Client struct {
-	appID     string
-	secret    func() string // a function, so that no formatting verb can print it
-	base      *url.URL
-	timeout   time.Duration
-	transport http.RoundTripper
-	logger    *slog.Logger
-	metrics   *metrics
-	tokens    *tokenSource
+	Options
+	base    *url.URL
+	metrics *metrics
+	tokens  *tokenSource
 
 	mu     sync.Mutex
 	logged map[int]time.Time // when an errcode was logged last
@@ -60,19 +59,15 @@ func New(o Options) (*Client, error) {
 		o.Transport = NewTransport()
 	}
 	c := &Client{
-		appID:     o.AppID,
-		secret:    func() string { return o.Secret },
-		base:      base,
-		timeout:   o.Timeout,
-		transport: o.Transport,
-		logger:    o.Logger,
-		metrics:   newMetrics(o.Metrics),
-		logged:    make(map[int]time.Time),
-		login:     newEndpoint(loginEndpoint),
-		stable:    newEndpoint(tokenEndpoint),
-		code:      newEndpoint(codeEndpoint),
-		phone:     newEndpoint(phoneEndpoint),
-		text:      newEndpoint(textEndpoint),
+		Options: o,
+		base:    base,
+		metrics: newMetrics(o.Metrics),
+		logged:  make(map[int]time.Time),
+		login:   newEndpoint(loginEndpoint),
+		stable:  newEndpoint(tokenEndpoint),
+		code:    newEndpoint(codeEndpoint),
+		phone:   newEndpoint(phoneEndpoint),
+		text:    newEndpoint(textEndpoint),
 	}
 	c.code.image, c.code.retry, c.text.retry = true, true, true
 	c.tokens = &tokenSource{
@@ -84,7 +79,7 @@ func New(o Options) (*Client, error) {
 
 // bound puts Options.Timeout on an operation.
 func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, c.timeout, errOwnTimeout)
+	return context.WithTimeoutCause(ctx, c.Timeout, errOwnTimeout)
 }
 
 // Identity is who a login code stands for.
@@ -109,7 +104,7 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 	var id Identity
 	e := c.call(ctx, c.login, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().Code2Session(&auth.Code2SessionRequest{
-			Appid: c.appID, Secret: c.secret(), JsCode: code, GrantType: "authorization_code",
+			Appid: c.AppID, Secret: string(c.Secret), JsCode: code, GrantType: "authorization_code",
 		})
 		if err != nil {
 			return err
@@ -123,7 +118,7 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 	if e == nil {
 		return id, nil
 	}
-	if e.code == invalidCode && clientAppID != "" && clientAppID != c.appID {
+	if e.code == invalidCode && clientAppID != "" && clientAppID != c.AppID {
 		c.noteOtherApp(ctx, clientAppID)
 	}
 	return Identity{}, e
@@ -181,7 +176,7 @@ func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 			return err
 		}
 		data := rsp.Data
-		if of := data.Watermark.Appid; of != "" && of != c.appID {
+		if of := data.Watermark.Appid; of != "" && of != c.AppID {
 			return badAnswer("phone number of another app")
 		}
 		number = data.CountryCode + data.PurePhoneNumber
@@ -236,7 +231,7 @@ func (c *Client) CheckToken(ctx context.Context) error {
 func (c *Client) stableToken(ctx context.Context, force bool) (token string, lifetime time.Duration, _ *Error) {
 	e := c.call(ctx, c.stable, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().GetStableAccessToken(&auth.GetStableAccessTokenRequest{
-			GrantType: "client_credential", Appid: c.appID, Secret: c.secret(), ForceRefresh: force,
+			GrantType: "client_credential", Appid: c.AppID, Secret: string(c.Secret), ForceRefresh: force,
 		})
 		if err != nil {
 			return err
@@ -252,7 +247,7 @@ func (c *Client) stableToken(ctx context.Context, force bool) (token string, lif
 
 // Close closes idle connections to WeChat. The Redis client stays its owner's.
 func (c *Client) Close() {
-	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+	if t, ok := c.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }
