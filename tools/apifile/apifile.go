@@ -4,6 +4,8 @@ package apifile
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,27 +14,33 @@ import (
 	"github.com/zeromicro/go-zero/tools/goctl/pkg/parser/api/parser"
 )
 
-// Parse reads a file. Routes have their whole paths.
+// Parse reads a file. Routes have their whole paths. Its error names the first part, with file and
+// line, that is not served by the generated handlers.
 func Parse(file string) (*spec.ApiSpec, error) {
 	api, err := parser.Parse(file, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	api.Service = api.Service.JoinPrefix()
-	return api, nil
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return api, checker{api, filepath.Base(file), strings.Split(string(text), "\n")}.check()
 }
 
 // Field is a field of a request or an answer.
 type Field struct {
 	spec.Member
-	In      string // "json", "path", "form" or "header"
-	Name    string // there
-	Omitted bool   // may be left out of a request: optional, or with a default
+	In      string            // "json", "path", "form" or "header"
+	Name    string            // there
+	Rules   map[string]string // of the tag: "optional" without, "default" with a value
+	Omitted bool              // may be left out: of a request, or of an answer
 	Options []string
 }
 
-// tagOption is one of "optional", "default=x", "options=x|y", "options=[x,y]", "range=[1:5)".
-var tagOption = regexp.MustCompile(`([a-z]+)(?:=(\[[^\]]*\]|[^,]*))?(?:,|$)`)
+// tagRule is one of "optional", "default=x", "options=x|y", "options=[x,y]", "range=[1:5)".
+var tagRule = regexp.MustCompile(`([a-z]+)(?:=([\[(][^\])]*[\])]|[^,]*))?(?:,|$)`)
 
 // Fields returns the fields of a struct and, in their place, those of the structs that it embeds.
 func Fields(api *spec.ApiSpec, s spec.DefineStruct) ([]Field, error) {
@@ -84,53 +92,30 @@ func fieldOf(m spec.Member) (Field, error) {
 	if !slices.Contains([]string{"json", "path", "form", "header"}, tag.Key) {
 		return Field{}, fmt.Errorf("want one tag of json, path, form and header: %s", m.Tag)
 	}
-	f := Field{Member: m, In: tag.Key, Name: tag.Name}
-	for _, option := range tagOption.FindAllStringSubmatch(strings.Join(tag.Options, ","), -1) {
-		switch name, value := option[1], option[2]; name {
-		case "optional", "omitempty", "default":
+	f := Field{Member: m, In: tag.Key, Name: tag.Name, Rules: map[string]string{}}
+	for _, rule := range tagRule.FindAllStringSubmatch(strings.Join(tag.Options, ","), -1) {
+		f.Rules[rule[1]] = rule[2]
+	}
+	for _, omits := range []string{"optional", "omitempty", "default"} {
+		if _, ok := f.Rules[omits]; ok {
 			f.Omitted = true
-		case "options":
-			separator := "|"
-			if strings.HasPrefix(value, "[") {
-				value, separator = strings.Trim(value, "[]"), ","
-			}
-			for _, v := range strings.Split(value, separator) {
-				f.Options = append(f.Options, strings.TrimSpace(v))
-			}
+		}
+	}
+	if options := f.Rules["options"]; options != "" {
+		separator := "|"
+		if strings.HasPrefix(options, "[") {
+			options, separator = strings.Trim(options, "[]"), ","
+		}
+		for option := range strings.SplitSeq(options, separator) {
+			f.Options = append(f.Options, strings.TrimSpace(option))
 		}
 	}
 	return f, nil
 }
 
-// Served returns an error that names the first part of api that the generated handlers do not
-// serve. They read a JSON body, know whether a field is optional, and nothing else of its tag.
-func Served(api *spec.ApiSpec) error {
-	for _, r := range api.Service.Routes() {
-		if r.Method != "post" {
-			return fmt.Errorf("%s %s: only POST is served", strings.ToUpper(r.Method), r.Path)
-		}
-		if r.RequestType == nil {
-			continue
-		}
-		request, err := Struct(api, r.RequestType)
-		if err != nil {
-			return err
-		}
-		fields, err := Fields(api, request)
-		if err != nil {
-			return err
-		}
-		for _, f := range fields {
-			if f.In != "json" {
-				return fmt.Errorf("%s.%s: only json tags are served, not %s", request.RawName, f.Member.Name, f.In)
-			}
-			if option := unserved.FindString(f.Tag); option != "" {
-				return fmt.Errorf("%s.%s: %s is not served: check the value in rpc/internal/profile",
-					request.RawName, f.Member.Name, strings.Trim(option, ",="))
-			}
-		}
-	}
-	return nil
+// Has reports whether a middleware stands before the endpoints of g. Behind
+// Session are those that the server refuses without a session.
+func Has(g spec.Group, middleware string) bool {
+	middlewares := strings.Split(strings.ReplaceAll(g.GetAnnotation("middleware"), " ", ""), ",")
+	return slices.Contains(middlewares, middleware)
 }
-
-var unserved = regexp.MustCompile(`,(default|options|range)=`)

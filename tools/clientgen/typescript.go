@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,11 +35,11 @@ func generate(api *spec.ApiSpec) ([]byte, error) {
 	var public, private []endpoint
 	for _, g := range api.Service.Groups {
 		for _, r := range g.Routes {
-			e, err := endpointOf(api, r, has(g, "Upload"))
+			e, err := endpointOf(api, r, apifile.Has(g, "Upload"))
 			if err != nil {
 				return nil, fmt.Errorf("%s %s: %w", r.Method, r.Path, err)
 			}
-			if has(g, "Session") {
+			if apifile.Has(g, "Session") {
 				private = append(private, e)
 			} else {
 				public = append(public, e)
@@ -113,6 +113,8 @@ func typeOf(t spec.Type) (string, error) {
 	switch t := t.(type) {
 	case spec.PrimitiveType:
 		switch t.RawName {
+		case "any":
+			return "unknown", nil
 		case "string":
 			return "string", nil
 		case "bool":
@@ -128,6 +130,9 @@ func typeOf(t spec.Type) (string, error) {
 		v, err := typeOf(t.Type)
 		return "(" + v + " | null)", err
 	case spec.ArrayType:
+		if name := t.Value.Name(); name == "byte" || name == "uint8" {
+			return "string", nil // base64
+		}
 		v, err := typeOf(t.Value)
 		return v + "[]", err
 	case spec.MapType:
@@ -142,13 +147,6 @@ type endpoint struct {
 	name, doc         string
 	request, response string // types; an empty request needs no argument
 	call              string // of the method that sends it, with its argument
-}
-
-// has reports whether a middleware stands before the endpoints of g. Behind
-// Session are those that the server refuses without a session.
-func has(g spec.Group, middleware string) bool {
-	middlewares := strings.Split(strings.ReplaceAll(g.GetAnnotation("middleware"), " ", ""), ",")
-	return slices.Contains(middlewares, middleware)
 }
 
 func endpointOf(api *spec.ApiSpec, r spec.Route, upload bool) (endpoint, error) {
@@ -180,28 +178,26 @@ func endpointOf(api *spec.ApiSpec, r spec.Route, upload bool) (endpoint, error) 
 			e.request = s.RawName
 		}
 	}
-	e.call, err = callOf(strings.ToUpper(r.Method), r.Path, fields)
-	return e, err
+	e.call = callOf(strings.ToUpper(r.Method), r.Path, fields)
+	return e, nil
 }
 
 // callOf returns the argument of call: where each field of the request goes.
-func callOf(method, path string, fields []apifile.Field) (string, error) {
+func callOf(method, path string, fields []apifile.Field) string {
 	in := map[string][]string{}
-	parameters := map[string]string{}
 	for _, f := range fields {
 		property := "req." + f.Name
 		if quoted := propertyName(f.Name); quoted != f.Name {
 			property = "req[" + quoted + "]"
 		}
 		if f.In == "path" {
-			parameters[f.Name] = property
-			continue
+			path = regexp.MustCompile(`:`+f.Name+`\b`).ReplaceAllLiteralString(path, "${encodeURIComponent("+property+")}")
 		}
 		in[f.In] = append(in[f.In], propertyName(f.Name)+": "+property)
 	}
-	where, err := pathOf(path, parameters)
-	if err != nil {
-		return "", err
+	where := strconv.Quote(path)
+	if len(in["path"]) > 0 {
+		where = "`" + path + "`"
 	}
 	parts := []string{fmt.Sprintf("method: %q", method), "path: " + where}
 	for _, part := range []struct{ tag, name string }{{"form", "query"}, {"header", "headers"}} {
@@ -210,9 +206,7 @@ func callOf(method, path string, fields []apifile.Field) (string, error) {
 		}
 	}
 	switch values := in["json"]; {
-	case method == "GET" && len(values) > 0:
-		return "", errors.New("a GET request has no body: use the tag form instead of json")
-	case method == "GET" || method == "DELETE" && len(values) == 0:
+	case len(values) == 0 && (method == "GET" || method == "DELETE"):
 	case len(values) > 0 && len(values) == len(fields):
 		parts = append(parts, "body: req")
 	case len(values) > 0:
@@ -220,31 +214,7 @@ func callOf(method, path string, fields []apifile.Field) (string, error) {
 	default:
 		parts = append(parts, "body: {}")
 	}
-	return "{ " + strings.Join(parts, ", ") + " }", nil
-}
-
-// pathOf returns a path as a TypeScript string, with the parameters in their places.
-func pathOf(path string, parameters map[string]string) (string, error) {
-	segments := strings.Split(path, "/")
-	used := 0
-	for i, segment := range segments {
-		name, ok := strings.CutPrefix(segment, ":")
-		if !ok {
-			continue
-		}
-		if parameters[name] == "" {
-			return "", fmt.Errorf("the request has no field `path:%q`", name)
-		}
-		segments[i] = "${encodeURIComponent(" + parameters[name] + ")}"
-		used++
-	}
-	if used != len(parameters) {
-		return "", errors.New("the request has a path field that the path does not name")
-	}
-	if used == 0 {
-		return strconv.Quote(path), nil
-	}
-	return "`" + strings.Join(segments, "/") + "`", nil
+	return "{ " + strings.Join(parts, ", ") + " }"
 }
 
 // writeClass writes the methods of the endpoints. The class has a method of its own to send them.

@@ -33,7 +33,7 @@ var steps = []step{
 	}},
 	{"docs", "shares.api", []command{
 		{".", "goctl api swagger --api shares.api --dir docs --filename openapi"},
-		{".", "go run -trimpath ./api/internal/openapi docs/openapi.json"},
+		{"tools", "go run -trimpath ./openapi ../shares.api ../docs/openapi.json"},
 	}},
 	{"client", "shares.api", []command{
 		{"tools", "go run -trimpath ./clientgen ../shares.api ../client/src/generated.ts"},

@@ -16,11 +16,19 @@ export interface EveryReq {
   inner: Inner;
   inners: (Inner | null)[];
   by: Record<string, Inner[]>;
-  any: unknown;
+  any: Record<string, unknown>;
+  bytes: string;
   "x-dashed": string;
   key: "a" | "b";
+  open?: "a" | "b";
   size?: 1 | 2;
   limit?: number;
+}
+
+export interface EveryResp {
+  any: unknown;
+  maybe?: string;
+  inner: Inner | null;
 }
 
 export interface FindReq {
@@ -53,7 +61,7 @@ export abstract class PublicCalls {
   protected abstract callPublic<Answer>(call: Call): Promise<Answer>;
 
   /** 打开 */
-  openDoor(req: EveryReq): Promise<Inner> {
+  openDoor(req: EveryReq): Promise<EveryResp> {
     return this.callPublic({ method: "POST", path: "/v1/door.open", body: req });
   }
 

@@ -1,0 +1,273 @@
+package apifile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zeromicro/go-zero/core/mapping"
+	"github.com/zeromicro/go-zero/tools/goctl/api/spec"
+)
+
+// checker finds what the handlers do not serve: what core/mapping would refuse or ignore in each
+// request, and what the strict JSON rules cannot tell apart.
+type checker struct {
+	api   *spec.ApiSpec
+	file  string
+	lines []string
+}
+
+// at returns err with the file and the line where the patterns are found one behind the other.
+func (c checker) at(err error, patterns ...string) error {
+	line := 0
+	for _, pattern := range patterns {
+		expression := regexp.MustCompile(`^\s*` + pattern)
+		next := slices.IndexFunc(c.lines[line:], expression.MatchString)
+		if next < 0 {
+			return fmt.Errorf("%s: %w", c.file, err) // an imported file
+		}
+		line += next
+	}
+	return fmt.Errorf("%s:%d: %w", c.file, line+1, err)
+}
+
+func (c checker) check() error {
+	for _, g := range c.api.Service.Groups {
+		for _, r := range g.Routes {
+			handler := `@handler\s+` + strings.TrimSuffix(r.Handler, "Handler") + `\b`
+			fields, err := c.request(r)
+			if err == nil && r.ResponseType != nil {
+				err = c.answer(r.ResponseType, nil)
+			}
+			if err != nil {
+				return err
+			}
+			if err := route(g, r, fields); err != nil {
+				return c.at(fmt.Errorf("%s %s: %w", strings.ToUpper(r.Method), r.Path, err), handler, r.Method+`\s`)
+			}
+		}
+	}
+	return nil
+}
+
+var parameter = regexp.MustCompile(`/:(\w+)`)
+
+// route checks what a route and the fields of its request say of each other.
+func route(g spec.Group, r spec.Route, fields []Field) error {
+	if !slices.Contains([]string{"get", "post", "put", "delete", "patch"}, r.Method) {
+		return errors.New("the methods are GET, POST, PUT, DELETE and PATCH")
+	}
+	if r.RequestType != nil && Has(g, "Upload") {
+		return errors.New("Upload reads the body: the endpoint has no request type")
+	}
+	parameters := map[string]bool{}
+	for _, m := range parameter.FindAllStringSubmatch(r.Path, -1) {
+		parameters[m[1]] = true
+	}
+	for _, f := range fields {
+		switch {
+		case f.In == "json" && r.Method == "get":
+			return fmt.Errorf("a GET request has no body: use the tag form instead of json for %s", f.Member.Name)
+		case f.In == "path" && !parameters[f.Name]:
+			return fmt.Errorf("the path has no parameter :%s", f.Name)
+		case f.In == "path":
+			delete(parameters, f.Name)
+		}
+	}
+	for name := range parameters {
+		return fmt.Errorf("the request has no field `path:%q`", name)
+	}
+	return nil
+}
+
+// request checks the type of a request and returns its fields.
+func (c checker) request(r spec.Route) ([]Field, error) {
+	if r.RequestType == nil {
+		return nil, nil
+	}
+	s, err := Struct(c.api, r.RequestType)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.fields(s, false, nil); err != nil {
+		return nil, err
+	}
+	return Fields(c.api, s)
+}
+
+// fields checks the fields of a request, or of a struct in one, which has JSON alone.
+func (c checker) fields(s spec.DefineStruct, nested bool, around []string) error {
+	declared := func(member string) []string { return []string{`(type\s+)?` + s.RawName + `\b.*\{`, member + `\b`} }
+	for _, m := range s.Members {
+		if _, err := fieldOf(m); err != nil && !m.IsInline {
+			return c.at(fmt.Errorf("%s.%s: %w", s.RawName, m.Name, err), declared(m.Name)...)
+		}
+	}
+	fields, err := Fields(c.api, s)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, f := range fields {
+		err := f.check(nested)
+		if name := strings.ToLower(f.Name); err == nil && f.In == "json" {
+			if names[name] {
+				err = errors.New("another field has the same name, whatever its case")
+			}
+			names[name] = true
+		}
+		if err == nil {
+			err = c.jsonType(f.Type, append(slices.Clone(around), s.RawName))
+		}
+		if err != nil {
+			if strings.HasPrefix(err.Error(), c.file) {
+				return err // of a field inside
+			}
+			return c.at(fmt.Errorf("%s.%s: %w", s.RawName, f.Member.Name, err), declared(f.Member.Name)...)
+		}
+	}
+	return nil
+}
+
+// goTypes are the types of values that mapping reads.
+var goTypes = map[string]reflect.Type{
+	"string": reflect.TypeFor[string](), "bool": reflect.TypeFor[bool](), "byte": reflect.TypeFor[byte](),
+	"int": reflect.TypeFor[int](), "int8": reflect.TypeFor[int8](), "int16": reflect.TypeFor[int16](),
+	"int32": reflect.TypeFor[int32](), "int64": reflect.TypeFor[int64](),
+	"uint": reflect.TypeFor[uint](), "uint8": reflect.TypeFor[uint8](), "uint16": reflect.TypeFor[uint16](),
+	"uint32": reflect.TypeFor[uint32](), "uint64": reflect.TypeFor[uint64](),
+	"float32": reflect.TypeFor[float32](), "float64": reflect.TypeFor[float64](),
+}
+
+// jsonType checks that mapping reads values of a type; around are the structs that it is in.
+func (c checker) jsonType(t spec.Type, around []string) error {
+	switch t := t.(type) {
+	case spec.PrimitiveType:
+		if goTypes[t.RawName] != nil {
+			return nil
+		}
+	case spec.PointerType:
+		if _, ok := t.Type.(spec.DefineStruct); ok || goTypes[t.Type.Name()] != nil {
+			return c.jsonType(t.Type, around)
+		}
+	case spec.ArrayType:
+		if strings.HasPrefix(t.RawName, "[]") {
+			return c.jsonType(t.Value, around)
+		}
+	case spec.MapType:
+		pointer, ok := t.Value.(spec.PointerType)
+		switch {
+		case t.Key != "string" || ok && goTypes[pointer.Type.Name()] != nil:
+		case IsAny(t.Value):
+			return nil
+		default:
+			return c.jsonType(t.Value, around)
+		}
+	case spec.DefineStruct:
+		if slices.Contains(around, t.RawName) {
+			return errors.New("a request cannot hold itself")
+		}
+		s, err := Struct(c.api, t)
+		if err != nil {
+			return err
+		}
+		return c.fields(s, true, around)
+	}
+	return fmt.Errorf("a request cannot hold the type %s", t.Name())
+}
+
+// IsAny reports whether a type takes every value.
+func IsAny(t spec.Type) bool { return t.Name() == "interface{}" || t.Name() == "any" }
+
+// check checks the tag of a field of a request.
+func (f Field) check(nested bool) error {
+	base := f.Type
+	if p, ok := base.(spec.PointerType); ok {
+		base = p.Type
+	}
+	simple := goTypes[base.Name()]
+	list, isList := f.Type.(spec.ArrayType)
+	isList = isList && goTypes[list.Value.Name()] != nil
+	_, ranged := f.Rules["range"]
+	switch {
+	case f.Name == "" || f.Name == "-" || strings.Contains(f.Name, ".") && f.In != "form":
+		return fmt.Errorf("the %s tag needs a name, without dots", f.In)
+	case nested && f.In != "json":
+		return fmt.Errorf("a struct in a request has json tags alone, not %s", f.In)
+	case f.In != "json" && simple == nil && !(f.In == "form" && isList):
+		return fmt.Errorf("the tag %s cannot hold the type %s", f.In, f.Type.Name())
+	case (len(f.Options) > 0 || ranged) && simple == nil:
+		return errors.New("options= and range= have no effect on this type")
+	case ranged && (base.Name() == "string" || base.Name() == "bool"):
+		return errors.New("range= is for numbers")
+	}
+	for _, rule := range slices.Sorted(maps.Keys(f.Rules)) {
+		value := f.Rules[rule]
+		switch {
+		case rule == "optional" && value == "", rule == "default", rule == "options", rule == "range", rule == "example":
+		case rule == "number" && f.In == "json" && base.Name() == "string":
+		case rule == "open" && f.In == "json" && f.Type.Name() == "string" && !nested && f.Omitted:
+		default:
+			return fmt.Errorf("%s is not served in a request", rule)
+		}
+	}
+	return f.probe(simple, list, isList)
+}
+
+// probe has mapping read a request without the field: it fails for a rule that it cannot parse or a
+// default that is not of the type.
+func (f Field) probe(simple reflect.Type, list spec.ArrayType, isList bool) error {
+	_, hasDefault := f.Rules["default"]
+	switch {
+	case isList:
+		simple = reflect.SliceOf(goTypes[list.Value.Name()])
+	case simple == nil && hasDefault:
+		return errors.New("default= is for simple values and lists of them")
+	case simple == nil:
+		return nil
+	}
+	tag := reflect.StructTag(strings.Trim(f.Tag, "`")).Get(f.In) + ",optional"
+	request := reflect.New(reflect.StructOf([]reflect.StructField{{
+		Name: "F", Type: simple, Tag: reflect.StructTag("json:" + strconv.Quote(tag)),
+	}})).Interface()
+	if err := mapping.UnmarshalJsonMap(map[string]any{}, request); err != nil {
+		return fmt.Errorf("the tag %s: %w", f.Tag, err)
+	}
+	return nil
+}
+
+// answer checks that the fields of an answer have JSON tags; around are the structs that t is in.
+func (c checker) answer(t spec.Type, around []string) error {
+	switch t := t.(type) {
+	case spec.PointerType:
+		return c.answer(t.Type, around)
+	case spec.ArrayType:
+		return c.answer(t.Value, around)
+	case spec.MapType:
+		return c.answer(t.Value, around)
+	case spec.DefineStruct:
+		s, err := Struct(c.api, t)
+		if err != nil || slices.Contains(around, s.RawName) {
+			return err
+		}
+		fields, err := Fields(c.api, s)
+		if err != nil {
+			return err
+		}
+		for _, f := range fields {
+			if f.In != "json" {
+				return c.at(fmt.Errorf("%s.%s: an answer has json tags alone, not %s", s.RawName, f.Member.Name, f.In),
+					`(type\s+)?`+s.RawName+`\b.*\{`, f.Member.Name+`\b`)
+			}
+			if err := c.answer(f.Type, append(slices.Clone(around), s.RawName)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
