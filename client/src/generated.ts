@@ -84,7 +84,7 @@ export interface UploadAvatarResp {
 
 export interface UpsetUserInfoReq {
   /** 设置项：phone、phoneCode、rg、only20 或资料字段名 */
-  key?: string;
+  key?: "phone" | "phoneCode" | "rg" | "only20" | "nickName" | "avatarURL" | "gender" | "city" | "province" | "country" | "language";
   /** 设置值 */
   value?: string;
 }

@@ -59,8 +59,8 @@ type UploadAvatarResp struct {
 }
 
 type UpsetUserInfoReq struct {
-	Key   string `json:"key,optional"`   // 设置项：phone、phoneCode、rg、only20 或资料字段名
-	Value string `json:"value,optional"` // 设置值
+	Key   string `json:"key,open,options=[phone,phoneCode,rg,only20,nickName,avatarURL,gender,city,province,country,language],optional"` // 设置项：phone、phoneCode、rg、only20 或资料字段名
+	Value string `json:"value,optional"`                                                                                                 // 设置值
 }
 
 type UpsetUserInfoResp struct {

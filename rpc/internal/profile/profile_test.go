@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -344,5 +345,18 @@ func TestColumns(t *testing.T) {
 	_, err = Columns(&pb.UpdateProfileReq{NickName: new("a"), Gender: new("9")})
 	if got := outcome(err); got != "gender one_of allowed=0, 1, 2" {
 		t.Errorf("a wrong field: %s", got)
+	}
+}
+
+// The client's union of keys is made from shares.api.
+func TestKeysAreThoseOfTheContract(t *testing.T) {
+	contract, err := os.ReadFile("../../../shares.api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, options, _ := strings.Cut(string(contract), `json:"key,open,options=[`)
+	options, _, _ = strings.Cut(options, "]")
+	if want := strings.Join(Keys(), ","); options != want {
+		t.Errorf("the options of UpsetUserInfoReq.Key in shares.api are\n%s, want\n%s", options, want)
 	}
 }

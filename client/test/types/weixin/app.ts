@@ -20,6 +20,8 @@ Page({
     try {
       await shares.updateUserInfo({ nickName: "小明", city: null });
       await shares.upsetUserInfo({ key: "rg", value: "true" });
+      // @ts-expect-error: no such setting
+      await shares.upsetUserInfo({ key: "colour", value: "true" });
       const { url } = await shares.getQrcode({ page: "pages/index/index", scene: "a=1" });
       wx.previewImage({ urls: [url] });
       this.setData({ me: await shares.getUserInfo() });
