@@ -60,7 +60,7 @@ lint: .bin/.built ## vet, for Windows and macOS too, and staticcheck
 	tools/progress.sh 'staticcheck (a minute)' staticcheck ./...
 	cd test/page && go vet ./... && staticcheck ./...
 
-test-workflow: .bin/.built ## seven tasks with shares.api, each in a copy of the tree
+test-workflow: .bin/.built ## seven tasks with shares.api, in a copy of the tree
 	tools/install.sh protoc mariadbd redis-server
 	tools/progress.sh 'changing copies of the tree (minutes)' \
 		go test -tags=no_k8s,grpcnotrace,workflow -count=1 -timeout=30m ./test/workflow/tasks

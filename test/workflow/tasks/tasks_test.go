@@ -12,19 +12,6 @@ import (
 	"shares/test/workflow/tree"
 )
 
-// root is the repository.
-const root = "../../.."
-
-// apply applies testdata/<name>.diff.
-func apply(t *testing.T, copied tree.Tree, name string) {
-	t.Helper()
-	diff, err := os.ReadFile(filepath.Join("testdata", name+".diff"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied.Apply(t, string(diff))
-}
-
 // contains fails the test unless the text holds each of the words.
 func contains(t *testing.T, what, text string, words ...string) {
 	t.Helper()
@@ -35,114 +22,67 @@ func contains(t *testing.T, what, text string, words ...string) {
 	}
 }
 
-// check is `make check-gen` without the installation of its tools.
-func check(copied tree.Tree) (string, error) { return copied.Try("go -C tools run ./gen -check", "") }
-
-func mustCheck(t *testing.T, copied tree.Tree) {
+// fails runs a command that must fail, and what it prints must hold each of the words.
+func fails(t *testing.T, copied tree.Tree, line string, words ...string) {
 	t.Helper()
-	if out, err := check(copied); err != nil {
-		t.Errorf("gen -check: %v\n%s", err, out)
-	}
-}
-
-func TestStoredField(t *testing.T) {
-	copied := tree.Copy(t, root)
-	apply(t, copied, "stored_field/1-contract")
-	copied.Gen(t)
-
-	// Without the lines by hand, tests name the field.
-	out, err := copied.Try("go test ./rpc/internal/profile ./api/internal/logic/weixin", "")
+	out, err := copied.Try(line, "")
 	if err == nil {
-		t.Error("the tests pass although the field is nowhere copied")
+		t.Errorf("%s passes", line)
 	}
-	contains(t, "go test", out, "User leaves out level", "level of UpdateProfileReq has no rule",
-		"GetUserInfoResp.Level", `"level"`)
-
-	apply(t, copied, "stored_field/2-code")
-	copied.Run(t, "go test ./api/... ./rpc/internal/logic ./rpc/internal/profile ./model ./model/migrations")
-	copied.Run(t, "go test ./test/contract -run TestLevel|TestContract/embedded/plain")
-	copied.Run(t, "go test ./internal/app -run User|Migrate")
-	mustCheck(t, copied)
+	contains(t, line, out, words...)
 }
 
-// What the generated handlers do not serve is refused before anything is written.
-func TestGetEndpointIsRefused(t *testing.T) {
-	copied := tree.Copy(t, root)
-	apply(t, copied, "get_endpoint/1-contract")
-	before := copied.Read(t, "api/internal/handler/routes.go")
-	out, err := copied.Try("go -C tools run ./gen", "")
-	if err == nil {
-		t.Error("gen passes although the handlers serve POST alone")
-	}
-	contains(t, "gen", out, "GET /shares/api/v1/entries/:id", "only POST is served", "nothing was written")
-	if copied.Read(t, "api/internal/handler/routes.go") != before {
-		t.Error("routes.go was written")
-	}
-}
+// check is `make check-gen` without the installation of its tools.
+const check = "go -C tools run ./gen -check"
 
-func TestSecondGroupWithATable(t *testing.T) {
-	copied := tree.Copy(t, root)
-	apply(t, copied, "second_group/1-contract")
-	contains(t, "gen", copied.Gen(t), "api/internal/logic/notes/add_note_logic.go")
-	apply(t, copied, "second_group/2-code")
-	contains(t, "routes.go", copied.Read(t, "api/internal/handler/routes.go"), `"/shares/api/v1/notes"`)
-	copied.Run(t, "go test ./api/... ./model ./model/migrations")
-	mustCheck(t, copied)
-}
-
-func TestRenamedResponseField(t *testing.T) {
-	copied := tree.Copy(t, root)
-	apply(t, copied, "renamed_field/1-contract")
-	copied.Gen(t)
-	out, err := copied.Try("go build ./api/...", "")
-	if err == nil {
-		t.Error("the code builds although the field that it sets is gone")
+// In one copy of the tree, one behind the other: a stored field, a GET endpoint, a second group with
+// a table, a renamed field of an answer, plain goctl, a removed endpoint and a renamed request type.
+func TestTasks(t *testing.T) {
+	const capacity, entry = "api/internal/logic/weixin/get_capacity_logic.go", "api/internal/logic/weixin/get_entry_logic.go"
+	copied := tree.Copy(t, "../../..")
+	apply := func(name string) {
+		t.Helper()
+		diff, err := os.ReadFile(filepath.Join("testdata", name+".diff"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied.Apply(t, string(diff))
 	}
-	contains(t, "go build", out, "upload_avatar_logic.go", "Url")
-	apply(t, copied, "renamed_field/2-code")
-	copied.Run(t, "go test ./api/...")
-	mustCheck(t, copied)
-}
 
-func TestRemovedEndpoint(t *testing.T) {
-	const logic = "api/internal/logic/weixin/get_capacity_logic.go"
-	copied := tree.Copy(t, root)
-	apply(t, copied, "removed_endpoint/1-added")
-	contains(t, "gen", copied.Gen(t), "left to fill", logic)
-	apply(t, copied, "removed_endpoint/2-removed")
-	contains(t, "gen", copied.Gen(t), "not used", logic)
-	out, err := check(copied)
-	if err == nil {
-		t.Error("gen -check passes although a file is not used")
-	}
-	contains(t, "gen -check", out, logic)
-	copied.Run(t, "rm "+logic)
-	copied.Run(t, "go vet ./api/...")
-	mustCheck(t, copied)
-}
+	// Plain goctl gives what make gen gives.
+	apply("1-contracts")
+	plainGoctl(t, copied)
+	contains(t, check, copied.Run(t, check), "left to fill", capacity, entry, "api/internal/logic/notes/add_note_logic.go")
+	contains(t, "routes.go", copied.Read(t, "api/internal/handler/routes.go"), `"/shares/api/v1/notes"`, "http.MethodGet", "/entries/:id")
+	contains(t, "the document", copied.Read(t, "docs/openapi.json"), "/shares/api/v1/entries/{id}")
+	contains(t, "the client", copied.Read(t, "client/src/generated.ts"), `lang?: "zh_CN" | "en"`, "level?: number | null")
 
-func TestRenamedRequestType(t *testing.T) {
-	const logic = "api/internal/logic/weixin/get_capacity_logic.go"
-	copied := tree.Copy(t, root)
-	apply(t, copied, "renamed_request/1-added")
-	copied.Gen(t)
-	apply(t, copied, "renamed_request/2-renamed")
-	contains(t, "gen", copied.Gen(t), "signatures that no longer fit", logic+":", "*types.CapacityReq")
-	if _, err := check(copied); err == nil {
-		t.Error("gen -check passes although a signature does not fit")
-	}
-	text := copied.Read(t, logic)
-	copied.Write(t, logic, strings.ReplaceAll(text, "types.GetCapacityReq", "types.CapacityReq"))
-	copied.Run(t, "go vet ./api/...")
-	mustCheck(t, copied)
+	// The code does not build while it sets the field that is gone.
+	fails(t, copied, "go build ./api/...", "upload_avatar_logic.go", "Url")
+	apply("2-renamed-field")
+	// Without the lines by hand, tests name the stored field.
+	fails(t, copied, "go test ./rpc/internal/profile ./api/internal/logic/weixin", "User leaves out level",
+		"level of UpdateProfileReq has no rule", "GetUserInfoResp.Level", `"level"`)
+	apply("3-code")
+
+	apply("4-removed-and-renamed")
+	contains(t, "gen", copied.Gen(t), "not used", capacity, "signatures that no longer fit", entry+":", "*types.EntryReq")
+	fails(t, copied, check, capacity, entry)
+	copied.Run(t, "rm "+capacity)
+	copied.Write(t, entry, strings.ReplaceAll(copied.Read(t, entry), "types.GetEntryReq", "types.EntryReq"))
+	copied.Run(t, check)
+
+	copied.Run(t, "go vet ./api/... ./rpc/... ./model/...")
+	copied.Run(t, "go test -vet=off ./api ./api/internal/logic/... ./rpc/internal/logic ./rpc/internal/profile ./model/migrations")
+	copied.Run(t, "go test -vet=off ./model ./internal/app -run Note|UpdateProfile|User|Migrate")
+	copied.Run(t, "go test -vet=off ./test/contract -run TestLevel|TestGetEntry|TestContract/embedded/plain/user_info")
 }
 
 var protocVersion = regexp.MustCompile(`(?m)^// -?\s*protoc\s+v.*\n`)
 
-// The lines of docs/changing.md, without make, give what make gen gives.
-func TestPlainGoctl(t *testing.T) {
-	copied := tree.Copy(t, root)
-	apply(t, copied, "stored_field/1-contract")
+// plainGoctl runs the lines of docs/changing.md that do without make.
+func plainGoctl(t *testing.T, copied tree.Tree) {
+	t.Helper()
 	lines := ""
 	for _, b := range tree.Blocks(copied.Read(t, "docs/changing.md")) {
 		if b.Language == "text" {
@@ -159,5 +99,4 @@ func TestPlainGoctl(t *testing.T) {
 	for _, name := range []string{"rpc/pb/weixin.pb.go", "rpc/pb/weixin_grpc.pb.go"} {
 		copied.Write(t, name, protocVersion.ReplaceAllString(copied.Read(t, name), ""))
 	}
-	mustCheck(t, copied)
 }
