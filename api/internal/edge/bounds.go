@@ -34,10 +34,11 @@ type bounds struct {
 	upload          string                         // the path that takes files
 }
 
-// waiting are the endpoints that may wait for WeChat, as checked may with WECHAT_CONTENT_CHECK.
-var waiting = []string{"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info"}
-
-const checked = "weixin.update_user_info"
+// waiting are the endpoints that may wait for WeChat, which checks nicknames with
+// WECHAT_CONTENT_CHECK.
+var waiting = []string{
+	"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info", "weixin.update_user_info",
+}
 
 // smallBody is more than any client of ours sends, in bytes.
 const smallBody = 8 << 10
@@ -53,7 +54,7 @@ func newBounds(o Options) bounds {
 	}
 	for _, route := range o.Routes {
 		name := path.Base(route)
-		if slices.Contains(waiting, name) || name == checked && o.ContentCheck == "on" {
+		if slices.Contains(waiting, name) {
 			b.waiting[route] = semaphore.NewWeighted(quarter)
 		}
 		if name == "weixin.upload_avatar" {

@@ -19,7 +19,6 @@ import (
 	"shares/api/internal/answer"
 	"shares/api/internal/decode"
 	"shares/api/internal/upload"
-	"shares/internal/config"
 	"shares/internal/reason"
 )
 
@@ -78,17 +77,6 @@ func TestSlots(t *testing.T) {
 				t.Errorf("afterwards: got %d, want 200", got)
 			}
 		})
-	}
-}
-
-// An endpoint waits for WeChat only while its content is checked.
-func TestWaiting(t *testing.T) {
-	const update = "/shares/api/v1/weixin.update_user_info"
-	for check, want := range map[string]bool{"on": true, "off": false} {
-		o := Options{Config: config.Config{MaxInFlight: 8, ContentCheck: check}, Routes: []string{update}}
-		if _, got := newBounds(o).waiting[update]; got != want {
-			t.Errorf("content check %s: got %v, want %v", check, got, want)
-		}
 	}
 }
 
