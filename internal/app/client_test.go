@@ -58,7 +58,7 @@ func startReplica(t *testing.T, hangs bool) *replica {
 	s := grpc.NewServer()
 	pb.RegisterWeixinServer(s, r)
 	healthpb.RegisterHealthServer(s, health.NewServer())
-	go s.Serve(l) //nolint:errcheck // Stop ends it
+	go func() { _ = s.Serve(l) }() // Stop ends it
 	t.Cleanup(s.Stop)
 	return r
 }

@@ -15,14 +15,11 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 // shares runs the command with the arguments and returns what it printed.
 func shares(t *testing.T, args ...string) string {
 	t.Helper()
-	var out strings.Builder
-	cmd := Command(Build{})
-	cmd.SetArgs(args)
-	cmd.SetOut(&out)
-	if err := cmd.ExecuteContext(t.Context()); err != nil {
+	out, err := run(t, args...)
+	if err != nil {
 		t.Fatalf("shares %s: %v", strings.Join(args, " "), err)
 	}
-	return out.String()
+	return out
 }
 
 // settings returns a file: the environment is read once in a process.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"shares/internal/config"
 	"shares/internal/testenv"
@@ -49,14 +48,10 @@ func open(t *testing.T, errs ...error) {
 // eventually waits until ready returns what is wanted: "" or a text in the error.
 func eventually(t *testing.T, p *program, want string) {
 	t.Helper()
-	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		err = p.ready(t.Context())
-		if err == nil && want == "" || err != nil && want != "" && strings.Contains(err.Error(), want) {
-			return
-		}
-	}
-	t.Fatalf("ready: got %v, want %q", err, want)
+	waitFor(t, fmt.Sprintf("ready returns %q", want), func() bool {
+		err := p.ready(t.Context())
+		return err == nil && want == "" || err != nil && want != "" && strings.Contains(err.Error(), want)
+	})
 }
 
 func TestReadyNeedsTheSchemaFirstThenDatabaseOrRedis(t *testing.T) {
