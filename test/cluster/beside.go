@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,68 +25,38 @@ const (
 
 // server is a process beside the cluster, as a managed service would be.
 type server struct {
+	*testenv.Process
 	suite *suite
-	name  string
-	line  string // a shell command line
-	check string // another, which succeeds when the server answers
-	done  chan struct{}
-	since time.Time // when it was first seen to answer
-}
-
-func (s *suite) newServer(name, check string, line ...string) *server {
-	srv := &server{suite: s, name: name, line: strings.Join(line, " "), check: check}
-	s.servers = append(s.servers, srv)
-	return srv
+	pid   string // file
 }
 
 // at returns an address beside the cluster.
 func (s *suite) at(port string) string { return net.JoinHostPort(s.address, port) }
 
-// start returns when the server answers. The shell writes down the process's
-// id where it runs, which may be another pid namespace.
-func (v *server) start(ctx context.Context) error {
-	s := v.suite
-	log, err := os.OpenFile(filepath.Join(s.dir, v.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command("sh", "-c", s.beside+` sh -c 'echo $$ >"$0"; exec `+v.line+`' "$0"`, v.pidFile())
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%s: %w", v.name, err)
-	}
-	done := make(chan struct{})
-	v.done = done
-	go func() { _ = cmd.Wait(); close(done) }()
-	return until(ctx, 5*time.Minute, v.name+" to answer", func() (bool, error) {
-		select {
-		case <-done:
-			tail, _ := os.ReadFile(log.Name())
-			return false, fmt.Errorf("%s ended: %s", v.name, tail[max(0, len(tail)-1000):])
-		default:
-		}
-		_, err := command(ctx, nil, s.beside+" sh -c", v.check)
-		v.since = time.Now()
-		return err == nil, nil
+// newServer starts a shell's command line. The shell writes down the process's id where it runs, which
+// may be another pid namespace.
+func (s *suite) newServer(name, ready string, line ...string) (*server, error) {
+	v := &server{suite: s, pid: filepath.Join(s.dir, name+".pid")}
+	v.Process = testenv.NewProcess(testenv.Program{
+		Path: "sh", Args: []string{"-c", s.beside + ` sh -c 'echo $$ >"$0"; exec ` + strings.Join(line, " ") + `' "$0"`, v.pid},
+		Ready: regexp.MustCompile(ready),
 	})
+	s.servers = append(s.servers, v)
+	return v, v.Start()
 }
-
-func (v *server) pidFile() string { return filepath.Join(v.suite.dir, v.name+".pid") }
 
 // kill ends the server at once and returns when it is gone.
 func (v *server) kill() error {
-	if v.done == nil {
-		return nil
-	}
-	_, err := command(context.Background(), nil, v.suite.beside+` sh -c 'kill -9 "$(cat "$0")"'`, v.pidFile())
 	select {
-	case <-v.done:
-		v.done = nil
+	case <-v.Done():
 		return nil
-	case <-time.After(10 * time.Second):
-		return errors.Join(fmt.Errorf("%s is still there", v.name), err)
+	default:
 	}
+	_, err := command(context.Background(), nil, v.suite.beside+` sh -c 'kill -9 "$(cat "$0")"'`, v.pid)
+	if err == nil {
+		<-v.Done()
+	}
+	return err
 }
 
 func (s *suite) startBeside(ctx context.Context) error {
@@ -114,16 +84,21 @@ func (s *suite) startBeside(ctx context.Context) error {
 	if _, err := command(ctx, nil, "go build -tags no_k8s,grpcnotrace", "-o", binary, "."); err != nil {
 		return err
 	}
-	s.mysql = s.newServer("mysql", "mariadb-admin --no-defaults -h "+s.address+" -P "+mysqlPort+" -ushares -pshares ping",
-		"mariadbd --no-defaults", user, "--datadir="+data, "--tmpdir="+data, "--socket="+filepath.Join(s.dir, "mysql.sock"), "--bind-address="+s.address,
-		"--port="+mysqlPort, "--init-file="+init, "--max-connections=300", "--skip-name-resolve")
-	s.redis = s.newServer("redis", "redis-cli -h "+s.address+" -p "+redisPort+" ping",
-		"redis-server", redisConf)
-	s.newServer("simulator", "curl -fsS http://"+s.at(simulatorPort)+"/simulator/stats",
-		binary, "simulator --listen", s.at(simulatorPort))
-	s.newServer("s3", "curl -fsS http://"+s.at(s3Port)+"/", self, "s3", s.at(s3Port))
-	for _, v := range s.servers {
-		if err := v.start(ctx); err != nil {
+	for _, v := range []struct {
+		server      **server
+		name, ready string
+		line        []string
+	}{
+		{&s.mysql, "mysql", "port: " + mysqlPort, []string{
+			"mariadbd --no-defaults", user, "--datadir=" + data, "--tmpdir=" + data, "--socket=" + filepath.Join(s.dir, "mysql.sock"),
+			"--bind-address=" + s.address, "--port=" + mysqlPort, "--init-file=" + init, "--max-connections=300", "--skip-name-resolve",
+			"--innodb-flush-log-at-trx-commit=2", // survives a kill, and does not wait for a busy disk
+		}},
+		{&s.redis, "redis", "Ready to accept connections", []string{"redis-server", redisConf}},
+		{new(*server), "simulator", "WeChat on ", []string{binary, "simulator --listen", s.at(simulatorPort)}},
+		{new(*server), "s3", "serving", []string{self, "s3", s.at(s3Port)}},
+	} {
+		if *v.server, err = s.newServer(v.name, v.ready, v.line...); err != nil {
 			return err
 		}
 	}
@@ -142,6 +117,11 @@ const bucket = testenv.S3Bucket
 
 // serveS3 is a bucket in memory.
 func serveS3(address string) error {
-	srv := &http.Server{Addr: address, Handler: new(testenv.S3), ReadHeaderTimeout: 5 * time.Second}
-	return srv.ListenAndServe()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving on", l.Addr())
+	srv := &http.Server{Handler: new(testenv.S3), ReadHeaderTimeout: 5 * time.Second}
+	return srv.Serve(l)
 }

@@ -12,7 +12,7 @@ if [ "${1-}" = kill-node ]; then # a node's processes end with its pid 1
 fi
 
 missing=()
-for c in buildah:buildah mariadbd:mariadb-server redis-server:redis-server curl:curl; do
+for c in buildah:buildah mariadbd:mariadb-server redis-server:redis-server; do
   command -v "${c%%:*}" >/dev/null || missing+=("${c##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -26,8 +26,8 @@ trap '"$CLUSTER/down.sh" purge' EXIT
 # this one's CoreDNS, a slim one, ends without the few seconds of lame duck.
 "$CLUSTER/in.sh" 1 kubectl -n kube-system patch deploy/coredns \
   -p '{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node1"}}}}}' >/dev/null
-"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/coredns --timeout=60s >/dev/null
-"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/metrics-server --timeout=60s >/dev/null
+"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/coredns --timeout=300s >/dev/null
+"$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/metrics-server --timeout=300s >/dev/null
 
 KUBECTL="$CLUSTER/in.sh 1 kubectl" LOAD_IMAGE="$CLUSTER/load.sh" KILL_NODE="test/cluster/ci.sh kill-node" \
   BESIDE="$CLUSTER/in.sh 1" BESIDE_ADDR=10.250.0.1 \

@@ -37,7 +37,7 @@ func (s *suite) rows() []row {
 		{name: "the disruption budget refuses a second eviction", run: loaded(s.budget)},
 		{name: "pod of api deleted by force", run: s.force("api")},
 		{name: "pod of rpc deleted by force", run: s.force("rpc")},
-		{name: "Redis killed and back after 5 s", run: loaded(func(ctx context.Context, _ *result) error { return s.outage(ctx, s.redis) })},
+		{name: "Redis killed and back after 5 s", run: loaded(func(ctx context.Context, _ *result) error { _, err := s.outage(ctx, s.redis); return err })},
 		{name: "MySQL killed and back after 5 s", run: s.restartMySQL},
 		{name: "autoscaler up and down", run: s.scale},
 		{name: "node drained", run: s.drain},
@@ -361,12 +361,9 @@ const recovery = 15 * time.Second
 // restartMySQL: what cannot be done is refused with 503, and nothing else.
 func (s *suite) restartMySQL(ctx context.Context, res *result) error {
 	var back time.Time
-	err := s.underLoad(ctx, res, expect{failures: -1, kinds: map[string]bool{"503": true}}, func() error {
-		if err := s.outage(ctx, s.mysql); err != nil {
-			return err
-		}
-		back = s.mysql.since
-		return nil
+	err := s.underLoad(ctx, res, expect{failures: -1, kinds: map[string]bool{"503": true}}, func() (err error) {
+		back, err = s.outage(ctx, s.mysql)
+		return err
 	})
 	if err != nil {
 		return err
@@ -392,20 +389,12 @@ func (s *suite) allReady(ctx context.Context) error {
 	return nil
 }
 
-func (s *suite) outage(ctx context.Context, v *server) error {
-	if err := traffic.Pause(ctx, 3*time.Second); err != nil {
-		return err
+// outage kills a server for five seconds and returns when it was back.
+func (s *suite) outage(ctx context.Context, v *server) (back time.Time, err error) {
+	if err := errors.Join(traffic.Pause(ctx, 3*time.Second), v.kill(), traffic.Pause(ctx, 5*time.Second), v.Start()); err != nil {
+		return time.Time{}, err
 	}
-	if err := v.kill(); err != nil {
-		return err
-	}
-	if err := traffic.Pause(ctx, 5*time.Second); err != nil {
-		return err
-	}
-	if err := v.start(ctx); err != nil {
-		return err
-	}
-	return traffic.Pause(ctx, 5*time.Second)
+	return time.Now(), traffic.Pause(ctx, 5*time.Second)
 }
 
 // scale raises the load until api's autoscaler adds pods, and lowers it until

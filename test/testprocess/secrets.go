@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -123,65 +122,35 @@ var shapes = map[string]*regexp.Regexp{
 	"login code in a query":   regexp.MustCompile(`js_code=[^\s&"\[]`),
 }
 
-// Leaks returns one line for each place where a secret is to be seen, without the secret, in order.
+// Leaks returns one line for each line that shows a secret, with what each secret is in its place.
 func (s *Secrets) Leaks() []string {
 	s.mu.Lock()
-	seen := slices.Clone(s.seen)
-	// By their beginning, so that all of them are looked for in one pass over the text.
-	begin := map[string][]string{}
-	for value := range s.kinds {
-		begin[value[:minSecret]] = append(begin[value[:minSecret]], value)
+	defer s.mu.Unlock()
+	var pairs []string
+	for value, kind := range s.kinds {
+		pairs = append(pairs, value, "["+kind+"]")
 	}
-	kinds := s.kinds
-	s.mu.Unlock()
-
+	replacer := strings.NewReplacer(pairs...)
 	var leaks []string
-	for _, t := range seen {
+	for _, t := range s.seen {
 		t.mu.Lock()
 		text := t.text.String()
 		t.mu.Unlock()
 		for line := range strings.Lines(text) {
-			for kind, where := range find(line, begin, kinds) {
-				leaks = append(leaks, fmt.Sprintf("%s shows a secret (%s): %s", t.source, kind, strings.TrimSpace(where)))
+			clean := replacer.Replace(line)
+			for kind, shape := range shapes {
+				clean = shape.ReplaceAllLiteralString(clean, "["+kind+"]")
+			}
+			if clean != line {
+				leaks = append(leaks, t.source+" shows a secret: "+strings.TrimSpace(clean))
 			}
 		}
 	}
-	slices.Sort(leaks)
 	return leaks
 }
 
-// find returns the line without its secrets, by the kind of each.
-func find(line string, begin map[string][]string, kinds map[string]string) map[string]string {
-	var found map[string]string
-	note := func(kind string) {
-		if found == nil {
-			found = map[string]string{}
-		}
-		found[kind] = ""
-	}
-	clean := line
-	for i := 0; i+minSecret <= len(line); i++ {
-		for _, value := range begin[line[i:i+minSecret]] {
-			if strings.HasPrefix(line[i:], value) {
-				note(kinds[value])
-				clean = strings.ReplaceAll(clean, value, "["+kinds[value]+"]")
-			}
-		}
-	}
-	for kind, shape := range shapes {
-		if shape.MatchString(line) {
-			note(kind)
-			clean = shape.ReplaceAllLiteralString(clean, "["+kind+"]")
-		}
-	}
-	for kind := range found {
-		found[kind] = clean
-	}
-	return found
-}
-
-// Verify ends a TestMain: it takes the exit code of the tests and returns the suite's. It says on stderr what is to be seen that must
-// not be.
+// Verify ends a TestMain: it takes the exit code of the tests and returns the suite's. It prints to
+// stderr what shows and must not.
 func (s *Secrets) Verify(code int) int { return s.verify(code, os.Stderr) }
 
 func (s *Secrets) verify(code int, w io.Writer) int {
