@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,24 +106,49 @@ func (g *cgroup) peak() int {
 	return int(bytes >> 20)
 }
 
-// floods are the ways to hold a connection without a complete request.
-var floods = []string{"idle", "slow headers", "slow bodies", "slow readers"}
-
-// opening returns what a client of a kind sends; picture is the path that slow readers ask for.
-func opening(kind, picture string) string {
-	switch kind {
-	case "slow headers":
-		return "POST / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 19<<10)
-	case "slow bodies":
-		return "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\n\r\n" + strings.Repeat("x", 8000)
-	case "slow readers":
-		return "GET " + picture + " HTTP/1.1\r\nHost: x\r\n\r\n"
+// floods are the ways to hold a connection without a complete request, and what such clients send.
+func floods(picture string) map[string]string {
+	return map[string]string{
+		"idle":         "",
+		"slow headers": "POST / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 19<<10),
+		"slow bodies":  "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\n\r\n" + strings.Repeat("x", 8000),
+		"slow readers": "GET " + picture + " HTTP/1.1\r\nHost: x\r\n\r\n",
 	}
-	return ""
 }
 
-// flooded opens 5,000 connections of each kind, one kind after the other, and 15,000 of all kinds.
-// The process lives, and a user is served within 2 s all the while.
+// flood opens connections, sends an opening into each, and holds them while the fault lasts, with another
+// byte now and then.
+func flood(ctx context.Context, s *server, clients int, openings []string) error {
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for i := range clients {
+		c, err := net.Dial("tcp", s.Address())
+		if err != nil {
+			return fmt.Errorf("%d connections: %w", i, err)
+		}
+		conns = append(conns, c)
+		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_, _ = io.WriteString(c, openings[i%len(openings)]) // those cut off need no more
+	}
+	for range 2 {
+		if err := traffic.Pause(ctx, lasting/2); err != nil {
+			return err
+		}
+		for i, c := range conns {
+			if openings[i%len(openings)] != "" {
+				_, _ = io.WriteString(c, " ")
+			}
+		}
+	}
+	return nil
+}
+
+// flooded opens 15,000 connections of all kinds, and 5,000 of each, one kind after the other. The process
+// lives, and a user is served within 2 s all the while.
 func flooded(name string, mebibytes int) func(context.Context, *world, *report) (time.Time, error) {
 	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
 		env := map[string]string{}
@@ -137,37 +163,24 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 		if err != nil {
 			return time.Time{}, errors.Join(err, s.end(ctx, r))
 		}
-		flood := func(clients int, kinds []string) error {
-			var conns []net.Conn
-			defer func() {
-				for _, c := range conns {
-					_ = c.Close()
-				}
-			}()
-			for i := range clients {
-				c, err := net.Dial("tcp", s.Address())
-				if err != nil {
-					return fmt.Errorf("%d connections: %w", i, err)
-				}
-				conns = append(conns, c)
-				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-				_, _ = io.WriteString(c, opening(kinds[i%len(kinds)], picture)) // those cut off need no more
-			}
-			return traffic.Pause(ctx, lasting)
+		kinds := floods(picture)
+		all := map[string][]string{"all kinds": slices.Collect(maps.Values(kinds))}
+		for kind, opening := range kinds {
+			all[kind] = []string{opening}
 		}
-		for _, kinds := range append([][]string{floods}, [][]string{floods[:1], floods[1:2], floods[2:3], floods[3:]}...) {
+		for _, kind := range slices.Sorted(maps.Keys(all)) { // all kinds first
 			clients := 5000
-			if len(kinds) > 1 {
+			if len(all[kind]) > 1 {
 				clients = 15000
 			}
 			using, stop := context.WithCancel(ctx)
 			var user sync.WaitGroup
-			user.Go(func() { w.useMeanwhile(using, s.server, r, strings.Join(kinds, ", ")) })
-			err := flood(clients, kinds)
+			user.Go(func() { w.useMeanwhile(using, s.server, r, kind) })
+			err := flood(ctx, s.server, clients, all[kind])
 			stop()
 			user.Wait()
 			if err != nil {
-				r.breaks("%s: %v", strings.Join(kinds, ", "), err)
+				r.breaks("%s: %v", kind, err)
 				break
 			}
 		}

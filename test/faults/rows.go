@@ -386,50 +386,23 @@ func whole(picture []byte) bool {
 	return err == nil
 }
 
-// slowClients opens many connections that begin a header or a body and go on
-// as slowly as they can.
+// slowClients send a header or a body byte by byte.
 func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
-	const clients = 2400 // with more than SHARES_MAX_IN_FLIGHT bodies
 	s := w.edges[0]
-	starts := []string{
-		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nX-Slow: ",
-		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{",
-		"POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{",
-	}
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			_ = c.Close()
-		}
-	}()
 	before, err := s.Memory()
 	if err != nil {
 		return time.Time{}, err
 	}
-	for i := range clients {
-		c, err := net.Dial("tcp", s.Address())
-		if err != nil {
-			return time.Time{}, err
-		}
-		conns = append(conns, c)
-		if _, err := c.Write([]byte(starts[i%len(starts)])); err != nil {
-			return time.Time{}, err
-		}
-	}
-	for range 2 {
-		if err := traffic.Pause(ctx, lasting/2); err != nil {
-			return time.Time{}, err
-		}
-		for _, c := range conns {
-			_, _ = c.Write([]byte(" ")) // those cut off need no more
-		}
-	}
-	after, err := s.Memory()
+	post := "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\n"
+	err = flood(ctx, s, 2400, []string{ // with more than SHARES_MAX_IN_FLIGHT bodies
+		post + "X-Slow: ", post + "Content-Length: 5000\r\n\r\n{", post + "Content-Length: 60000\r\n\r\n{",
+	})
 	if err != nil {
 		return time.Time{}, err
 	}
+	after, err := s.Memory()
 	r.note("memory %d → %d MB", before>>20, after>>20)
-	return time.Now(), nil
+	return time.Now(), err
 }
 
 // revoked ends a user's sessions, and looks on both replicas how long they last.

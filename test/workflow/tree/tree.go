@@ -88,7 +88,8 @@ func (tree Tree) Try(line, input string) (string, error) {
 	}
 	cmd := exec.Command(name, words[1:]...)
 	cmd.Dir = tree.path
-	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"CGO_ENABLED=0") // as in `make build`: the same packages are in the cache, also under the race detector
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
