@@ -264,7 +264,7 @@ func (r *rendered) deployment(d object, pod any, bad func(string, ...any)) {
 		}
 	}
 	c := at(pod, "containers.0")
-	if at(c, "startupProbe.httpGet") == nil || text(c, "livenessProbe.httpGet.path") != "/healthz" ||
+	if at(c, "startupProbe") == nil || text(c, "livenessProbe.httpGet.path") != "/healthz" ||
 		text(c, "readinessProbe.httpGet.path") != "/readyz" || text(c, "readinessProbe.httpGet.port") != "admin" {
 		bad("a probe is missing, or liveness is not /healthz and readiness /readyz on the admin port")
 	}

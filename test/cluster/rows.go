@@ -434,7 +434,7 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 		if err := s.failedSoFar(ctx); err != nil {
 			return err
 		}
-		if err := s.startLoad(ctx, steadyUsers, steadyRate); err != nil {
+		if err := s.startLoad(ctx, steadyUsers, steadyRate/4); err != nil {
 			return err
 		}
 		res.note = fmt.Sprintf("2 to %d pods and back", most)
@@ -447,7 +447,7 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 		}
 		return s.settled(ctx)
 	})
-	return errors.Join(err, s.deploy(ctx, first), s.settled(ctx))
+	return errors.Join(err, s.deploy(ctx, first), s.settled(ctx), s.startLoad(ctx, steadyUsers, steadyRate))
 }
 
 // failedSoFar is for a load that is about to be replaced.
