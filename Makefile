@@ -57,9 +57,7 @@ lint: .bin/.built ## vet, for Windows and macOS too, and staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is needed: $$unformatted"; exit 1; fi
 	tools/progress.sh 'go vet (minutes the first time)' go vet ./...
-	for os in windows darwin; do \
-		GOOS=$$os tools/progress.sh "go vet for $$os (minutes the first time)" go vet $$(go list -deps . | grep ^shares) || exit 1; \
-	done
+	tools/progress.sh 'vet for Windows and macOS (half a minute)' go -C tools run ./crossvet .. windows darwin
 	tools/progress.sh 'staticcheck (a minute)' staticcheck ./...
 	cd test/page && ../../tools/progress.sh 'vet and staticcheck of test/page' sh -c 'go vet ./... && staticcheck ./...'
 
