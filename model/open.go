@@ -74,7 +74,8 @@ func sessionVariables(params map[string]string, lockWait time.Duration) map[stri
 		"autocommit":       "1",
 		"sql_select_limit": "18446744073709551615", // none
 		"time_zone":        "'+00:00'",
-		"sql_mode":         "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'", // too long a value is an error, not cut off
+		// Too long a value is an error, not cut off.
+		"sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 
 		"innodb_lock_wait_timeout": strconv.Itoa(int(lockWait.Seconds())),
 	}

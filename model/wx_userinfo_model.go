@@ -61,7 +61,7 @@ type (
 
 // NewWxUserinfoModel returns a model for the wx_userinfo table, caching rows in c.
 func NewWxUserinfoModel(conn *Conn, c cache.Cache) WxUserinfoModel {
-	return &customWxUserinfoModel{defaultWxUserinfoModel: newWxUserinfoModel(conn, c), conn: conn, now: time.Now}
+	return &customWxUserinfoModel{newWxUserinfoModel(conn, c), conn, time.Now}
 }
 
 func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUserinfo, error) {
@@ -153,7 +153,9 @@ func (m *customWxUserinfoModel) Delete(ctx context.Context, id int64) error {
 // write runs a statement that changes the user's row, and invalidates what is cached of it. Where
 // the outcome is unknown the row is invalidated at once, and again when the server has certainly
 // ended the statement.
-func (m *customWxUserinfoModel) write(ctx context.Context, id int64, query string, args ...any) (sql.Result, error) {
+func (m *customWxUserinfoModel) write(
+	ctx context.Context, id int64, query string, args ...any,
+) (sql.Result, error) {
 	res, err := m.conn.ExecCtx(ctx, query, args...)
 	if isRefused(err) {
 		return nil, err
@@ -182,7 +184,8 @@ func checkFound(op string, res sql.Result, err error) error {
 	return nil
 }
 
-// timestamp returns the time in the precision that the columns keep, so that what was written equals what is read.
+// timestamp returns the time in the precision that the columns keep, so that what was written equals
+// what is read.
 func (m *customWxUserinfoModel) timestamp() time.Time {
 	return m.now().UTC().Truncate(time.Millisecond)
 }

@@ -88,12 +88,11 @@ func apply(ctx context.Context, conn *sql.Conn, m migration) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (?, 1)", m.version)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, forget, m.version); err != nil {
-		return err
+	const done = "INSERT INTO " + versionTable + " (version_id, is_applied) VALUES (?, 1)"
+	for _, query := range []string{done, forget} {
+		if _, err := tx.ExecContext(ctx, query, m.version); err != nil {
+			return err
+		}
 	}
 	return tx.Commit()
 }
@@ -109,8 +108,9 @@ const (
 
 var (
 	createTable = regexp.MustCompile("(?is)^CREATE\\s+TABLE\\s+`?(\\w+)`?(.*)$")
-	createIndex = regexp.MustCompile("(?is)^(CREATE\\s+(?:UNIQUE\\s+)?INDEX\\s+`?(\\w+)`?\\s+ON\\s+)`?(\\w+)`?(.*)$")
-	alterAdd    = regexp.MustCompile("(?is)^ALTER\\s+TABLE\\s+`?(\\w+)`?" +
+	createIndex = regexp.MustCompile("(?is)^(CREATE\\s+(?:UNIQUE\\s+)?INDEX\\s+`?(\\w+)`?\\s+ON\\s+)" +
+		"`?(\\w+)`?(.*)$")
+	alterAdd = regexp.MustCompile("(?is)^ALTER\\s+TABLE\\s+`?(\\w+)`?" +
 		"(\\s+ADD\\s+(?:(?:COLUMN|(?:UNIQUE\\s+)?(?:INDEX|KEY))\\s+)?`?(\\w+)`?.*)$")
 )
 
@@ -120,7 +120,8 @@ const expectedTable = "goose_expected"
 // compareWithStatement returns nil where refusal says that the change is there already and the
 // table is as the statement makes it. It undoes the change and makes it again in a temporary copy of
 // the table, and compares the definitions. Else it returns refusal, with the difference.
-func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string, refusal *mysql.MySQLError) error {
+func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string,
+	refusal *mysql.MySQLError) error {
 	if refusal.Number == nothingToDrop {
 		return nil
 	}
@@ -168,7 +169,9 @@ func redo(statement string, refusal uint16) (table string, again []string) {
 
 // without returns the lines that are not in others.
 func without(lines, others []string) []string {
-	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return slices.Contains(others, line) })
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		return slices.Contains(others, line)
+	})
 }
 
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)

@@ -24,7 +24,8 @@ const (
 
 // ErrForeignTable is returned by Migrate for a database whose wx_userinfo table these migrations did
 // not make, or whose takeover, by the takeover package, is unfinished.
-var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table that this service did not make")
+var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table " +
+	"that this service did not make")
 
 // Migrate brings the database to the latest version. Its error names the migration that failed;
 // migrations before that one stay applied, and the next call continues with it. On MySQL a second

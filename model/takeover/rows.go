@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // wording has the columns that people write into; emoji are looked for in these.
-var wording = map[string]bool{"nick_name": true, "city": true, "province": true, "country": true, "group": true}
+var wording = []string{"nick_name", "city", "province", "country", "group"}
 
 var escaped = regexp.MustCompile(`\[\\u[0-9a-fA-F]{5,6}\]`)
 
@@ -54,7 +55,7 @@ func (w target) convert(old sql.NullString) (value, change string) {
 		if value, change = digit, fromWord; !known {
 			change = toNothing
 		}
-	case wording[w.Name]:
+	case slices.Contains(wording, w.Name):
 		value, change = unescape(value), fromEmoji
 	}
 	if value == old.String {
@@ -93,7 +94,8 @@ type row struct {
 }
 
 // left calls each for the rows that are left and have a greater id than last, in their order.
-func (t *takeover) left(ctx context.Context, conn querier, tab table, last int64, tail string, each func(row)) error {
+func (t *takeover) left(ctx context.Context, conn querier, tab table, last int64, tail string,
+	each func(row)) error {
 	names, where := "`id`", "`id` > ?"
 	for _, w := range tab.checked {
 		names += ", `" + w.Name + "`"
@@ -154,7 +156,8 @@ func (t *takeover) convertBatch(ctx context.Context, tab table, last *int64) (in
 	}
 	defer tx.Rollback() // without effect after Commit
 	var rows []row
-	err = t.left(ctx, tx, tab, *last, fmt.Sprintf(" LIMIT %d FOR UPDATE", t.batch), func(r row) { rows = append(rows, r) })
+	batch := fmt.Sprintf(" LIMIT %d FOR UPDATE", t.batch)
+	err = t.left(ctx, tx, tab, *last, batch, func(r row) { rows = append(rows, r) })
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}

@@ -177,7 +177,8 @@ func (t table) checkShape(targets []target, r *Refusal) error {
 		}
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("%w, nor the legacy one: it lacks %s", migrations.ErrForeignTable, strings.Join(lacks, ", "))
+		return fmt.Errorf("%w, nor the legacy one: it lacks %s",
+			migrations.ErrForeignTable, strings.Join(lacks, ", "))
 	}
 	if t.indexes["PRIMARY"] != "id" {
 		return fmt.Errorf("%w, nor the legacy one: id is not its primary key", migrations.ErrForeignTable)
