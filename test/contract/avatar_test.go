@@ -68,7 +68,7 @@ func testUploadAvatar(t *testing.T, s *setting) {
 	s.hide(place, fileName)
 	clear := quartered(64, 32)
 	clear.SetNRGBA(0, 0, color.NRGBA{})
-	asTaken := [4]string{"red", "green", "blue", "white"}
+	asTaken, picture := [4]string{"red", "green", "blue", "white"}, asPNG(t, quartered(8, 8))
 	padded := asPNG(t, quartered(960, 480))
 	padded = append(padded, bytes.Repeat([]byte(place), maxFile/len(place))[:maxFile-len(padded)]...)
 	for name, tt := range map[string]struct {
@@ -94,7 +94,6 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		})
 	}
 
-	picture := asPNG(t, quartered(8, 8))
 	t.Run("a name is never used again", func(t *testing.T) {
 		u, other := s.newUser(t), s.login(t, t.Name()+" other")
 		first, again, others := u.avatar(t, picture), u.avatar(t, picture), other.avatar(t, picture)
@@ -127,7 +126,10 @@ func testUploadAvatar(t *testing.T, s *setting) {
 			}
 		}
 	})
+}
 
+func testUploadSessions(t *testing.T, s *setting) {
+	picture := asPNG(t, quartered(8, 8))
 	t.Run("too large by its announcement", func(t *testing.T) {
 		u := s.newUser(t)
 		s.connect(t, uploadAvatar, "Authorization: Bearer "+u.SessionID+"\r\nContent-Type: "+formType+"\r\nContent-Length: 1000000000").
@@ -170,7 +172,10 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		}
 		u.has(t, fresh())
 	})
+}
 
+func testUploadRefusals(t *testing.T, s *setting) {
+	picture := asPNG(t, quartered(8, 8))
 	for name, tt := range map[string]struct {
 		contentType, body string
 		status, code      int

@@ -134,7 +134,9 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "phoneCode") // serves once
 		u.has(t, want)
 	})
+}
 
+func testUpsetRefusals(t *testing.T, s *setting) {
 	keys := []string{"phone", "rg", "only20", "nickName", "avatarURL", "gender", "city", "province", "country", "language"}
 	for _, key := range []string{"capacity", "openid", "unionid", "session_epoch", "sessionID", "Phone", "rg "} {
 		t.Run("refused: key "+key, func(t *testing.T) {

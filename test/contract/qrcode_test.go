@@ -111,7 +111,9 @@ func testGetQrcode(t *testing.T, s *setting) {
 			t.Errorf("If-None-Match: status %d, %d bytes, want 304", again.StatusCode, len(again.raw))
 		}
 	})
+}
 
+func testQrcodeCalls(t *testing.T, s *setting) {
 	t.Run("one picture, one call", func(t *testing.T) {
 		u, other := s.newUser(t), s.login(t, t.Name()+" other")
 		before := s.calls(t, unlimitedCode)

@@ -229,8 +229,12 @@ func testCredentials(t *testing.T, s *setting) {
 			}
 		})
 	}
+}
 
-	// update_user_info, which takes a session in its body too. The nickname tells who was written to.
+// update_user_info takes a session in its body too. The nickname tells who was written to.
+func testBodyCredentials(t *testing.T, s *setting) {
+	alice, bob := s.login(t, t.Name()+" alice"), s.login(t, t.Name()+" bob")
+	expired := alice.made(t, s.secret, 0, -time.Minute)
 	body := func(sessionID, nickName string) string {
 		return `{"sessionID":` + quote(sessionID) + `,"nickName":` + quote(nickName) + `}`
 	}
