@@ -47,7 +47,7 @@ func (w *world) startLoad(ctx context.Context, of row, r *report) *load {
 	l := &load{w: w, row: of, report: r, examples: make(map[string]int)}
 	l.Load = traffic.Load{
 		Targets: w.targets(), Codes: w.wechat.Target.URL, Rate: float64(w.rate), Mix: mix, People: w.people, Ledger: w.ledger,
-		Balance: true, Judge: l.judge,
+		Newcomers: true, Balance: true, Judge: l.judge,
 		Checked: func(stale bool) {
 			l.mu.Lock()
 			defer l.mu.Unlock()

@@ -11,11 +11,11 @@ import (
 // Ledger is what the service acknowledged, to be compared with what it stores. Every field of every
 // writer holds a number that only grows. Its methods are safe for concurrent use.
 type Ledger struct {
-	mu        sync.Mutex
-	fields    []*field
-	newcomers []*Person // whose login was acknowledged
-	count     int       // of acknowledgements since the last Settle
-	lost      int       // of them, found missing
+	mu       sync.Mutex
+	fields   []*field
+	loggedIn []*Person // whose login was acknowledged
+	count    int       // of acknowledgements since the last Settle
+	lost     int       // of them, found missing
 }
 
 // field is one column of one user. One write to it is under way at a time, because the order of two
@@ -78,7 +78,7 @@ func (l *Ledger) give(f *field, n int64, acknowledged bool) {
 func (l *Ledger) login(p *Person) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.newcomers = append(l.newcomers, p)
+	l.loggedIn = append(l.loggedIn, p)
 	l.count++
 }
 
@@ -143,7 +143,7 @@ func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lo
 			return 0, 0, err
 		}
 	}
-	for _, p := range l.newcomers {
+	for _, p := range l.loggedIn {
 		profile, err := stored(p)
 		if err != nil {
 			return 0, 0, err
@@ -153,7 +153,7 @@ func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lo
 		}
 	}
 	acknowledged, lost = l.count, l.lost
-	l.count, l.lost, l.newcomers = 0, 0, nil
+	l.count, l.lost, l.loggedIn = 0, 0, nil
 	return acknowledged, lost, nil
 }
 

@@ -48,6 +48,8 @@ type Load struct {
 	Mix     []Share
 	People  *People
 	Ledger  *Ledger
+	// Newcomers has every other login be that of a new user.
+	Newcomers bool
 	// Balance has a request go to the next target when one does not listen, which is then Away.
 	Balance bool
 	// Judge gets each answer with the target that gave it.
@@ -191,7 +193,8 @@ func (l *Load) renew(ctx context.Context, t *Target, who *Person) Answer {
 
 func (l *Load) login(ctx context.Context, again *Person) {
 	name := again.Name
-	if rand.IntN(2) == 0 {
+	newcomer := l.Newcomers && rand.IntN(2) == 0
+	if newcomer {
 		name = fmt.Sprintf("newcomer-%d", l.People.newcomers.Add(1))
 	}
 	code, real := loginCode(ctx, l.Codes, name)
@@ -203,9 +206,13 @@ func (l *Load) login(ctx context.Context, again *Person) {
 		}
 		return a
 	})
-	if a.Failure() == nil && who.OpenID != "" {
-		l.Ledger.login(who)
+	if a.Failure() != nil || who.OpenID == "" {
+		return
 	}
+	if !newcomer {
+		who = again // who renews the session
+	}
+	l.Ledger.login(who)
 }
 
 // write writes a field, and has it read elsewhere a second after the acknowledgement.

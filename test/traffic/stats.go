@@ -55,7 +55,6 @@ func Start(ctx context.Context, service, codes string, users int, rate float64) 
 		people.Renewers = append(people.Renewers, p)
 	}
 	people.Readers, people.Writers = people.Renewers[:users/2], people.Renewers[users/2:]
-	people.newcomers.Store(id)
 	r.load = &Load{
 		Targets: targets, Codes: codes, Rate: rate, Mix: steadyMix, People: people, Ledger: NewLedger(people.Writers),
 		Judge: func(k Kind, _ *Target, sent time.Time, a Answer) { r.count(k, sent, a) },
