@@ -26,7 +26,7 @@ build: ## build the one static binary, .bin/shares
 	@tools/progress.sh 'building .bin/shares (2 to 8 minutes the first time, then seconds)' \
 		go build -ldflags '$(LDFLAGS)' -o .bin/shares .
 
-test: lint check-gen test-go test-client ## all tests; CI adds test-fuzz, test-faults and test-cluster
+test: lint check-gen test-go test-client ## all tests; CI adds test-workflow, test-fuzz, test-faults and test-cluster
 	@echo "make test: all passed"
 
 RACE := CGO_ENABLED=1 go test -race -shuffle=on -count=1 -timeout 1h
