@@ -3,7 +3,7 @@
 
 # no_k8s: go-zero without a Kubernetes client. grpcnotrace: gRPC without the HTML
 # pages whose templates keep every method in the program from being left out
-# (50 MB against 35). -trimpath and CGO_ENABLED=0 are those of the binary: with
+# (47 MB against 36). -trimpath and CGO_ENABLED=0 are those of the binary: with
 # them everywhere, each package is compiled once, also for a copy of the tree.
 export GOFLAGS     := -tags=no_k8s,grpcnotrace -trimpath
 export CGO_ENABLED := 0
@@ -19,7 +19,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.dat
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## run the service; whatever is not configured is embedded
+run: build ## run the service; dependencies that are not configured are embedded
 	.bin/shares serve
 
 build: ## build the one static binary, .bin/shares

@@ -35,7 +35,7 @@ func (p *program) userCommand() *cobra.Command {
 	}
 	var id int64
 	cmd.PersistentFlags().Int64Var(&id, "id", 0,
-		"the user's id, instead of the openid: that of a deleted user leads to no id")
+		"the user's id, instead of the openid, which a deleted user no longer has")
 	sub := func(use, short string, task func(ctx context.Context, id int64) error) *cobra.Command {
 		c := p.command(use+" <openid>", short, config.RoleUser, func(ctx context.Context, args []string) error {
 			if err := p.findDevRedis(); err != nil {
@@ -117,8 +117,8 @@ func (p *program) addSet(sub func(use, short string, task func(context.Context, 
 	cmd.Flags().Int64Var(&capacity, "capacity", 0, "how many entries the user may keep")
 }
 
-// print prints the user as JSON. session_epoch is omitted: it is no data of the user, and together
-// with SESSION_SECRET it can forge sessions.
+// print prints the user as JSON. session_epoch is omitted: together with SESSION_SECRET it can forge
+// sessions.
 func (p *program) print(ctx context.Context, id int64, masked bool) error {
 	row, err := p.users.FindOne(ctx, id)
 	if errors.Is(err, model.ErrNotFound) {
@@ -145,7 +145,7 @@ func (p *program) print(ctx context.Context, id int64, masked bool) error {
 // until all running replicas know of it. Its output and its error say what is certain.
 func (p *program) write(ctx context.Context, what string, id int64, change func() error) error {
 	fmt.Fprintf(p.out, "%s: user %d\n", what, id)
-	again := fmt.Sprintf("run `shares user %s` again with --id %d", what, id)
+	again := fmt.Sprintf("repeat the command with --id %d instead of the openid", id)
 	err := change()
 	for n := 1; n < writeAttempts && model.IsUnavailable(err) && ctx.Err() == nil; n++ {
 		time.Sleep(writeWait)
@@ -162,7 +162,7 @@ func (p *program) write(ctx context.Context, what string, id int64, change func(
 	}
 	if flushErr != nil {
 		return fmt.Errorf("%s: stored in the database, but Redis is unavailable: running replicas may use "+
-			"the old row for up to %s; %s when Redis is back: %w", what, p.config.CacheTTL, again, flushErr)
+			"the old row for up to %s; %s when Redis is back: %w", what, p.config.CacheTTL+time.Minute, again, flushErr)
 	}
 	fmt.Fprintln(p.out, what+": done")
 	return nil

@@ -94,7 +94,7 @@ func TestUserCommandsSayWhatIsUncertain(t *testing.T) {
 	id := w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'")
 	w.proxy.Cut()
 	_, err := run(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
-	if err == nil || !strings.Contains(err.Error(), "unknown whether the database stored it; run `shares user delete` again with --id "+id) {
+	if err == nil || !strings.Contains(err.Error(), "unknown whether the database stored it; repeat the command with --id "+id) {
 		t.Errorf("without the database: %v", err)
 	}
 	w.proxy.Restore()

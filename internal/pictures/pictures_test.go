@@ -380,8 +380,8 @@ func TestPutIsAtomicForKilledWriters(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		cmd.Process.Kill() //nolint:errcheck // Wait tells
-		cmd.Wait()         //nolint:errcheck // killed, as intended
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed, as intended
 	}
 
 	entries, err := os.ReadDir(filepath.Join(dir, "qrcode"))

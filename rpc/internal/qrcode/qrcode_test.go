@@ -105,7 +105,7 @@ func service(t *testing.T, opts Options) *Service {
 func client(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { c.Close() }) //nolint:errcheck // its server is gone in some tests
+	t.Cleanup(func() { _ = c.Close() }) // its server is gone in some tests
 	return c
 }
 

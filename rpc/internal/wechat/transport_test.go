@@ -330,7 +330,7 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		io.WriteString(w, *body.Load()) //nolint:errcheck // the client tells
+		_, _ = io.WriteString(w, *body.Load()) // the client reports a failure
 	})
 	c := newClient(t, Options{BaseURL: s.URL})
 	repeat := func(times int, patience time.Duration, want string) {
