@@ -16,10 +16,10 @@ import (
 	"shares/api/internal/svc"
 )
 
-// document is what clients were promised. It was there before this service and is not to be edited.
+// document is the interface that clients rely on. It is older than this service: do not edit it.
 const document = "../docs/weixin-api.md"
 
-// logic is the code behind each documented endpoint; its method's types are those that are generated from shares.api.
+// logic maps each documented endpoint to its method, whose types are generated from shares.api.
 var logic = map[string]any{
 	"Oauth":          (*weixin.OauthLogic).Oauth,
 	"ReLogin":        (*weixin.ReLoginLogic).ReLogin,
@@ -35,8 +35,8 @@ var (
 	tableRow = regexp.MustCompile("(?m)^\\|`(\\w+)` *\\| *否 *\\| *(\\w+) *\\|")
 )
 
-// TestDocument finds every path, field and type of the document in the generated routes and types.
-// More of them is allowed.
+// TestDocument checks that every path, field and type of the document is in the generated routes
+// and types. These may have more.
 func TestDocument(t *testing.T) {
 	content, err := os.ReadFile(document)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestDocument(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			url := address.FindStringSubmatch(text)
 			if logic[title] == nil || url == nil || !strings.Contains(text, "\n- post\n") {
-				t.Fatal("the section has no endpoint by POST, or no logic is named for it")
+				t.Fatal("the section has no POST endpoint, or logic has no entry for it")
 			}
 			if !slices.ContainsFunc(routes, func(r rest.Route) bool { return r.Method == http.MethodPost && r.Path == url[1] }) {
 				t.Errorf("no route POST %s", url[1])
@@ -64,23 +64,23 @@ func TestDocument(t *testing.T) {
 			rows += compare(t, response, f.Out(0).Elem(), "")        // it is always present
 		})
 	}
-	// A row that is not understood would be a row that is not compared.
 	if all := strings.Count(string(content), "\n|`"); rows != all {
-		t.Errorf("%s: %d of %d rows are understood", document, rows, all)
+		t.Errorf("%s: %d rows compared, want all %d", document, rows, all)
 	}
 }
 
-// compare holds a table of the document against a generated type, whose tags end in option. It returns the number of rows.
+// compare compares a table of the document with a generated type, whose tags must end in option. It
+// returns the number of rows compared.
 func compare(t *testing.T, text string, code reflect.Type, option string) int {
 	t.Helper()
 	if name := typeName.FindStringSubmatch(text); name != nil && name[1] != code.Name() {
-		t.Errorf("the document has the type %s, the code %s", name[1], code.Name())
+		t.Errorf("type %s, want %s as in the document", code.Name(), name[1])
 	}
 	generated := map[string]string{}
 	for i := range code.NumField() {
 		f := code.Field(i)
 		typ := f.Type
-		if typ.Kind() == reflect.Pointer { // tells what was not sent
+		if typ.Kind() == reflect.Pointer { // nil: not sent
 			typ = typ.Elem()
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -92,13 +92,13 @@ func compare(t *testing.T, text string, code reflect.Type, option string) int {
 	rows := tableRow.FindAllStringSubmatch(text, -1)
 	for _, row := range rows {
 		if generated[row[1]] != row[2] {
-			t.Errorf("%s: `%s` is a %q, want %q", code.Name(), row[1], generated[row[1]], row[2])
+			t.Errorf("%s: `%s` has type %q, want %q", code.Name(), row[1], generated[row[1]], row[2])
 		}
 	}
 	return len(rows)
 }
 
-// routes are the generated ones. Nothing is called, so they need no parts.
+// routes returns the generated routes. The test calls none of them, so they need no dependencies.
 func routes(t *testing.T) []rest.Route {
 	t.Helper()
 	server, err := rest.NewServer(rest.RestConf{})

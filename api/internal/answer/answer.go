@@ -1,6 +1,5 @@
-// Package answer writes every answer of the HTTP edge: JSON, the session
-// cookie, and errors in the one form that clients know. Handlers, middlewares
-// and the router's refusals all end here.
+// Package answer writes all answers of the HTTP edge: JSON, the session cookie and errors. Handlers,
+// middlewares and the router use it, so that every error has the same form.
 package answer
 
 import (
@@ -16,8 +15,8 @@ import (
 	"shares/internal/reason"
 )
 
-// OK writes resp as JSON with status 200, and the session cookie when logic
-// handed out a session. The cookie is only cleared where the request has one.
+// OK writes resp as JSON with status 200, and sets the session cookie if logic handed out a session.
+// It clears the cookie only if the request has one.
 func OK(w http.ResponseWriter, r *http.Request, resp any) {
 	c := session.FromContext(r.Context())
 	if h := c.HandedOut; h != nil && (h.Token != "" || session.FromCookie(r) != "") {
@@ -32,8 +31,8 @@ func OK(w http.ResponseWriter, r *http.Request, resp any) {
 	}
 }
 
-// Error writes err as its reason's status and {"code","msg"}. The text comes
-// from the catalogue, never from err.
+// Error writes the status of err's reason and {"code","msg"}. The text is the catalogue's, because
+// err may hold internal details.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	why, metadata := reason.Of(err)
 	f, ok := catalogue[why]
@@ -50,7 +49,7 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	if c.Envelope {
 		status, v = http.StatusOK, envelope{Code: f.code, Error: msg}
 	}
-	_ = write(w, status, v) // numbers and texts can always be written
+	_ = write(w, status, v) // numbers and strings always marshal
 }
 
 type failure struct {
@@ -68,9 +67,9 @@ type envelope struct {
 
 var jsonType = []string{"application/json; charset=utf-8"}
 
-// write sends v as JSON. Its error says that nothing was sent.
+// write sends v as JSON. If it returns an error, nothing was sent.
 func write(w http.ResponseWriter, status int, v any) error {
-	// A stored text may hold bytes that are no UTF-8; they become U+FFFD.
+	// A stored text may hold invalid UTF-8, which becomes U+FFFD.
 	body, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return err
@@ -79,7 +78,7 @@ func write(w http.ResponseWriter, status int, v any) error {
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	_, _ = w.Write(body) // fails if the client disconnected
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 	"shares/internal/reason"
 )
 
-// answered is what a client gets.
+// answered is an answer as the client sees it.
 type answered struct {
 	Status     int
 	RetryAfter string
@@ -48,7 +48,6 @@ func (q *request) err(err error) answered {
 	return answered{rec.Code, rec.Header().Get("Retry-After"), rec.Body.String()}
 }
 
-// Issue by issue, what a refusal looks like.
 func TestErrors(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -63,7 +62,7 @@ func TestErrors(t *testing.T) {
 		{reason.Error(reason.HostNotAllowed), answered{403, "", `{"code":1080,"msg":"dev 模式不接受该域名，请在 SHARES_PUBLIC_URL 中设置"}`}},
 		{reason.Error(reason.NotMultipart), answered{415, "", `{"code":1001,"msg":"请求内容必须是带 boundary 的 multipart/form-data"}`}},
 		{reason.Error(reason.Canceled), answered{499, "", `{"code":-1,"msg":"请求已取消"}`}},
-		{reason.Field("{max}", "too_long", "max", "64"), answered{400, "", `{"code":1001,"msg":"参数 {max} 过长，最多 64 个字符"}`}}, // a key that a client made up
+		{reason.Field("{max}", "too_long", "max", "64"), answered{400, "", `{"code":1001,"msg":"参数 {max} 过长，最多 64 个字符"}`}}, // a key that the client chose
 		{reason.Error(reason.UserBlocked), answered{403, "", `{"code":1080,"msg":"微信拒绝了该用户的请求"}`}},
 		{reason.Error(reason.CrossOrigin), answered{403, "", `{"code":1080,"msg":"不允许的跨站请求"}`}},
 		{reason.Error(reason.NotFound), answered{404, "", `{"code":1006,"msg":"请求的地址不存在"}`}},
@@ -92,7 +91,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// The first system answered everything with 200.
+// The legacy service answered everything with status 200.
 func TestEnvelope(t *testing.T) {
 	q := request{call: session.Call{Envelope: true}}
 	want := answered{200, "", `{"state":false,"code":1018,"error":"登录状态已失效，请重新登录"}`}
@@ -109,7 +108,7 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// Whatever an error says, its text stays inside; the log gets it.
+// The text of an error goes to the log, never to the client.
 func TestErrorsDoNotLeak(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	for _, err := range []error{
@@ -126,29 +125,29 @@ func TestErrorsDoNotLeak(t *testing.T) {
 				t.Errorf("%v: %v", err, got)
 			}
 			if q.call.Refused != err {
-				t.Errorf("%v: noted %v", err, q.call.Refused)
+				t.Errorf("Refused: got %v, want %v", q.call.Refused, err)
 			}
 		}
 	}
 }
 
-// Every documented field is there, also when empty, and a text means what it meant.
+// Every documented field is present, even if empty, and texts are not changed.
 func TestOK(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		resp any
 		want string
 	}{
-		{"nothing to say", &types.UpdateUserInfoResp{}, `{}`},
+		{"no fields", &types.UpdateUserInfoResp{}, `{}`},
 		{"all empty", &types.ReLoginResp{}, `{"relogin":false,"sessionId":"","openId":"","overdueTime":0}`},
 		{"filled", &types.OauthResp{SessionId: "s", OpenId: "o", OverdueTime: 1760007200}, `{"sessionId":"s","openId":"o","overdueTime":1760007200}`},
 		{"markup", &types.GetQrcodeResp{Url: "<a>&\u2028"}, "{\"url\":\"<a>&\u2028\"}"},
-		{"no UTF-8", &types.GetQrcodeResp{Url: "a\xffb"}, "{\"url\":\"a\ufffdb\"}"},
+		{"invalid UTF-8", &types.GetQrcodeResp{Url: "a\xffb"}, "{\"url\":\"a\ufffdb\"}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := (&request{}).do(func(w http.ResponseWriter, r *http.Request) { OK(w, r, tt.resp) })
 			if rec.Code != http.StatusOK {
-				t.Errorf("status %d", rec.Code)
+				t.Errorf("status %d, want 200", rec.Code)
 			}
 			if diff := cmp.Diff(tt.want, rec.Body.String()); diff != "" {
 				t.Errorf("body (-want +got):\n%s", diff)
@@ -182,7 +181,7 @@ func TestCookie(t *testing.T) {
 		{"none handed out", true, "", nil, nil},
 		{"over https", true, "", in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; Secure; SameSite=Lax"}},
 		{"over http", false, "session_token=old", in(2 * time.Hour), []string{"session_token=abc; Path=/; Max-Age=7200; HttpOnly; SameSite=Lax"}},
-		{"about to end", true, "", in(time.Millisecond), []string{"session_token=abc; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"}},
+		{"about to expire", true, "", in(time.Millisecond), []string{"session_token=abc; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"}},
 		{"not cleared without a cookie", true, "", &session.HandedOut{}, nil},
 		{"not cleared for another cookie", true, "a=b", &session.HandedOut{}, nil},
 		{"cleared", true, "a=b; session_token=old", &session.HandedOut{}, []string{"session_token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}},

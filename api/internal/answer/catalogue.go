@@ -9,20 +9,18 @@ import (
 	"shares/internal/reason"
 )
 
-// text is one message in the two languages that the catalogue has. {names}
-// are filled from the error's metadata.
+// text is one message in two languages. {names} are replaced by the error's metadata.
 type text struct{ zh, en string }
 
-// form is what a reason looks like from outside.
+// form is how a reason is answered.
 type form struct {
 	status     int
 	code       int    // clients in the field act on 1018 and 2
-	retryAfter string // of the Retry-After header, in seconds, unless the error says another
+	retryAfter string // default Retry-After, in seconds; empty: no header
 	text
 }
 
-// statusClientClosedRequest is nginx's number for a client that hung up; it
-// only shows in the log.
+// statusClientClosedRequest is nginx's status for a client that disconnected. Only the log shows it.
 const statusClientClosedRequest = 499
 
 var catalogue = map[reason.Reason]form{
@@ -57,14 +55,14 @@ var catalogue = map[reason.Reason]form{
 	reason.Internal: {500, 2, "", text{"服务内部错误", "internal error"}},
 }
 
-// ruleTexts are the messages of INVALID_FIELD, by the rule that was broken.
+// ruleTexts are the messages of INVALID_FIELD, by broken rule.
 var ruleTexts = map[string]text{
 	"required":     {"缺少参数 {field}", "{field} is required"},
 	"type_string":  {"参数 {field} 的类型不正确，需要字符串", "{field} has the wrong type: it must be a string"},
 	"type_boolean": {"参数 {field} 的类型不正确，需要布尔值", "{field} has the wrong type: it must be true or false"},
 	"type_number":  {"参数 {field} 的类型不正确，需要数字", "{field} has the wrong type: it must be a number"},
 	"type":         {"参数 {field} 的类型不正确，需要 {allowed}", "{field} has the wrong type: it must be of type {allowed}"},
-	"encoding":     {"{field} 参数的编码不正确", "the {field} parameters are not well encoded"},
+	"encoding":     {"{field} 参数的编码不正确", "the {field} parameters are not correctly encoded"},
 	"range":        {"参数 {field} 的取值范围是 {allowed}", "{field} must be in the range {allowed}"},
 	"too_long": {"参数 {field} 过长，最多 {max} 个字符",
 		"{field} is too long: at most {max} characters"},
@@ -76,7 +74,7 @@ var ruleTexts = map[string]text{
 	"phone": {"参数 {field} 必须是 11 位手机号或以 + 开头的国际号码（E.164）",
 		"{field} must be an 11-digit mainland number, or an E.164 number that starts with +"},
 	"phone_verified_only": {"参数 {field} 只能通过微信验证（phoneCode）设置",
-		"{field} can only be set by WeChat's proof (phoneCode)"},
+		"{field} can only be set through WeChat's verification (phoneCode)"},
 	"phone_code":  {"参数 {field} 无效或已使用，请重新获取", "{field} was refused: ask for it again"},
 	"boolean":     {"参数 {field} 只能是 true 或 false", "{field} must be true or false"},
 	"unknown_key": {"不能设置 {field}，只能设置：{allowed}", "{field} cannot be set; allowed are: {allowed}"},
@@ -97,19 +95,19 @@ var ruleTexts = map[string]text{
 	"unchecked": {"内容暂时无法审核，请稍后再试", "{field} cannot be checked at the moment: try again later"},
 }
 
-// Row is one line of the error table that clients see.
+// Row is one row of the error table in the documentation.
 type Row struct {
 	Status, Code     int
 	Reason           reason.Reason
 	Chinese, English string
 }
 
-// Table is the error table, by status, code and reason. INVALID_FIELD has a text for each rule,
-// which the table leaves out.
+// Table returns the error table, sorted by status, code and reason. It omits the texts of
+// INVALID_FIELD's rules.
 func Table() []Row {
 	rows := make([]Row, 0, len(catalogue))
 	for why, f := range catalogue {
-		if f.status != statusClientClosedRequest { // which no client sees
+		if f.status != statusClientClosedRequest { // no client sees it
 			rows = append(rows, Row{f.status, f.code, why, f.zh, f.en})
 		}
 	}
@@ -119,7 +117,7 @@ func Table() []Row {
 	return rows
 }
 
-// message returns the text of a refusal.
+// message returns the text for an error's reason and metadata.
 func (f form) message(why reason.Reason, metadata map[string]string, english bool) string {
 	t := f.text
 	if rule, ok := ruleTexts[metadata["rule"]]; ok && why == reason.InvalidField {
@@ -142,7 +140,7 @@ func (f form) message(why reason.Reason, metadata map[string]string, english boo
 	return strings.NewReplacer(pairs...).Replace(filled)
 }
 
-// size returns a number of bytes as people write it.
+// size formats a number of bytes, such as "64 KiB".
 func size(bytes string) string {
 	n, _ := strconv.Atoi(bytes)
 	switch {
@@ -154,7 +152,7 @@ func size(bytes string) string {
 	return bytes + " B"
 }
 
-// prefersEnglish reports whether a client asks for English before Chinese.
+// prefersEnglish reports whether an Accept-Language header prefers English to Chinese.
 func prefersEnglish(acceptLanguage string) bool {
 	english, best := false, 0.0
 	for tag := range strings.SplitSeq(strings.ToLower(acceptLanguage), ",") {

@@ -27,7 +27,7 @@ func checkText(t *testing.T, name string, text text) {
 	}
 }
 
-// The catalogue has each reason of internal/reason, and no other.
+// The catalogue has every reason of internal/reason, and no others.
 func TestCatalogueIsComplete(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join(root, "internal/reason/reason.go"))
 	if err != nil {
@@ -39,7 +39,7 @@ func TestCatalogueIsComplete(t *testing.T) {
 	}
 	slices.Sort(reasons)
 	if got := slices.Sorted(maps.Keys(catalogue)); !slices.Equal(got, reasons) {
-		t.Errorf("got %v, want %v", got, reasons)
+		t.Errorf("catalogue: got %v, want %v", got, reasons)
 	}
 	for why, form := range catalogue {
 		checkText(t, string(why), form.text)
@@ -55,7 +55,8 @@ var (
 	keys  = regexp.MustCompile(`"(\w+)",`)
 )
 
-// Each error that the source makes fills its text, and each rule of the catalogue is used.
+// Every error in the source has the metadata that its text needs, and every rule of the catalogue is
+// used.
 func TestErrorsOfTheSourceFillTheirTexts(t *testing.T) {
 	used := make(map[string]bool)
 	for _, dir := range []string{"api", "rpc"} {
@@ -75,7 +76,7 @@ func TestErrorsOfTheSourceFillTheirTexts(t *testing.T) {
 	}
 	for rule := range ruleTexts {
 		if !used[rule] {
-			t.Errorf("rule %q is used nowhere", rule)
+			t.Errorf("rule %q is not used", rule)
 		}
 	}
 }
@@ -96,9 +97,9 @@ func checkCall(t *testing.T, path, function, args string, used map[string]bool) 
 		args = args[len(m[0]):]
 	} else {
 		name, literal := strings.CutPrefix(args, "reason.")
-		if !literal { // chosen where it is made
+		if !literal { // a variable
 			if keys.MatchString(args) {
-				t.Errorf("%s: reason.Error(%s) has metadata and no literal reason", path, args)
+				t.Errorf("%s: reason.Error(%s) has metadata, but no literal reason", path, args)
 			}
 			return
 		}
@@ -106,7 +107,7 @@ func checkCall(t *testing.T, path, function, args string, used map[string]bool) 
 		constant := regexp.MustCompile(`[a-z][A-Z]`).ReplaceAllStringFunc(name, func(s string) string { return s[:1] + "_" + s[1:] })
 		why = reason.Reason(strings.ToUpper(constant))
 		if _, ok := catalogue[why]; !ok {
-			t.Errorf("%s: reason.Error(%s) has no form", path, args)
+			t.Errorf("%s: reason.Error(%s) is not in the catalogue", path, args)
 		}
 	}
 	told := keys.FindAllStringSubmatch(args, -1)
@@ -115,18 +116,18 @@ func checkCall(t *testing.T, path, function, args string, used map[string]bool) 
 	}
 	for _, english := range []bool{false, true} {
 		if got := catalogue[why].message(why, metadata, english); strings.ContainsAny(got, "{}") {
-			t.Errorf("%s: %q is not filled", path, got)
+			t.Errorf("%s: %q lacks metadata", path, got)
 		}
 		for _, key := range told {
 			if key[1] != "retry_after" && !strings.Contains(catalogue[why].message(why, map[string]string{"rule": metadata["rule"]}, english), "{"+key[1]+"}") &&
 				why != reason.BodyTooLarge {
-				t.Errorf("%s: %s is told but in no text of %s", path, key[1], metadata["rule"])
+				t.Errorf("%s: metadata %s is not in the text of rule %q", path, key[1], metadata["rule"])
 			}
 		}
 	}
 }
 
-// arguments returns source up to the parenthesis that ends a call.
+// arguments returns source up to the call's closing parenthesis.
 func arguments(source string) string {
 	open := 1
 	for i, c := range source {
@@ -173,10 +174,10 @@ func TestLanguage(t *testing.T) {
 func TestTable(t *testing.T) {
 	rows := Table()
 	if len(rows) != len(catalogue)-1 { // no client sees CANCELED
-		t.Errorf("%d rows of %d reasons", len(rows), len(catalogue))
+		t.Errorf("%d rows, want %d", len(rows), len(catalogue)-1)
 	}
 	if !slices.IsSortedFunc(rows, func(a, b Row) int { return a.Status - b.Status }) {
-		t.Errorf("not by status: %v", rows)
+		t.Errorf("rows are not sorted by status: %v", rows)
 	}
 	want := Row{Status: 400, Code: 1001, Reason: "INVALID_FIELD", Chinese: "参数 {field} 不正确", English: "{field} is not valid"}
 	if rows[0] != want {

@@ -1,14 +1,13 @@
-// Package decode reads a request into the type that shares.api gives it: its path, form, header and
-// JSON fields. go-zero's core/mapping decides which fields must be sent, and applies default=,
-// options= and range=.
+// Package decode decodes a request into its type from shares.api: path, form, header and JSON
+// fields. go-zero's core/mapping checks required fields and applies default=, options= and range=.
 //
-// A JSON body is read strictly: one object of valid UTF-8 and nothing behind it, with no name twice.
-// Names match whatever their case, so two that differ only in case are one name twice. A byte order
-// mark before the object is skipped. Names that a type does not have are ignored, null counts as not
-// sent, and a text field whose tag has the option "number" takes a JSON number too. A text field
-// with the option "open" takes values outside of its options=, for the logic to judge.
+// A JSON body must be one object of valid UTF-8, without duplicate names and without trailing data.
+// Names match in any case, so names that differ only in case are duplicates. A byte order mark
+// before the object is skipped, unknown names are ignored, and null means not sent. A string field
+// with the tag option "number" accepts JSON numbers. A string field with the option "open" accepts
+// values outside its options=, because the logic checks them.
 //
-// The errors carry a reason and never any part of the request.
+// Errors carry a reason and no part of the request.
 package decode
 
 import (
@@ -26,12 +25,12 @@ import (
 	"shares/internal/reason"
 )
 
-// MaxBody is the largest body taken, in bytes, chunked or not.
+// MaxBody is the size limit of a body, in bytes, chunked or not.
 const MaxBody = 64 << 10
 
-// Request reads r into dst. A type without JSON fields needs no body; one that is there must be an
-// object all the same, or may be a form where the type has form fields. The errors' reasons are
-// UNSUPPORTED_MEDIA, BODY_TOO_LARGE, MALFORMED_BODY and, naming the field, INVALID_FIELD.
+// Request decodes r into dst. For a type without JSON fields the body may be empty, a JSON object or,
+// if the type has form fields, a form. Errors have the reasons UNSUPPORTED_MEDIA, BODY_TOO_LARGE,
+// MALFORMED_BODY and, with the field's name, INVALID_FIELD.
 func Request[T any](w http.ResponseWriter, r *http.Request, dst *T) error {
 	t := reflect.TypeFor[T]()
 	inForm := has(t, "form") && !has(t, "json") && isForm(r.Header.Get("Content-Type"))
@@ -65,8 +64,8 @@ func Request[T any](w http.ResponseWriter, r *http.Request, dst *T) error {
 	return Object(body, dst)
 }
 
-// Body returns the whole JSON body of r, without the white space and the byte order mark around it,
-// and leaves it to be read once more.
+// Body returns the JSON body of r without surrounding white space and byte order mark. The body can
+// be read again.
 func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength != 0 && !isJSON(r.Header.Get("Content-Type")) {
 		return nil, reason.Error(reason.UnsupportedMedia)
@@ -80,7 +79,7 @@ func trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff")))
 }
 
-// whole returns the whole body of r and leaves it to be read once more.
+// whole returns the body of r, which can be read again.
 func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength == 0 {
 		return nil, nil
@@ -96,7 +95,7 @@ func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, tooLarge()
 		}
-		// The client broke off, or its chunks are not well formed.
+		// The client disconnected, or sent malformed chunks.
 		return nil, reason.Error(reason.MalformedBody)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -104,15 +103,14 @@ func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// received is a body that the edge has read. It is still there to be read.
+// received is a body that the edge has already read into memory.
 type received interface{ Whole() []byte }
 
 func tooLarge() error {
 	return reason.Error(reason.BodyTooLarge, "max", strconv.Itoa(MaxBody))
 }
 
-// isJSON reports whether a body of that content type is read as JSON; one
-// without a type is.
+// isJSON reports whether a body of that content type is JSON. An empty type counts as JSON.
 func isJSON(contentType string) bool {
 	switch contentType {
 	case "", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8":

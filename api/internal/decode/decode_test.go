@@ -20,7 +20,7 @@ import (
 	"shares/internal/reason"
 )
 
-// outcome is an error in words: "ok", or its reason and metadata.
+// outcome formats an error: "ok", or its reason and metadata.
 func outcome(err error) string {
 	if err == nil {
 		return "ok"
@@ -33,7 +33,7 @@ func outcome(err error) string {
 	return s
 }
 
-// onlyReader hides a body's length, so that the request is a chunked one.
+// onlyReader hides a body's length, so that the request is chunked.
 type onlyReader struct{ io.Reader }
 
 func post(body string, chunked bool, contentType string) *http.Request {
@@ -64,10 +64,10 @@ func TestBodies(t *testing.T) {
 		{"both fields", `{"key":"city","value":"深圳"}`, "ok", types.UpsetUserInfoReq{Key: "city", Value: "深圳"}},
 		{"no field", `{}`, "ok", types.UpsetUserInfoReq{}},
 		{"white space around", " \r\n\t{\"key\":\"a\"}\n ", "ok", types.UpsetUserInfoReq{Key: "a"}},
-		{"null is as if not sent", `{"key":null,"value":"b"}`, "ok", types.UpsetUserInfoReq{Value: "b"}},
+		{"null means not sent", `{"key":null,"value":"b"}`, "ok", types.UpsetUserInfoReq{Value: "b"}},
 		{"unknown names are ignored", `{"key":"a","admin":true,"x":{"y":[1,{}]}}`, "ok", types.UpsetUserInfoReq{Key: "a"}},
-		{"names whatever their case", `{"KEY":"a","Value":"b"}`, "ok", types.UpsetUserInfoReq{Key: "a", Value: "b"}},
-		{"an underscore is no matter of case", `{"k_e-y":"a","va_lue":"b"}`, "ok", types.UpsetUserInfoReq{}},
+		{"names in any case", `{"KEY":"a","Value":"b"}`, "ok", types.UpsetUserInfoReq{Key: "a", Value: "b"}},
+		{"underscores are significant", `{"k_e-y":"a","va_lue":"b"}`, "ok", types.UpsetUserInfoReq{}},
 		{"a byte order mark", "\ufeff{\"key\":\"a\"}", "ok", types.UpsetUserInfoReq{Key: "a"}},
 		{"a byte order mark between white space", " \ufeff\n{}", "ok", types.UpsetUserInfoReq{}},
 		{"half a surrogate pair", `{"key":"a\ud83d","value":"\ude00b"}`, "ok", types.UpsetUserInfoReq{Key: "a\ufffd", Value: "\ufffdb"}},
@@ -75,15 +75,15 @@ func TestBodies(t *testing.T) {
 		{"escapes", `{"k\u0065y":"\u6df1\ud83d\ude00"}`, "ok", types.UpsetUserInfoReq{Key: "深😀"}},
 
 		{"empty", "", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"white space alone", " \n", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"only white space", " \n", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"null", "null", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"an array", `[{"key":"a"}]`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"a text", `"key"`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"a string", `"key"`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a number", `1`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"cut off", `{"key":"a"`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a form", `key=a&value=b`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"two byte order marks", "\ufeff\ufeff{}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"a byte order mark alone", "\ufeff", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"only a byte order mark", "\ufeff", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"two names that differ in case", `{"key":"a","KEY":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"two names that differ in case, one of them null", `{"key":"a","Key":null}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"two unknown names that differ in case", `{"x":1,"X":2}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
@@ -91,21 +91,21 @@ func TestBodies(t *testing.T) {
 		{"a comment", `{"key":"a"} // x`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"single quotes", `{'key':'a'}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"two objects", `{"key":"a"}{"key":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"something behind", `{"key":"a"}x`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"a name twice", `{"key":"a","key":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"a name twice, once escaped", `{"key":"a","\u006bey":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"an unknown name twice", `{"x":1,"x":2}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"bytes that are no UTF-8", "{\"key\":\"\xff\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"an unknown object with a name twice", `{"x":{"y":1,"y":2}}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"trailing data", `{"key":"a"}x`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"a duplicate name", `{"key":"a","key":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"a duplicate name, once escaped", `{"key":"a","\u006bey":"b"}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"a duplicate unknown name", `{"x":1,"x":2}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"invalid UTF-8", "{\"key\":\"\xff\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"an unknown object with a duplicate name", `{"x":{"y":1,"y":2}}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"an overlong NUL", "{\"key\":\"\xc0\x80\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"a control character", "{\"key\":\"a\x01\"}", "MALFORMED_BODY", types.UpsetUserInfoReq{}},
-		{"nested without end", `{"x":` + strings.Repeat(`[`, 60_000), "MALFORMED_BODY", types.UpsetUserInfoReq{}},
+		{"nested and not closed", `{"x":` + strings.Repeat(`[`, 60_000), "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 		{"nested too deep", `{"x":` + strings.Repeat(`[`, 20_000) + strings.Repeat(`]`, 20_000) + `}`, "MALFORMED_BODY", types.UpsetUserInfoReq{}},
 
-		{"a number for a text", `{"key":1}`, "INVALID_FIELD field=key rule=type_string", types.UpsetUserInfoReq{}},
-		{"a boolean for a text", `{"value":true}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
-		{"an object for a text", `{"value":{"a":1}}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
-		{"an array for a text", `{"value":["a"]}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
+		{"a number for a string", `{"key":1}`, "INVALID_FIELD field=key rule=type_string", types.UpsetUserInfoReq{}},
+		{"a boolean for a string", `{"value":true}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
+		{"an object for a string", `{"value":{"a":1}}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
+		{"an array for a string", `{"value":["a"]}`, "INVALID_FIELD field=value rule=type_string", types.UpsetUserInfoReq{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, chunked := range []bool{false, true} {
@@ -124,7 +124,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// Where a field may be left out, null is as if it was not sent, and the empty text is a value.
+// In an optional field, null means not sent, and the empty string is a value.
 func TestOptionalFields(t *testing.T) {
 	for _, tt := range []struct {
 		name, body, want string
@@ -140,8 +140,8 @@ func TestOptionalFields(t *testing.T) {
 			"ok", types.WxUserinfo{NickName: ptr("小明"), AvatarURL: ptr("https://a/132"), Gender: ptr("0"), City: ptr(""),
 				Province: ptr(""), Country: ptr(""), Language: ptr("zh_CN"), IsDemote: true}},
 		{"a number of any form", `{"gender":1.5e0}`, "ok", types.WxUserinfo{Gender: ptr("1.5e0")}},
-		{"no number", `{"gender":true}`, "INVALID_FIELD field=gender rule=type_string", types.WxUserinfo{}},
-		{"a number for another text", `{"city":1}`, "INVALID_FIELD field=city rule=type_string", types.WxUserinfo{}},
+		{"a boolean", `{"gender":true}`, "INVALID_FIELD field=gender rule=type_string", types.WxUserinfo{}},
+		{"a number for another string", `{"city":1}`, "INVALID_FIELD field=city rule=type_string", types.WxUserinfo{}},
 		{"the field's own name", `{"AVATARURL":1}`, "INVALID_FIELD field=avatarURL rule=type_string", types.WxUserinfo{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,12 +173,12 @@ func TestBooleans(t *testing.T) {
 	}
 }
 
-// Where a type has no fields, no body is needed; one that is there is an object all the same.
+// A type without fields needs no body, but a body must be an object.
 func TestTypesWithoutFields(t *testing.T) {
 	for _, tt := range []struct{ body, contentType, want string }{
 		{"", "", "ok"},
 		{"", "application/json", "ok"},
-		{"", "text/plain", "ok"}, // nothing was sent, of whatever type
+		{"", "text/plain", "ok"}, // the type of an empty body is not checked
 		{"{}", "application/json", "ok"},
 		{" {} ", "", "ok"},
 		{" \n", "", "ok"},
@@ -245,13 +245,13 @@ func TestLargestBody(t *testing.T) {
 				t.Errorf("%d bytes, chunked %v: %s, want %s", tt.size, chunked, o, tt.want)
 			}
 			if err == nil && len(got.Value) != tt.size-len(`{"value":""}`) {
-				t.Errorf("%d bytes, chunked %v: %d arrived", tt.size, chunked, len(got.Value))
+				t.Errorf("%d bytes, chunked %v: the value has %d bytes", tt.size, chunked, len(got.Value))
 			}
 		}
 	}
 }
 
-// White space counts: what is read is bounded, not what is in it.
+// White space counts towards the size limit.
 func TestPaddedBody(t *testing.T) {
 	body := "{}" + strings.Repeat(" ", 64<<10)
 	for _, chunked := range []bool{false, true} {
@@ -261,18 +261,18 @@ func TestPaddedBody(t *testing.T) {
 	}
 }
 
-// A length that promises too much is refused before anything is read, and a body that breaks off is no JSON.
+// A Content-Length above the limit is refused before the body is read. A truncated body is malformed.
 func TestFalseLengths(t *testing.T) {
 	r := post(`{}`, false, "")
 	r.ContentLength = 1 << 40
 	r.Body = io.NopCloser(unreadable{t})
 	if _, err := decode[types.ReLoginReq](r); outcome(err) != "BODY_TOO_LARGE max=65536" {
-		t.Errorf("a promised terabyte: %s", outcome(err))
+		t.Errorf("Content-Length of a terabyte: %s", outcome(err))
 	}
 	r = post("", true, "")
 	r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"key":`), failing{}))
 	if _, err := decode[types.UpsetUserInfoReq](r); outcome(err) != "MALFORMED_BODY" || strings.Contains(err.Error(), "wire") {
-		t.Errorf("a chunked body that breaks off: %v", err)
+		t.Errorf("a truncated chunked body: %v", err)
 	}
 }
 
@@ -287,8 +287,8 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("cut wire") }
 
-// A middleware reads the body first, the handler after it.
-func TestBodyIsLeftToBeReadOnceMore(t *testing.T) {
+// A middleware reads the body before the handler does.
+func TestBodyCanBeReadAgain(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		r := post(" {\"key\":\"a\"} ", chunked, "")
 		body, err := Body(httptest.NewRecorder(), r)
@@ -305,7 +305,6 @@ func TestBodyIsLeftToBeReadOnceMore(t *testing.T) {
 	}
 }
 
-// On a real connection, where the length is what the client says or is not said at all.
 func TestOverHTTP(t *testing.T) {
 	results := make(chan string, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -328,7 +327,7 @@ func TestOverHTTP(t *testing.T) {
 			body = onlyReader{body}
 		}
 		resp, err := http.Post(srv.URL, "application/json", body)
-		if err == nil { // the server may close before it has read all
+		if err == nil { // the server may close before it has read the whole body
 			_ = resp.Body.Close()
 		}
 		if got := <-results; got != tt.want {
@@ -337,8 +336,8 @@ func TestOverHTTP(t *testing.T) {
 	}
 }
 
-// No error holds any part of the body: it would end in an answer or a log.
-func TestErrorsHoldNothingOfTheBody(t *testing.T) {
+// Errors reach answers and logs, so they must contain no part of the body.
+func TestErrorsDoNotContainTheBody(t *testing.T) {
 	const secret = "s3cr3t"
 	for _, body := range []string{
 		secret, `{"` + secret + `"`, `{"key":"` + secret, `{"key":["` + secret + `"]}`, `{"` + secret + `":1,"` + secret + `":2}`,
@@ -351,7 +350,7 @@ func TestErrorsHoldNothingOfTheBody(t *testing.T) {
 	}
 }
 
-// The JSON edge of each endpoint.
+// The JSON bodies of each endpoint.
 
 func FuzzOauthReq(f *testing.F) {
 	fuzz[types.OauthReq](f, `{"jscode":"0a1b","isUpdateUser":true}`, `{"jscode":1}`, `{"isUpdateUser":"true"}`)
@@ -374,8 +373,8 @@ func FuzzGetQrcodeReq(f *testing.F) {
 
 func FuzzGetUserInfoReq(f *testing.F) { fuzz[types.GetUserInfoReq](f, ` `, `null`, `{"":0}`) }
 
-// fuzz decodes any body as T. What is taken is valid JSON and decodes to valid texts that mean the same when they are sent again;
-// what is refused has one of three reasons, and a field that T has.
+// fuzz decodes any body as T. An accepted body must be valid JSON, and its value must survive a
+// second round trip. A refusal must have one of three reasons and name a field of T.
 func fuzz[T any](f *testing.F, seeds ...string) {
 	for _, body := range append(seeds, `{}`, `{`, `{"a":{"b":[1,2.5e3,null]}}`, "{\"a\":\"\xff\"}", `{} {}`, "\ufeff{}") {
 		f.Add([]byte(body), false)
@@ -393,25 +392,25 @@ func fuzz[T any](f *testing.F, seeds ...string) {
 			case reason.MalformedBody:
 			case reason.BodyTooLarge:
 				if len(body) <= MaxBody {
-					t.Errorf("%d bytes are too large", len(body))
+					t.Errorf("%d bytes: refused as too large, limit %d", len(body), MaxBody)
 				}
 			case reason.InvalidField:
 				if !names[metadata["field"]] || !strings.HasPrefix(metadata["rule"], "type_") {
-					t.Errorf("names %v", metadata)
+					t.Errorf("unexpected metadata %v", metadata)
 				}
 			default:
-				t.Errorf("reason %s", why)
+				t.Errorf("unexpected reason %s", why)
 			}
 			return
 		}
 		if trimmed := trim(body); len(trimmed) > 0 && (!json.Valid(trimmed) || trimmed[0] != '{') {
-			t.Errorf("taken: %q", body)
+			t.Errorf("accepted: %q", body)
 		}
 		again, err := json.Marshal(got)
 		if err != nil || !utf8.Valid(again) {
 			t.Fatalf("%q, %v", again, err)
 		}
-		if len(again) > MaxBody { // what was raw may be escaped now
+		if len(again) > MaxBody { // escapes made it longer
 			return
 		}
 		second, err := decode[T](post(string(again), false, ""))

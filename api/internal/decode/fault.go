@@ -18,9 +18,9 @@ var (
 	rangeOf   = regexp.MustCompile(`range=([\[(][^\])]*[\])])`)
 )
 
-// fault returns the error of the first field of t that read refuses, where path is what comes before
-// the field's name and members, of a JSON object, are what was sent. mapping's own errors hold
-// values and have many forms; so it is asked again, for one field and one of its rules at a time.
+// fault returns the error for the first field of t that read refuses. path is the prefix of the
+// field's name; members are those of the JSON object that was sent. mapping's errors contain values
+// and have no fixed form, so fault calls read again with one field and one rule at a time.
 func fault(t reflect.Type, tag, path string, read func(dst any) error, members map[string]any) error {
 	for _, f := range fields(t, tag) {
 		refused := func(rules string) bool {
@@ -45,7 +45,7 @@ func fault(t reflect.Type, tag, path string, read func(dst any) error, members m
 	return reason.Error(reason.MalformedBody)
 }
 
-// wrongType returns the error of a field that cannot hold what was sent.
+// wrongType returns the error for a value that does not fit the field's type.
 func wrongType(t reflect.Type, name string, sent any) error {
 	if err := inside(t, name, sent); err != nil {
 		return err
@@ -61,8 +61,7 @@ func wrongType(t reflect.Type, name string, sent any) error {
 	return reason.Field(name, "type", "allowed", cmp.Or(t.Name(), t.String()))
 }
 
-// inside returns the error of the first field at fault in the structs of a value, and nil where they
-// are not at fault.
+// inside returns the error for the first invalid field of the structs inside a value, or nil.
 func inside(t reflect.Type, name string, sent any) error {
 	t = mapping.Deref(t)
 	switch sent := sent.(type) {

@@ -23,7 +23,7 @@ type embedded struct {
 	Trace string `json:"trace,optional"`
 }
 
-// required has no field that may be left out.
+// required has no optional fields.
 type required struct {
 	Text    string            `json:"text"`
 	Pointer *int64            `json:"pointer"`
@@ -34,7 +34,7 @@ type required struct {
 	Pairs   map[string]uint16 `json:"pairs"`
 }
 
-// every has a field of each kind that may be left out.
+// every has an optional field of each kind.
 type every struct {
 	embedded
 	Text    string             `json:"text,optional"`
@@ -70,7 +70,7 @@ func without(member string) string {
 	return strings.NewReplacer(",,", ",", "{,", "{", ",}", "}").Replace(s)
 }
 
-// Request takes what core/mapping takes, with the same values, and refuses what it refuses.
+// Request accepts and refuses the same bodies as core/mapping, and returns the same values.
 func TestSameAsMapping(t *testing.T) {
 	same[required](t, wholeRequired, `{}`,
 		without(`"text":""`), without(`"pointer":0`), without(`"on":false`), without(`"ratio":0`), without(`"list":[]`),
@@ -112,21 +112,21 @@ func same[T any](t *testing.T, bodies ...string) {
 	}
 }
 
-// Where JSON is read more strictly, or more kindly to old clients, than mapping reads it.
-func TestOtherThanMapping(t *testing.T) {
+// Request is stricter than mapping in some cases, and more lenient to old clients in others.
+func TestDifferencesFromMapping(t *testing.T) {
 	for _, tt := range []struct{ name, body, want, mapping string }{
 		{"null", `{"text":null,"inner":{"name":"a","size":null},"pairs":{"a":null}}`, "ok", "refused"},
 		{"another case", `{"Level":1,"INNER":{"Name":"a"}}`, "ok", "default"},
-		{"a name twice", `{"level":1,"level":1}`, "MALFORMED_BODY", "ok"},
-		{"a name twice, in another case", `{"level":1,"Level":1}`, "MALFORMED_BODY", "ok"},
-		{"a name twice, inside", `{"inner":{"name":"a","Name":"a"}}`, "MALFORMED_BODY", "ok"},
+		{"a duplicate name", `{"level":1,"level":1}`, "MALFORMED_BODY", "ok"},
+		{"a duplicate name in another case", `{"level":1,"Level":1}`, "MALFORMED_BODY", "ok"},
+		{"a duplicate name, nested", `{"inner":{"name":"a","Name":"a"}}`, "MALFORMED_BODY", "ok"},
 		{"a byte order mark", "\ufeff{}", "ok", "refused"},
-		{"bytes that are no UTF-8", "{\"text\":\"\xff\"}", "MALFORMED_BODY", "ok"},
+		{"invalid UTF-8", "{\"text\":\"\xff\"}", "MALFORMED_BODY", "ok"},
 	} {
 		var mapped every
 		mappedErr := mapping.UnmarshalJsonBytes([]byte(tt.body), &mapped)
 		if refused := tt.mapping == "refused"; (mappedErr != nil) != refused || tt.mapping == "default" && mapped.Level != 2 {
-			t.Errorf("%s: mapping does not differ as it did: %v, level %d", tt.name, mappedErr, mapped.Level)
+			t.Errorf("%s: mapping: got %v, level %d, want %s", tt.name, mappedErr, mapped.Level, tt.mapping)
 		}
 		if _, err := decode[every](post(tt.body, false, "")); outcome(err) != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, outcome(err), tt.want)
@@ -134,7 +134,7 @@ func TestOtherThanMapping(t *testing.T) {
 	}
 }
 
-// find is a request of a GET.
+// find is the request of a GET.
 type find struct {
 	ID    int64    `path:"id"`
 	Kind  string   `path:"kind,options=a|b"`
@@ -146,7 +146,7 @@ type find struct {
 	Count uint8    `header:"x-count,optional"`
 }
 
-// put is a request with a JSON body beside them.
+// put is a request with path, form and JSON fields.
 type put struct {
 	ID   int64  `path:"id"`
 	Dry  bool   `form:"dry,optional"`
@@ -207,7 +207,7 @@ func sameRequest[T any](t *testing.T, request func() *http.Request) {
 	}
 }
 
-// A type with form fields and no JSON takes them from the query or from a form.
+// A type with form fields and no JSON fields is read from the query or from a form.
 func TestForms(t *testing.T) {
 	type search struct {
 		Word string `form:"word"`
@@ -235,7 +235,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// Each refusal names the field and what is allowed, and holds nothing of what was sent.
+// Each refusal names the field and the allowed values, and contains no part of the request.
 func TestFaults(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"text":3141}`:             "text rule=type_string",
@@ -256,7 +256,7 @@ func TestFaults(t *testing.T) {
 		`{"inners":[3141]}`:                     "inners rule=type",
 		`{"pairs":{"3141":true}}`:               "pairs rule=type",
 		`{"by":{"3141":[{}]}}`:                  "by rule=type",
-		`{"names":[true],"text":3141}`:          "text rule=type_string", // the first of the type
+		`{"names":[true],"text":3141}`:          "text rule=type_string", // the first field of the type
 		`{"text":"3141","inner":{"NAME":3141}}`: "inner.name rule=type_string",
 	} {
 		_, err := decode[every](post(body, false, ""))
@@ -284,7 +284,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A text with the option "open" takes what its options do not name, for the logic to judge.
+// A string field with the option "open" accepts values outside its options=.
 func TestOpenOptions(t *testing.T) {
 	type setting struct {
 		Key string `json:"key,open,options=[rg,only20],optional"`
@@ -303,7 +303,7 @@ func TestOpenOptions(t *testing.T) {
 	}
 }
 
-// A plain object, without what is read more kindly, is taken as mapping takes it.
+// Bodies that mapping and Request treat alike give the same result.
 func FuzzEveryKind(f *testing.F) {
 	for _, body := range []string{wholeRequired, `{"int":1,"ratio":1.5e3,"on":true,"key":"a","level":1,"limit":9}`,
 		`{"names":["a"],"lists":[[1]],"inners":[{"name":"a"}],"by":{"a":[{"name":"x"}]},"any":{"a":[1,{"b":2}]}}`} {
