@@ -12,17 +12,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Addresses tells a request's client address: the socket's, or what
-// X-Forwarded-For says where the socket is a trusted proxy's.
+// Addresses determines client addresses: the peer's or, behind trusted proxies, X-Forwarded-For's.
 type Addresses struct {
 	proxies []netip.Prefix
 	ignored prometheus.Counter
 	warn    func()
 }
 
-// NewAddresses trusts X-Forwarded-For of the proxies only, as far back as the
-// last address that is no proxy's. From any other address it is ignored, warned
-// of once and counted.
+// NewAddresses returns Addresses that trust X-Forwarded-For only from proxies. From other peers the
+// header is ignored and counted; the first time is logged.
 func NewAddresses(proxies []netip.Prefix, log *slog.Logger, reg prometheus.Registerer) *Addresses {
 	return &Addresses{
 		proxies: proxies,
@@ -31,13 +29,13 @@ func NewAddresses(proxies []netip.Prefix, log *slog.Logger, reg prometheus.Regis
 			Help: "Requests whose X-Forwarded-For was ignored because no trusted proxy sent it.",
 		}),
 		warn: sync.OnceFunc(func() {
-			log.Warn("X-Forwarded-For ignored: it did not come from a proxy of SHARES_TRUSTED_PROXIES")
+			log.Warn("X-Forwarded-For ignored: the peer is not listed in SHARES_TRUSTED_PROXIES")
 		}),
 	}
 }
 
-// Of returns the client's address in its shortest form; of IPv6 the /64,
-// which is what one subscriber gets. A socket without an IP address gives "unknown".
+// Of returns the client's address: for IPv6 its /64, because a subscriber gets a whole /64. It
+// returns "unknown" if the peer has no IP address.
 func (a *Addresses) Of(r *http.Request) string {
 	socket, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -60,8 +58,8 @@ func (a *Addresses) Of(r *http.Request) string {
 	return address.String()
 }
 
-// client returns the last address of X-Forwarded-For that is no proxy's, and socket when there is
-// none or it is no address.
+// client returns the last address in X-Forwarded-For that is not a trusted proxy's. It returns
+// socket if there is none, or if it is malformed.
 func (a *Addresses) client(forwarded string, socket netip.Addr) netip.Addr {
 	for _, hop := range slices.Backward(strings.Split(forwarded, ",")) {
 		hop = strings.TrimSpace(hop)

@@ -30,29 +30,29 @@ func TestClientAddress(t *testing.T) {
 		want      string
 		ignored   float64
 	}{
-		{"the socket", nil, "203.0.113.7:4711", nil, "203.0.113.7", 0},
-		{"the socket, behind no proxy of ours", behind, "203.0.113.7:4711", nil, "203.0.113.7", 0},
-		{"the socket, IPv4 in IPv6", nil, "[::ffff:203.0.113.7]:4711", nil, "203.0.113.7", 0},
+		{"the peer", nil, "203.0.113.7:4711", nil, "203.0.113.7", 0},
+		{"the peer, not a trusted proxy", behind, "203.0.113.7:4711", nil, "203.0.113.7", 0},
+		{"the peer, IPv4 in IPv6", nil, "[::ffff:203.0.113.7]:4711", nil, "203.0.113.7", 0},
 		{"one subscriber's IPv6", nil, "[2001:db8:1:2:3:4:5:6]:4711", nil, "2001:db8:1:2::/64", 0},
 		{"the same subscriber", nil, "[2001:db8:1:2:ffff::1]:4711", nil, "2001:db8:1:2::/64", 0},
 		{"IPv6 with a zone", nil, "[fe80::1%eth0]:4711", nil, "fe80::/64", 0},
 		{"no IP address", nil, "@", nil, "unknown", 0},
 
 		{"spoofed, no proxy trusted", nil, "203.0.113.7:4711", []string{"198.51.100.1"}, "203.0.113.7", 1},
-		{"spoofed, by no proxy of ours", behind, "203.0.113.7:4711", []string{"198.51.100.1"}, "203.0.113.7", 1},
-		{"spoofed as ours", behind, "203.0.113.7:4711", []string{"10.0.0.1"}, "203.0.113.7", 1},
+		{"spoofed, by an untrusted peer", behind, "203.0.113.7:4711", []string{"198.51.100.1"}, "203.0.113.7", 1},
+		{"spoofed as a proxy's", behind, "203.0.113.7:4711", []string{"10.0.0.1"}, "203.0.113.7", 1},
 
-		{"by our proxy", behind, "10.1.2.3:80", []string{"198.51.100.1"}, "198.51.100.1", 0},
-		{"by our proxy, IPv4 in IPv6", behind, "[::ffff:10.1.2.3]:80", []string{"198.51.100.1"}, "198.51.100.1", 0},
-		{"by our IPv6 proxy", behind, "[fd00::1]:80", []string{"2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64", 0},
-		{"what the client wrote before", behind, "10.1.2.3:80", []string{"1.1.1.1, 198.51.100.1"}, "198.51.100.1", 0},
-		{"what the client wrote as ours", behind, "10.1.2.3:80", []string{"10.9.9.9, 198.51.100.1"}, "198.51.100.1", 0},
-		{"several proxies of ours", behind, "10.1.2.3:80", []string{"198.51.100.1, 10.4.4.4, 10.5.5.5"}, "198.51.100.1", 0},
+		{"by a trusted proxy", behind, "10.1.2.3:80", []string{"198.51.100.1"}, "198.51.100.1", 0},
+		{"by a trusted proxy, IPv4 in IPv6", behind, "[::ffff:10.1.2.3]:80", []string{"198.51.100.1"}, "198.51.100.1", 0},
+		{"by a trusted IPv6 proxy", behind, "[fd00::1]:80", []string{"2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64", 0},
+		{"a value from the client before it", behind, "10.1.2.3:80", []string{"1.1.1.1, 198.51.100.1"}, "198.51.100.1", 0},
+		{"a proxy's address from the client before it", behind, "10.1.2.3:80", []string{"10.9.9.9, 198.51.100.1"}, "198.51.100.1", 0},
+		{"several trusted proxies", behind, "10.1.2.3:80", []string{"198.51.100.1, 10.4.4.4, 10.5.5.5"}, "198.51.100.1", 0},
 		{"several headers", behind, "10.1.2.3:80", []string{"1.1.1.1", "198.51.100.1", "10.4.4.4"}, "198.51.100.1", 0},
 		{"IPv6, with and without a port", behind, "10.1.2.3:80", []string{"1.1.1.1, [2001:db8:1:2::5]:443, [fd00::7], ::ffff:10.1.1.1"}, "2001:db8:1:2::/64", 0},
 		{"with a port", behind, "10.1.2.3:80", []string{"198.51.100.1:5555"}, "198.51.100.1", 0},
-		{"nobody before our proxies", behind, "10.1.2.3:80", []string{"10.4.4.4"}, "10.1.2.3", 0},
-		{"nonsense", behind, "10.1.2.3:80", []string{"1.1.1.1, <script>"}, "10.1.2.3", 0},
+		{"only trusted proxies", behind, "10.1.2.3:80", []string{"10.4.4.4"}, "10.1.2.3", 0},
+		{"malformed", behind, "10.1.2.3:80", []string{"1.1.1.1, <script>"}, "10.1.2.3", 0},
 		{"empty", behind, "10.1.2.3:80", []string{""}, "10.1.2.3", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,10 +63,10 @@ func TestClientAddress(t *testing.T) {
 			if tt.forwarded != nil {
 				r.Header["X-Forwarded-For"] = tt.forwarded
 			}
-			r.Header.Set("X-Real-Ip", "192.0.2.99") // nobody's word
+			r.Header.Set("X-Real-Ip", "192.0.2.99") // ignored
 			r.Header.Set("Forwarded", "for=192.0.2.99")
 			if got := a.Of(r); got != tt.want {
-				t.Errorf("%q, want %q", got, tt.want)
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if got := testutil.ToFloat64(a.ignored); got != tt.ignored {
 				t.Errorf("%v headers ignored, want %v", got, tt.ignored)
@@ -75,7 +75,7 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-func TestSpoofedAddressesAreWarnedOfOnce(t *testing.T) {
+func TestSpoofedAddressesAreLoggedOnce(t *testing.T) {
 	var buf bytes.Buffer
 	a := NewAddresses(prefixes("10.0.0.0/8"), slog.New(slog.NewTextHandler(&buf, nil)), nil)
 	for range 3 {
@@ -90,6 +90,6 @@ func TestSpoofedAddressesAreWarnedOfOnce(t *testing.T) {
 		t.Errorf("%v counted, want 3", got)
 	}
 	if strings.Contains(buf.String(), "198.51.100.66") {
-		t.Errorf("what a stranger wrote is in the log:\n%s", buf.String())
+		t.Errorf("the log contains the spoofed address:\n%s", buf.String())
 	}
 }

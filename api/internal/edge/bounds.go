@@ -15,32 +15,32 @@ import (
 	"shares/internal/reason"
 )
 
-// bounds limit what is done at once. Requests above a limit are refused at once, so that memory
+// bounds limits concurrent requests. Requests above a limit are refused immediately, so that memory
 // stays flat and accepted requests are answered in time.
 //
-// There is no shedding by processor load (go-zero's core/load): measured with test/faults, it saw
-// the whole machine, and refused a fifth of the requests to replicas with free slots beside a busy
-// neighbour.
+// bounds does not shed by processor load as go-zero's core/load does. That measures the whole
+// machine: in test/faults it refused a fifth of the requests to replicas that had free slots, because
+// another process on the machine was busy.
 //
 // A request takes a worker slot only after its body is read, so slow clients cannot exhaust the
-// slots. Small bodies are bounded by the connections' budget of memory (internal/process), larger
-// ones by a budget of bytes. Pictures have slots of their own, because an answer that is not read
-// holds its slot. So have the endpoints that wait for WeChat: each takes at most a quarter of the
-// slots and none of those of others, however long WeChat takes.
+// slots. The connections' memory budget (internal/process) bounds small bodies; a byte budget bounds
+// larger ones. Pictures have their own slots, because a client that does not read an answer holds its
+// slot. Each endpoint that waits for WeChat has its own slots too, MaxInFlight/4 of them, so a slow
+// WeChat cannot block other endpoints.
 type bounds struct {
 	work, pictures  *semaphore.Weighted            // requests
 	waiting         map[string]*semaphore.Weighted // requests, by path
 	bodies, uploads *semaphore.Weighted            // bytes
-	upload          string                         // the path that takes files
+	upload          string                         // the path of the upload endpoint
 }
 
-// waiting are the endpoints that may wait for WeChat, which checks nicknames with
-// WECHAT_CONTENT_CHECK.
+// waiting are the endpoints that may call WeChat. Those that write a nickname call it if
+// WECHAT_CONTENT_CHECK is on.
 var waiting = []string{
 	"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info", "weixin.update_user_info",
 }
 
-// smallBody is more than any client of ours sends, in bytes.
+// smallBody is the size up to which a body needs no byte budget, in bytes. Our clients send less.
 const smallBody = 8 << 10
 
 func newBounds(o Options) bounds {
@@ -64,10 +64,12 @@ func newBounds(o Options) bounds {
 	return b
 }
 
-// heldBytes are held for each byte of a body: itself, and a copy while it grows or goes to rpc.
+// heldBytes is the memory reserved per byte of a body: the byte, and a copy while the buffer grows
+// or the body is sent to rpc.
 const heldBytes = 2
 
-// held returns the bytes to reserve for a body of at most most bytes. A length of -1 is unknown.
+// held returns the bytes to reserve for a body of length bytes, or of most bytes if length is -1
+// (unknown) or larger.
 func held(length, most int64) int64 {
 	if length < 0 {
 		length = most
@@ -75,7 +77,7 @@ func held(length, most int64) int64 {
 	return heldBytes * min(length, most)
 }
 
-// slots returns the slots for a request's work; uploads have bytes instead.
+// slots returns the worker slots for a request. Uploads use the byte budget instead.
 func (b bounds) slots(r *http.Request) *semaphore.Weighted {
 	if isPicture(r) {
 		return b.pictures
@@ -86,8 +88,8 @@ func (b bounds) slots(r *http.Request) *semaphore.Weighted {
 	return b.work
 }
 
-// isUpload reports whether a request brings files to the endpoint that takes
-// them. All other bodies are small, whatever they say they are.
+// isUpload reports whether a request uploads a file to the upload endpoint. All other bodies have
+// the limit decode.MaxBody, whatever their content type.
 func (b bounds) isUpload(r *http.Request) bool {
 	const prefix = "multipart/" // in any case
 	kind := r.Header.Get("Content-Type")
@@ -95,24 +97,24 @@ func (b bounds) isUpload(r *http.Request) bool {
 		r.Method == http.MethodPost && r.URL.Path == b.upload
 }
 
-// maxDrained is how much of a refused upload is still taken, in bytes.
+// maxDrained bounds how much of a refused upload is read, in bytes.
 const maxDrained = 8 << 20
 
-// drain sends the answer of an upload and takes the rest of one that was
-// refused on its way: a client that is cut off while it sends may never see
-// why. One that waits to be asked for the body does see.
+// drain sends the answer of an upload, then reads the rest of the body: a client that is
+// disconnected while it sends may not see the answer. Clients that send Expect: 100-continue need no
+// drain, because they wait for the answer.
 func drain(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") == "" {
-		_ = http.NewResponseController(w).Flush() // a slow network need not carry the rest first
+		_ = http.NewResponseController(w).Flush() // a slow client sees the answer before it has sent the rest
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 	}
 }
 
-// receive reads the body of r, and leaves it to be read again. Its errors have the reasons
-// OVERLOADED, where the budget has no room for it, and MALFORMED_BODY, where the client broke off.
+// receive reads the body of r into memory, from where it can be read again. Errors have the reasons
+// OVERLOADED (no byte budget left) and MALFORMED_BODY (the client disconnected).
 func (b bounds) receive(r *http.Request) (err error) {
 	length := r.ContentLength
-	if length == 0 || length > decode.MaxBody { // none, or refused unread
+	if length == 0 || length > decode.MaxBody { // none, or refused by the decoder
 		return nil
 	}
 	received := &body{}
@@ -125,8 +127,8 @@ func (b bounds) receive(r *http.Request) (err error) {
 			return reason.Error(reason.Overloaded)
 		}
 		defer b.bodies.Release(bytes)
-		// One byte too many is enough to be refused, and memory grows with what
-		// has come, not with what was announced.
+		// One byte above the limit is enough to refuse the body. The buffer grows with the bytes
+		// received, not with Content-Length.
 		received.data, err = io.ReadAll(io.LimitReader(r.Body, decode.MaxBody+1))
 	}
 	if err != nil {
@@ -137,13 +139,13 @@ func (b bounds) receive(r *http.Request) (err error) {
 	return nil
 }
 
-// body is a body that has been read.
+// body is a body in memory.
 type body struct {
 	bytes.Reader
 	data []byte
 }
 
-// Whole returns the body, and leaves it to be read; the decoder asks for it.
+// Whole returns the body without reading from it. Package decode calls it.
 func (b *body) Whole() []byte { return b.data }
 
 // Close implements io.Closer.

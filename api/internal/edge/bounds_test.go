@@ -24,7 +24,7 @@ import (
 
 const picture = "/shares/images/qrcode/a.jpg"
 
-func TestBodyThatBreaksOff(t *testing.T) {
+func TestTruncatedBody(t *testing.T) {
 	w := newWorld(t, nil, func(http.ResponseWriter, *http.Request) { t.Error("the route was reached") })
 	r := post(endpoint)
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"a`)), 10
@@ -33,7 +33,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 }
 
-// Each class of requests has slots of its own: those of others are free while its slots are taken.
+// Each class of requests has its own slots: if they are all taken, other classes still have theirs.
 func TestSlots(t *testing.T) {
 	for _, tt := range []struct {
 		path   string
@@ -61,7 +61,7 @@ func TestSlots(t *testing.T) {
 			}
 			rec := w.do(post(tt.path))
 			if rec.Code != 503 || rec.Header().Get("Retry-After") != "1" || rec.Body.String() != `{"code":-1,"msg":"服务繁忙，请稍后再试"}` {
-				t.Errorf("one too many: %d %s %v", rec.Code, rec.Body, rec.Header())
+				t.Errorf("above the limit: %d %s %v", rec.Code, rec.Body, rec.Header())
 			}
 			if got := w.do(post(tt.beside)).Code; got != 200 {
 				t.Errorf("another class: got %d, want 200", got)
@@ -80,7 +80,7 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// busy reports whether anything of a bound is taken.
+// busy reports whether any part of a bound is taken.
 func busy(s *semaphore.Weighted, size int64) bool {
 	if s.TryAcquire(size) {
 		s.Release(size)
@@ -89,37 +89,37 @@ func busy(s *semaphore.Weighted, size int64) bool {
 	return true
 }
 
-// The smallest budgets have room for one large body, and for one upload.
+// The smallest budgets are enough for one large body and for one upload.
 const (
 	bodyBudget   = heldBytes * decode.MaxBody
 	uploadBudget = heldBytes * upload.MaxBody
 )
 
-// Requests whose bodies come slowly hold no slot, by whatever path and of whatever type they come.
-// A large body and an upload hold bytes, and another one is refused meanwhile.
+// A request with a slow body holds no slot, for any path and content type. A large body and an upload
+// hold byte budget, and a second one is refused meanwhile.
 func TestSlowBodies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		method, path, kind string
 		length             int64
-		bodies, uploads    bool // what it holds bytes of
+		bodies, uploads    bool // the byte budgets that it holds
 	}{
-		"small":                           {"POST", endpoint, "application/json", 50, false, false},
-		"large":                           {"POST", endpoint, "application/json", decode.MaxBody, true, false},
-		"chunked":                         {"POST", endpoint, "application/json", -1, true, false},
-		"an upload":                       {"POST", uploadAvatar, uploadType, upload.MaxBody, false, true},
-		"two slashes":                     {"POST", "/" + endpoint, "application/json", 50, false, false},
-		"a slash at the end":              {"POST", endpoint + "/", "application/json", 50, false, false},
-		"dots":                            {"POST", "/a/.." + endpoint, "application/json", 50, false, false},
-		"a path that nobody has":          {"POST", "/nobody", "application/json", 50, false, false},
-		"files where none are wanted":     {"POST", endpoint, "multipart/x+json", 50, false, false},
-		"a picture asked for with a body": {"GET", picture, "", 100_000, false, false},
+		"small":                          {"POST", endpoint, "application/json", 50, false, false},
+		"large":                          {"POST", endpoint, "application/json", decode.MaxBody, true, false},
+		"chunked":                        {"POST", endpoint, "application/json", -1, true, false},
+		"an upload":                      {"POST", uploadAvatar, uploadType, upload.MaxBody, false, true},
+		"two slashes":                    {"POST", "/" + endpoint, "application/json", 50, false, false},
+		"a slash at the end":             {"POST", endpoint + "/", "application/json", 50, false, false},
+		"dots":                           {"POST", "/a/.." + endpoint, "application/json", 50, false, false},
+		"an unknown path":                {"POST", "/unknown", "application/json", 50, false, false},
+		"an upload to another endpoint":  {"POST", endpoint, "multipart/x+json", 50, false, false},
+		"a GET of a picture with a body": {"GET", picture, "", 100_000, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
 					end, _ := r.Context().Deadline()
 					if left := time.Until(end); tt.uploads != (left > 30*time.Second) && r.URL.Path == tt.path {
-						t.Errorf("%s left", left) // an upload has time for its body, too
+						t.Errorf("%s left", left) // an upload also gets time for its body
 					}
 					_, _ = io.Copy(io.Discard, r.Body)
 					fine(w, r)
@@ -135,30 +135,30 @@ func TestSlowBodies(t *testing.T) {
 				synctest.Wait()
 				b := w.bounds
 				if busy(b.work, 8) || busy(b.pictures, 2) {
-					t.Error("it holds a slot")
+					t.Error("the request holds a slot")
 				}
 				if busy(b.bodies, bodyBudget) != tt.bodies || busy(b.uploads, uploadBudget) != tt.uploads {
-					t.Errorf("it holds bytes of bodies: %v, of uploads: %v", busy(b.bodies, bodyBudget), busy(b.uploads, uploadBudget))
+					t.Errorf("holds budget of bodies: %v, of uploads: %v", busy(b.bodies, bodyBudget), busy(b.uploads, uploadBudget))
 				}
 				if got := w.do(post(endpoint)).Code; got != 200 {
-					t.Errorf("a small request beside it: %d", got)
+					t.Errorf("a concurrent small request: got %d, want 200", got)
 				}
 				if tt.bodies || tt.uploads {
 					if rec := w.do(request(strings.NewReader("x"))); rec.Code != 503 || rec.Header().Get("Retry-After") != "1" {
-						t.Errorf("one more: %d", rec.Code)
+						t.Errorf("a second request: got %d, want 503", rec.Code)
 					}
 				}
 				_ = send.Close()
 				synctest.Wait()
 				if busy(b.bodies, bodyBudget) || busy(b.uploads, uploadBudget) {
-					t.Error("its bytes are still held when it has ended")
+					t.Error("the finished request still holds budget")
 				}
 			})
 		})
 	}
 }
 
-// A body that is long on its way leaves the request its whole time, and then the request ends.
+// A slow body does not count towards the request's deadline.
 func TestDeadlineStartsWhenTheBodyIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 5 * time.Second
@@ -185,8 +185,8 @@ func TestDeadlineStartsWhenTheBodyIsRead(t *testing.T) {
 
 const uploadType = "multipart/form-data; boundary=x"
 
-// A phone that is told no in the middle of an upload sees it, and does not take it for a broken network.
-func TestRefusedUploadsSeeWhy(t *testing.T) {
+// A client whose upload is refused while it sends sees the answer, not a broken connection.
+func TestRefusedUploadsSeeTheAnswer(t *testing.T) {
 	w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		answer.Error(w, r, reason.Error(reason.SessionInvalid))
 	})
@@ -210,10 +210,10 @@ func TestRefusedUploadsSeeWhy(t *testing.T) {
 	req.Header.Set("Expect", "100-continue")
 	resp, err := (&http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}, Timeout: time.Minute}).Do(req)
 	if err != nil {
-		t.Fatalf("a client that asks first: %v", err)
+		t.Fatalf("a client with Expect: 100-continue: %v", err)
 	}
 	_ = resp.Body.Close()
-	// One on a slow network need not send all of it to hear that.
+	// A slow client sees the answer before it has sent the whole body.
 	slow := begin(t, srv, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 2000000\r\n\r\n-", uploadAvatar, uploadType))
 	if err := slow.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
@@ -227,8 +227,8 @@ func TestRefusedUploadsSeeWhy(t *testing.T) {
 	}
 }
 
-// Names of types count in any case; a body of another type is read as a small one.
-func TestUploadsAreToldByTheirType(t *testing.T) {
+// An upload is recognised by a multipart content type, in any case, and by its path.
+func TestIsUpload(t *testing.T) {
 	for kind, want := range map[string]bool{
 		uploadType: true, "Multipart/Form-Data; boundary=x": true, "MULTIPART/MIXED": true,
 		"": false, "multipart": false, "application/json": false, "x-multipart/form-data": false,
@@ -240,12 +240,12 @@ func TestUploadsAreToldByTheirType(t *testing.T) {
 			t.Errorf("%q: %v, want %v", kind, got, want)
 		}
 		if r.URL.Path += "s"; w.bounds.isUpload(r) {
-			t.Errorf("%q: an upload to an endpoint that takes none", kind)
+			t.Errorf("%q: an upload at another path", kind)
 		}
 	}
 }
 
-// begin sends the start of a request, and no more.
+// begin sends the start of a request and leaves the connection open.
 func begin(t *testing.T, srv *httptest.Server, start string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())

@@ -1,8 +1,6 @@
-// Package edge is what every request passes before it reaches a route and
-// every answer on its way out: request id, access log, panics, deadline, the
-// bound on work in flight, CORS, security headers, and the refusals that have
-// no handler. It is built here instead of from go-zero's middlewares because
-// those answer in forms of their own and log cookies and bodies.
+// Package edge wraps the router: request id, access log, panics, deadline, concurrency limits, CORS,
+// security headers, and refusals that have no handler. It replaces go-zero's middlewares, because
+// those answer errors in other forms and log cookies and bodies.
 package edge
 
 import (
@@ -30,11 +28,11 @@ import (
 	"shares/internal/requestid"
 )
 
-// Options say how an Edge treats requests.
+// Options configure an Edge.
 type Options struct {
 	config.Config
-	Memory  int64    // bytes for unfinished uploads together
-	Routes  []string // the paths that metrics and the log name; all others are "other"
+	Memory  int64    // bytes for all running uploads
+	Routes  []string // the labels of metrics and log lines; all other paths are "other"
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -51,7 +49,7 @@ type Edge struct {
 	seconds  *prometheus.HistogramVec
 }
 
-// New returns the edge around next. Its errors are mistakes in the configuration.
+// New returns the edge around next. Its errors are errors in the configuration.
 func New(opts Options, next http.Handler) (*Edge, error) {
 	origins, err := newOrigins(opts.Config)
 	if err != nil {
@@ -77,7 +75,7 @@ func New(opts Options, next http.Handler) (*Edge, error) {
 		}, []string{"route"}),
 	}
 	for _, route := range append([]string{other}, opts.Routes...) {
-		e.requests.WithLabelValues(route, "200") // a rate needs the zero before the first request
+		e.requests.WithLabelValues(route, "200") // rate() needs a zero before the first request
 		e.seconds.WithLabelValues(route)
 	}
 	return e, nil
@@ -86,7 +84,7 @@ func New(opts Options, next http.Handler) (*Edge, error) {
 // other is the route of all paths that are not in Options.Routes.
 const other = "other"
 
-// route returns the route of a path.
+// route returns the route of a path, or other.
 func (e *Edge) route(path string) string {
 	if slices.Contains(e.opts.Routes, path) {
 		return path
@@ -99,7 +97,7 @@ func (e *Edge) route(path string) string {
 	return other
 }
 
-// Matches reports whether a route takes path. Each ":name" of the route takes any one segment.
+// Matches reports whether route matches path. Each ":name" matches one non-empty segment.
 func Matches(route, path string) bool {
 	for more := true; more; {
 		var want, segment string
@@ -159,7 +157,7 @@ var (
 	oneYear = []string{"max-age=31536000"}
 )
 
-// serve lets a request through to the routes within the bounds.
+// serve refuses a request or passes it to the routes, within the bounds.
 func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !e.origins.allowsHost(r.Host):
@@ -168,11 +166,10 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	case e.origins.refuses(r):
 		answer.Error(w, r, reason.Error(reason.CrossOrigin))
 	case r.URL.Path != path.Clean(r.URL.Path):
-		// The router would clean it: a second name for each endpoint, by which
-		// rules and counts that know the first are passed by.
+		// The router would clean the path, so that it bypasses limits and metrics by path.
 		NotFound(w, r)
 	case r.Method != http.MethodPost && r.ContentLength != 0 && isPicture(r):
-		// net/http reads it before it sends a long answer.
+		// net/http would read the body before it sends a long answer.
 		answer.Error(w, r, reason.Error(reason.BodyTooLarge, "max", "0"))
 	case e.bounds.isUpload(r):
 		e.work(w, r, e.bounds.uploads, held(r.ContentLength, upload.MaxBody), e.opts.Timeout+e.opts.UploadTime())
@@ -189,8 +186,8 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 // isPicture reports whether a request is for a picture.
 func isPicture(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, pictures.Prefix) }
 
-// work has the routes answer a request while it holds n of a bound. Its deadline starts here, when
-// its body has been read.
+// work acquires n of bound and passes the request to the routes. The deadline starts here, after the
+// body has been read (except for uploads).
 func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Weighted, n int64, timeout time.Duration) {
 	if !bound.TryAcquire(n) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
@@ -204,8 +201,8 @@ func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Wei
 	e.next.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// done counts and logs one answer: method, route, status, duration, id and, of
-// a refusal, its reason. No body, cookie or query is ever logged.
+// done counts and logs one answer: method, route, status, duration, request id and a refusal's
+// reason. It never logs a body, cookie or query.
 func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []byte, took time.Duration) {
 	status, route := rec.status, e.route(r.URL.Path)
 	if status == 0 {
@@ -217,7 +214,7 @@ func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []
 	level := slog.LevelInfo
 	if call.Refused != nil {
 		why, _ = reason.Of(call.Refused)
-		// A bare reason is a refusal, or the user service has logged its cause.
+		// A bare reason is a refusal, or the user service has already logged its cause.
 		if !reason.Bare(call.Refused) && why != reason.Canceled {
 			level = slog.LevelError
 		}
@@ -244,7 +241,7 @@ func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []
 	e.opts.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// method bounds what a client can write into the log.
+// method returns m, or "other" for an unknown method, so that clients cannot write into the log.
 func method(m string) string {
 	switch m {
 	case http.MethodPost, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodPatch, http.MethodDelete:
@@ -253,7 +250,7 @@ func method(m string) string {
 	return "other"
 }
 
-// NotFound answers what no route takes.
+// NotFound answers requests that match no route.
 func NotFound(w http.ResponseWriter, r *http.Request) {
 	answer.Error(w, r, reason.Error(reason.NotFound))
 }
@@ -264,7 +261,7 @@ type recorder struct {
 	status int
 }
 
-// WriteHeader keeps the first status; what comes after it is dropped.
+// WriteHeader sends the first status and ignores later ones.
 func (r *recorder) WriteHeader(status int) {
 	if r.status != 0 {
 		return

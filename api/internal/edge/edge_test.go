@@ -31,7 +31,7 @@ const (
 	uploadAvatar = "/shares/api/v1/weixin.upload_avatar"
 )
 
-// world is an edge around one handler, and what it logged and counted.
+// world is an edge around one handler, with its log and metrics.
 type world struct {
 	*Edge
 	log bytes.Buffer
@@ -66,7 +66,7 @@ func (w *world) do(r *http.Request) *httptest.ResponseRecorder {
 	return rec
 }
 
-// lines are the log's lines as objects, without what differs from run to run.
+// lines returns the log's lines as objects, without fields that vary between runs.
 func (w *world) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
@@ -116,7 +116,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// A panic is a 500 that names the request, and its value, which may be anything, is told to nobody.
+// A panic is answered with 500 and the request id. Its value is neither answered nor logged, because
+// it may be a secret.
 func TestPanic(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	w := newWorld(t, nil, func(http.ResponseWriter, *http.Request) { panic(errors.New(secret)) })
@@ -139,20 +140,20 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-func TestPanicAfterTheAnswerBegan(t *testing.T) {
+func TestPanicAfterTheAnswer(t *testing.T) {
 	w := newWorld(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		fine(w, r)
 		panic("late")
 	})
 	if rec := w.do(post(endpoint)); rec.Code != 200 || rec.Body.String() != `{}` {
-		t.Errorf("%d %s: a second answer in the first", rec.Code, rec.Body)
+		t.Errorf("got %d %s, want the first answer unchanged", rec.Code, rec.Body)
 	}
 	if !strings.Contains(w.log.String(), `"error":"panic: string"`) {
 		t.Errorf("not logged:\n%s", w.log.String())
 	}
 }
 
-// http.ErrAbortHandler is net/http's own way to break a connection off.
+// http.ErrAbortHandler is net/http's way to abort a connection.
 func TestAbort(t *testing.T) {
 	w := newWorld(t, nil, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	defer func() {
@@ -166,7 +167,7 @@ func TestAbort(t *testing.T) {
 	w.do(post(endpoint))
 }
 
-// The access log has nothing that a client wrote but the request id that it was let to choose.
+// Of the values that a client sends, the access log has only the request id.
 func TestAccessLog(t *testing.T) {
 	const secret = "s3cr3t"
 	line := func(level, method, ro string, status float64, more ...string) map[string]any {
@@ -182,29 +183,29 @@ func TestAccessLog(t *testing.T) {
 		accessLog          string
 		want               []map[string]any
 	}{
-		{"fine", "POST", endpoint, fine, "on", []map[string]any{line("INFO", "POST", endpoint, 200)}},
+		{"ok", "POST", endpoint, fine, "on", []map[string]any{line("INFO", "POST", endpoint, 200)}},
 		{"nothing written", "POST", endpoint, func(http.ResponseWriter, *http.Request) {}, "on", []map[string]any{line("INFO", "POST", endpoint, 200)}},
 		{"refused", "POST", endpoint, refuse(reason.Field(secret, "type")), "on",
 			[]map[string]any{line("INFO", "POST", endpoint, 400, "reason", "INVALID_FIELD")}},
 		{"no such path", "POST", "/" + secret, NotFound, "on", []map[string]any{line("INFO", "POST", "other", 404, "reason", "NOT_FOUND")}},
 		{"no such method", "S3CR3T", endpoint, refuse(reason.Error(reason.MethodNotAllowed)), "on",
 			[]map[string]any{line("INFO", "other", endpoint, 405, "reason", "METHOD_NOT_ALLOWED")}},
-		{"the client hung up", "POST", endpoint, refuse(context.Canceled), "on",
+		{"the client disconnected", "POST", endpoint, refuse(context.Canceled), "on",
 			[]map[string]any{line("INFO", "POST", endpoint, 499, "reason", "CANCELED")}},
 		{"in the envelope", "POST", endpoint, inEnvelope, "on", []map[string]any{line("INFO", "POST", endpoint, 200, "reason", "NOT_FOUND")}},
-		{"our fault", "POST", endpoint, refuse(errors.New("bucket: no such host")), "on",
+		{"internal error", "POST", endpoint, refuse(errors.New("bucket: no such host")), "on",
 			[]map[string]any{line("ERROR", "POST", endpoint, 500, "reason", "INTERNAL", "error", "bucket: no such host")}},
 		{"a failure that the user service has logged", "POST", endpoint, refuse(reason.Error(reason.Unavailable)), "on",
 			[]map[string]any{line("INFO", "POST", endpoint, 503, "reason", "UNAVAILABLE")}},
 		{"the user service is unreachable", "POST", endpoint, refuse(status.Error(codes.Unavailable, "refused")), "on",
 			[]map[string]any{line("ERROR", "POST", endpoint, 503, "reason", "UNAVAILABLE",
 				"error", "rpc error: code = Unavailable desc = refused")}},
-		{"too late", "POST", endpoint, refuse(context.DeadlineExceeded), "on",
+		{"deadline exceeded", "POST", endpoint, refuse(context.DeadlineExceeded), "on",
 			[]map[string]any{line("ERROR", "POST", endpoint, 504, "reason", "DEADLINE_EXCEEDED", "error", "context deadline exceeded")}},
 		{"off", "POST", endpoint, fine, "off", nil},
 		{"off, refused", "POST", endpoint, refuse(reason.Error(reason.SessionInvalid)), "off", nil},
 		{"off, overloaded", "POST", endpoint, refuse(reason.Error(reason.Overloaded)), "off", nil},
-		{"off, our fault", "POST", endpoint, refuse(errors.New("oh")), "off",
+		{"off, internal error", "POST", endpoint, refuse(errors.New("oh")), "off",
 			[]map[string]any{line("ERROR", "POST", endpoint, 500, "reason", "INTERNAL", "error", "oh")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -226,7 +227,7 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// Paths that strangers make up are one label.
+// All unknown paths share one label.
 func TestMetrics(t *testing.T) {
 	const pattern = "/shares/images/:folder/:file"
 	w := newWorld(t, func(o *Options) { o.Routes = []string{endpoint, pattern} }, func(w http.ResponseWriter, r *http.Request) {
@@ -268,22 +269,22 @@ func TestMatches(t *testing.T) {
 		{"/:a/:b", "/1/2", true},
 	} {
 		if got := Matches(tt.route, tt.path); got != tt.want {
-			t.Errorf("Matches(%q, %q) is %v", tt.route, tt.path, got)
+			t.Errorf("Matches(%q, %q): got %v, want %v", tt.route, tt.path, got, tt.want)
 		}
 	}
 }
 
-// A GET of an endpoint takes a slot of the endpoints, not one of the pictures'.
+// A GET of an endpoint takes an endpoint slot, not a picture slot.
 func TestGetOfAnEndpoint(t *testing.T) {
 	const entry = "/entries/:id/lines"
 	var w *world
 	w = newWorld(t, func(o *Options) { o.Routes = append(o.Routes, entry) }, func(http.ResponseWriter, *http.Request) {
 		if !busy(w.bounds.work, 8) || busy(w.bounds.pictures, 2) {
-			t.Errorf("slots of endpoints taken: %v, of pictures: %v", busy(w.bounds.work, 8), busy(w.bounds.pictures, 2))
+			t.Errorf("endpoint slots taken: %v, picture slots taken: %v", busy(w.bounds.work, 8), busy(w.bounds.pictures, 2))
 		}
 	})
 	w.do(httptest.NewRequest(http.MethodGet, "/entries/7/lines", nil))
 	if got := testutil.ToFloat64(w.requests.WithLabelValues(entry, "200")); got != 1 {
-		t.Errorf("%v requests are counted for the route", got)
+		t.Errorf("%v requests counted for the route, want 1", got)
 	}
 }

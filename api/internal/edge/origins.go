@@ -12,10 +12,11 @@ import (
 	"shares/internal/requestid"
 )
 
-// origins decides which web pages may call and, in dev mode, by which host names.
+// origins decides which web origins may call the service and, in dev mode, which Host headers are
+// answered.
 type origins struct {
-	admitted []string // in the form that browsers send: the public URL's and the listed ones
-	dev      bool     // local host names and hosts are allowed, and pages of them are admitted
+	admitted []string // the public URL's origin and the listed ones, as browsers send them
+	dev      bool     // check Host; allow local names and hosts, and admit their origins
 	hosts    []string // without port
 }
 
@@ -40,7 +41,7 @@ func newOrigins(c config.Config) (origins, error) {
 	return o, nil
 }
 
-// allowsHost reports whether a Host header may be answered. In pro mode a proxy may send any.
+// allowsHost reports whether a Host header is answered. In pro mode any is, because proxies change it.
 func (o origins) allowsHost(host string) bool { return !o.dev || devhost.Allowed(host, o.hosts) }
 
 func (o origins) admits(origin string) bool {
@@ -53,24 +54,24 @@ func (o origins) admits(origin string) bool {
 	return err == nil && o.dev && devhost.Allowed(u.Host, o.hosts)
 }
 
-// refuses reports whether a request must be refused because a page of another
-// origin may have sent it with its visitor's cookie, or to log its visitor in.
+// refuses reports whether a request may be a cross-site request forgery: a page of another origin
+// may have sent it with its visitor's cookie, or to log the visitor in.
 //
-// Browsers send Origin with every unsafe method, so a request without it comes
-// from no page. Sec-Fetch-Site decides nothing: WeChat for Windows and Mac and
-// DevTools send "cross-site" from a mini program. A page cannot make a browser
-// send an Authorization header unless CORS admits it.
+// Browsers send Origin with every unsafe method, so a request without Origin does not come from a
+// page. Sec-Fetch-Site is ignored: WeChat for Windows and Mac and DevTools send "cross-site" from a
+// mini program. A page can send an Authorization header only if CORS admits its origin.
 func (o origins) refuses(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return false // they never change state
+		return false // safe methods do not change state
 	}
 	origin := r.Header.Get("Origin")
 	return origin != "" && session.FromHeader(r) == "" && !o.admits(origin)
 }
 
-// cors marks answers for admitted origins. It answers preflights, and reports whether r was one.
-// Cookies are not admitted across origins: an H5 page elsewhere sends its session as a header.
+// cors sets the CORS headers for admitted origins. It answers preflights, and reports whether r was
+// one. Cookies are not allowed across origins: an H5 page on another origin sends its session in the
+// Authorization header.
 func (o origins) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -84,7 +85,7 @@ func (o origins) cors(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Expose-Headers", requestid.Header+", Retry-After, Date")
 		if preflight {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-			h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"] // an endpoint may read any
+			h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"] // endpoints may read any header
 			h.Set("Access-Control-Max-Age", "600")
 		}
 	}

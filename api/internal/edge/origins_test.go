@@ -37,7 +37,7 @@ func TestAdmits(t *testing.T) {
 		{"", false, false},
 		{"://", false, false},
 		{"file://", false, false},
-		{"http://h5.example.com", false, true}, // in dev mode by the host alone
+		{"http://h5.example.com", false, true}, // dev mode checks the host only
 		{"http://mymac.local:82", false, true},
 		{"http://localhost:5173", false, true},
 		{"http://[::1]:8080", false, true},
@@ -51,8 +51,8 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
-// The header sets that clients send: what is admitted is decided by Origin alone, and only where
-// the cookie could be the credential.
+// Whether a request is refused depends on Origin alone, and only if the cookie is the credential. The
+// cases are the headers that real clients send.
 func TestRefusesOtherOrigins(t *testing.T) {
 	const (
 		public   = "https://shares.example.com"
@@ -92,7 +92,7 @@ func TestRefusesOtherOrigins(t *testing.T) {
 		{"same site", pro, "shares.example.com", []string{"Origin", "https://www.example.com", "Sec-Fetch-Site", "same-site"}, true},
 		{"own name over http", pro, "shares.example.com", []string{"Origin", "http://shares.example.com"}, true},
 		{"other site", pro, "shares.example.com", []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, true},
-		{"other site that says same-origin", pro, "shares.example.com", []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"}, true},
+		{"other site that claims same-origin", pro, "shares.example.com", []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"}, true},
 		{"form post of another site", pro, "shares.example.com", []string{"Origin", "https://evil.example",
 			"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, true},
 		{"null", pro, "shares.example.com", []string{"Origin", "null", "Sec-Fetch-Site", "cross-site"}, true},
@@ -118,7 +118,6 @@ func TestRefusesOtherOrigins(t *testing.T) {
 					reached = true
 					fine(w, r)
 				})
-				// A path that nothing lists: the rule holds for endpoints to come.
 				r := httptest.NewRequest(method, "/shares/api/v1/weixin.to_come", nil)
 				r.Host = tt.host
 				r.Header.Set("Cookie", "session_token=abc")
@@ -134,7 +133,7 @@ func TestRefusesOtherOrigins(t *testing.T) {
 	}
 }
 
-// In dev mode a name whose DNS entry leads here by somebody else's doing reaches nothing.
+// Dev mode refuses unknown host names, as a protection against DNS rebinding.
 func TestHosts(t *testing.T) {
 	for _, tt := range []struct {
 		host, mode string
@@ -214,7 +213,7 @@ func TestCORS(t *testing.T) {
 				t.Errorf("reached the route: %v", reached)
 			}
 			if tt.origin != "" && h.Get("Vary") != "Origin" {
-				t.Error("no Vary: a cache would hand one origin's answer to another")
+				t.Error("no Vary: a cache would serve one origin's answer to another")
 			}
 		})
 	}

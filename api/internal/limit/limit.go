@@ -1,5 +1,5 @@
-// Package limit limits the requests of one user in one process. Logins are limited by
-// internal/quota, over all replicas.
+// Package limit limits requests per user within one process. Package internal/quota limits logins
+// across all replicas.
 package limit
 
 import (
@@ -9,21 +9,21 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// usersTracked bounds the memory of Users, about 150 bytes each. A user who is
-// evicted starts with a full burst again.
+// usersTracked bounds the memory of Users, about 150 bytes per user. An evicted user starts with a
+// full burst again.
 const usersTracked = 100_000
 
-// Users limits requests per user in this process: n replicas admit n times as
-// many, which is enough against a client that calls in a loop.
+// Users limits requests per user in this process. With n replicas the effective limit is n times as
+// high, which still stops a client that calls in a loop.
 type Users struct {
 	start    time.Time
 	interval int64                              // between two requests, in nanoseconds; 0: no limit
-	burst    int64                              // what the requests of a burst may be ahead of time
-	due      *otter.Cache[int64, *atomic.Int64] // when all requests of a user are paid for, since start
+	burst    int64                              // how far due may lie in the future, in nanoseconds
+	due      *otter.Cache[int64, *atomic.Int64] // the theoretical arrival time (GCRA), since start
 }
 
-// NewUsers returns a limit of perSecond requests a user, burst at once; perSecond 0
-// is no limit.
+// NewUsers returns a limit of perSecond requests per user with bursts of up to burst requests.
+// perSecond 0 means no limit.
 func NewUsers(perSecond, burst int) (*Users, error) {
 	due, err := otter.New(&otter.Options[int64, *atomic.Int64]{MaximumSize: usersTracked})
 	if err != nil || perSecond == 0 {

@@ -26,9 +26,9 @@ func TestUsers(t *testing.T) {
 			want  bool
 		}{
 			{0, 1, true}, {0, 1, true}, {0, 1, true}, {0, 1, false}, // the burst
-			{0, 2, true}, {0, 1, false}, // each user has a limit
-			{499 * time.Millisecond, 1, false}, {time.Millisecond, 1, true}, {0, 1, false}, // two a second
-			{time.Hour, 1, true}, {0, 1, true}, {0, 1, true}, {0, 1, false}, // the burst again, and no more
+			{0, 2, true}, {0, 1, false}, // each user has a separate limit
+			{499 * time.Millisecond, 1, false}, {time.Millisecond, 1, true}, {0, 1, false}, // two per second
+			{time.Hour, 1, true}, {0, 1, true}, {0, 1, true}, {0, 1, false}, // a full burst again, not more
 		} {
 			time.Sleep(step.after)
 			if got := u.Allow(step.user); got != step.want {
@@ -38,7 +38,7 @@ func TestUsers(t *testing.T) {
 	})
 }
 
-// Requests of a new user that come all at once share one limit.
+// Concurrent first requests of a user share one limit.
 func TestUsersConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUsers(t, 1, 5)
