@@ -1,6 +1,5 @@
-// Package api is the HTTP edge of shares: the endpoints of shares.api, their
-// sessions, limits and answers. It knows users only through the generated rpc
-// client. main makes its handler and serves it.
+// Package api is the HTTP edge of shares: the endpoints of shares.api, their sessions, limits and
+// answers. It accesses users only through the generated rpc client.
 package api
 
 import (
@@ -35,18 +34,17 @@ import (
 // Deps are the dependencies of the edge.
 type Deps struct {
 	Users    pb.WeixinClient       // the user service: in this process or behind zRPC
-	Pictures pictures.Store        // what QR codes are served from
+	Pictures pictures.Store        // the QR codes and avatars
 	Redis    redis.UniversalClient // counts logins per address
 	Secrets  []string              // session secrets: the first signs, all verify
-	Memory   int64                 // of the process, in bytes
+	Memory   int64                 // memory limit of the process, in bytes
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
-	Around   func(routes http.Handler) (http.Handler, error) // adds other paths behind the edge; nil: none
+	Around   func(routes http.Handler) (http.Handler, error) // adds paths behind the edge; nil: none
 }
 
-// Handler returns the whole edge as one http.Handler. Its errors are mistakes
-// in the configuration.
+// Handler returns the edge as one http.Handler. Its errors are errors in the configuration.
 func Handler(c config.Config, p Deps) (http.Handler, error) {
 	svcCtx, err := serviceContext(c, p)
 	if err != nil {
@@ -65,10 +63,10 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 	return edge.New(edge.Options{Config: c, Memory: p.Memory / 8, Routes: paths, Log: p.Log, Metrics: p.Metrics}, next)
 }
 
-// LoginKeys begins the keys in Redis that count logins per address.
+// LoginKeys is the prefix of the Redis keys that count logins per address.
 const LoginKeys = "shares:login:"
 
-// serviceContext makes what the handlers and the middlewares of shares.api work with.
+// serviceContext returns the dependencies and the middlewares of the handlers.
 func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
 	proxies, err := c.Proxies()
 	if err != nil {
@@ -89,7 +87,7 @@ func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
 	logins := &quota.Limit{
 		Redis: p.Redis, Prefix: LoginKeys, Window: time.Minute, Max: c.LoginPerMinute, Log: p.Log,
 		Open: auto.NewCounter(prometheus.CounterOpts{
-			Name: "shares_limit_open_total", Help: "Logins let through uncounted because Redis did not answer.",
+			Name: "shares_limit_open_total", Help: "Logins admitted without being counted, because Redis was unavailable.",
 		}),
 	}
 	credentials := &middleware.Credentials{Tokens: tokens, Users: users, Refused: refused.WithLabelValues("user")}
@@ -110,14 +108,14 @@ func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
 	}, nil
 }
 
-// routes returns the handler of all routes. go-zero's middlewares are replaced
-// by the edge around it.
+// routes returns the handler of all routes. The edge replaces go-zero's middlewares.
 func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, http.Handler, error) {
 	around := chain.New()
 	if c.OTLPEndpoint != "" {
 		around = around.Append(resthandler.TraceHandler("shares", ""))
 	}
-	// The server never listens: main owns the listener, so that it can turn unready before it closes.
+	// The server does not listen: main owns the listener, so that the process turns unready before
+	// the listener closes.
 	var rc rest.RestConf
 	rc.Name = "shares"
 	rc.Log.Stat = false
@@ -150,7 +148,7 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 	return server, next, err
 }
 
-// allowed returns the methods that the routes take at a path, as the Allow header lists them.
+// allowed returns the value of the Allow header for a path.
 func allowed(routes []rest.Route, path string) string {
 	var methods []string
 	for _, route := range routes {

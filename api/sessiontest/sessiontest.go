@@ -1,5 +1,5 @@
-// Package sessiontest makes sessions without logins, for suites that need more
-// users than could log in meanwhile. Only programs under test/ use it.
+// Package sessiontest creates sessions without logins, for test suites with too many users to log
+// in. Only programs under test/ use it.
 package sessiontest
 
 import (
@@ -8,9 +8,8 @@ import (
 	"shares/api/internal/session"
 )
 
-// Issuer returns a function that makes the sessionId of a user and an epoch,
-// as a login just now would hand it out, valid for lifetime. secret is
-// SESSION_SECRET's first.
+// Issuer returns a function that creates sessionIds as a login does, valid for lifetime. secret is
+// the first of SESSION_SECRET.
 func Issuer(secret string, lifetime time.Duration) func(userID int64, epoch uint64) string {
 	tokens := session.NewTokens([]string{secret}, lifetime, lifetime, time.Now)
 	return func(userID int64, epoch uint64) string {

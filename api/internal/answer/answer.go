@@ -1,5 +1,5 @@
-// Package answer writes all answers of the HTTP edge: JSON, the session cookie and errors. Handlers,
-// middlewares and the router use it, so that every error has the same form.
+// Package answer writes all answers of the HTTP edge: JSON, the session cookie and errors.
+// Handlers, middlewares and the router use it, so that every error has the same form.
 package answer
 
 import (
@@ -15,8 +15,8 @@ import (
 	"shares/internal/reason"
 )
 
-// OK writes resp as JSON with status 200, and sets the session cookie if logic handed out a session.
-// It clears the cookie only if the request has one.
+// OK writes resp as JSON with status 200, and sets the session cookie if logic handed out a
+// session. It clears the cookie only if the request has one.
 func OK(w http.ResponseWriter, r *http.Request, resp any) {
 	c := session.FromContext(r.Context())
 	if h := c.HandedOut; h != nil && (h.Token != "" || session.FromCookie(r) != "") {

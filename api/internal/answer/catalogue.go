@@ -20,7 +20,8 @@ type form struct {
 	text
 }
 
-// statusClientClosedRequest is nginx's status for a client that disconnected. Only the log shows it.
+// statusClientClosedRequest is nginx's status for a client that disconnected. Only the log shows
+// it.
 const statusClientClosedRequest = 499
 
 var catalogue = map[reason.Reason]form{

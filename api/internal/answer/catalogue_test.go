@@ -55,8 +55,8 @@ var (
 	keys  = regexp.MustCompile(`"(\w+)",`)
 )
 
-// Every error in the source has the metadata that its text needs, and every rule of the catalogue is
-// used.
+// Every error in the source has the metadata that its text needs, and every rule of the catalogue
+// is used.
 func TestErrorsOfTheSourceFillTheirTexts(t *testing.T) {
 	used := make(map[string]bool)
 	for _, dir := range []string{"api", "rpc"} {

@@ -28,9 +28,9 @@ import (
 // MaxBody is the size limit of a body, in bytes, chunked or not.
 const MaxBody = 64 << 10
 
-// Request decodes r into dst. For a type without JSON fields the body may be empty, a JSON object or,
-// if the type has form fields, a form. Errors have the reasons UNSUPPORTED_MEDIA, BODY_TOO_LARGE,
-// MALFORMED_BODY and, with the field's name, INVALID_FIELD.
+// Request decodes r into dst. For a type without JSON fields the body may be empty, a JSON object
+// or, if the type has form fields, a form. Errors have the reasons UNSUPPORTED_MEDIA,
+// BODY_TOO_LARGE, MALFORMED_BODY and, with the field's name, INVALID_FIELD.
 func Request[T any](w http.ResponseWriter, r *http.Request, dst *T) error {
 	t := reflect.TypeFor[T]()
 	inForm := has(t, "form") && !has(t, "json") && isForm(r.Header.Get("Content-Type"))

@@ -261,7 +261,8 @@ func TestPaddedBody(t *testing.T) {
 	}
 }
 
-// A Content-Length above the limit is refused before the body is read. A truncated body is malformed.
+// A Content-Length above the limit is refused before the body is read. A truncated body is
+// malformed.
 func TestFalseLengths(t *testing.T) {
 	r := post(`{}`, false, "")
 	r.ContentLength = 1 << 40

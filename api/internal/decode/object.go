@@ -93,8 +93,8 @@ func value(v any, t reflect.Type) (_ any, ok bool) {
 	return v, true
 }
 
-// asMapping decodes numbers to the type that mapping expects. It decodes half a surrogate pair, such
-// as "\ud83d", to U+FFFD: JavaScript sends it when it cuts an emoji in two.
+// asMapping decodes numbers to the type that mapping expects. It decodes half a surrogate pair,
+// such as "\ud83d", to U+FFFD: JavaScript sends it when it cuts an emoji in two.
 var asMapping = json.JoinOptions(jsontext.AllowInvalidUTF8(true), json.WithUnmarshalers(
 	json.UnmarshalFromFunc(func(d *jsontext.Decoder, v *any) error {
 		if d.PeekKind() != '0' {

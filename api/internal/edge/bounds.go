@@ -19,14 +19,14 @@ import (
 // stays flat and accepted requests are answered in time.
 //
 // bounds does not shed by processor load as go-zero's core/load does. That measures the whole
-// machine: in test/faults it refused a fifth of the requests to replicas that had free slots, because
-// another process on the machine was busy.
+// machine: in test/faults it refused a fifth of the requests to replicas that had free slots,
+// because another process on the machine was busy.
 //
 // A request takes a worker slot only after its body is read, so slow clients cannot exhaust the
-// slots. The connections' memory budget (internal/process) bounds small bodies; a byte budget bounds
-// larger ones. Pictures have their own slots, because a client that does not read an answer holds its
-// slot. Each endpoint that waits for WeChat has its own slots too, MaxInFlight/4 of them, so a slow
-// WeChat cannot block other endpoints.
+// slots. The connections' memory budget (internal/process) bounds small bodies; a byte budget
+// bounds larger ones. Pictures have their own slots, because a client that does not read an answer
+// holds its slot. Each endpoint that waits for WeChat has its own slots too, MaxInFlight/4 of them,
+// so a slow WeChat cannot block other endpoints.
 type bounds struct {
 	work, pictures  *semaphore.Weighted            // requests
 	waiting         map[string]*semaphore.Weighted // requests, by path
@@ -101,11 +101,11 @@ func (b bounds) isUpload(r *http.Request) bool {
 const maxDrained = 8 << 20
 
 // drain sends the answer of an upload, then reads the rest of the body: a client that is
-// disconnected while it sends may not see the answer. Clients that send Expect: 100-continue need no
-// drain, because they wait for the answer.
+// disconnected while it sends may not see the answer. Clients that send Expect: 100-continue need
+// no drain, because they wait for the answer.
 func drain(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") == "" {
-		_ = http.NewResponseController(w).Flush() // a slow client sees the answer before it has sent the rest
+		_ = http.NewResponseController(w).Flush() // before a slow client has sent the rest
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 	}
 }

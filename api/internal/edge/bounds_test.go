@@ -95,8 +95,8 @@ const (
 	uploadBudget = heldBytes * upload.MaxBody
 )
 
-// A request with a slow body holds no slot, for any path and content type. A large body and an upload
-// hold byte budget, and a second one is refused meanwhile.
+// A request with a slow body holds no slot, for any path and content type. A large body and an
+// upload hold byte budget, and a second one is refused meanwhile.
 func TestSlowBodies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		method, path, kind string

@@ -1,6 +1,6 @@
-// Package edge wraps the router: request id, access log, panics, deadline, concurrency limits, CORS,
-// security headers, and refusals that have no handler. It replaces go-zero's middlewares, because
-// those answer errors in other forms and log cookies and bodies.
+// Package edge wraps the router: request id, access log, panics, deadline, concurrency limits,
+// CORS, security headers, and refusals that have no handler. It replaces go-zero's middlewares,
+// because those answer errors in other forms and log cookies and bodies.
 package edge
 
 import (
@@ -186,8 +186,8 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 // isPicture reports whether a request is for a picture.
 func isPicture(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, pictures.Prefix) }
 
-// work acquires n of bound and passes the request to the routes. The deadline starts here, after the
-// body has been read (except for uploads).
+// work acquires n of bound and passes the request to the routes. The deadline starts here, after
+// the body has been read (except for uploads).
 func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Weighted, n int64, timeout time.Duration) {
 	if !bound.TryAcquire(n) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))

@@ -116,8 +116,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// A panic is answered with 500 and the request id. Its value is neither answered nor logged, because
-// it may be a secret.
+// A panic is answered with 500 and the request id. Its value is neither answered nor logged,
+// because it may be a secret.
 func TestPanic(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	w := newWorld(t, nil, func(http.ResponseWriter, *http.Request) { panic(errors.New(secret)) })

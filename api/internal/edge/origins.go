@@ -41,7 +41,8 @@ func newOrigins(c config.Config) (origins, error) {
 	return o, nil
 }
 
-// allowsHost reports whether a Host header is answered. In pro mode any is, because proxies change it.
+// allowsHost reports whether a Host header is answered. In pro mode any is, because proxies change
+// it.
 func (o origins) allowsHost(host string) bool { return !o.dev || devhost.Allowed(host, o.hosts) }
 
 func (o origins) admits(origin string) bool {
@@ -70,8 +71,8 @@ func (o origins) refuses(r *http.Request) bool {
 }
 
 // cors sets the CORS headers for admitted origins. It answers preflights, and reports whether r was
-// one. Cookies are not allowed across origins: an H5 page on another origin sends its session in the
-// Authorization header.
+// one. Cookies are not allowed across origins: an H5 page on another origin sends its session in
+// the Authorization header.
 func (o origins) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -85,7 +86,7 @@ func (o origins) cors(w http.ResponseWriter, r *http.Request) bool {
 		h.Set("Access-Control-Expose-Headers", requestid.Header+", Retry-After, Date")
 		if preflight {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-			h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"] // endpoints may read any header
+			h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"] // any
 			h.Set("Access-Control-Max-Age", "600")
 		}
 	}

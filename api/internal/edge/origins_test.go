@@ -51,8 +51,8 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
-// Whether a request is refused depends on Origin alone, and only if the cookie is the credential. The
-// cases are the headers that real clients send.
+// Whether a request is refused depends on Origin alone, and only if the cookie is the credential.
+// The cases are the headers that real clients send.
 func TestRefusesOtherOrigins(t *testing.T) {
 	const (
 		public   = "https://shares.example.com"

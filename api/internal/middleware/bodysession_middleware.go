@@ -8,15 +8,14 @@ import (
 	"shares/api/internal/session"
 )
 
-// BodySessionMiddleware makes the body's sessionID a credential, after header
-// and cookie. It stands before Session.
+// BodySessionMiddleware accepts the body's sessionID as a credential if header and cookie have
+// none. It must run before Session.
 type BodySessionMiddleware struct{}
 
-// NewBodySessionMiddleware returns the middleware that `middleware:
-// BodySession` in shares.api names.
+// NewBodySessionMiddleware returns the middleware for `middleware: BodySession` in shares.api.
 func NewBodySessionMiddleware() *BodySessionMiddleware { return &BodySessionMiddleware{} }
 
-// Handle reads the body only where no other credential is present.
+// Handle reads the body only if the request has no other credential.
 func (m *BodySessionMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if session.Credential(r) == "" {

@@ -1,5 +1,5 @@
-// Package middleware implements what shares.api puts before an endpoint with
-// `@server (middleware: …)`: sessions, rate limits and uploads.
+// Package middleware implements the middlewares that shares.api names in `@server (middleware: …)`:
+// sessions, rate limits and uploads.
 package middleware
 
 import (
@@ -13,17 +13,18 @@ import (
 	"shares/internal/reason"
 )
 
-// Credentials reads the caller of a request. The first present of header, cookie
-// and (behind BodySession) body counts; an invalid one is not replaced by the
-// next, so that a request never runs as an unexpected user.
+// Credentials identifies the caller of a request. The first credential of header, cookie and (after
+// BodySession) body counts. If it is invalid, the next one is not tried, so that a request never
+// runs as an unexpected user.
 type Credentials struct {
 	Tokens  *session.Tokens
-	Users   interface{ Allow(userID int64) bool } // limits the requests of a user
-	Refused prometheus.Counter                    // counts those above the limit
+	Users   interface{ Allow(userID int64) bool } // limits requests per user
+	Refused prometheus.Counter                    // counts requests above the limit
 }
 
-// before returns next behind a check of the request's session: it refuses a user above the rate
-// limit with 429/1094 and, if a session is required, a request without a valid one with 401/1018.
+// before returns a handler that checks the session, then calls next. It refuses a user above the
+// rate limit with 429/1094 and, if required is set, a request without a valid session with
+// 401/1018.
 func (c *Credentials) before(next http.HandlerFunc, required bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		call := session.FromContext(r.Context())

@@ -42,7 +42,7 @@ func newTokens(now func() time.Time) *session.Tokens {
 	return session.NewTokens([]string{strings.Repeat("a", 32)}, time.Hour, 24*time.Hour, now)
 }
 
-// request carries credentials; empty ones are left out.
+// request has credentials; empty ones are not sent.
 type request struct{ header, cookie, body string }
 
 func (q request) make() *http.Request {
@@ -56,7 +56,8 @@ func (q request) make() *http.Request {
 	return r
 }
 
-// through sends q through the middlewares, the first outermost, and returns who reached the route, or the refusal.
+// through sends q through the middlewares, the first outermost. It returns the user id that the
+// route sees, or the refusal.
 func through(q request, middlewares ...func(http.HandlerFunc) http.HandlerFunc) (userID int64, refusal string, h http.Header) {
 	reached := false
 	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -91,7 +92,7 @@ func TestSession(t *testing.T) {
 		optional string // behind OptionalSession
 		body     string // behind BodySession and Session
 	}{
-		// each: the user's id as a text, "0" for nobody, or the refusal
+		// each: the user's id, "0" without a user, or the refusal
 		{"none", request{}, invalidSession, "0", invalidSession},
 		{"header", request{header: "Bearer " + one}, "1", "1", "1"},
 		{"cookie", request{cookie: one}, "1", "1", "1"},
@@ -156,7 +157,7 @@ func TestUserLimit(t *testing.T) {
 		if got != tooMany || h.Get("Retry-After") != "1" {
 			t.Errorf("%s: %s, Retry-After %q", name, got, h.Get("Retry-After"))
 		}
-		through(request{header: "Bearer forged"}, m) // nobody's: no user to count
+		through(request{header: "Bearer forged"}, m) // has no user, so it is not counted
 		if diff := cmp.Diff([]int64{1, 2}, asked); diff != "" {
 			t.Errorf("%s: users counted (-want +got):\n%s", name, diff)
 		}
@@ -196,7 +197,7 @@ func TestOauthLimit(t *testing.T) {
 	}
 }
 
-// The AppID of a mini program is known from its Referer, and from nothing else.
+// The AppID of a mini program comes from its Referer.
 func TestClientAppID(t *testing.T) {
 	for referer, want := range map[string]string{
 		"https://servicewechat.com/wx0123456789abcdef/devtools/page-frame.html": "wx0123456789abcdef",
@@ -221,7 +222,7 @@ func TestClientAppID(t *testing.T) {
 	}
 }
 
-// The body is read by the middleware first; the route still gets all of it.
+// The middleware reads the body, and the route can still read all of it.
 func TestBodySessionLeavesTheBody(t *testing.T) {
 	for _, q := range []request{
 		{body: ` {"sessionID":"a","city":"b"} `},

@@ -11,10 +11,9 @@ import (
 	"shares/api/internal/session"
 )
 
-// OauthLimitMiddleware limits logins per client address, before WeChat is
-// asked and anything is written.
+// OauthLimitMiddleware limits logins per client address, before any call to WeChat or the database.
 type OauthLimitMiddleware struct {
-	Logins interface { // *quota.Limit is one
+	Logins interface { // implemented by *quota.Limit
 		Take(ctx context.Context, key string) (giveBack func(), err error)
 	}
 	Address func(*http.Request) string // returns the client's address
@@ -23,9 +22,9 @@ type OauthLimitMiddleware struct {
 
 var weixinReferer = regexp.MustCompile(`^https://servicewechat\.com/([0-9A-Za-z]{1,32})/`)
 
-// Handle refuses with 429/1094 and Retry-After. It notes the AppID of the mini program that sends
-// the login, which the Referer (https://servicewechat.com/<appid>/<version>/page-frame.html) names
-// and which proves nothing.
+// Handle refuses requests above the limit with 429/1094 and Retry-After. It sets the Call's
+// ClientAppID from the Referer (https://servicewechat.com/<appid>/<version>/page-frame.html), which
+// can be forged.
 func (m *OauthLimitMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, err := m.Logins.Take(r.Context(), m.Address(r))

@@ -2,12 +2,12 @@ package middleware
 
 import "net/http"
 
-// OptionalSessionMiddleware reads a session where there is one. A request
-// without a valid one passes without a user.
+// OptionalSessionMiddleware reads the session, if any. A request without a valid session continues
+// without a user.
 type OptionalSessionMiddleware struct{ *Credentials }
 
-// NewOptionalSessionMiddleware returns the middleware that `middleware:
-// OptionalSession` in shares.api names.
+// NewOptionalSessionMiddleware returns the middleware for `middleware: OptionalSession` in
+// shares.api.
 func NewOptionalSessionMiddleware(c *Credentials) *OptionalSessionMiddleware {
 	return &OptionalSessionMiddleware{c}
 }

@@ -5,8 +5,7 @@ import "net/http"
 // SessionMiddleware requires a valid session within the user's rate limit.
 type SessionMiddleware struct{ *Credentials }
 
-// NewSessionMiddleware returns the middleware that `middleware: Session` in
-// shares.api names.
+// NewSessionMiddleware returns the middleware for `middleware: Session` in shares.api.
 func NewSessionMiddleware(c *Credentials) *SessionMiddleware { return &SessionMiddleware{c} }
 
 // Handle returns next for requests with a session.

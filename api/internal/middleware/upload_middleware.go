@@ -12,16 +12,15 @@ import (
 	"shares/internal/reason"
 )
 
-// UploadMiddleware reads the file that a request brings into its Call. It
-// stands behind Session.
+// UploadMiddleware reads the uploaded file into the request's Call. It must run after Session.
 type UploadMiddleware struct {
-	Receive time.Duration // for the file's way here
-	Timeout time.Duration // for what comes after
-	running sync.Map      // of user ids
+	Receive time.Duration // to receive the file
+	Timeout time.Duration // to process it
+	running sync.Map      // ids of users with a running upload
 }
 
-// Handle refuses what is no form with a file, and with 429/1094 a second
-// upload of a user whose first still runs: uploads share one budget of bytes.
+// Handle refuses requests that are not a form with a file. It refuses a second concurrent upload of
+// a user with 429/1094, because all uploads share one byte budget.
 func (m *UploadMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		call := session.FromContext(r.Context())
@@ -30,8 +29,8 @@ func (m *UploadMiddleware) Handle(next http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		defer m.running.Delete(call.Session.UserID)
-		// The server's deadlines are those of small bodies. Not every writer has
-		// some, and then none cuts the file off.
+		// The server's deadlines are for small bodies. A writer without deadlines returns an error,
+		// but has no deadline to extend either.
 		deadlines := http.NewResponseController(w)
 		_ = deadlines.SetReadDeadline(time.Now().Add(m.Receive))
 		_ = deadlines.SetWriteDeadline(time.Now().Add(m.Receive + 2*m.Timeout))

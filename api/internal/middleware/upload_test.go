@@ -15,7 +15,7 @@ import (
 
 const uploadBody = "--x\r\nContent-Disposition: form-data; name=file; filename=a.png\r\n\r\npicture\r\n--x--\r\n"
 
-// uploadOf is an upload of a user.
+// uploadOf returns an upload request of a user.
 func uploadOf(user int64, body io.Reader) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
@@ -23,7 +23,7 @@ func uploadOf(user int64, body io.Reader) *http.Request {
 	return r.WithContext(session.NewContext(r.Context(), call))
 }
 
-func TestUploadHandsTheFileOn(t *testing.T) {
+func TestUploadPassesTheFile(t *testing.T) {
 	m := (&UploadMiddleware{Receive: time.Minute, Timeout: time.Minute})
 	var got string
 	var left time.Duration
@@ -33,19 +33,19 @@ func TestUploadHandsTheFileOn(t *testing.T) {
 		left = time.Until(end)
 		answer.OK(w, r, struct{}{})
 	})
-	for range 2 { // one after the other is fine
+	for range 2 { // sequential uploads are allowed
 		rec := httptest.NewRecorder()
 		h(rec, uploadOf(7, strings.NewReader(uploadBody)))
 		if rec.Code != http.StatusOK || got != "picture" {
 			t.Errorf("status %d, file %q", rec.Code, got)
 		}
 		if left <= 0 || left > time.Minute {
-			t.Errorf("%s are left for the work, want the timeout", left)
+			t.Errorf("%s left until the deadline, want at most a minute", left)
 		}
 	}
 }
 
-// The server's deadline for reading is that of small bodies; an upload has more.
+// The server's deadlines are for small bodies; an upload has later ones.
 func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
 	t.Parallel()
 	const limit = 2 * time.Second
@@ -77,6 +77,6 @@ func TestUploadMayTakeLongerThanOtherBodies(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		t.Errorf("status %d", resp.StatusCode)
+		t.Errorf("status %d, want 200", resp.StatusCode)
 	}
 }

@@ -1,5 +1,5 @@
-// Command openapi prints what tools/openapi puts into the OpenAPI document, as JSON. `make gen` runs
-// it; nothing else does.
+// Command openapi prints constants and the error table for tools/openapi, as JSON. Only `make gen`
+// runs it.
 package main
 
 import (

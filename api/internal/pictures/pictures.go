@@ -1,4 +1,4 @@
-// Package pictures makes the addresses of pictures, and serves them where the bucket is not public.
+// Package pictures builds the URLs of pictures, and serves pictures if the bucket is not public.
 package pictures
 
 import (
@@ -19,32 +19,31 @@ import (
 	"shares/internal/reason"
 )
 
-// Prefix is what the paths of all pictures begin with.
+// Prefix is the path prefix of all pictures.
 const Prefix = "/shares/images/"
 
-// Paths are the routes that Handler serves: the rest behind Prefix is the name in the bucket.
+// Paths are the routes of Handler. The path after Prefix is the name in the bucket.
 var Paths = []string{Prefix + ":folder/:file", Prefix + ":folder/:user/:file"}
 
-// Limits of the pictures that are being sent. A client that reads more slowly than minRate is cut
-// off.
+// Limits of pictures in flight. A client that reads more slowly than minRate is disconnected.
 const (
 	maxInFlight = 32 << 20 // bytes
 	sendTime    = 10 * time.Second
 	minRate     = 16 << 10 // bytes per second
 )
 
-// Store is where the pictures are; *pictures.Store is one.
+// Store returns pictures by name. *pictures.Store implements it.
 type Store interface {
 	Get(ctx context.Context, name string) (pictures.Picture, error)
 }
 
-// Addresses makes the addresses of pictures.
+// Addresses builds the URLs of pictures.
 type Addresses struct {
-	Public string // where the bucket is public, such as a CDN; empty: Prefix at Base
-	Base   string // scheme and host of this service; empty: those that the request came to
+	Public string // public URL of the bucket, such as a CDN's; empty: Prefix at Base
+	Base   string // scheme and host of this service; empty: the request's
 }
 
-// URL returns the address of the picture called name.
+// URL returns the URL of the picture with that name.
 func (a Addresses) URL(ctx context.Context, name string) string {
 	if a.Public != "" {
 		return a.Public + "/" + name
@@ -52,8 +51,8 @@ func (a Addresses) URL(ctx context.Context, name string) string {
 	return cmp.Or(a.Base, session.FromContext(ctx).Base) + Prefix + name
 }
 
-// Stored returns what a row holds for an avatar's address: the name of an avatar of ours, whatever
-// host the address had, and any other address as it is.
+// Stored returns the value that the database stores for an avatar's URL: the name, if the avatar is
+// this service's (the host is ignored), and otherwise the URL.
 func (a Addresses) Stored(address string) string {
 	if name, ok := strings.CutPrefix(address, a.Public+"/"); ok && a.Public != "" &&
 		pictures.IsAvatarName(name) {
@@ -67,7 +66,7 @@ func (a Addresses) Stored(address string) string {
 	return address
 }
 
-// Shown returns the address for what a row holds. Rows of earlier versions hold addresses of ours.
+// Shown returns the URL for a stored value. Earlier versions stored URLs instead of names.
 func (a Addresses) Shown(ctx context.Context, stored string) string {
 	if name := a.Stored(stored); pictures.IsAvatarName(name) {
 		return a.URL(ctx, name)
@@ -75,8 +74,8 @@ func (a Addresses) Shown(ctx context.Context, stored string) string {
 	return stored
 }
 
-// Handler serves pictures, which caches may keep without limit. It has at most maxInFlight bytes in
-// flight, and ends an answer by a deadline that depends on its size.
+// Handler serves pictures as immutable. It has at most maxInFlight bytes in flight, and each answer
+// has a write deadline that depends on its size.
 func Handler(store Store) http.HandlerFunc {
 	inFlight := semaphore.NewWeighted(maxInFlight)
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +94,7 @@ func Handler(store Store) http.HandlerFunc {
 			return
 		}
 		defer inFlight.Release(size)
-		// A writer without deadlines, as in tests, cuts nobody off.
+		// Fails only for writers without deadlines, as in tests.
 		deadline := time.Now().Add(sendTime + time.Duration(size)*time.Second/minRate)
 		_ = http.NewResponseController(w).SetWriteDeadline(deadline)
 		h := w.Header()
@@ -103,8 +102,8 @@ func Handler(store Store) http.HandlerFunc {
 		h.Set("Cache-Control", pictures.CacheControl)
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 		h.Set("ETag", picture.ETag)
-		h.Add("Vary", "Origin") // a cached answer to one origin is not for another
-		// Pictures are small, and ServeContent refuses these in a form that is not ours.
+		h.Add("Vary", "Origin") // the CORS headers differ by origin
+		// Pictures are small enough to send whole, and ServeContent's refusals are not in our form.
 		for _, name := range []string{"Range", "If-Range", "If-Match", "If-Unmodified-Since"} {
 			r.Header.Del(name)
 		}

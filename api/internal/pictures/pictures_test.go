@@ -58,7 +58,7 @@ func TestHandler(t *testing.T) {
 	whole.Set("Accept-Ranges", "bytes")
 	whole.Set("Content-Length", "10")
 	same := kept.Clone()
-	same.Del("Content-Type") // of a body that is not there
+	same.Del("Content-Type") // there is no body
 	type got struct {
 		Status int
 		Header http.Header
@@ -78,20 +78,20 @@ func TestHandler(t *testing.T) {
 	}{
 		{"get", "GET", "", found, got{200, whole, "jpeg bytes"}},
 		{"head", "HEAD", "", found, got{200, whole, ""}},
-		{"still the same", "GET", `"0123"`, found, got{304, same, ""}},
-		{"whatever there is", "GET", "*", found, got{304, same, ""}},
-		{"still one of them", "GET", `"other", W/"0123"`, found, got{304, same, ""}},
-		{"another", "GET", `"other"`, found, got{200, whole, "jpeg bytes"}},
+		{"unchanged", "GET", `"0123"`, found, got{304, same, ""}},
+		{"any", "GET", "*", found, got{304, same, ""}},
+		{"unchanged, in a list", "GET", `"other", W/"0123"`, found, got{304, same, ""}},
+		{"changed", "GET", `"other"`, found, got{200, whole, "jpeg bytes"}},
 		{"no such picture", "GET", "", fails(fmt.Errorf("get: %w", pictures.ErrNotFound)),
 			refused(404, "", `{"code":1006,"msg":"请求的地址不存在"}`)},
-		{"no bucket", "GET", "", fails(fmt.Errorf("%w: s3: key AKIA", pictures.ErrUnavailable)),
+		{"bucket unavailable", "GET", "", fails(fmt.Errorf("%w: s3: key AKIA", pictures.ErrUnavailable)),
 			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
-		{"a bucket that fails in a way of its own", "GET", "", fails(errors.New("who knows")),
+		{"unknown error of the bucket", "GET", "", fails(errors.New("unknown")),
 			refused(503, "2", `{"code":-1,"msg":"服务暂时不可用，请稍后再试"}`)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, "/shares/images/ab/cdef.jpg", nil)
-			// What net/http would refuse in a form of its own counts for nothing.
+			// Headers that net/http would refuse in its own form are ignored.
 			r.Header.Set("Range", "bytes=9999-")
 			r.Header.Set("If-Match", `"other"`)
 			if tt.ifNoneMatch != "" {
@@ -106,7 +106,7 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// Rows hold the name of an avatar, or, from earlier versions, its address; a foreign address stays.
+// Rows hold the name of an avatar or, from earlier versions, its URL. Foreign URLs are kept.
 func TestStoredAndShown(t *testing.T) {
 	old, name := "avatar/"+strings.Repeat("0a", 32)+".jpg", pictures.NewAvatarName(7, "oA", ".png")
 	cdn := Addresses{Public: "https://cdn.example.com/codes", Base: "https://api.example.com"}
@@ -132,16 +132,16 @@ func TestStoredAndShown(t *testing.T) {
 		{plain, "wxfile://tmp/shares/images/a.jpg", "wxfile://tmp/shares/images/a.jpg", "wxfile://tmp/shares/images/a.jpg"},
 	} {
 		if got := tt.addresses.Stored(tt.address); got != tt.stored {
-			t.Errorf("%s is stored as %s, want %s", tt.address, got, tt.stored)
+			t.Errorf("Stored(%s): got %s, want %s", tt.address, got, tt.stored)
 		}
 		if got := tt.addresses.Shown(t.Context(), tt.address); got != tt.answer {
-			t.Errorf("%s is shown as %s, want %s", tt.address, got, tt.answer)
+			t.Errorf("Shown(%s): got %s, want %s", tt.address, got, tt.answer)
 		}
 	}
 }
 
-// Readers who take nothing hold a bounded number of bytes; the rest is refused at once, and served
-// when they have gone.
+// Clients that do not read hold a bounded number of bytes. Further requests are refused
+// immediately, and served again after those clients have left.
 func TestBytesInFlight(t *testing.T) {
 	picture := pictures.Picture{Data: make([]byte, maxInFlight/4), ContentType: "image/jpeg", ETag: `"0123"`}
 	handler := Handler(store(func(context.Context, string) (pictures.Picture, error) { return picture, nil }))
@@ -155,18 +155,18 @@ func TestBytesInFlight(t *testing.T) {
 		slow.Go(func() { get(w) })
 		<-w.writing
 		if rate := float64(len(picture.Data)) / time.Until(w.deadline).Seconds(); rate > 2*minRate {
-			t.Errorf("a reader has to take %.0f bytes a second", rate)
+			t.Errorf("deadline requires %.0f bytes per second, want at most %d", rate, 2*minRate)
 		}
 	}
 	rec := httptest.NewRecorder()
 	if get(rec); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" {
-		t.Errorf("beyond the bound: %d, %v", rec.Code, rec.Header())
+		t.Errorf("above the limit: %d, %v, want 503", rec.Code, rec.Header())
 	}
 	close(leave)
 	slow.Wait()
 	rec = httptest.NewRecorder()
 	if get(rec); rec.Code != http.StatusOK {
-		t.Errorf("after they left: %d", rec.Code)
+		t.Errorf("after the clients left: got %d, want 200", rec.Code)
 	}
 }
 
@@ -185,8 +185,8 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 
 func (w *slowWriter) SetWriteDeadline(t time.Time) error { w.deadline = t; return nil }
 
-// A reader who hung up is no fault of the bucket's.
-func TestReaderThatHangsUp(t *testing.T) {
+// A disconnected client does not count as a failure of the bucket.
+func TestClientDisconnects(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	rec := httptest.NewRecorder()

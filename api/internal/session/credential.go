@@ -8,8 +8,8 @@ import (
 // CookieName is the name of the session cookie.
 const CookieName = "session_token"
 
-// Credential returns the sessionId of the Authorization header or, where that
-// has none, of the session cookie; empty when there is none.
+// Credential returns the sessionId of the Authorization header or else of the session cookie, or
+// "".
 func Credential(r *http.Request) string {
 	if token := FromHeader(r); token != "" {
 		return token
@@ -17,8 +17,7 @@ func Credential(r *http.Request) string {
 	return FromCookie(r)
 }
 
-// FromHeader returns the sessionId of `Authorization: Bearer <sessionId>`,
-// empty when there is none.
+// FromHeader returns the sessionId of `Authorization: Bearer <sessionId>`, or "".
 func FromHeader(r *http.Request) string {
 	const scheme = "Bearer "
 	h := r.Header.Get("Authorization")
@@ -28,8 +27,7 @@ func FromHeader(r *http.Request) string {
 	return ""
 }
 
-// FromCookie returns the sessionId of the session cookie, empty when there is
-// none.
+// FromCookie returns the sessionId of the session cookie, or "".
 func FromCookie(r *http.Request) string {
 	if c, err := r.Cookie(CookieName); err == nil {
 		return c.Value

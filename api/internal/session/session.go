@@ -1,7 +1,6 @@
-// Package session is who is calling: the signed sessionId, where a request
-// may carry it, and what logic may ask about it. The middlewares of the edge
-// read credentials into a request's Call; logic asks Caller and hands out
-// sessions, and sees no HTTP.
+// Package session identifies the caller: it signs and verifies sessionIds and keeps a request's
+// state in its Call. The middlewares read credentials into the Call; logic uses Caller and HandOut,
+// and does not see HTTP.
 package session
 
 import (
@@ -11,29 +10,28 @@ import (
 	"shares/rpc/pb"
 )
 
-// Call is the state of one request, the only context value of the edge.
-// Middlewares and logic fill it; the answer and the access log are made from it.
+// Call is the state of one request, the only context value of the edge. Middlewares and logic set
+// it; the answer and the access log read it.
 type Call struct {
-	ID       string // of the request, in X-Request-Id and every log line
-	Base     string // scheme and host that the request came to
+	ID       string // request id, in X-Request-Id and every log line
+	Base     string // scheme and host of the request's URL; set only without a public URL
 	Envelope bool   // answer in the legacy form: HTTP 200 and {"state","code","error","data"}
 	Secure   bool   // the public URL is https: cookies carry Secure
 
-	FromBody string  // the body's sessionID, where the endpoint takes one there
-	Session  Session // of the credential that counts, once verified; without a user: none
+	FromBody string  // sessionID of the body, set by BodySession
+	Session  Session // verified session; UserID 0: none
 
-	ClientAppID string // the calling mini program's AppID, as its Referer says; set for logins
-	File        []byte // of an upload
+	ClientAppID string // AppID of the calling mini program, from the Referer; set for logins
+	File        []byte // uploaded file
 
 	HandedOut *HandedOut // set by HandOut or Clear
 	Refused   error      // set by answer.Error
 }
 
-// RequestID returns ID; requestid.FromContext uses it.
+// RequestID returns ID, for requestid.FromContext.
 func (c *Call) RequestID() string { return c.ID }
 
-// HandedOut is the sessionId that an answer's cookie shall hold; an empty
-// token clears the cookie.
+// HandedOut is the sessionId for the answer's cookie. An empty token clears the cookie.
 type HandedOut struct {
 	Token   string
 	Session Session
@@ -44,7 +42,7 @@ func NewContext(ctx context.Context, call *Call) context.Context {
 	return context.WithValue(ctx, requestid.Key{}, call)
 }
 
-// FromContext returns the request's Call, and outside of a request an empty one.
+// FromContext returns the request's Call, or an empty one outside of a request.
 func FromContext(ctx context.Context) *Call {
 	if call, ok := ctx.Value(requestid.Key{}).(*Call); ok {
 		return call
@@ -52,8 +50,7 @@ func FromContext(ctx context.Context) *Call {
 	return &Call{}
 }
 
-// Caller returns who is calling in the form that every rpc takes; nil without
-// a session, which the rpc refuses.
+// Caller returns the caller for an rpc request. It returns nil without a session; rpc refuses nil.
 func Caller(ctx context.Context) *pb.Caller {
 	s := FromContext(ctx).Session
 	if s.UserID == 0 {
@@ -62,10 +59,10 @@ func Caller(ctx context.Context) *pb.Caller {
 	return &pb.Caller{UserId: s.UserID, Epoch: s.Epoch}
 }
 
-// HandOut has the answer set the cookie to token.
+// HandOut makes the answer set the cookie to token.
 func HandOut(ctx context.Context, token string, s Session) {
 	FromContext(ctx).HandedOut = &HandedOut{Token: token, Session: s}
 }
 
-// Clear has the answer clear the cookie.
+// Clear makes the answer clear the cookie.
 func Clear(ctx context.Context) { HandOut(ctx, "", Session{}) }

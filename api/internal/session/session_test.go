@@ -29,7 +29,7 @@ func TestFromHeader(t *testing.T) {
 			r.Header.Set("Authorization", header)
 		}
 		if got := FromHeader(r); got != want {
-			t.Errorf("Authorization %q: %q, want %q", header, got, want)
+			t.Errorf("Authorization %q: got %q, want %q", header, got, want)
 		}
 	}
 }

@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// Session is what a sessionId says once its signature has been checked.
+// Session is the content of a sessionId.
 type Session struct {
 	UserID  int64
 	Epoch   uint64    // must equal the session_epoch of the user's row
-	LoginAt time.Time // of wx.login; renewals keep it
+	LoginAt time.Time // time of the login; renewals keep it
 	Expires time.Time
 }
 
-// ErrInvalid is the one answer to a sessionId that is malformed, forged,
-// signed with a retired key, expired, or past its absolute lifetime.
+// ErrInvalid is returned for a sessionId that is malformed, forged, signed with a retired key,
+// expired, or past its absolute lifetime.
 var ErrInvalid = errors.New("session: invalid")
 
 // A sessionId is, in base64url without padding:
 //
 //	version 1 | key id 4 | user id 8 | epoch 8 | login 5 | expiry 5 | HMAC-SHA256 32
 //
-// in bytes, big endian; times are unix seconds. The HMAC covers all before it.
+// in bytes, big endian. Times are unix seconds. The HMAC covers all bytes before it.
 const (
 	version    = 1
 	keyIDSize  = 4
@@ -51,11 +51,11 @@ type Tokens struct {
 
 type key struct {
 	id     [keyIDSize]byte
-	hashes sync.Pool // of hash.Hash: setting up an HMAC costs more than running it
+	hashes sync.Pool // of hash.Hash, because creating an HMAC costs more than computing one
 }
 
-// NewTokens returns Tokens for one or more secrets (the first signs, all verify). One
-// sessionId lives for lifetime; renewals end at maxAge after the login.
+// NewTokens returns Tokens for one or more secrets: the first signs, all verify. A sessionId is
+// valid for lifetime, and renewals until maxAge after the login.
 func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time.Time) *Tokens {
 	t := &Tokens{lifetime: lifetime, maxAge: maxAge, now: now}
 	for _, secret := range secrets {
@@ -69,13 +69,13 @@ func NewTokens(secrets []string, lifetime, maxAge time.Duration, now func() time
 	return t
 }
 
-// Issue returns a new sessionId for a user who logged in just now.
+// Issue returns a new sessionId for a login at the current time.
 func (t *Tokens) Issue(userID int64, epoch uint64) (string, Session) {
 	return t.sign(Session{UserID: userID, Epoch: epoch, LoginAt: t.now()})
 }
 
-// Renew returns a fresh sessionId for the same login. Its expiry is cut at the
-// login's absolute lifetime.
+// Renew returns a new sessionId for the same login. It expires at the login's absolute lifetime at
+// the latest.
 func (t *Tokens) Renew(s Session) (string, Session) { return t.sign(s) }
 
 func (t *Tokens) sign(s Session) (string, Session) {
@@ -96,9 +96,8 @@ func (t *Tokens) sign(s Session) (string, Session) {
 	return encoding.EncodeToString(raw), s
 }
 
-// Verify returns the session of a sessionId, or ErrInvalid. It checks the
-// signature first and does no I/O: whether the epoch still stands only the
-// user's row can say.
+// Verify returns the session of a sessionId, or ErrInvalid. It checks the signature first. It does
+// no I/O, so it does not check the epoch against the user's row.
 func (t *Tokens) Verify(token string) (Session, error) {
 	var raw [tokenSize]byte
 	if len(token) != MaxLength {
@@ -134,7 +133,7 @@ func (t *Tokens) signed(raw []byte) bool {
 	return false
 }
 
-// sign appends the HMAC of data to it.
+// sign returns data with its HMAC appended.
 func (k *key) sign(data []byte) []byte {
 	h := k.hashes.Get().(hash.Hash)
 	defer k.hashes.Put(h)

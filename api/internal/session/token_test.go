@@ -24,7 +24,7 @@ const (
 
 var start = time.Unix(1_760_000_000, 0)
 
-// newTokens returns Tokens at the time *now, which the test may change between calls.
+// newTokens returns Tokens that use *now as the time.
 func newTokens(t testing.TB, now *time.Time, secrets ...string) *Tokens {
 	t.Helper()
 	return NewTokens(secrets, lifetime, maxAge, func() time.Time { return *now })
@@ -47,7 +47,8 @@ func fromHex(t *testing.T, s string) []byte {
 	return b
 }
 
-// A sessionId is what its comment says, byte by byte: replicas of two versions must understand each other.
+// A sessionId has the documented bytes, because replicas of different versions must accept each
+// other's.
 func TestTokenForm(t *testing.T) {
 	now := start
 	got, _ := newTokens(t, &now, secretA).Issue(0x0102030405060708, 0x1112131415161718)
@@ -58,7 +59,7 @@ func TestTokenForm(t *testing.T) {
 		t.Errorf("token (-want +got):\n%s", diff)
 	}
 	if tokenSize%3 != 0 {
-		t.Error("the last character has bits to spare: two sessionIds would be one")
+		t.Error("the last character has unused bits: two texts would decode to one sessionId")
 	}
 	if len(got) != MaxLength {
 		t.Errorf("length %d, want MaxLength %d", len(got), MaxLength)
@@ -122,19 +123,19 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	for name, bad := range map[string]string{
 		"empty":                         "",
-		"a character short":             token[:len(token)-1],
-		"a character long":              token + "A",
+		"one character short":           token[:len(token)-1],
+		"one character long":            token + "A",
 		"padded":                        token + "==",
 		"padded to its length":          token[:len(token)-2] + "==",
-		"a line break behind":           token + "\n",
+		"a trailing line break":         token + "\n",
 		"a line break inside":           token[:10] + "\n" + token[10:len(token)-1],
 		"spaces around":                 " " + token + " ",
-		"another version, well signed":  signed(secretA, func(b []byte) []byte { b[0] = 2; return b }),
+		"another version, signed":       signed(secretA, func(b []byte) []byte { b[0] = 2; return b }),
 		"no signature":                  encoding.EncodeToString(append(raw[:signedSize:signedSize], make([]byte, sha256.Size)...)),
 		"the key id of A, signed by B":  signed(secretB, func(b []byte) []byte { return b }),
 		"signed fields longer":          signed(secretA, func(b []byte) []byte { return append(b, 0) }),
 		"a hundred thousand characters": strings.Repeat("A", 100_000),
-		"a JWT that asks for no check":  "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.",
+		"a JWT with alg none":           "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.",
 	} {
 		if got, err := tokens.Verify(bad); !errors.Is(err, ErrInvalid) || got != (Session{}) {
 			t.Errorf("%s: %v, %v, want no session and ErrInvalid", name, got, err)
@@ -145,7 +146,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
-// A new key is known everywhere first, then signs, then the old one retires.
+// A rotation first adds the new key everywhere, then signs with it, then retires the old key.
 func TestRotation(t *testing.T) {
 	now := start
 	byA, _ := newTokens(t, &now, secretA).Issue(1, 1)
@@ -158,7 +159,7 @@ func TestRotation(t *testing.T) {
 		signsLikeA bool
 	}{
 		{"before", []string{secretA}, true, false, true},
-		{"the new key is known", []string{secretA, secretB}, true, true, true},
+		{"the new key verifies", []string{secretA, secretB}, true, true, true},
 		{"the new key signs", []string{secretB, secretA}, true, true, false},
 		{"the old key is retired", []string{secretB}, false, true, false},
 	} {
@@ -226,7 +227,7 @@ func TestRenewalsEndWithTheLogin(t *testing.T) {
 	}
 }
 
-// SESSION_MAX_AGE made shorter ends what was signed under a longer one.
+// A shorter SESSION_MAX_AGE also applies to sessions issued before.
 func TestAbsoluteLifetimeIsCheckedToo(t *testing.T) {
 	now := start
 	token, _ := newTokens(t, &now, secretA).Issue(1, 1)
@@ -239,7 +240,7 @@ func TestAbsoluteLifetimeIsCheckedToo(t *testing.T) {
 	}
 }
 
-// What strangers send must cost little: a fixed few allocations, and none for what has not even the right length.
+// Forged sessionIds must be cheap to refuse: few allocations, and none if the length is wrong.
 func TestVerifyAllocations(t *testing.T) {
 	now := start
 	tokens := newTokens(t, &now, secretA, secretB)
@@ -249,17 +250,17 @@ func TestVerifyAllocations(t *testing.T) {
 		token string
 		most  float64
 	}{
-		{"valid", token, 8}, // 2, and under the race detector, which empties pools at random, some more
+		{"valid", token, 8}, // 2; more under the race detector, which empties pools at random
 		{"too long", strings.Repeat("A", 1<<20), 0},
-		{"of no key", strings.Repeat("A", MaxLength), 1},
+		{"unknown key", strings.Repeat("A", MaxLength), 1},
 	} {
 		if got := testing.AllocsPerRun(200, func() { _, _ = tokens.Verify(tt.token) }); got > tt.most {
-			t.Errorf("%s: %v allocations, at most %v", tt.name, got, tt.most)
+			t.Errorf("%s: %v allocations, want at most %v", tt.name, got, tt.most)
 		}
 	}
 }
 
-// Whatever is accepted was issued.
+// Verify accepts only sessionIds that were issued.
 func FuzzVerify(f *testing.F) {
 	now := start
 	tokens := newTokens(f, &now, secretA, secretB)

@@ -1,4 +1,4 @@
-// Package svc is what handlers and logic work with.
+// Package svc holds the dependencies of handlers and logic.
 package svc
 
 import (
@@ -9,8 +9,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// ServiceContext is made once per process. The middlewares are those that
-// shares.api names.
+// ServiceContext is created once per process. shares.api names the middlewares.
 type ServiceContext struct {
 	Users    pb.WeixinClient // in this process or behind zRPC
 	Sessions *session.Tokens

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// MaxFile is the largest file taken, in bytes.
+	// MaxFile is the size limit of a file, in bytes.
 	MaxFile = 2 << 20
-	// MaxBody has room for the file, its header, and the few other fields that clients send along.
+	// MaxBody is the size limit of the body: the file, its header and other fields, in bytes.
 	MaxBody = MaxFile + 64<<10
-	// field is the file's name in the form.
+	// field is the form field of the file.
 	field = "file"
 )
 
-// Read returns the file of the form in r's body; other fields are ignored. Its errors have the
-// reasons NOT_MULTIPART, BODY_TOO_LARGE and INVALID_FIELD.
+// Read returns the file of the form in r's body, and ignores other fields. Errors have the reasons
+// NOT_MULTIPART, BODY_TOO_LARGE and INVALID_FIELD.
 func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	boundary := boundaryOf(r.Header.Get("Content-Type"))
 	if boundary == "" {
@@ -45,7 +45,7 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		if nameOf(part) != field {
 			continue
 		}
-		// The edge has reserved the length that was announced.
+		// The edge has reserved memory for Content-Length.
 		var file bytes.Buffer
 		file.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
 		_, err = file.ReadFrom(io.LimitReader(part, MaxFile+1))
@@ -61,8 +61,8 @@ func Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 }
 
-// boundaryOf returns the boundary of a multipart/form-data type, "" for any other type. Clients send
-// boundaries with "=", "/" or ":" without the quotes that these need.
+// boundaryOf returns the boundary of a multipart/form-data type, "" for any other type. It accepts
+// unquoted boundaries with "=", "/" or ":", which some clients send.
 func boundaryOf(contentType string) string {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err == nil {
@@ -80,12 +80,12 @@ func boundaryOf(contentType string) string {
 var (
 	unquotedBoundary = regexp.MustCompile(
 		`(?i)^\s*multipart/form-data\s*;(?:.*;)?\s*boundary=([0-9a-z'()+_,./:=?-]{1,70})\s*(?:;|$)`)
-	// lenientName finds a part's name where the file's name beside it breaks the syntax.
+	// lenientName finds a part's name if the file name beside it has invalid syntax.
 	lenientName = regexp.MustCompile(`(?i)^\s*form-data\s*;(?:.*;)?\s*name="?([a-z]+)"?\s*(?:;|$)`)
 )
 
-// nameOf returns the field's name of a part. Clients send file names that need quotes without them,
-// and quotes inside of file names.
+// nameOf returns the field name of a part. It accepts unquoted file names and quotes inside file
+// names, which some clients send.
 func nameOf(part *multipart.Part) string {
 	if name := part.FormName(); name != "" {
 		return name
@@ -96,7 +96,7 @@ func nameOf(part *multipart.Part) string {
 	return ""
 }
 
-// broken is what the client gets for a form that ended early or is none.
+// broken returns the error for a form that is truncated or malformed.
 func broken(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge()

@@ -12,7 +12,7 @@ import (
 	"shares/internal/reason"
 )
 
-// form returns a body and its type: parts are name, content, name, content.
+// form returns a body and its content type. parts are name, content, name, content.
 func form(t testing.TB, parts ...string) (contentType, body string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -71,8 +71,8 @@ func TestRead(t *testing.T) {
 		rule   string
 	}{
 		{"other fields too", []string{"isDebug", "true", "file", "picture", "file", "another"}, "picture", "", ""},
-		{"just as large", []string{"file", full}, full, "", ""},
-		{"a byte too large", []string{"file", full + "x"}, "", reason.BodyTooLarge, ""},
+		{"as large as allowed", []string{"file", full}, full, "", ""},
+		{"one byte too large", []string{"file", full + "x"}, "", reason.BodyTooLarge, ""},
 		{"far too large", []string{"file", full + full}, "", reason.BodyTooLarge, ""},
 		{"other fields too large", []string{"other", full + full, "file", "picture"}, "", reason.BodyTooLarge, ""},
 		{"empty", []string{"file", ""}, "", reason.InvalidField, "required"},
@@ -86,7 +86,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Clients write headers that break the syntax. What they mean is clear, so it is taken.
+// Headers with invalid syntax are accepted if their meaning is clear, because clients send them.
 func TestReadIsLenient(t *testing.T) {
 	part := func(boundary, disposition string) string {
 		return "--" + boundary + "\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\npicture\r\n--" + boundary + "--\r\n"
@@ -139,7 +139,7 @@ func check(t *testing.T, name, typ, body string, chunked bool, want string, why 
 			t.Errorf("got %s %v, want %s %s", gotWhy, metadata, why, rule)
 		}
 		if why == reason.BodyTooLarge && metadata["max"] != "2097152" {
-			t.Errorf("max is %q", metadata["max"])
+			t.Errorf("max: got %q, want 2097152", metadata["max"])
 		}
 	})
 }
@@ -154,7 +154,7 @@ func FuzzRead(f *testing.F) {
 		r.Header["Content-Type"] = []string{typ}
 		file, err := Read(httptest.NewRecorder(), r)
 		if err == nil && len(file) == 0 {
-			t.Error("an empty file was taken")
+			t.Error("an empty file was accepted")
 		}
 		if err != nil {
 			if why, _ := reason.Of(err); why == reason.Internal {

@@ -9,7 +9,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// GetQrcodeLogic answers weixin.get_qrcode.
+// GetQrcodeLogic implements weixin.get_qrcode.
 type GetQrcodeLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -20,7 +20,7 @@ func NewGetQrcodeLogic(ctx context.Context, svcCtx *svc.ServiceContext) *GetQrco
 	return &GetQrcodeLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// GetQrcode answers the address of the QR code of a page and a scene.
+// GetQrcode returns the URL of the QR code of a page and a scene.
 func (l *GetQrcodeLogic) GetQrcode(req *types.GetQrcodeReq) (*types.GetQrcodeResp, error) {
 	code, err := l.svcCtx.Users.GetQrcode(l.ctx, &pb.GetQrcodeReq{
 		Caller: session.Caller(l.ctx), Page: req.Page, Scene: req.Scene,

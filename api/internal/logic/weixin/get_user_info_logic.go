@@ -9,7 +9,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// GetUserInfoLogic answers weixin.get_user_info.
+// GetUserInfoLogic implements weixin.get_user_info.
 type GetUserInfoLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -20,7 +20,7 @@ func NewGetUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *GetUs
 	return &GetUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// GetUserInfo answers the profile and settings of who is calling.
+// GetUserInfo returns the caller's profile and settings.
 func (l *GetUserInfoLogic) GetUserInfo(*types.GetUserInfoReq) (*types.GetUserInfoResp, error) {
 	user, err := l.svcCtx.Users.GetUser(l.ctx, &pb.GetUserReq{Caller: session.Caller(l.ctx)})
 	if err != nil {

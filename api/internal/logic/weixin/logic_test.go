@@ -23,8 +23,8 @@ import (
 	"shares/rpc/pb"
 )
 
-// users is a user service that notes what it was asked. It embeds the generated interface, so that a
-// new rpc needs no change here.
+// users is a fake user service that records its requests. It embeds the generated interface, so
+// that a new rpc needs no change here.
 type users struct {
 	pb.WeixinClient
 
@@ -60,11 +60,11 @@ var (
 	start  = time.Unix(1_760_000_000, 0)
 	caller = &pb.Caller{UserId: 7, Epoch: 8}
 
-	errRevoked = reason.Error(reason.SessionInvalid)
-	errAway    = reason.Error(reason.Unavailable)
+	errRevoked     = reason.Error(reason.SessionInvalid)
+	errUnavailable = reason.Error(reason.Unavailable)
 )
 
-// world is one request: the user service that it meets, the time, and what is known of its session.
+// world is one request, with its user service, time and session.
 type world struct {
 	users users
 	now   time.Time
@@ -82,7 +82,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// logIn makes the request one of user 7, who logged in at start.
+// logIn sets the request's session: user 7, logged in at start.
 func (w *world) logIn() {
 	w.call.Session = session.Session{UserID: 7, Epoch: 8, LoginAt: start, Expires: start.Add(2 * time.Hour)}
 }
@@ -90,11 +90,11 @@ func (w *world) logIn() {
 func (w *world) checkAsked(t *testing.T, want ...proto.Message) {
 	t.Helper()
 	if diff := cmp.Diff(want, w.users.asked, protocmp.Transform()); diff != "" {
-		t.Errorf("the user service was asked (-want +got):\n%s", diff)
+		t.Errorf("requests to the user service (-want +got):\n%s", diff)
 	}
 }
 
-// checkSession holds the handed-out session, the answer's id and time against each other and the clock.
+// checkSession checks that id is a session equal to want, handed out with the same expiry.
 func (w *world) checkSession(t *testing.T, id string, overdue int64, want session.Session) {
 	t.Helper()
 	got, err := w.svc.Sessions.Verify(id)
@@ -177,12 +177,12 @@ func TestReLogin(t *testing.T) {
 		why     reason.Reason
 	}{
 		{"valid", true, user, time.Hour, 3 * time.Hour, false, ""},
-		{"near the absolute end", true, user, 4 * time.Hour, 5 * time.Hour, false, ""},
-		{"no session that counts", false, user, time.Hour, 0, true, ""},
+		{"near its absolute lifetime", true, user, 4 * time.Hour, 5 * time.Hour, false, ""},
+		{"no valid session", false, user, time.Hour, 0, true, ""},
 		{"revoked", true, fails(errRevoked), time.Hour, 0, true, ""},
-		{"storage cannot tell", true, fails(errAway), time.Hour, 0, false, reason.Unavailable},
-		{"too slow to tell", true, fails(context.DeadlineExceeded), time.Hour, 0, false, reason.DeadlineExceeded},
-		{"anything else", true, fails(errors.New("oh")), time.Hour, 0, false, reason.Internal},
+		{"storage unavailable", true, fails(errUnavailable), time.Hour, 0, false, reason.Unavailable},
+		{"deadline exceeded", true, fails(context.DeadlineExceeded), time.Hour, 0, false, reason.DeadlineExceeded},
+		{"any other error", true, fails(errors.New("oh")), time.Hour, 0, false, reason.Internal},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -203,7 +203,7 @@ func TestReLogin(t *testing.T) {
 			switch {
 			case tt.why != "":
 				if w.call.HandedOut != nil {
-					t.Error("the cookie is touched, though nobody knows")
+					t.Error("the cookie is changed, want it unchanged after an error")
 				}
 			case tt.relogin:
 				if diff := cmp.Diff(&types.ReLoginResp{Relogin: true}, resp); diff != "" {
@@ -243,13 +243,13 @@ func TestGetUserInfo(t *testing.T) {
 			want = "7"
 		}
 		if got := fmt.Sprint(answered.Field(i)); got != want {
-			t.Errorf("GetUserInfoResp.%s is %q, want %q: user_info.go does not copy it", name, got, want)
+			t.Errorf("GetUserInfoResp.%s: got %q, want %q: user_info.go does not copy it", name, got, want)
 		}
 	}
 	w.checkAsked(t, &pb.GetUserReq{Caller: caller})
 }
 
-// full sets each field of the message: texts to valueOf their names, others to true or 7.
+// full sets every field of the message: strings to valueOf their names, others to true or 7.
 func full[M proto.Message](message M) M {
 	m := message.ProtoReflect()
 	fields := m.Descriptor().Fields()
@@ -268,13 +268,13 @@ func full[M proto.Message](message M) M {
 	return message
 }
 
-// valueOf returns a text for a field, the same for its names in shares.api and in weixin.proto.
+// valueOf returns a test value for a field, the same for its names in shares.api and weixin.proto.
 func valueOf(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "")
 }
 
-// Each field of the request that the user service has reaches it.
-func TestUpdateUserInfoLeavesNothingOut(t *testing.T) {
+// Every field of UpdateProfileReq is filled from the request.
+func TestUpdateUserInfoSendsAllFields(t *testing.T) {
 	w := newWorld(t)
 	w.logIn()
 	w.users.profile = func(*pb.UpdateProfileReq) error { return nil }
@@ -300,8 +300,8 @@ func TestUpdateUserInfoLeavesNothingOut(t *testing.T) {
 	w.checkAsked(t, want)
 }
 
-// An address of ours that a client sends back is stored as the name of the picture.
-func TestAvatarURLThatIsOurs(t *testing.T) {
+// An avatar URL of this service is stored as the picture's name.
+func TestOwnAvatarURL(t *testing.T) {
 	name := "avatar/" + strings.Repeat("0a", 32) + ".jpg"
 	address := "https://before.example.com/shares/images/" + name
 	w := newWorld(t)

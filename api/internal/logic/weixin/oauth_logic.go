@@ -11,7 +11,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// OauthLogic answers weixin.oauth.
+// OauthLogic implements weixin.oauth.
 type OauthLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -22,8 +22,8 @@ func NewOauthLogic(ctx context.Context, svcCtx *svc.ServiceContext) *OauthLogic 
 	return &OauthLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// maxCode bounds a login code, in bytes; WeChat's have 32. WeChat's front end refuses a URL with a
-// long one, which would count as a failure of WeChat.
+// maxCode bounds a login code, in bytes. WeChat's codes have 32; its front end refuses URLs with
+// long ones, which would count as a failure of WeChat.
 const maxCode = 128
 
 // Oauth exchanges the login code for a session.

@@ -10,7 +10,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// ReLoginLogic answers weixin.re_login.
+// ReLoginLogic implements weixin.re_login.
 type ReLoginLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -21,8 +21,8 @@ func NewReLoginLogic(ctx context.Context, svcCtx *svc.ServiceContext) *ReLoginLo
 	return &ReLoginLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// ReLogin renews the session. Where there is none that counts it says so; that
-// it cannot be told is an error, for a wrong yes would send everybody to log in.
+// ReLogin renews the session, or returns Relogin if there is no valid one. If the session cannot be
+// checked it returns an error, because Relogin would send every client to log in during an outage.
 func (l *ReLoginLogic) ReLogin(*types.ReLoginReq) (*types.ReLoginResp, error) {
 	caller := session.Caller(l.ctx)
 	if caller == nil {

@@ -8,7 +8,7 @@ import (
 	"shares/api/internal/types"
 )
 
-// UpdateUserInfoLogic answers weixin.update_user_info.
+// UpdateUserInfoLogic implements weixin.update_user_info.
 type UpdateUserInfoLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -19,14 +19,13 @@ func NewUpdateUserInfoLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Up
 	return &UpdateUserInfoLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UpdateUserInfo writes the fields that were sent. WeChat's anonymised profile (is_demote) holds
-// the same nickname and a grey picture for everyone, which say nothing about the user: neither is
-// written.
+// UpdateUserInfo writes the fields that were sent. It ignores the nickname and the avatar of
+// WeChat's anonymised profile (is_demote), because they are the same for all users.
 func (l *UpdateUserInfoLogic) UpdateUserInfo(req *types.WxUserinfo) (*types.UpdateUserInfoResp, error) {
 	if req.IsDemote {
 		req.NickName, req.AvatarURL = nil, nil
 	}
-	if req.AvatarURL != nil { // clients send the address that get_user_info answered
+	if req.AvatarURL != nil { // clients send back the URL that get_user_info returned
 		*req.AvatarURL = l.svcCtx.Pictures.Stored(*req.AvatarURL)
 	}
 	_, err := l.svcCtx.Users.UpdateProfile(l.ctx, profileChange(session.Caller(l.ctx), req))

@@ -9,7 +9,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// UploadAvatarLogic answers weixin.upload_avatar.
+// UploadAvatarLogic implements weixin.upload_avatar.
 type UploadAvatarLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext
@@ -20,7 +20,7 @@ func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Uplo
 	return &UploadAvatarLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UploadAvatar has rpc store the picture as the caller's avatar, and answers its address.
+// UploadAvatar stores the picture as the caller's avatar and returns its URL.
 func (l *UploadAvatarLogic) UploadAvatar() (*types.UploadAvatarResp, error) {
 	picture, err := l.svcCtx.Users.UploadAvatar(l.ctx, &pb.UploadAvatarReq{
 		Caller: session.Caller(l.ctx), Image: session.FromContext(l.ctx).File,

@@ -10,7 +10,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// UpsetUserInfoLogic answers weixin.upset_user_info.
+// UpsetUserInfoLogic implements weixin.upset_user_info.
 type UpsetUserInfoLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

@@ -5,7 +5,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// userInfo returns the answer of get_user_info. Tests fail for a field that is left out here or in
+// userInfo returns the answer of get_user_info. Tests fail if a field is missing here or in
 // profileChange.
 func userInfo(user *pb.User, avatarURL string) *types.GetUserInfoResp {
 	return &types.GetUserInfoResp{
@@ -24,7 +24,7 @@ func userInfo(user *pb.User, avatarURL string) *types.GetUserInfoResp {
 	}
 }
 
-// profileChange returns what update_user_info asks the user service to write.
+// profileChange returns the change that update_user_info sends to the user service.
 func profileChange(caller *pb.Caller, req *types.WxUserinfo) *pb.UpdateProfileReq {
 	return &pb.UpdateProfileReq{
 		Caller:    caller,
