@@ -29,7 +29,7 @@ func TestProbes(t *testing.T) {
 		want  map[string]int
 	}{
 		"ready": {nil, map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200,
-			// Nothing else is there: no profiles, no command line.
+			// Nothing else is served: no profiles, no command line.
 			"/": 404, "/debug/pprof/": 404, "/debug/pprof/cmdline": 404, "/debug/vars": 404, "/healthz/x": 404}},
 		"not ready": {errors.New("mysql: user:password@tcp"), map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 200}},
 	} {
@@ -53,7 +53,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// A dependency that hangs makes the probe fail in a second, and not hang too.
+// A hung dependency fails the probe after a second.
 func TestReadinessIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &program{metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}

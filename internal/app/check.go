@@ -29,13 +29,13 @@ import (
 	"shares/simulator"
 )
 
-// checkCommand checks all that the service depends on.
+// checkCommand returns `shares check`, which checks every dependency of the service.
 func (p *program) checkCommand() *cobra.Command {
 	var replicas int
 	cmd := p.command("check",
 		"check database, Redis, bucket, public address and WeChat; each failure names its fix",
 		config.RoleServe, func(ctx context.Context, _ []string) error { return p.check(ctx, replicas) })
-	cmd.Flags().IntVar(&replicas, "replicas", 2, "how many processes will share the database")
+	cmd.Flags().IntVar(&replicas, "replicas", 2, "number of processes that share the database")
 	return cmd
 }
 
@@ -43,7 +43,7 @@ func (p *program) checkCommand() *cobra.Command {
 const checkTimeout = 10 * time.Second
 
 func (p *program) check(ctx context.Context, replicas int) error {
-	p.log = slog.New(slog.DiscardHandler) // each failure is a finding
+	p.log = slog.New(slog.DiscardHandler) // failures are printed as findings
 	failed := 0
 	for _, part := range []struct {
 		name string
@@ -105,7 +105,7 @@ func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) er
 			charset))
 	}
 	if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
-		r.fail(fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, and the server takes %d: "+
+		r.fail(fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, but the server allows %d: "+
 			"lower MYSQL_MAX_OPEN or raise max_connections",
 			replicas, p.config.MySQLMaxOpen, need, most))
 	}
@@ -116,17 +116,17 @@ func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) er
 	if err := migrations.VerifyWrites(ctx, p.db); err != nil {
 		return err
 	}
-	r.ok("a written row is there on another connection")
+	r.ok("a written row is visible on another connection")
 	return nil
 }
 
-// checkRedis runs what each package runs on Redis, with a key of each kind.
+// checkRedis runs the Redis commands of each package, with one key of each kind.
 func (p *program) checkRedis(ctx context.Context, r *report) error {
 	if p.config.RedisAddr == "" {
 		r.ok(embeddedRedis)
 		return nil
 	}
-	p.config.RedisTimeout = 2 * time.Second // a slow answer is not the subject
+	p.config.RedisTimeout = 2 * time.Second // slow answers are no failure here
 	err := p.openRedis()
 	if err == nil {
 		err = p.askRedis(ctx)
@@ -156,16 +156,16 @@ func (p *program) checkBucket(ctx context.Context, r *report) error {
 	if err := png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
 		return err
 	}
-	name := "check/" + strings.ToLower(rand.Text()) + ".png" // one that is there is not overwritten
+	name := "check/" + strings.ToLower(rand.Text()) + ".png" // new each time: Put never overwrites
 	if err := p.pictures.Put(ctx, name, dot.Bytes()); err != nil {
-		return fmt.Errorf("takes no picture: check QRCODE_BUCKET and its credentials: %w", err)
+		return fmt.Errorf("cannot write a picture: check QRCODE_BUCKET and its credentials: %w", err)
 	}
 	got, err := p.pictures.Get(ctx, name)
 	if err != nil {
-		return fmt.Errorf("gives no picture back: check the read permission of QRCODE_BUCKET: %w", err)
+		return fmt.Errorf("cannot read the picture back: check the read permission of QRCODE_BUCKET: %w", err)
 	}
 	if !bytes.Equal(got.Data, dot.Bytes()) {
-		return errors.New("gives another picture back than was written: check QRCODE_BUCKET")
+		return errors.New("returns a picture other than the one written: check QRCODE_BUCKET")
 	}
 	r.ok("%s: a picture was written and read back", p.parts[len(p.parts)-1].what)
 	return nil
@@ -174,7 +174,7 @@ func (p *program) checkBucket(ctx context.Context, r *report) error {
 func (p *program) checkAddress(ctx context.Context, r *report) error {
 	address := p.config.PublicURL
 	if address == "" {
-		r.ok("SHARES_PUBLIC_URL is not set: addresses have the host of the request")
+		r.ok("SHARES_PUBLIC_URL is not set: picture URLs use the request's host")
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+docs.Path("weixin.re_login"), nil)
@@ -190,15 +190,15 @@ func (p *program) checkAddress(ctx context.Context, r *report) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
-		return fmt.Errorf("%s answers %d, and this service answers 405: another server has that address",
+		return fmt.Errorf("%s answers %d, but this service answers 405: another server has this address",
 			address, resp.StatusCode)
 	}
 	if resp.TLS == nil {
-		return errors.New("SHARES_PUBLIC_URL: must be https, because mini programs call nothing else")
+		return errors.New("SHARES_PUBLIC_URL: must be https, because mini programs accept only https")
 	}
 	days := int(time.Until(resp.TLS.PeerCertificates[0].NotAfter).Hours() / 24)
 	if days < 14 {
-		return fmt.Errorf("the certificate ends in %d days: renew it", days)
+		return fmt.Errorf("the certificate expires in %d days: renew it", days)
 	}
 	r.ok("%s can be reached, its certificate is valid for %d days", address, days)
 	return nil
@@ -224,6 +224,6 @@ func (p *program) checkWechat(ctx context.Context, r *report) error {
 		}
 		return fmt.Errorf("%w: %s", err, hint)
 	}
-	r.ok("%s gives an access token", p.config.WechatBaseURL)
+	r.ok("%s issued an access token", p.config.WechatBaseURL)
 	return nil
 }

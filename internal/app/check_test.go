@@ -19,7 +19,7 @@ func findings(t *testing.T, settings string) []string {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "ok ") && !strings.HasPrefix(line, "FAIL ") {
-			t.Errorf("a line is no finding: %q", line)
+			t.Errorf("not a finding: %q", line)
 		}
 	}
 	return lines
@@ -36,7 +36,7 @@ func failures(lines []string, part string) []string {
 	return failed
 }
 
-// wantFailures compares the failures of a part with what each begins with and contains.
+// wantFailures compares the failures of a part with want: the start of each, and a text in it.
 func wantFailures(t *testing.T, lines []string, part string, want ...[2]string) {
 	t.Helper()
 	got := failures(lines, part)
@@ -52,7 +52,7 @@ func wantFailures(t *testing.T, lines []string, part string, want ...[2]string) 
 	}
 }
 
-func TestCheckSaysWhatIsEmbedded(t *testing.T) {
+func TestCheckReportsEmbeddedParts(t *testing.T) {
 	lines := findings(t, "")
 	for _, want := range []string{
 		"ok    database  embedded SQLite", "ok    redis     embedded",
@@ -64,14 +64,14 @@ func TestCheckSaysWhatIsEmbedded(t *testing.T) {
 	}
 }
 
-func TestCheckRunsOnRedisWhatTheServiceRuns(t *testing.T) {
+func TestCheckRunsTheServicesRedisCommands(t *testing.T) {
 	server := testenv.Redis(t)
 	admin := server.Client(t)
 	const allow = "allow it to the user in Redis's ACL"
 	for _, tt := range []struct {
 		name  string
 		rules []string
-		want  [][2]string // failures: the step, and what is in the line
+		want  [][2]string // failures: the step, and a text in the line
 	}{
 		{"full", []string{"~*", "&*", "+@all"}, nil},
 		{"no channels", []string{"~*", "resetchannels", "+@all"}, [][2]string{
@@ -107,7 +107,7 @@ func TestCheckRunsOnRedisWhatTheServiceRuns(t *testing.T) {
 	wantFailures(t, lines, "redis", [2]string{server.Addr() + ": does not answer: ", "REDIS_ADDR"})
 }
 
-func TestCheckTellsMySQLFailuresApart(t *testing.T) {
+func TestCheckDistinguishesMySQLFailures(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	lines := findings(t, "MySQLDSN: "+dsn)
 	wantFailures(t, lines, "database", [2]string{"the schema lacks ", "run `shares migrate`"})
@@ -115,15 +115,15 @@ func TestCheckTellsMySQLFailuresApart(t *testing.T) {
 	wantFailures(t, findings(t, "MySQLDSN: "+dsn), "database")
 
 	_, rest, _ := strings.Cut(dsn, "@")
-	lines = findings(t, "MySQLDSN: nobody:hunter2@"+rest)
+	lines = findings(t, "MySQLDSN: stranger:hunter2@"+rest)
 	wantFailures(t, lines, "database", [2]string{"wrong user or password in MYSQL_DSN: ", ""})
 	port := testenv.FreePort(t)
 	lines = findings(t, fmt.Sprintf("MySQLDSN: u:hunter2@tcp(127.0.0.1:%d)/d", port))
 	wantFailures(t, lines, "database", [2]string{"does not answer: check the address in MYSQL_DSN", "refused"})
 }
 
-// A failure of one part is one line, and the others are still checked.
-func TestCheckGoesOnAfterAFailure(t *testing.T) {
+// A failed part is one line, and the other parts are still checked.
+func TestCheckContinuesAfterAFailure(t *testing.T) {
 	page := httptest.NewServer(http.NotFoundHandler())
 	defer page.Close()
 	file := filepath.Join(t.TempDir(), "file")

@@ -22,7 +22,7 @@ import (
 )
 
 func (p *program) openRPC() error {
-	// gRPC looks names up again at most every 30 s, which is long for a rollout.
+	// By default gRPC resolves names at most every 30 s, which is too slow for a rollout.
 	dns.SetMinResolutionInterval(2 * time.Second)
 	conf := zrpc.RpcClientConf{
 		Target:   p.config.RPCTarget,
@@ -35,7 +35,7 @@ func (p *program) openRPC() error {
 		zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
 		zrpc.WithUnaryClientInterceptor(hedge(hedgeAfter)),
 		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
-		// A node that dies says nothing: without pings its calls hang to their deadline.
+		// A dead node closes no connections: without pings, calls to it hang until their deadline.
 		zrpc.WithDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 10 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true,
 		})))
@@ -59,8 +59,9 @@ func (p *program) askRPC(ctx context.Context) error {
 	return nil
 }
 
-// rpcServiceConfig sends each call to the replica that has the fewest, and none to replicas that
-// shut down: they say NOT_SERVING to health checks. A read that met one of those is repeated once.
+// rpcServiceConfig sends each call to the replica with the fewest calls, and none to replicas that
+// are shutting down: their health checks answer NOT_SERVING. A read that fails with UNAVAILABLE is
+// retried once.
 const rpcServiceConfig = `{
 	"loadBalancingConfig": [{"` + leastrequest.Name + `": {"choiceCount": 10}}],
 	"healthCheckConfig": {"serviceName": ""},
@@ -74,17 +75,17 @@ const rpcServiceConfig = `{
 }`
 
 const (
-	// hedgeAfter is how long rpc has to answer a GetUser before it is asked once more.
+	// hedgeAfter is the time after which an unanswered GetUser is sent again.
 	hedgeAfter = 300 * time.Millisecond
-	// maxHedges bounds the repeated calls at once: when every rpc is slow, they must not double
-	// the load.
+	// maxHedges bounds the concurrent repetitions, so that they cannot double the load when every
+	// rpc is slow.
 	maxHedges = 64
 )
 
-// hedge returns an interceptor that repeats a GetUser each time it has not been answered for the
-// given time, and takes the first answer: grpc-go has no hedging policy, and pings notice an rpc
-// that hangs only after seconds. The balancer sends each call to the rpc that has the fewest, which
-// is another one.
+// hedge returns an interceptor that sends a GetUser again after each interval without an answer,
+// and returns the first answer. grpc-go has no hedging policy, and pings detect a hung rpc only
+// after seconds. The balancer picks the replica with the fewest calls, so the repetition goes to
+// another one.
 func hedge(after time.Duration) grpc.UnaryClientInterceptor {
 	slots := make(chan struct{}, maxHedges)
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,

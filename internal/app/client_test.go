@@ -18,13 +18,13 @@ import (
 	"shares/rpc/pb"
 )
 
-// replica is an rpc whose calls wait while it hangs.
+// replica is an rpc whose calls block until hangs is closed.
 type replica struct {
 	pb.UnimplementedWeixinServer
 	address string
 	reads   atomic.Int32
 	writes  atomic.Int32
-	hangs   chan struct{} // closed: it does not
+	hangs   chan struct{}
 }
 
 func (r *replica) wait(ctx context.Context, calls *atomic.Int32) {
@@ -63,7 +63,7 @@ func startReplica(t *testing.T, hangs bool) *replica {
 	return r
 }
 
-// dialReplicas returns a client of the replicas, all of which are connected.
+// dialReplicas returns a client of the replicas.
 func dialReplicas(t *testing.T, replicas ...*replica) pb.WeixinClient {
 	t.Helper()
 	addresses := manual.NewBuilderWithScheme("test")
@@ -103,7 +103,7 @@ func TestHungRPCFailsNoRead(t *testing.T) {
 		t.Error(err)
 	}
 	if hung.reads.Load() == 0 {
-		t.Error("no call went to the replica that hangs")
+		t.Error("no call went to the hung replica")
 	}
 }
 
@@ -115,7 +115,7 @@ func TestOnlyReadsAreHedged(t *testing.T) {
 	g.Go(func() error { _, err := users.UpdateProfile(ctx, &pb.UpdateProfileReq{}); return err })
 	writes := func() int32 { return one.writes.Load() + other.writes.Load() }
 	waitFor(t, "the write is sent", func() bool { return writes() > 0 })
-	// A read that begins later is repeated, which shows that the write had the time.
+	// The later read is repeated, so the write had enough time to be repeated.
 	g.Go(func() error { _, err := users.GetUser(ctx, &pb.GetUserReq{}); return err })
 	waitFor(t, "the read is sent to both", func() bool { return one.reads.Load() > 0 && other.reads.Load() > 0 })
 	if n := writes(); n != 1 {
@@ -123,7 +123,7 @@ func TestOnlyReadsAreHedged(t *testing.T) {
 	}
 	cancel()
 	if err := g.Wait(); err == nil {
-		t.Error("a replica that hangs has answered")
+		t.Error("a hung replica has answered")
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package app builds the processes from their settings: which part is real and which embedded, the
-// order of start and shutdown, readiness, and the sub-commands.
+// Package app implements the sub-commands. It builds each process from its settings: real or
+// embedded parts, the order of start and shutdown, and readiness.
 package app
 
 import (
@@ -23,13 +23,13 @@ func Command(build Build) *cobra.Command {
 	version := fmt.Sprintf("%s (commit %s, %s)", build.Version, build.Commit, build.Date)
 	cmd := &cobra.Command{
 		Use:           "shares",
-		Version:       version, // SetVersionTemplate would add 16 MB: text/template
+		Version:       version, // SetVersionTemplate would link text/template: 16 MB
 		Short:         "the backend of a WeChat mini program",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().StringVarP(&p.file, "config", "f", "",
-		"YAML file with settings; the environment wins over it")
+		"YAML file with settings; the environment overrides it")
 	cmd.AddCommand(
 		p.command("serve", "run both halves in one process; in dev mode, embed what is not configured",
 			config.RoleServe, p.serve),
@@ -51,7 +51,7 @@ func Command(build Build) *cobra.Command {
 	return cmd
 }
 
-// command returns a sub-command that reads the settings for a role, runs, and closes what was
+// command returns a sub-command that reads the settings for a role, calls run and closes what run
 // opened.
 func (p *program) command(use, short string, role config.Role,
 	run func(ctx context.Context, args []string) error) *cobra.Command {

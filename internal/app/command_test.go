@@ -41,13 +41,13 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// dev returns the settings of serve in dev mode on a free port, with changes.
+// dev returns a file with the settings of serve in dev mode on a free port, with changes.
 func dev(t *testing.T, changes string) string {
 	t.Helper()
 	return settings(t, "Host: 127.0.0.1\nPort: 0\nDataDir: "+t.TempDir()+"\n"+changes)
 }
 
-func TestListenErrorsNameTheSettingAndAWayOut(t *testing.T) {
+func TestListenErrorsNameTheSettingAndARemedy(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +57,8 @@ func TestListenErrorsNameTheSettingAndAWayOut(t *testing.T) {
 	for name, tt := range map[string]struct{ file, want string }{
 		"port in use":       {settings(t, "Host: 127.0.0.1\nPort: "+port+"\nDataDir: "+t.TempDir()), "SHARES_PORT: port " + port + " is in use: "},
 		"admin port in use": {dev(t, "AdminListen: 127.0.0.1:"+port), "SHARES_ADMIN_LISTEN: port " + port + " is in use: "},
-		"foreign address":   {settings(t, "Host: 192.0.2.1\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is no address of this machine: "},
-		"unknown name":      {settings(t, "Host: no-such-host.invalid\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is no address of this machine: "},
+		"foreign address":   {settings(t, "Host: 192.0.2.1\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is not an address of this machine: "},
+		"unknown name":      {settings(t, "Host: no-such-host.invalid\nPort: 0\nDataDir: "+t.TempDir()), "SHARES_HOST: is not an address of this machine: "},
 	} {
 		_, err := run(t, "-f", tt.file, "serve")
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {

@@ -17,8 +17,8 @@ import (
 	"shares/model/takeover"
 )
 
-// migrateCommand brings the schema up to date, and takes over the legacy service's table where there
-// is one.
+// migrateCommand returns `shares migrate`, which updates the schema and takes over the legacy
+// service's table, if there is one.
 func (p *program) migrateCommand() *cobra.Command {
 	var o takeover.Options
 	cmd := p.command("migrate", "bring the schema of the database up to date; take over the legacy service's users",
@@ -26,9 +26,9 @@ func (p *program) migrateCommand() *cobra.Command {
 			o.Out = p.out
 			return p.migrate(ctx, o)
 		})
-	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would change, and change nothing")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "print what would change, and change nothing")
 	cmd.Flags().BoolVar(&o.KeepTwins, "keep-twins", false,
-		"in a takeover, openids that differ only in upper and lower case are different users")
+		"in a takeover, keep openids that differ only in case as different users")
 	return cmd
 }
 

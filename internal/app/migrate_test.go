@@ -22,7 +22,7 @@ func shares(t *testing.T, args ...string) string {
 	return out
 }
 
-// settings returns a file: the environment is read once in a process.
+// settings writes a settings file and returns its path.
 func settings(t *testing.T, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "shares.yaml")
@@ -47,7 +47,7 @@ func TestMigrateDryRunMakesNoFile(t *testing.T) {
 	}
 }
 
-func TestMigrateTakesOverTheFirstSystemsUsers(t *testing.T) {
+func TestMigrateTakesOverTheLegacyServicesUsers(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	file := settings(t, "MySQLDSN: "+dsn)
 	if said, want := shares(t, "-f", file, "migrate", "--dry-run"), "would apply 00001_wx_userinfo.sql\n"; !strings.HasPrefix(said, want) {

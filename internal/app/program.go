@@ -31,8 +31,8 @@ import (
 	"shares/simulator"
 )
 
-// program is one run of the command: its settings and what it opened. In dev mode an embedded part
-// stands in for each that is not configured; only this package knows which ones are embedded.
+// program is one run of the command: its settings and the resources it opened. In dev mode each
+// part that is not configured is embedded; only this package knows which parts are.
 type program struct {
 	version  string
 	file     string // of the settings; empty: none
@@ -49,18 +49,18 @@ type program struct {
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
-	started  atomic.Bool          // ready said yes once
+	started  atomic.Bool          // ready succeeded once
 
 	parts []part
 	close []func() error
-	lines *process.Lines // nil in dev mode, where lines are written at once
+	lines *process.Lines // nil in dev mode, which writes lines immediately
 }
 
-// part is one of the things that the service consists of, for people.
+// part is one dependency of the service, as printed at start.
 type part struct {
 	name, what string
 	ask        func(context.Context) error // whether it answers; nil: it is embedded
-	first      bool                        // it must have answered before the process is ready
+	first      bool                        // it must answer before the process is ready
 }
 
 func (p *program) embedded(name, what string) {
@@ -97,8 +97,8 @@ func (p *program) load(role config.Role) error {
 	return nil
 }
 
-// Close closes what was opened, the last first. It returns within config.ClosingTime, whatever
-// hangs.
+// Close closes the opened resources in reverse order. It returns within config.ClosingTime even if
+// one of them hangs.
 func (p *program) Close() error {
 	done := make(chan error, 1)
 	go func() {
@@ -122,7 +122,7 @@ func (p *program) Close() error {
 
 func (p *program) onClose(f func() error) { p.close = append(p.close, f) }
 
-// dataFile returns the path of a file in SHARES_DATA_DIR, which it makes if there is none.
+// dataFile returns the path of a file in SHARES_DATA_DIR. It creates the folder if it is missing.
 func (p *program) dataFile(name string) (string, error) {
 	if err := os.MkdirAll(p.config.DataDir, 0o700); err != nil {
 		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
@@ -141,7 +141,8 @@ func (p *program) startTraces(name string) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		p.log.Warn("traces are not exported: check SHARES_OTLP_ENDPOINT", "error", err)
 	}))
-	// A collector that is down holds it for a minute. It is closed last, and Close does not wait.
+	// With a collector that is down, StopAgent takes a minute. It runs last, and Close does not
+	// wait for it.
 	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 

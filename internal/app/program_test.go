@@ -45,7 +45,7 @@ func open(t *testing.T, errs ...error) {
 	}
 }
 
-// eventually waits until ready returns what is wanted: "" or a text in the error.
+// eventually waits until p.ready returns an error that contains want, or nil if want is empty.
 func eventually(t *testing.T, p *program, want string) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("ready returns %q", want), func() bool {
@@ -131,10 +131,10 @@ func TestOneServePerFolder(t *testing.T) {
 	if err := startIn(t, file).findDevRedis(); err == nil || !strings.Contains(err.Error(), "no shares serve runs on") {
 		t.Errorf("after serve has ended: %v", err)
 	}
-	open(t, os.WriteFile(stored, address, 0o600), second.openRedis()) // a serve that was killed
+	open(t, os.WriteFile(stored, address, 0o600), second.openRedis()) // as a killed serve leaves it
 }
 
-func TestStartTellsWhichPartsAnswer(t *testing.T) {
+func TestStartPrintsWhichPartsAnswer(t *testing.T) {
 	redis := testenv.Redis(t)
 	port := testenv.FreePort(t)
 	p := start(t, fmt.Sprintf("MySQLDSN: u:p@tcp(127.0.0.1:%d)/d\nRedisAddr: %s", port, redis.Addr()))

@@ -47,12 +47,12 @@ func (p *program) openRedis() error {
 		p.parts = append(p.parts, part{name: "Redis", what: p.config.RedisAddr, ask: p.askRedis})
 	}
 	cache.Bound(o, p.config.RedisTimeout)
-	logging.Disable() // what matters of a failed command is reported by its caller
+	logging.Disable() // callers report failed commands
 	p.redis = redis.NewUniversalClient(o)
 	p.onClose(p.redis.Close)
 	cache.CountPool(p.metrics, p.redis)
 	if p.config.OTLPEndpoint != "" {
-		// Statements stay out of spans: keys name users.
+		// Spans hold no statements, because keys identify users.
 		if err := redisotel.InstrumentTracing(p.redis, redisotel.WithDBStatement(false)); err != nil {
 			return fmt.Errorf("traces: %w", err)
 		}
@@ -60,8 +60,9 @@ func (p *program) openRedis() error {
 	return nil
 }
 
-// startRedis starts the embedded Redis and tells `shares user` its address. It refuses a folder whose
-// Redis runs in another serve: each would have its own, and not see what the other writes.
+// startRedis starts the embedded Redis and writes its address to redisFile for `shares user`. It
+// fails if another serve runs on the folder, because each would cache in its own Redis and miss the
+// other's writes.
 func (p *program) startRedis() (address string, err error) {
 	file, err := p.dataFile(redisFile)
 	if err != nil {
@@ -82,14 +83,13 @@ func (p *program) startRedis() (address string, err error) {
 		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
 	p.onClose(func() error {
-		_ = os.Remove(file) // if it stays, nothing answers at the address
+		_ = os.Remove(file) // harmless if it stays: nothing answers at the address
 		return nil
 	})
 	return address, nil
 }
 
-// findDevRedis has openRedis use the Redis inside a running serve, where none
-// is configured.
+// findDevRedis makes openRedis use the embedded Redis of a running serve, if none is configured.
 func (p *program) findDevRedis() error {
 	if p.config.RedisAddr != "" {
 		return nil
@@ -104,12 +104,12 @@ func (p *program) findDevRedis() error {
 
 func (p *program) askRedis(ctx context.Context) error { return redisCause(p.redis.Ping(ctx).Err()) }
 
-// redisCause adds a way out to an error of Redis.
+// redisCause adds a remedy to an error of Redis.
 func redisCause(err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _, _ := strings.Cut(err.Error(), " script: ") // and its position
+	text, _, _ := strings.Cut(err.Error(), " script: ") // drop the script's hash and position
 	var refusal redis.Error
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"),

@@ -83,8 +83,8 @@ func (p *program) userService() (*rpc.Service, error) {
 	return users, nil
 }
 
-// serveHTTP serves the edge until ctx ends, and then as long as it takes to
-// finish, within the configured time.
+// serveHTTP serves the edge until ctx ends. Then it drains and finishes running requests within
+// SHARES_SHUTDOWN.
 func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	handler, err := api.Handler(p.config, api.Deps{
 		Users:    users,
@@ -120,8 +120,8 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	return server.Run(ctx)
 }
 
-// devHandlers puts before the routes what dev mode serves behind the same checks
-// of Host and Origin: the page and the simulator's control paths.
+// devHandlers adds the page and the simulator's control paths in dev mode. The edge checks their
+// Host and Origin as it does for the routes.
 func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 	if p.config.Pro() {
 		return routes, nil
@@ -137,8 +137,7 @@ func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 		}))
 }
 
-// fallbackPort is where dev mode goes when the documented port needs
-// privileges that the user lacks.
+// fallbackPort is the port in dev mode if the configured one needs privileges that the user lacks.
 const fallbackPort = 8082
 
 func (p *program) listen(ctx context.Context) (net.Listener, error) {
@@ -146,7 +145,7 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 	listener, err := process.Listen(ctx, address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
-		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: it is %d instead",
+		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: using %d instead",
 			p.config.Port, fallbackPort))
 		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
 		listener, err = process.Listen(ctx, address)
@@ -157,7 +156,7 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// listenError returns the cause of a failed net.Listen in one sentence with a way out. host and port
+// listenError returns the cause of a failed net.Listen in one sentence with a remedy. host and port
 // are the settings, or one setting twice.
 func listenError(host, port, address string, err error) error {
 	_, number, _ := net.SplitHostPort(address)
@@ -167,10 +166,10 @@ func listenError(host, port, address string, err error) error {
 		return fmt.Errorf("%s: port %s is in use: stop the process that has it, or set another port",
 			port, number)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s: port %s needs privileges: set a port from 1024 on, or allow the "+
+		return fmt.Errorf("%s: port %s needs privileges: set a port of 1024 or more, or allow the "+
 			"process to bind lower ones (CAP_NET_BIND_SERVICE)", port, number)
 	case errors.Is(err, syscall.EADDRNOTAVAIL) || notFound:
-		return fmt.Errorf("%s: is no address of this machine: set one, or leave the host empty "+
+		return fmt.Errorf("%s: is not an address of this machine: set one, or leave the host empty "+
 			"for all addresses", host)
 	}
 	return fmt.Errorf("%s: %w", port, err)

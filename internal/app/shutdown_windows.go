@@ -1,4 +1,4 @@
 package app
 
-// ownShutdown has nothing to do: go-zero listens to no signals on Windows.
+// ownShutdown does nothing, because go-zero handles no signals on Windows.
 func (p *program) ownShutdown() {}

@@ -27,13 +27,13 @@ func (p *program) startAdmin(ctx context.Context) error {
 		const setting = "SHARES_ADMIN_LISTEN"
 		return listenError(setting, setting, p.config.AdminListen, err)
 	}
-	// The probes answer to the very end: a pod that shuts down is unready, not dead.
+	// The probes answer until the process ends: a pod that shuts down is unready, not dead.
 	p.onClose(background(listener, p.admin(ctx, p.ready)))
 	return nil
 }
 
-// admin answers /healthz (the process alone), /readyz (200 or 503 by ready, which gets a second; 503
-// once ctx has ended) and /metrics.
+// admin serves /healthz (the process alone), /readyz and /metrics. /readyz answers 200 if ready
+// succeeds within a second, otherwise 503, and always 503 once ctx has ended.
 func (p *program) admin(ctx context.Context, ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
@@ -56,18 +56,17 @@ func (p *program) admin(ctx context.Context, ready func(context.Context) error) 
 	return mux
 }
 
-// background serves until it is closed.
+// background serves in a goroutine until closeServer is called.
 func background(listener net.Listener, handler http.Handler) (closeServer func() error) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	return server.Close
 }
 
-// ready reports whether requests can be served. The first time it wants all of
-// the own dependencies: the schema that this program needs, or the user
-// service. After that it wants one of the two places that users are read from:
-// an outage meets all replicas at once, and if all were unready, none would
-// answer what it still can. WeChat is no dependency of readiness.
+// ready reports whether requests can be served. Until it first succeeds, every part marked first
+// must answer: MySQL with the schema, or the user service. After that, the database or Redis is
+// enough: an outage affects all replicas, and if all were unready, none could serve the requests
+// that still work. WeChat is not part of readiness.
 func (p *program) ready(ctx context.Context) error {
 	if !p.started.Load() {
 		for _, part := range p.parts {
@@ -87,8 +86,8 @@ func (p *program) ready(ctx context.Context) error {
 	return errors.New("neither the database nor Redis answers")
 }
 
-// sayHello prints the address of the service, its parts and an example of a request; in pro mode it
-// logs one line.
+// sayHello prints the address of the service, its parts and an example request. In pro mode it logs
+// one line.
 func (p *program) sayHello(ctx context.Context, address net.Addr) {
 	_, port, _ := net.SplitHostPort(address.String())
 	title := "shares " + p.version + " on http://localhost:" + port
@@ -108,14 +107,14 @@ func (p *program) sayHello(ctx context.Context, address net.Addr) {
 }
 
 const (
-	// askTimeout bounds the delay of a start in dev mode by parts that do not answer.
+	// askTimeout bounds how long a start in dev mode waits for parts to answer.
 	askTimeout = time.Second
-	// warnTimeout is for the parts in pro mode, which are not waited for.
+	// warnTimeout bounds the readiness check at start in pro mode, which runs in the background.
 	warnTimeout = 10 * time.Second
 )
 
-// say prints the title and, in dev mode, asks each part that is not embedded whether it answers. In
-// pro mode the log says what keeps the process from being ready.
+// say prints the title and, in dev mode, the parts and whether they answer. In pro mode it logs
+// title and parts, and then why the process is not ready, if so.
 func (p *program) say(ctx context.Context, title string) {
 	if p.config.Pro() {
 		var parts []string

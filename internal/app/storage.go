@@ -24,7 +24,8 @@ import (
 // databaseFile is the embedded database in SHARES_DATA_DIR.
 const databaseFile = "shares.db"
 
-// openDatabase connects to no MySQL yet. A SQLite file is migrated, because no other process does it.
+// openDatabase opens the configured database. It does not connect to MySQL yet. It migrates a
+// SQLite file, because no other process does.
 func (p *program) openDatabase(ctx context.Context) error {
 	if p.config.MySQLDSN == "" {
 		file, err := p.openSQLite()
@@ -76,7 +77,7 @@ func (p *program) askMySQL(ctx context.Context) error {
 	return nil
 }
 
-// mysqlCause tells a refusal of MySQL from a server that does not answer, and adds a way out.
+// mysqlCause adds a remedy to an error of MySQL: the server refuses, or it does not answer.
 func mysqlCause(err error) error {
 	refusal, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {
@@ -91,8 +92,8 @@ func mysqlCause(err error) error {
 	return fmt.Errorf("refuses: %w", err)
 }
 
-// openUsers opens Redis and the database, and puts the cache before the database. Redis comes first:
-// it keeps a second serve off the folder.
+// openUsers opens Redis, the database and the cache in front of it. Redis is opened first, because
+// that fails if another serve uses the folder.
 func (p *program) openUsers(ctx context.Context) error {
 	if err := p.openRedis(); err != nil {
 		return err
@@ -102,7 +103,7 @@ func (p *program) openUsers(ctx context.Context) error {
 	}
 	limit := p.config.MySQLTimeout
 	if p.config.MySQLDSN == "" {
-		limit = 0 // SQLite, with its one connection, is a matter of waiting in turn
+		limit = 0 // SQLite has one connection, and its callers wait their turn
 	}
 	var err error
 	p.cache, err = cache.New(cache.Options{
@@ -147,7 +148,8 @@ func (p *program) openPictures() (err error) {
 	return nil
 }
 
-// openSecrets makes a session secret once and keeps it, when none is configured.
+// openSecrets reads the session secrets. If none is configured, it generates one and keeps it in
+// SHARES_DATA_DIR.
 func (p *program) openSecrets() error {
 	if p.secrets = p.config.SessionSecrets(); len(p.secrets) > 0 {
 		return nil
@@ -166,15 +168,15 @@ func (p *program) openSecrets() error {
 		return fmt.Errorf("session secret: %w", err)
 	}
 	if len(secret) < config.MinSecret {
-		return fmt.Errorf("session secret: %s is damaged; delete it to have a new one made", file)
+		return fmt.Errorf("session secret: %s is damaged; delete it to generate a new one", file)
 	}
 	p.secrets = []string{string(secret)}
 	p.embedded("Sessions", "signed with a secret made for this folder, "+file+" (set SESSION_SECRET)")
 	return nil
 }
 
-// writeOnce writes a file that only its owner may read, whole or not at all,
-// and leaves one that is there as it is.
+// writeOnce creates a file atomically, readable only by its owner. It does not overwrite an
+// existing file.
 func writeOnce(file, text string) error {
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".secret-*") // 0600
 	if err != nil {

@@ -16,26 +16,28 @@ import (
 )
 
 const (
-	// flushTimeout is how long a change of a user waits for all replicas to know.
+	// flushTimeout is how long a change of a user waits until all replicas have invalidated the
+	// row.
 	flushTimeout = 5 * time.Second
 
-	// A write whose outcome is unknown is repeated writeAttempts times, writeWait apart.
+	// A write whose outcome is unknown is attempted writeAttempts times, writeWait apart.
 	writeAttempts = 5
 	writeWait     = 300 * time.Millisecond
 )
 
-// userCommand is the operator's view of one user, for privacy requests and incidents. Every change
-// goes through the cache, so that running replicas see it within a second.
+// userCommand returns `shares user`, with which operators show and change one user, for privacy
+// requests and incidents. Changes go through the cache, so running replicas see them within a
+// second.
 func (p *program) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
 		Short: "show, change or remove one user",
-		Args:  cobra.NoArgs, // checked only where there is a RunE
+		Args:  cobra.NoArgs, // cobra checks it only if RunE is set
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var id int64
 	cmd.PersistentFlags().Int64Var(&id, "id", 0,
-		"the user's id, instead of the openid, which a deleted user no longer has")
+		"the user's id, instead of the openid; a deleted user has only an id")
 	sub := func(use, short string, task func(ctx context.Context, id int64) error) *cobra.Command {
 		c := p.command(use+" <openid>", short, config.RoleUser, func(ctx context.Context, args []string) error {
 			if err := p.findDevRedis(); err != nil {
@@ -65,23 +67,23 @@ func (p *program) userCommand() *cobra.Command {
 		cmd.AddCommand(c)
 		return c
 	}
-	sub("show", "print what is stored of the user, the phone masked",
+	sub("show", "print the stored data of the user, with the phone masked",
 		func(ctx context.Context, id int64) error { return p.print(ctx, id, true) })
-	sub("export", "print all that is stored of the user",
+	sub("export", "print all stored data of the user",
 		func(ctx context.Context, id int64) error { return p.print(ctx, id, false) })
 	sub("revoke", "end all sessions of the user", func(ctx context.Context, id int64) error {
 		change := model.Columns{"session_epoch": model.NewEpoch()} // the same for each attempt
 		return p.write(ctx, "revoke", id, func() error { return p.users.SetAdmin(ctx, id, change) })
 	})
 	var yes bool
-	remove := sub("delete", "remove the user for good", func(ctx context.Context, id int64) error {
+	remove := sub("delete", "remove the user permanently", func(ctx context.Context, id int64) error {
 		if !yes {
 			return errors.New("this cannot be undone: repeat with --yes")
 		}
 		return p.write(ctx, "delete", id, func() error {
 			err := p.users.Delete(ctx, id)
 			if errors.Is(err, model.ErrNotFound) {
-				return nil // by this command, an attempt whose reply was lost, or another one
+				return nil // deleted by an attempt whose reply was lost, or by another command
 			}
 			return err
 		})
@@ -96,7 +98,7 @@ func (p *program) addSet(sub func(use, short string, task func(context.Context, 
 	var group string
 	var capacity int64
 	var cmd *cobra.Command
-	cmd = sub("set", "set what only the operator may: vip, group, capacity",
+	cmd = sub("set", "set the fields that only operators may set: vip, group, capacity",
 		func(ctx context.Context, id int64) error {
 			c := model.Columns{}
 			for name, value := range map[string]any{"vip": vip, "group": group, "capacity": capacity} {
@@ -112,7 +114,7 @@ func (p *program) addSet(sub func(use, short string, task func(context.Context, 
 			}
 			return p.write(ctx, "set", id, func() error { return p.users.SetAdmin(ctx, id, c) })
 		})
-	cmd.Flags().BoolVar(&vip, "vip", false, "whether the user is a vip; --vip=false takes it away")
+	cmd.Flags().BoolVar(&vip, "vip", false, "make the user a vip (--vip=false: a normal user)")
 	cmd.Flags().StringVar(&group, "group", "", "the user's groups, comma-separated")
 	cmd.Flags().Int64Var(&capacity, "capacity", 0, "how many entries the user may keep")
 }
@@ -141,8 +143,8 @@ func (p *program) print(ctx context.Context, id int64, masked bool) error {
 	return out.Encode(columns)
 }
 
-// write changes the user with the id, repeats the change while its outcome is unknown, and waits
-// until all running replicas know of it. Its output and its error say what is certain.
+// write changes the user with the id, retries while the outcome is unknown, and waits until all
+// running replicas have invalidated the row. Its output and its error state only what is certain.
 func (p *program) write(ctx context.Context, what string, id int64, change func() error) error {
 	fmt.Fprintf(p.out, "%s: user %d\n", what, id)
 	again := fmt.Sprintf("repeat the command with --id %d instead of the openid", id)

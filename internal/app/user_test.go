@@ -17,9 +17,9 @@ import (
 
 // userWorld is a database with the users oalice and obob behind a proxy.
 type userWorld struct {
-	file  string // settings that lead through the proxy
+	file  string // settings with the proxy's address
 	proxy *testenv.Proxy
-	db    *sql.DB // not through the proxy
+	db    *sql.DB // connected without the proxy
 }
 
 func newUserWorld(t *testing.T) userWorld {
@@ -46,7 +46,7 @@ func newUserWorld(t *testing.T) userWorld {
 	return w
 }
 
-// value returns what a query for one value returns, empty for no row.
+// value returns the one value of a query, empty without a row.
 func (w userWorld) value(t *testing.T, query string) string {
 	t.Helper()
 	var got string
@@ -56,7 +56,7 @@ func (w userWorld) value(t *testing.T, query string) string {
 	return got
 }
 
-func TestUserCommandsWithoutACommitsReply(t *testing.T) {
+func TestUserCommandsAfterALostReply(t *testing.T) {
 	w := newUserWorld(t)
 	id := w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'")
 
@@ -82,14 +82,14 @@ func TestUserCommandsWithoutACommitsReply(t *testing.T) {
 	if got := w.value(t, "SELECT GROUP_CONCAT(openid) FROM wx_userinfo"); got != "obob" {
 		t.Errorf("the users left are %s, want obob", got)
 	}
-	// By id it can be repeated, which also expires what replicas may still hold.
+	// By id the command can be repeated, which also invalidates rows that replicas still cache.
 	shares(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
 	if _, err := run(t, "-f", w.file, "user", "revoke", "--id", id); err == nil || !strings.Contains(err.Error(), "no user has the id "+id) {
 		t.Errorf("revoke of a deleted user: %v", err)
 	}
 }
 
-func TestUserCommandsSayWhatIsUncertain(t *testing.T) {
+func TestUserCommandsReportUnknownOutcomes(t *testing.T) {
 	w := newUserWorld(t)
 	id := w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'")
 	w.proxy.Cut()
@@ -110,7 +110,7 @@ func TestUserCommandsSayWhatIsUncertain(t *testing.T) {
 	}
 }
 
-// A column that comes later is shown and exported without a change here.
+// Columns added later are shown and exported without a change to the command.
 func TestUserExportAndShowHaveEveryColumn(t *testing.T) {
 	w := newUserWorld(t)
 	columns := func(command string) map[string]any {

@@ -17,8 +17,7 @@ import (
 	"shares/simulator"
 )
 
-// simulatorCommand is WeChat's API on a local port, for a service that runs
-// elsewhere.
+// simulatorCommand returns `shares simulator`, which serves WeChat's API on a local port.
 func simulatorCommand() *cobra.Command {
 	var listen string
 	var o simulator.Options
@@ -47,7 +46,7 @@ func simulatorCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address to listen on")
-	cmd.Flags().StringVar(&o.AppID, "appid", simulator.DefaultAppID, "the app it knows")
+	cmd.Flags().StringVar(&o.AppID, "appid", simulator.DefaultAppID, "the app's AppID")
 	cmd.Flags().StringVar(&o.Secret, "secret", simulator.DefaultSecret, "the app's secret")
 	cmd.Flags().BoolVar(&o.DevCodes, "dev-codes", false, "log unknown 32-character codes in as one development user")
 	return cmd
@@ -56,13 +55,13 @@ func simulatorCommand() *cobra.Command {
 // controlPrefix begins the simulator's control paths.
 const controlPrefix = "/simulator/"
 
-// guardControl keeps web pages from a simulator's control paths: requests with an
-// Origin, and on loopback requests by a name that is not local (DNS rebinding).
+// guardControl protects the simulator's control paths from web pages. It refuses requests with an
+// Origin and, on loopback, requests whose Host is not local (DNS rebinding).
 func guardControl(wechat http.Handler, loopback bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, controlPrefix) &&
 			(r.Header.Get("Origin") != "" || loopback && !devhost.Allowed(r.Host, devhost.Machine())) {
-			http.Error(w, "the control paths take no requests of web pages, and on loopback only local host names",
+			http.Error(w, "the control paths refuse web pages and, on loopback, host names that are not local",
 				http.StatusForbidden)
 			return
 		}
@@ -72,7 +71,7 @@ func guardControl(wechat http.Handler, loopback bool) http.Handler {
 
 const simulatedWechat = "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)"
 
-// openWechat starts the simulator where no AppID is configured.
+// openWechat starts the simulator if no AppID is configured.
 func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
 		p.parts = append(p.parts, part{name: "WeChat", what: p.config.WechatBaseURL, ask: p.askWechat})
@@ -103,13 +102,13 @@ func (p *program) askWechat(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// host is the address to listen on: the simulator logs anyone in, so beside
-// it only loopback unless SHARES_HOST opens it.
+// host returns the host to listen on. Beside the simulator, which logs anyone in, the default is
+// loopback.
 func (p *program) host() string {
 	if p.wechat != nil {
 		if h := p.config.Host; h != "" && h != "127.0.0.1" && h != "localhost" && h != "::1" {
-			p.log.Warn("SHARES_HOST opens a service with a simulated WeChat: " +
-				"anyone who reaches it can log in as anyone")
+			p.log.Warn("SHARES_HOST exposes a service with a simulated WeChat: " +
+				"every caller can log in as any user")
 		}
 		return cmp.Or(p.config.Host, "127.0.0.1")
 	}

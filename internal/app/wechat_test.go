@@ -8,7 +8,7 @@ import (
 	"shares/simulator"
 )
 
-// A web page reaches neither the simulator's control paths nor, by DNS rebinding, its answers.
+// A web page cannot reach the simulator's control paths, nor read answers by DNS rebinding.
 func TestGuardControl(t *testing.T) {
 	for _, tt := range []struct {
 		name, host, origin string
@@ -16,11 +16,11 @@ func TestGuardControl(t *testing.T) {
 		status             int
 	}{
 		{"local", "127.0.0.1:8090", "", true, http.StatusOK},
-		{"a page", "127.0.0.1:8090", "https://evil.example", true, http.StatusForbidden},
-		{"a page, by its own name", "evil.example:8090", "http://evil.example:8090", true, http.StatusForbidden},
-		{"a GET of that page", "evil.example:8090", "", true, http.StatusForbidden},
-		{"another machine, where it was opened", "simulator:8090", "", false, http.StatusOK},
-		{"a page, where it was opened", "simulator:8090", "https://evil.example", false, http.StatusForbidden},
+		{"web page", "127.0.0.1:8090", "https://evil.example", true, http.StatusForbidden},
+		{"web page by its own name", "evil.example:8090", "http://evil.example:8090", true, http.StatusForbidden},
+		{"GET of that page", "evil.example:8090", "", true, http.StatusForbidden},
+		{"another machine, not on loopback", "simulator:8090", "", false, http.StatusOK},
+		{"web page, not on loopback", "simulator:8090", "https://evil.example", false, http.StatusForbidden},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/simulator/stats", nil)
