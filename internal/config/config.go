@@ -20,24 +20,24 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Config is the settings of one process. The key of a setting in the file is the field's name
-// (whatever its case). Its tag holds the variable that overrides the file, the default, and what is
-// allowed. A zero value means "not configured" where there is no default.
+// Config holds the settings of one process. A setting's key in the file is the field's name, in any
+// case. Its tag holds the variable that overrides the file, the default and the allowed values.
+// Without a default, the zero value means "not configured".
 type Config struct {
 	Mode string `env:"SHARES_MODE" default:"dev" options:"dev|pro"` // pro refuses embedded parts
 
-	// The HTTP edge. An empty Host is all addresses, but loopback while the simulator is embedded.
-	// Port 0 is any free port. PublicURL is the scheme and host that phones reach. AdminListen is
-	// the host:port of health probes and metrics.
+	// The HTTP edge. An empty Host means all addresses, or loopback while the simulator is
+	// embedded. Port 0 is any free port. PublicURL is where phones reach the service. AdminListen
+	// is the host:port of health probes and metrics.
 	Host        string `env:"SHARES_HOST"`
 	Port        int    `env:"SHARES_PORT" default:"82" range:"0:65535"`
 	PublicURL   string `env:"SHARES_PUBLIC_URL"`
 	AdminListen string `env:"SHARES_ADMIN_LISTEN"`
 
-	// TrustedProxies are comma-separated CIDRs whose X-Forwarded-For counts, CORSOrigins
-	// comma-separated origins (in dev mode localhost and private networks are admitted, too).
-	// Envelope wraps answers as the legacy service did. Timeout is of one request. MaxInFlight is
-	// how many requests are worked on at once; more are refused with 503.
+	// TrustedProxies lists the CIDRs whose X-Forwarded-For is trusted, CORSOrigins the allowed
+	// origins; both are comma-separated. Dev mode also allows localhost and private networks.
+	// Envelope wraps answers as the legacy service did. Timeout is for one request. MaxInFlight
+	// limits concurrent requests; more are refused with 503.
 	TrustedProxies string        `env:"SHARES_TRUSTED_PROXIES"`
 	CORSOrigins    string        `env:"SHARES_CORS_ORIGINS"`
 	Envelope       bool          `env:"SHARES_ENVELOPE"`
@@ -47,13 +47,14 @@ type Config struct {
 	AccessLog string `env:"SHARES_ACCESS_LOG" default:"on" options:"on|off"`
 	LogLevel  string `env:"SHARES_LOG_LEVEL" default:"info" options:"debug|info|warn|error"`
 
-	// Graceful shutdown: readiness is off for Drain before the listener closes. Shutdown, counted
-	// from the signal, bounds all of it.
+	// Graceful shutdown. The process is unready for Drain before its listener closes. Shutdown,
+	// counted from the signal, bounds the whole shutdown.
 	Drain    time.Duration `env:"SHARES_DRAIN" default:"0s" range:"0s:"`
 	Shutdown time.Duration `env:"SHARES_SHUTDOWN" default:"45s"`
 
-	// Sessions. Of the comma-separated secrets the first signs and all verify. SessionLifetime is of
-	// one sessionId, SessionMaxAge from login to the end of the last renewal.
+	// Sessions. The secrets are comma-separated: the first signs, all verify. SessionLifetime is
+	// the lifetime of one sessionId, SessionMaxAge the time from login to the end of the last
+	// renewal.
 	SessionSecret   Secret        `env:"SESSION_SECRET"`
 	SessionLifetime time.Duration `env:"SESSION_LIFETIME" default:"2h" range:"1m:"`
 	SessionMaxAge   time.Duration `env:"SESSION_MAX_AGE" default:"720h"`
@@ -70,9 +71,9 @@ type Config struct {
 	RPCListen  string        `env:"SHARES_RPC_LISTEN" default:"127.0.0.1:8083"`
 	RPCTimeout time.Duration `env:"SHARES_RPC_TIMEOUT" default:"4500ms" range:"1ms:"`
 
-	// Storage. DataDir holds what is embedded: SQLite, pictures, the made-up session secret.
-	// RedisAddr is host:port; of a cluster, several, comma-separated. CacheTTL is of a row in Redis.
-	// LocalUsers is how many rows are kept in the process.
+	// Storage. DataDir holds the embedded parts: SQLite, pictures, the generated session secret.
+	// RedisAddr is host:port, for a cluster several, comma-separated. CacheTTL is the lifetime of a
+	// row in Redis. LocalUsers is the number of rows cached in the process.
 	DataDir       string        `env:"SHARES_DATA_DIR" default:"./data"`
 	MySQLDSN      Secret        `env:"MYSQL_DSN"`
 	MySQLMaxOpen  int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
@@ -92,16 +93,17 @@ type Config struct {
 	WechatBaseURL string        `env:"WECHAT_BASE_URL" default:"https://api.weixin.qq.com"`
 	WechatTimeout time.Duration `env:"WECHAT_TIMEOUT" default:"3s" range:"1ms:"`
 
-	// Users. ContentCheckAway is what happens to a text when WeChat cannot say.
+	// Users. ContentCheckAway decides about a text while WeChat cannot check it.
 	ContentCheck     string `env:"WECHAT_CONTENT_CHECK" default:"off" options:"on|off"`
 	ContentCheckAway string `env:"WECHAT_CONTENT_CHECK_AWAY" default:"allow" options:"allow|refuse"`
 	Phone            string `env:"SHARES_PHONE" default:"any" options:"any|verified"`
 	NewUserCapacity  int    `env:"SHARES_NEW_USER_CAPACITY" default:"5" range:"0:"`
 
-	// Avatars and QR codes. QRCodeBucket is a file:// or s3:// URL, empty: a folder in DataDir.
-	// QRCodePublicURL is where the bucket is public, such as a CDN, empty: it is served by api.
-	// QRCodePerMinute is WeChat's quota, shared by replicas. AvatarsPerUserDay and QRCodePerUserDay
-	// are the uploads and the new codes of one user in 24 hours; 0: any number.
+	// Avatars and QR codes. QRCodeBucket is a file:// or s3:// URL; empty means a folder in
+	// DataDir. QRCodePublicURL is the bucket's public URL, such as a CDN; empty means that api
+	// serves it. QRCodePerMinute is WeChat's quota, shared by replicas. AvatarsPerUserDay and
+	// QRCodePerUserDay limit the uploads and the new codes of one user in 24 hours; 0 means no
+	// limit.
 	AvatarsPerUserDay int    `env:"SHARES_AVATARS_PER_USER_DAY" default:"100" range:"0:"`
 	QRCodeBucket      string `env:"QRCODE_BUCKET"`
 	QRCodePublicURL   string `env:"QRCODE_PUBLIC_URL"`
@@ -115,12 +117,12 @@ type Config struct {
 	QRCodePerMinute  int    `env:"QRCODE_PER_MINUTE" default:"5000" range:"0:"`
 	QRCodePerUserDay int    `env:"QRCODE_PER_USER_DAY" default:"200" range:"0:"`
 
-	// Traces: where an OTLP/gRPC collector listens; empty: none.
+	// Traces. OTLPEndpoint is an OTLP/gRPC collector; empty means no traces.
 	OTLPEndpoint string  `env:"SHARES_OTLP_ENDPOINT"`
 	TraceSample  float64 `env:"SHARES_TRACE_SAMPLE" default:"0.01" range:"0:1"`
 }
 
-// Secret is a setting that must not be seen: it prints as [redacted].
+// Secret is a setting that prints as [redacted].
 type Secret string
 
 const redacted = "[redacted]"
@@ -128,16 +130,17 @@ const redacted = "[redacted]"
 // String hides the value; convert to string to use it.
 func (Secret) String() string { return redacted }
 
-// Format hides the value from every verb, those too that do not fit a text.
+// Format hides the value from every verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText hides the value from encoders, slog's among them.
+// MarshalText hides the value from encoders, including slog's.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Load reads the YAML file at path, if path is not empty, and environ ("NAME=value"), which wins.
-// An empty value counts as not set. Blanks and line breaks around a value are removed: the warnings
-// name the settings concerned, and the variables that look like misspelt settings. An error names
-// each setting that is unknown or has a value that is not allowed, and never the value.
+// Load reads the settings from the YAML file at path, if path is not empty, and from environ
+// ("NAME=value"), which wins. An empty value counts as not set. Load trims blanks and line breaks
+// around a value. The warnings name the trimmed settings and the variables that look like misspelt
+// settings. An error names each unknown setting and each setting whose value is not allowed, and
+// never the value.
 func Load(path string, environ []string) (c Config, warnings []string, err error) {
 	file, err := readFile(path)
 	if err != nil {
@@ -171,7 +174,7 @@ func Load(path string, environ []string) (c Config, warnings []string, err error
 	return c, warnings, errors.Join(errs...)
 }
 
-// readFile returns the values in the file as they are written, by their keys in lower case.
+// readFile returns the unparsed values in the file by their keys in lower case.
 func readFile(path string) (map[string]string, error) {
 	if path == "" {
 		return nil, nil
@@ -207,7 +210,7 @@ func readFile(path string) (map[string]string, error) {
 	return values, nil
 }
 
-// misspelt returns a warning for each variable that looks like a setting of this service and is
+// misspelt returns a warning for each variable that looks like a setting of this service but is
 // none.
 func misspelt(env map[string]string) []string {
 	known := map[string]bool{"SESSION_MANAGER": true} // of X11 desktops
@@ -295,7 +298,7 @@ func (s Setting) set(field reflect.Value, text string) error {
 	return fmt.Errorf("must be %s", allowed)
 }
 
-// bound returns a bound in the unit of the setting, which is nanoseconds for a duration.
+// bound parses a bound into the unit of the setting, which is nanoseconds for a duration.
 func bound(text string) float64 {
 	if d, err := time.ParseDuration(text); err == nil {
 		return float64(d)

@@ -17,7 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// load loads a file with the given content ("": no file) and environment.
+// load calls Load with the environment and a file of the given content ("": no file).
 func load(t *testing.T, env []string, file string) (Config, []string, error) {
 	t.Helper()
 	path := ""
@@ -30,7 +30,7 @@ func load(t *testing.T, env []string, file string) (Config, []string, error) {
 	return Load(path, env)
 }
 
-// same compares configurations with their secrets, which print as [redacted].
+// same compares configurations including their secrets, which print as [redacted].
 func same(t *testing.T, want, got Config) {
 	t.Helper()
 	if want != got {
@@ -96,7 +96,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// The error names the setting and what is allowed, and never shows the value.
+// The error names the setting and the allowed values, and never shows the value.
 func TestLoadRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -114,7 +114,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a list of secrets", "", "SessionSecret: [hunter2, hunter2]\n", []string{"SESSION_SECRET", "single value"}},
 		{"a mapping", "", "Host: a\nWechatSecret:\n  hunter2: true\n", []string{"WECHAT_SECRET", "single value"}},
 		{"a port out of range", "SHARES_PORT=70000", "Port: 82\n", []string{"SHARES_PORT: must be a whole number, from 0 to 65535"}},
-		{"a port that is none", "SHARES_PORT=hunter2", "", []string{"SHARES_PORT: must be a whole number, from 0 to 65535"}},
+		{"a port that is no number", "SHARES_PORT=hunter2", "", []string{"SHARES_PORT: must be a whole number, from 0 to 65535"}},
 		{"a service link", "SHARES_PORT=tcp://10.0.0.1:82", "", []string{"SHARES_PORT", "Kubernetes", "enableServiceLinks: false"}},
 		{"a number", "SHARES_MAX_IN_FLIGHT=hunter2", "", []string{"SHARES_MAX_IN_FLIGHT: must be a whole number, at least 1"}},
 		{"a boolean", "REDIS_TLS=hunter2", "", []string{"REDIS_TLS: must be true or false"}},
@@ -134,7 +134,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"negative avatars", "SHARES_AVATARS_PER_USER_DAY=-1", "", []string{"SHARES_AVATARS_PER_USER_DAY"}},
 		{"a negative quota", "QRCODE_PER_MINUTE=-1", "", []string{"QRCODE_PER_MINUTE"}},
 		{"negative rows", "SHARES_LOCAL_USERS=-1", "", []string{"SHARES_LOCAL_USERS"}},
-		{"two at once", "SHARES_PORT=x", "Timeout: x\n", []string{"SHARES_PORT", "SHARES_TIMEOUT"}},
+		{"two errors", "SHARES_PORT=x", "Timeout: x\n", []string{"SHARES_PORT", "SHARES_TIMEOUT"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := load(t, []string{tt.env}, tt.file)
@@ -198,8 +198,8 @@ func TestRedisURL(t *testing.T) {
 	}
 }
 
-// Every setting has a variable of its own and stands in the file under its key. Blanks around its
-// value are removed: `echo secret | base64` keeps the line break, and Windows adds a CR.
+// Every setting has its own variable and its own key in the file. Blanks around its value are
+// trimmed: `echo secret | base64` keeps the line break, and Windows adds a CR.
 func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 	t.Parallel()
 	var env, file, blankEnv, blankFile []string
@@ -249,7 +249,8 @@ func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 	}
 }
 
-// sample is a value of a field that is no zero and, where the field has options, one of them; in YAML.
+// sample returns a value of a field in YAML that is not zero. If the field has options, it is one
+// of them.
 func sample(f reflect.StructField) string {
 	if options := f.Tag.Get("options"); options != "" {
 		return `"` + options[strings.LastIndex(options, "|")+1:] + `"`
@@ -267,7 +268,7 @@ func sample(f reflect.StructField) string {
 	return `"value-of-` + f.Name + `"`
 }
 
-// The files that ship are taken.
+// The shipped files are valid.
 func TestShippedFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../etc/*.yaml")
@@ -281,7 +282,7 @@ func TestShippedFiles(t *testing.T) {
 	}
 }
 
-// However a secret is printed, it is not.
+// No way of printing shows a secret.
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Origins is the list of origins that CORS admits, as browsers send them.
+// Origins returns the origins that CORS allows, as browsers send them.
 func (c Config) Origins() ([]string, error) {
 	var origins []string
 	for _, s := range list(c.CORSOrigins) {
@@ -26,7 +26,7 @@ func (c Config) Origins() ([]string, error) {
 	return origins, nil
 }
 
-// PublicOrigin is the origin of PublicURL as browsers send it, or "".
+// PublicOrigin returns the origin of PublicURL as browsers send it, or "".
 func (c Config) PublicOrigin() (string, error) {
 	if c.PublicURL == "" {
 		return "", nil
@@ -37,8 +37,8 @@ func (c Config) PublicOrigin() (string, error) {
 	return origin(c.PublicURL)
 }
 
-// origin returns the origin of a URL in the form that browsers send: lower case,
-// without the scheme's default port, international names in punycode.
+// origin returns the origin of a URL in the form that browsers send: lower case, without the
+// scheme's default port, international names in punycode.
 func origin(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil {

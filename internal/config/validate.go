@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Role is what a process runs. It decides which settings are needed.
+// Role is what a process runs. It decides which settings are required.
 type Role int
 
 // The roles of the `shares` command.
@@ -24,7 +24,7 @@ const (
 	RoleUser                // the sub-commands of `shares user`
 )
 
-// MinSecret is the shortest session secret taken, in bytes.
+// MinSecret is the minimum length of a session secret in bytes.
 const MinSecret = 32
 
 // placeholder is in each secret of deploy/examples/secrets.yaml.
@@ -35,10 +35,10 @@ const defaultWechatBaseURL = "https://api.weixin.qq.com" // as in Config's tag
 // Pro reports whether embedded parts and generated secrets are refused.
 func (c Config) Pro() bool { return c.Mode == "pro" }
 
-// problems is what is wrong with a configuration.
+// problems are the errors of a configuration.
 type problems []error
 
-// unless adds a problem, except where ok.
+// unless adds a problem if ok is false.
 func (p *problems) unless(ok bool, format string, args ...any) {
 	if !ok {
 		*p = append(*p, fmt.Errorf(format, args...))
@@ -47,8 +47,8 @@ func (p *problems) unless(ok bool, format string, args ...any) {
 
 func (p *problems) check(env string, err error) { p.unless(err == nil, "%s: %w", env, err) }
 
-// Validate checks what the role needs, and returns everything that is missing or wrong at once, by
-// variable. No error holds a secret.
+// Validate checks the settings that the role needs. Its error lists everything that is missing or
+// wrong, by variable, and holds no secret.
 func (c Config) Validate(role Role) error {
 	var p problems
 	c.validatePresence(&p, role)
@@ -75,12 +75,13 @@ func (c Config) Validate(role Role) error {
 	for _, addr := range addrs {
 		p.check("REDIS_ADDR", hostPort(addr))
 	}
-	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, and "+
-		"REDIS_TYPE=node takes one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
+	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, but "+
+		"REDIS_TYPE=node allows one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
 	return errors.Join(p...)
 }
 
-// validatePresence checks that what cannot be embedded is configured: only serve in dev mode embeds.
+// validatePresence requires the settings of parts that are not embedded, and refuses placeholders.
+// Only serve in dev mode embeds parts.
 func (c Config) validatePresence(p *problems, role Role) {
 	api := role == RoleServe || role == RoleAPI
 	rpc := role == RoleServe || role == RoleRPC
@@ -129,7 +130,7 @@ func (c Config) validateService(p *problems) {
 	p.unless((c.WechatAppID == "") == (c.WechatSecret == ""),
 		"WECHAT_APPID and WECHAT_SECRET: must be set together")
 	p.unless(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
-		"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET, or the embedded simulator is used")
+		"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET; without them the simulator is used")
 	p.unless(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
 		"WECHAT_TIMEOUT and MYSQL_TIMEOUT: must be less than SHARES_RPC_TIMEOUT")
 	p.check("WECHAT_BASE_URL", httpURL(c.WechatBaseURL, true))
@@ -137,13 +138,13 @@ func (c Config) validateService(p *problems) {
 	p.check("QRCODE_LINE_COLOR", err)
 }
 
-// SessionSecrets is the list of session secrets, the signing one first.
+// SessionSecrets returns the session secrets, the signing one first.
 func (c Config) SessionSecrets() []string { return list(string(c.SessionSecret)) }
 
-// RedisAddrs is the list of Redis addresses; more than one only of a cluster.
+// RedisAddrs returns the Redis addresses: one, or several of a cluster.
 func (c Config) RedisAddrs() []string { return list(c.RedisAddr) }
 
-// Proxies is the networks whose X-Forwarded-For counts.
+// Proxies returns the networks whose X-Forwarded-For is trusted.
 func (c Config) Proxies() ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for _, s := range list(c.TrustedProxies) {
@@ -166,12 +167,12 @@ func (c Config) Proxies() ([]netip.Prefix, error) {
 	return networks, nil
 }
 
-// LineColor is the colour of a QR code's lines: red, green, blue.
+// LineColor returns the colour of a QR code's lines: red, green, blue.
 func (c Config) LineColor() ([3]uint8, error) {
 	hex := strings.TrimPrefix(c.QRCodeLineColor, "#")
 	n, err := strconv.ParseUint(hex, 16, 32)
 	if err != nil || len(hex) != 6 {
-		return [3]uint8{}, errors.New("six hexadecimal digits such as #1a73e8 are needed")
+		return [3]uint8{}, errors.New("must be six hexadecimal digits, such as #1a73e8")
 	}
 	return [3]uint8{uint8(n >> 16), uint8(n >> 8), uint8(n)}, nil
 }
@@ -186,7 +187,7 @@ func list(s string) []string {
 	return items
 }
 
-// httpURL checks an address without user, query and fragment; path says whether it may have a path.
+// httpURL checks a URL that has no user, query or fragment. path says whether it may have a path.
 func httpURL(s string, path bool) error {
 	u, err := url.Parse(s)
 	switch {
@@ -218,7 +219,7 @@ func host(s string) error {
 	return nil
 }
 
-// splitRedisURL replaces REDIS_ADDR in the form of a URL by the settings that it stands for.
+// splitRedisURL splits a REDIS_ADDR that is a URL into the Redis settings.
 func (c *Config) splitRedisURL() error {
 	if !strings.Contains(c.RedisAddr, "://") {
 		return nil
@@ -246,17 +247,17 @@ func (c *Config) splitRedisURL() error {
 }
 
 const (
-	// ClosingTime is the end of SHARES_SHUTDOWN that is kept for closing connections and the log.
+	// ClosingTime is the part of SHARES_SHUTDOWN reserved for closing connections and the log.
 	ClosingTime = 2 * time.Second
 
-	// maxUploadTime is for 2 MiB at half a megabit a second, a bad mobile network.
+	// maxUploadTime allows 2 MiB at 0.5 Mbit/s, a bad mobile network.
 	maxUploadTime = 35 * time.Second
 	minUploadTime = 5 * time.Second
 )
 
-// Grace is the time that running requests have once the drain is over.
+// Grace returns the time that running requests have after the drain.
 func (c Config) Grace() time.Duration { return c.Shutdown - c.Drain - ClosingTime }
 
-// UploadTime is how long the body of an upload may take. An upload that is accepted can be finished
-// and answered within SHARES_SHUTDOWN.
+// UploadTime returns how long the body of an upload may take. An accepted upload can finish within
+// SHARES_SHUTDOWN.
 func (c Config) UploadTime() time.Duration { return min(maxUploadTime, c.Grace()-c.Timeout) }

@@ -11,7 +11,7 @@ import (
 
 const thirtyTwo = "0123456789abcdef0123456789abcdef"
 
-// embedded is a valid configuration of `serve` in dev mode, as far as Validate looks.
+// embedded returns a configuration that Validate accepts for `serve` in dev mode.
 func embedded() Config {
 	return Config{
 		Mode: "dev", Timeout: 5 * time.Second, MaxInFlight: 1024, Shutdown: 45 * time.Second,
@@ -22,7 +22,7 @@ func embedded() Config {
 	}
 }
 
-// real is a valid configuration of every role in pro mode.
+// real returns a configuration that Validate accepts for every role in pro mode.
 func real() Config {
 	c := embedded()
 	c.Mode = "pro"
@@ -32,7 +32,7 @@ func real() Config {
 	return c
 }
 
-// named returns the variables that an error names as required.
+// named returns the variables that an error calls required.
 func named(err error) []string {
 	if err == nil {
 		return nil
@@ -76,7 +76,7 @@ func TestRequired(t *testing.T) {
 			t.Errorf("role %d in %s: %v", tt.role, tt.mode, err)
 		}
 		if err := real().Validate(tt.role); err != nil {
-			t.Errorf("role %d with everything: %v", tt.role, err)
+			t.Errorf("role %d with all settings: %v", tt.role, err)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestValidate(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*Config)
-		roles  []Role // that refuse; the others do not care
+		roles  []Role // that refuse it; the others accept it
 		want   string // in the error
 	}{
 		{"a short secret", func(c *Config) { c.SessionSecret = "hunter2-hunter2" },
@@ -94,13 +94,13 @@ func TestValidate(t *testing.T) {
 		{"a short second secret", func(c *Config) { c.SessionSecret += ",hunter2" },
 			[]Role{RoleServe, RoleAPI}, "SESSION_SECRET: secret 2 has 7"},
 		{"two secrets", func(c *Config) { c.SessionSecret += secondSecret }, nil, ""},
-		{"a list of nothing", func(c *Config) { c.SessionSecret = " , " }, []Role{RoleServe, RoleAPI}, "SESSION_SECRET: must not be empty"},
+		{"a list without items", func(c *Config) { c.SessionSecret = " , " }, []Role{RoleServe, RoleAPI}, "SESSION_SECRET: must not be empty"},
 		{"the placeholder of the example", func(c *Config) { c.SessionSecret = "replace-me-with-48-random-characters-0123456789ab" }, all, "SESSION_SECRET: is the placeholder"},
 		{"a placeholder for WeChat", func(c *Config) { c.WechatSecret = "replace-me" }, all, "WECHAT_SECRET: is the placeholder"},
-		{"two addresses of one Redis", func(c *Config) { c.RedisAddr = "a:6379,b:6379" }, all, "REDIS_TYPE=cluster"},
+		{"two addresses without cluster", func(c *Config) { c.RedisAddr = "a:6379,b:6379" }, all, "REDIS_TYPE=cluster"},
 		{"two addresses of a cluster", func(c *Config) { c.RedisAddr, c.RedisType = "a:6379,b:6379", "cluster" }, nil, ""},
 		{"a Redis without port", func(c *Config) { c.RedisAddr = "redis" }, all, "REDIS_ADDR: must be host:port"},
-		{"a Redis with its password", func(c *Config) { c.RedisAddr = "hunter2@redis:6379" }, all, "REDIS_ADDR: must be a host name"},
+		{"a Redis with a password", func(c *Config) { c.RedisAddr = "hunter2@redis:6379" }, all, "REDIS_ADDR: must be a host name"},
 		{"a host in brackets", func(c *Config) { c.Host = "[::1]" }, []Role{RoleServe, RoleAPI}, "SHARES_HOST: must be a host name or IP address alone"},
 		{"a host with port", func(c *Config) { c.Host = "0.0.0.0:82" }, []Role{RoleServe, RoleAPI}, "SHARES_HOST"},
 		{"an IPv6 host", func(c *Config) { c.Host = "::1" }, nil, ""},
@@ -121,10 +121,10 @@ func TestValidate(t *testing.T) {
 		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
 		{"a public URL under a path", func(c *Config) { c.PublicURL += "/mini" }, nil, ""},
 		{"a CDN by ftp", func(c *Config) { c.QRCodePublicURL = "ftp://cdn.example.com" }, []Role{RoleServe, RoleAPI}, "QRCODE_PUBLIC_URL"},
-		{"the rpc has more time than the request", func(c *Config) { c.RPCTimeout = 5 * time.Second }, []Role{RoleAPI}, "SHARES_RPC_TIMEOUT"},
-		{"WeChat has more time than the rpc", func(c *Config) { c.WechatTimeout = 4500 * time.Millisecond }, []Role{RoleServe, RoleRPC}, "WECHAT_TIMEOUT"},
-		{"MySQL has more time than the rpc", func(c *Config) { c.MySQLTimeout = 5 * time.Second }, []Role{RoleServe, RoleRPC}, "MYSQL_TIMEOUT"},
-		{"WeChat by name", func(c *Config) { c.WechatBaseURL = "api.weixin.qq.com" }, []Role{RoleServe, RoleRPC}, "WECHAT_BASE_URL"},
+		{"an rpc timeout above the request's", func(c *Config) { c.RPCTimeout = 5 * time.Second }, []Role{RoleAPI}, "SHARES_RPC_TIMEOUT"},
+		{"a WeChat timeout above the rpc's", func(c *Config) { c.WechatTimeout = 4500 * time.Millisecond }, []Role{RoleServe, RoleRPC}, "WECHAT_TIMEOUT"},
+		{"a MySQL timeout above the rpc's", func(c *Config) { c.MySQLTimeout = 5 * time.Second }, []Role{RoleServe, RoleRPC}, "MYSQL_TIMEOUT"},
+		{"a WeChat URL without scheme", func(c *Config) { c.WechatBaseURL = "api.weixin.qq.com" }, []Role{RoleServe, RoleRPC}, "WECHAT_BASE_URL"},
 		{"an AppID without secret", func(c *Config) { c.Mode, c.WechatSecret = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
 		{"a secret without AppID", func(c *Config) { c.Mode, c.WechatAppID = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
 		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, []Role{RoleServe, RoleRPC}, "QRCODE_LINE_COLOR"},
@@ -153,8 +153,8 @@ func TestValidate(t *testing.T) {
 
 var all = []Role{RoleServe, RoleAPI, RoleRPC, RoleMigrate, RoleUser}
 
-// All that is wrong is reported at once.
-func TestValidateSaysEverything(t *testing.T) {
+// One error reports everything that is wrong.
+func TestValidateReportsEverything(t *testing.T) {
 	c := embedded()
 	c.Mode, c.AdminListen, c.QRCodeLineColor, c.PublicURL = "pro", "x", "x", "x"
 	err := c.Validate(RoleServe)
@@ -199,7 +199,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// Browsers send an origin in one form, and settings are compared in it.
+// Origins are compared in the one form that browsers send.
 func TestOrigins(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://h5.example.org":         "https://h5.example.org",
