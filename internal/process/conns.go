@@ -8,21 +8,23 @@ import (
 	"sync"
 )
 
-// The memory of a connection in bytes, measured with 1,000 of each kind beside a `shares serve`.
+// The memory costs of a connection in bytes, measured on `shares serve` with 1,000 connections of
+// each kind.
 const (
-	// connCost is one that waits for a request: 14 KiB for a stack and two buffers, and the socket.
+	// connCost is for an idle connection: 14 KiB for a stack and two buffers, and the socket.
 	connCost = 16 << 10
 
-	// byteCost and lineCost are for an unfinished request, up to maxRequest. A header of 19 KiB took
-	// 37 KiB in one line and 224 KiB in 3,300 lines. Large bodies are bounded by the edge.
+	// byteCost and lineCost are for each byte and line of an unfinished request, up to maxRequest.
+	// A header of 19 KiB took 37 KiB in one line and 224 KiB in 3,300 lines. The edge bounds large
+	// bodies.
 	byteCost   = 2
 	lineCost   = 80
 	maxRequest = 200 << 10
 )
 
-// conns is a listener whose connections share a budget of memory. When it is spent, the connection
-// that has gone longest without completing a request is closed. New connections are always
-// accepted: a listener that waits would lock everybody out.
+// conns is a listener whose connections share a memory budget. Over the budget, it closes the
+// connection that has gone longest without completing a request. New connections are always
+// accepted, because a full listener would lock all users out.
 type conns struct {
 	net.Listener
 	budget int64
@@ -37,8 +39,8 @@ type conn struct {
 	net.Conn
 	all     *conns
 	place   *list.Element // nil once closed
-	request int64         // what the unfinished request costs
-	sent    int64         // bytes since the last header came: the client may not have read them
+	request int64         // cost of the unfinished request
+	sent    int64         // bytes since the last header, which the client may not have read
 }
 
 func (c *conn) cost() int64 { return connCost + c.request + c.sent }
@@ -58,7 +60,7 @@ func (l *conns) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// change applies f to an open connection and counts what that costs.
+// change applies f to an open connection and updates the used memory.
 func (l *conns) change(c *conn, f func()) {
 	l.mu.Lock()
 	if c.place != nil {
@@ -84,7 +86,7 @@ func (l *conns) evict() {
 	}
 	l.mu.Unlock()
 	for _, c := range victims {
-		// What the client has not read is dropped too: the kernel would keep it for minutes.
+		// Drop the unread answer too: the kernel would keep it for minutes.
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
@@ -100,14 +102,14 @@ func (l *conns) remove(c *conn) {
 	}
 }
 
-// state follows a connection for http.Server.ConnState.
+// state is the server's http.Server.ConnState.
 func (l *conns) state(nc net.Conn, state http.ConnState) {
 	c, ok := nc.(*conn)
 	if !ok {
 		return
 	}
 	switch state {
-	case http.StateActive: // a whole header has come, so the client has read the answer before
+	case http.StateActive: // a whole header has come: the client has read the last answer
 		l.change(c, func() { c.sent = 0 })
 	case http.StateIdle:
 		l.change(c, func() {

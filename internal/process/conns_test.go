@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// request sends a request on an open connection and reads its answer.
+// request sends a request on an open connection and reads the answer.
 func request(c net.Conn) error {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return err
@@ -58,7 +58,7 @@ func TestConnectionLimitEvictsTheLongestWithoutRequest(t *testing.T) {
 	}
 }
 
-// Unfinished requests are charged for what they make the server hold, whatever holds it.
+// The memory of an unfinished request counts, whichever part of the server holds it.
 func TestConnectionLimitCountsUnfinishedRequests(t *testing.T) {
 	t.Parallel()
 	for name, send := range map[string]string{
@@ -76,12 +76,12 @@ func TestConnectionLimitCountsUnfinishedRequests(t *testing.T) {
 				}
 			})
 			var slow []net.Conn
-			for range 9 { // as idle connections they fit
+			for range 9 { // they fit while idle
 				slow = append(slow, w.dial(t, send))
 			}
 			waitClosed(t, "oldest", slow[0])
 			if err := request(w.dial(t, "")); err != nil {
-				t.Errorf("user beside them: %v", err)
+				t.Errorf("another user: %v", err)
 			}
 		})
 	}

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// linesWaiting is how many lines wait for a slow log before more are dropped.
+// linesWaiting is how many lines may wait for a slow log; more are dropped.
 const linesWaiting = 4096
 
-// Lines is a writer that hands lines on from its own goroutine, because a log that is not read
-// would block every request. Lines that wait together are written together. Its methods are safe
-// for concurrent use.
+// Lines is a writer that passes lines on from its own goroutine, because a log that is not read
+// would block every request. Waiting lines are written together. Its methods are safe for
+// concurrent use.
 type Lines struct {
-	waiting chan []byte // nil: the end
+	waiting chan []byte // nil is the last
 	closed  chan struct{}
 	dropped atomic.Uint64
 }
@@ -27,7 +27,7 @@ func NewLines(out io.Writer) *Lines {
 		defer close(l.closed)
 		buffered := bufio.NewWriterSize(out, 64<<10)
 		for line := range l.waiting {
-			_, _ = buffered.Write(line) // an error of the log has nowhere to go
+			_, _ = buffered.Write(line) // there is nowhere to report an error of the log
 			if len(l.waiting) == 0 || line == nil {
 				_ = buffered.Flush()
 			}
@@ -39,8 +39,8 @@ func NewLines(out io.Writer) *Lines {
 	return l
 }
 
-// Write takes one or more whole lines and never waits: lines for which there is no room are
-// dropped and counted. It always returns len(p) and no error.
+// Write takes one or more whole lines and never blocks: it drops and counts lines for which there
+// is no space. It always returns len(p) and no error.
 func (l *Lines) Write(p []byte) (int, error) {
 	select {
 	case l.waiting <- bytes.Clone(p):
@@ -53,7 +53,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 // Dropped returns how many writes were dropped.
 func (l *Lines) Dropped() uint64 { return l.dropped.Load() }
 
-// Close writes what waits, for at most limit. It must be called once; later writes are lost.
+// Close writes the waiting lines, for at most limit. It must be called once; later writes are lost.
 func (l *Lines) Close(limit time.Duration) {
 	end := time.After(limit)
 	select {

@@ -32,8 +32,8 @@ func TestLines(t *testing.T) {
 	})
 }
 
-// A log that is not read does not block its writers. Dropped lines are counted, the others come
-// out whole and in order.
+// A log that is not read does not block its writers. Dropped lines are counted, the others are
+// written whole and in order.
 func TestLinesBlocked(t *testing.T) {
 	open := make(chan struct{})
 	var out bytes.Buffer

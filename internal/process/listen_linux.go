@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// giveUp is how long a client may leave what it was sent unread before the kernel drops the
-	// connection with it.
+	// giveUp is how long a client may leave an answer unread before the kernel drops the
+	// connection.
 	giveUp = 30 * time.Second
 
-	tcpUserTimeout = 18 // TCP_USER_TIMEOUT, which package syscall lacks
+	tcpUserTimeout = 18 // TCP_USER_TIMEOUT; package syscall lacks it
 )
 
-// bound limits what the kernel holds for the connections of a listener. They inherit its options.
+// bound limits the kernel's memory for the connections of a listener, which inherit its options.
 func bound(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(fd uintptr) {

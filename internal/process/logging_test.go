@@ -12,12 +12,12 @@ func TestLogger(t *testing.T) {
 		name  string
 		pro   bool
 		level string
-		want  string // of a debug and a warning: what is seen
+		want  string // the levels seen of a debug and a warn line
 	}{
-		{"for people", false, "info", "warn"},
-		{"for machines", true, "info", "warn"},
+		{"text", false, "info", "warn"},
+		{"JSON", true, "info", "warn"},
 		{"everything", false, "debug", "debug warn"},
-		{"errors alone", true, "error", ""},
+		{"errors only", true, "error", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -1,5 +1,5 @@
-// Package process is how a process of shares starts, serves and ends: its logger, its memory limit,
-// its HTTP server with limits on slow clients, and the graceful shutdown. Only internal/app calls it.
+// Package process provides what every process of shares runs on: the logger, the memory limit, an
+// HTTP server with limits on slow clients, and the graceful shutdown. Only internal/app calls it.
 package process
 
 import (
@@ -20,34 +20,34 @@ type HTTP struct {
 	Listener net.Listener
 	Memory   int64         // bytes for all connections together
 	Timeout  time.Duration // of one request, counted from the end of its body
-	Drain    time.Duration // from the end of the context to the closing of the listener
-	Grace    time.Duration // for what runs when the listener closes
+	Drain    time.Duration // between the end of the context and the closing of the listener
+	Grace    time.Duration // for requests that run when the listener closes
 
 	draining atomic.Bool
 }
 
-// Limits on slow or talkative clients. The edge has those of uploads.
+// Limits on slow clients and long headers. The edge limits uploads.
 const (
 	readHeaderTimeout = 5 * time.Second
 	// ReadTimeout is for a header and a small body.
 	ReadTimeout    = 10 * time.Second
-	sendTime       = 5 * time.Second // for an answer, after the request's own time
+	sendTime       = 5 * time.Second // to send an answer, after the request's Timeout
 	idleTimeout    = 75 * time.Second
 	maxHeaderBytes = 8 << 10
 
-	// sendBuffer is what the kernel holds of an answer that the client does not read, in bytes.
-	// It allows 1.3 MB/s at 50 ms.
+	// sendBuffer is how many bytes of an unread answer the kernel holds. It allows 1.3 MB/s at 50
+	// ms.
 	sendBuffer = 64 << 10
 )
 
-// Listen opens a TCP listener for HTTP, whose connections have small send buffers.
+// Listen opens a TCP listener for HTTP whose connections have small send buffers.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	config := net.ListenConfig{Control: bound}
 	return config.Listen(ctx, "tcp", address)
 }
 
-// Run serves until ctx ends, then drains and finishes what runs. It returns an
-// error when serving fails or something was still running after Grace.
+// Run serves until ctx ends, then drains and finishes running requests. It returns an error if
+// serving fails or a request still runs after Grace.
 func (h *HTTP) Run(ctx context.Context) error {
 	all := &conns{Listener: h.Listener, budget: h.Memory}
 	srv := &http.Server{
@@ -58,7 +58,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 		WriteTimeout:      ReadTimeout + h.Timeout + sendTime,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// Lines about broken connections may quote what a client sent.
+		// The server's log lines may quote requests.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	failed := make(chan error, 1)
@@ -69,8 +69,8 @@ func (h *HTTP) Run(ctx context.Context) error {
 		return fmt.Errorf("http server: %w", err)
 	case <-ctx.Done():
 	}
-	// From here on every answer ends its connection, so that clients with a kept-alive one move to
-	// another replica between requests and not within one.
+	// From here on every answer closes its connection, so that keep-alive clients move to another
+	// replica between requests, not within one.
 	h.draining.Store(true)
 	time.Sleep(h.Drain)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.Grace)

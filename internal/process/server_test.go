@@ -43,7 +43,7 @@ func start(t *testing.T, h *HTTP, handler http.HandlerFunc) *world {
 	return w
 }
 
-// ended waits for Run's end.
+// ended waits until Run returns.
 func (w *world) ended(t *testing.T) error {
 	t.Helper()
 	select {
@@ -64,7 +64,7 @@ func (w *world) closed() bool {
 	return err != nil
 }
 
-// dial opens a connection, sends a text and waits until the server has the connection.
+// dial opens a connection, sends a text and waits until the server has accepted the connection.
 func (w *world) dial(t *testing.T, send string) net.Conn {
 	t.Helper()
 	before := w.accepts.Load()
@@ -108,14 +108,14 @@ func get(c *http.Client, url string) answer {
 	return answer{string(body), resp.Close, err}
 }
 
-// newClient has connections of its own, so that no test waits for another's.
+// newClient returns a client with its own connections, so that no test waits for another's.
 func newClient(t *testing.T) *http.Client {
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
-// A running request finishes within Grace, and is cut after it.
+// A running request can finish within Grace and is cut off after it.
 func TestShutdownWithARunningRequest(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -157,7 +157,7 @@ func TestShutdownWithARunningRequest(t *testing.T) {
 	}
 }
 
-// While it drains, a server answers everybody, and has everybody come anew elsewhere.
+// While it drains, a server answers every request and closes the connection after it.
 func TestDraining(t *testing.T) {
 	t.Parallel()
 	const drain = 10 * time.Second
@@ -219,7 +219,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
-// A client that sends its request byte by byte is cut off, however steadily it sends.
+// A client that sends its request byte by byte is cut off, even if it never pauses.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	t.Parallel()
 	w := start(t, &HTTP{Grace: time.Second}, func(w http.ResponseWriter, r *http.Request) {
