@@ -25,7 +25,7 @@ import (
 
 const installMariaDB = "apt-get install mariadb-server, or brew install mariadb"
 
-// User and password of every server made here. The user may do everything.
+// User and password on every server. The user has all privileges.
 const (
 	mariaUser     = "shares"
 	mariaPassword = "shares"
@@ -37,8 +37,8 @@ type MariaDBServer struct {
 	shared bool // other tests use it, too
 }
 
-// sharedMariaDB starts the one server of a test binary for the first test that asks for it. A server
-// of its own per test would cost each half a second; a database of its own costs milliseconds.
+// sharedMariaDB starts the one server of a test binary on first use. A server per test would cost
+// half a second each; a database per test costs milliseconds.
 var sharedMariaDB = sync.OnceValues(func() (*MariaDBServer, error) {
 	s, err := StartMariaDB(Volatile)
 	if err == nil {
@@ -50,9 +50,9 @@ var sharedMariaDB = sync.OnceValues(func() (*MariaDBServer, error) {
 
 var closeShared = func() error { return nil }
 
-// MariaDB returns the server that all tests of this binary share; each takes a database of its own
-// from it. The server trades durability for speed. A test that kills or pauses a server takes
-// NewMariaDB. TestMain must call Main, which ends the shared one.
+// MariaDB returns the server that all tests of this binary share; each test creates its own
+// Database. The server trades durability for speed. A test that kills or pauses a server uses
+// NewMariaDB. TestMain must call Main, which stops the shared server.
 func MariaDB(t testing.TB) *MariaDBServer {
 	t.Helper()
 	s, err := sharedMariaDB()
@@ -62,8 +62,7 @@ func MariaDB(t testing.TB) *MariaDBServer {
 	return s
 }
 
-// Main runs the tests and then ends the shared MariaDB. It returns the exit code, for TestMain to
-// give to os.Exit.
+// Main runs the tests and then stops the shared MariaDB. It returns the code for os.Exit.
 func Main(m *testing.M) int {
 	code := m.Run()
 	if err := closeShared(); err != nil {
@@ -73,8 +72,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// NewMariaDB starts a MariaDB of the test's own, with durable settings, and ends it when the test
-// does.
+// NewMariaDB starts a MariaDB for this test alone, with durable settings. It stops when the test
+// ends.
 func NewMariaDB(t testing.TB) *MariaDBServer {
 	t.Helper()
 	s, err := StartMariaDB(Durable)
@@ -94,11 +93,11 @@ const (
 )
 
 // StartMariaDB starts a MariaDB on a free loopback port with an empty data folder, and returns when
-// it accepts connections. The first call on a machine also initialises a template of that folder in
-// the user's cache, which takes some seconds. The caller closes the server.
+// it accepts connections. The first call on a machine takes some seconds: it creates a template of
+// the folder in the user's cache. The caller closes the server.
 //
-// The server's default character set is latin1, as compiled in: a schema that forgets to name its
-// own is found out here.
+// The server's default character set is MariaDB's built-in latin1, so that schemas which do not
+// name their own fail in tests.
 func StartMariaDB(d Durability) (*MariaDBServer, error) {
 	path, err := lookPath(installMariaDB, "mariadbd", "mysqld")
 	if err != nil {
@@ -114,7 +113,7 @@ func StartMariaDB(d Durability) (*MariaDBServer, error) {
 			"GRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;\n", mariaUser, mariaPassword)
 		args := append(mariaBaseArgs(),
 			"--datadir="+data,
-			"--tmpdir="+dir, // a starting server deletes temporary tables in it, also those of others
+			"--tmpdir="+dir, // a starting server deletes all temporary tables in it, even another server's
 			"--init-file="+initFile,
 			"--socket="+filepath.Join(dir, "s.sock"),
 			"--pid-file="+filepath.Join(dir, "pid"),
@@ -140,22 +139,22 @@ func StartMariaDB(d Durability) (*MariaDBServer, error) {
 	return &MariaDBServer{server: s}, nil
 }
 
-// mariaBaseArgs are the arguments that the making of a data folder and the server that runs on it
-// must share.
+// mariaBaseArgs returns the arguments that creating a data folder and running a server on it must
+// share.
 func mariaBaseArgs() []string {
 	args := []string{
-		"--no-defaults", // first, as mariadbd demands: the machine's own configuration does not count
+		"--no-defaults", // must be first; ignores the machine's configuration
 		"--innodb-log-file-size=16M",
 	}
 	if os.Getuid() == 0 {
-		args = append(args, "--user=root") // mariadbd refuses to run as root unless told to
+		args = append(args, "--user=root") // mariadbd runs as root only if told to
 	}
 	return args
 }
 
-// mariaTemplate returns an initialised data folder for the server at path, to be copied and never
-// run on. It is made once per user and server version, because that takes seconds; a lock file
-// keeps test binaries that start together from making it twice.
+// mariaTemplate returns an initialised data folder for the server at path, which callers must copy.
+// It is created once per user and server version, because that takes seconds. A lock file keeps
+// concurrent test binaries from creating it twice.
 func mariaTemplate(path string) (_ string, err error) {
 	version, err := exec.Command(path, "--no-defaults", "--version").Output()
 	if err != nil || !strings.Contains(string(version), "MariaDB") {
@@ -196,8 +195,8 @@ func mariaTemplate(path string) (_ string, err error) {
 	return template, nil
 }
 
-// DSN returns the go-sql-driver DSN of a database on the server, which need not exist; "" is none.
-// It sets no parameters.
+// DSN returns the go-sql-driver DSN of a database on the server, without parameters. The database
+// need not exist; "" names none.
 func (s *MariaDBServer) DSN(database string) string { return s.dsn(mariaUser, database) }
 
 func (s *MariaDBServer) dsn(user, database string) string {
@@ -206,28 +205,29 @@ func (s *MariaDBServer) dsn(user, database string) string {
 	return cfg.FormatDSN()
 }
 
-// UserDSN returns the DSN of the database for a user who may do everything in it and nothing on the
-// server, as a service's user: it cannot write while the server is read-only.
+// UserDSN returns the DSN of the database for a user with all privileges on it and none on the
+// server. Like a service's user, it cannot write while the server is read-only.
 func (s *MariaDBServer) UserDSN(ctx context.Context, database string) (string, error) {
 	const user = "app"
 	err := s.exec(ctx, fmt.Sprintf("GRANT ALL ON `%s`.* TO '%s'@'127.0.0.1' IDENTIFIED BY '%s'", database, user, mariaPassword))
 	return s.dsn(user, database), err
 }
 
-// CreateDatabase makes an empty database with a name not used before and returns its name.
+// CreateDatabase creates an empty database with a new name and returns the name.
 func (s *MariaDBServer) CreateDatabase(ctx context.Context) (string, error) {
 	name := "t_" + strings.ToLower(rand.Text())
 	return name, s.exec(ctx, "CREATE DATABASE "+name)
 }
 
-// Database makes an empty database for the test and returns its DSN. It goes when the test ends.
+// Database creates an empty database for the test and returns its DSN. It is dropped when the test
+// ends.
 func (s *MariaDBServer) Database(t testing.TB) string {
 	t.Helper()
 	name, err := s.CreateDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.shared { // the data of any other server goes with it, and it may be dead by then
+	if s.shared { // other servers are removed with their data, and may be dead by then
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // t.Context ended before cleanup
 			defer cancel()

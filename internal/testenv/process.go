@@ -19,24 +19,24 @@ import (
 )
 
 const (
-	readyTimeout = time.Minute     // a cold, shared machine; a healthy start takes well under a second
+	readyTimeout = time.Minute     // for a cold, busy machine; a normal start takes less than a second
 	stopTimeout  = 2 * time.Minute // above SHARES_SHUTDOWN
 	outputKept   = 4 << 20         // bytes
 )
 
-// Program says what a Process runs.
+// Program describes what a Process runs.
 type Program struct {
 	Path  string
 	Args  []string
 	Dir   string         // empty: the caller's
 	Env   []string       // nil: the caller's
-	Ready *regexp.Regexp // matches what the program prints once it serves; nil: Start does not wait
-	Print io.Writer      // gets what the program prints, besides Output; nil: nothing does
-	Log   *os.File       // gets what the program prints, instead of Output and Ready; nil: nothing does
+	Ready *regexp.Regexp // matches the output of a ready program; nil: Start does not wait
+	Print io.Writer      // gets the output in addition to Output; may be nil
+	Log   *os.File       // gets the output instead of Output and Ready; may be nil
 }
 
-// Process is a program that can be ended and started again with the same arguments. Its methods
-// are safe for concurrent use. It ends with this process at the latest, on Linux.
+// Process is a program that can be stopped and started again with the same arguments. Its methods
+// are safe for concurrent use. On Linux it ends with this process at the latest.
 type Process struct {
 	program Program
 
@@ -46,13 +46,13 @@ type Process struct {
 	out  *output
 }
 
-// NewProcess returns a process that Start starts.
+// NewProcess returns a process that is not started yet.
 func NewProcess(p Program) *Process { return &Process{program: p} }
 
 func (p *Process) name() string { return filepath.Base(p.program.Path) }
 
-// Start runs the program and returns when it is ready. It is an error, which carries what the
-// program printed, when the program ends before that or is not ready within a minute.
+// Start runs the program and returns when it is ready. If the program ends before that, or is not
+// ready within a minute, the error holds its output.
 func (p *Process) Start() error {
 	cmd := exec.Command(p.program.Path, p.program.Args...)
 	cmd.Dir, cmd.Env = p.program.Dir, p.program.Env
@@ -90,14 +90,14 @@ func (p *Process) launch(cmd *exec.Cmd, out *output) (<-chan struct{}, error) {
 	}
 	started, done := make(chan error, 1), make(chan struct{})
 	go func() {
-		// Linux sends the parent-death signal when the thread that forked ends, so that thread
-		// must live as long as the child.
+		// Linux sends the parent-death signal when the forking thread ends, so that thread must
+		// live as long as the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			cmd.Wait() // ExitCode tells
+			cmd.Wait() // ExitCode returns the result
 			close(done)
 		}
 	}()
@@ -138,21 +138,21 @@ func (p *Process) Memory() (int64, error) {
 	return kib << 10, err
 }
 
-// Done is closed when the program of the last start has ended.
+// Done returns a channel that is closed when the program of the last start has ended.
 func (p *Process) Done() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.done
 }
 
-// ExitCode returns what the program ended with, -1 after a signal. It waits for the end.
+// ExitCode waits for the program to end and returns its exit code, -1 after a signal.
 func (p *Process) ExitCode() int {
 	<-p.Done()
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Output returns what the program printed since its last start, stdout and stderr together; of
-// more than 4 MiB the end.
+// Output returns the program's stdout and stderr since its last start. Of more than 4 MiB the start
+// may be missing.
 func (p *Process) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +169,7 @@ func (p *Process) Announced() string {
 	return p.out.announced
 }
 
-// Signal sends sig. It is no error if the program is gone.
+// Signal sends sig. It does nothing if the program has ended.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -182,8 +182,8 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Pause freezes the program (SIGSTOP), and returns when it stands still: connections are still
-// accepted by the kernel, and nothing is answered.
+// Pause stops the program with SIGSTOP and returns when all its threads have stopped. The kernel
+// still accepts connections, but nothing answers them.
 func (p *Process) Pause() error {
 	if err := p.Signal(testos.Stop); err != nil {
 		return err
@@ -191,15 +191,15 @@ func (p *Process) Pause() error {
 	return testos.WaitStopped(p.Pid())
 }
 
-// Resume lets a paused program run on (SIGCONT).
+// Resume continues a paused program (SIGCONT).
 func (p *Process) Resume() error { return p.Signal(testos.Continue) }
 
-// Kill ends the program with SIGKILL, as a crash or a lost machine would, and waits until it is
-// gone. It is no error if it is already, or never started.
+// Kill ends the program with SIGKILL, like a crash or a lost machine, and waits for its end. It
+// does nothing if the program has ended or was never started.
 func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
 
-// Stop ends the program with SIGTERM, paused or not, and waits until it is gone. It is an error if
-// that takes more than two minutes; the program is killed then.
+// Stop ends the program with SIGTERM, even if it is paused, and waits for its end. After two
+// minutes it kills the program and returns an error.
 func (p *Process) Stop() error {
 	return errors.Join(p.Resume(), p.end(syscall.SIGTERM))
 }
@@ -225,9 +225,9 @@ func (p *Process) end(sig syscall.Signal) error {
 	return fmt.Errorf("%s did not end within %s of %s and was killed", p.name(), stopTimeout, sig)
 }
 
-// output keeps the end of what a program prints and looks for a wanted text in it.
+// output keeps the end of a program's output and searches it for want.
 type output struct {
-	want      *regexp.Regexp // nil: found, or nothing is wanted
+	want      *regexp.Regexp // nil once found, or if nothing is wanted
 	announced string         // the first group of the match; read after found is closed
 	found     chan struct{}
 
@@ -258,8 +258,8 @@ func (o *output) String() string {
 	return string(o.buf)
 }
 
-// SaveOutput writes what a program printed to a new file, so that a test's log names it instead of
-// holding it. It returns the file's name, or why there is none.
+// SaveOutput writes a program's output to a new file, so that test logs can name it instead of
+// holding it. It returns the file's name, or an error's text.
 func SaveOutput(program, printed string) string {
 	folder := filepath.Join(os.TempDir(), "shares-test-logs")
 	err := os.MkdirAll(folder, 0o755)

@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// Proxy is a TCP proxy in front of a server of this package. A test breaks the network with it.
-// Its methods are safe for concurrent use.
+// Proxy is a TCP proxy in front of a server. Tests use it to break the network. Its methods are
+// safe for concurrent use.
 type Proxy struct {
 	addr string
 
 	mu      sync.Mutex
 	cut     bool
 	open    map[net.Conn]bool
-	request []byte        // whose reply is to be lost
-	lost    chan struct{} // closed when it is; nil: no reply is to be lost
+	request []byte        // DropReply's text
+	lost    chan struct{} // closed when the reply is dropped; nil: none is to be dropped
 }
 
 // NewProxy returns a proxy that forwards connections to target until the test ends.
@@ -29,7 +29,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	p := &Proxy{addr: l.Addr().String(), open: map[net.Conn]bool{}}
 	var pipes sync.WaitGroup
 	t.Cleanup(func() {
-		l.Close() // it only ends the loop below
+		l.Close() // ends the loop below
 		p.Cut()
 		pipes.Wait()
 	})
@@ -41,10 +41,10 @@ func NewProxy(t testing.TB, target string) *Proxy {
 			}
 			server, err := net.Dial("tcp", target)
 			if err != nil || !p.keep(client, server) {
-				client.Close() // the client sees the end of it
+				client.Close()
 				continue
 			}
-			lost := make(chan chan struct{}, 1) // to close at the next reply
+			lost := make(chan chan struct{}, 1) // to close when the next reply is dropped
 			pipes.Go(func() { p.pipe(client, server, func(b []byte) bool { p.requested(b, lost); return true }) })
 			pipes.Go(func() { p.pipe(server, client, func([]byte) bool { return !p.lose(client, lost) }) })
 		}
@@ -55,9 +55,9 @@ func NewProxy(t testing.TB, target string) *Proxy {
 // Addr returns host:port of the proxy.
 func (p *Proxy) Addr() string { return p.addr }
 
-// DropReply has the next reply to a request that contains the text, any request if it is empty,
-// swallowed and its connection closed: the server has done what it was asked, and the client does
-// not learn it. The channel is closed when that has happened.
+// DropReply drops the next reply to a request that contains the text, or to any request if it is
+// empty, and closes the connection. The server has executed the request, but the client does not
+// know. The channel is closed when that has happened.
 func (p *Proxy) DropReply(request string) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *Proxy) DropReply(request string) <-chan struct{} {
 	return p.lost
 }
 
-// Cut closes all connections, and new ones at once, until Restore.
+// Cut closes all connections, and new ones immediately, until Restore.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,7 +88,7 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	defer p.mu.Unlock()
 	for _, c := range conns {
 		if p.cut {
-			c.Close() // that is the cut
+			c.Close()
 		} else {
 			p.open[c] = true
 		}
@@ -96,13 +96,13 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.cut
 }
 
-// pipe forwards what from sends as long as look allows it, and then closes both ends.
+// pipe forwards data while look allows it, and then closes both connections.
 func (p *Proxy) pipe(from, to net.Conn, look func([]byte) bool) {
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, c := range []net.Conn{from, to} {
-			c.Close() // the other pipe ends by it
+			c.Close() // this ends the other pipe
 			delete(p.open, c)
 		}
 	}()
@@ -118,7 +118,7 @@ func (p *Proxy) pipe(from, to net.Conn, look func([]byte) bool) {
 	}
 }
 
-// requested notes on a connection that the reply to b is to be lost.
+// requested notes on a connection that the reply to b is to be dropped.
 func (p *Proxy) requested(b []byte, lost chan chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +128,7 @@ func (p *Proxy) requested(b []byte, lost chan chan struct{}) {
 	}
 }
 
-// lose loses a connection's reply, if it is to be lost.
+// lose drops a connection's reply if requested noted it, and reports whether it did.
 func (p *Proxy) lose(client net.Conn, lost chan chan struct{}) bool {
 	select {
 	case done := <-lost:

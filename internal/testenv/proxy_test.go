@@ -28,12 +28,12 @@ func TestProxy(t *testing.T) {
 	}
 	<-dropped
 	if got, err := c.Get(ctx, "k").Result(); got != "lost" || err != nil {
-		t.Errorf("the request was not done, or the proxy is broken: %q, %v", got, err)
+		t.Errorf("the request was not executed, or the proxy is broken: %q, %v", got, err)
 	}
 
 	p.Cut()
 	if err := c.Ping(ctx).Err(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("while it is cut: %v, want a lost connection", err)
+		t.Errorf("while cut: %v, want a closed connection", err)
 	}
 	p.Restore()
 	if err := c.Ping(ctx).Err(); err != nil {

@@ -11,8 +11,8 @@ const installRedis = "apt-get install redis-server, or brew install redis"
 // RedisServer is one redis-server process. Its methods are safe for concurrent use.
 type RedisServer struct{ *server }
 
-// Redis starts a Redis of the test's own and ends it when the test does. It keeps nothing over a
-// Kill unless args ask for it, such as "--appendonly", "yes", "--appendfsync", "always".
+// Redis starts a Redis for this test alone. It stops when the test ends. A Kill loses its data
+// unless args say otherwise, such as "--appendonly", "yes", "--appendfsync", "always".
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	s, err := StartRedis(args...)
@@ -23,8 +23,8 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 	return s
 }
 
-// StartRedis starts a Redis on a free loopback port, with further arguments for redis-server, and
-// returns when it accepts connections. The caller closes it.
+// StartRedis starts a Redis on a free loopback port with args for redis-server, and returns when it
+// accepts connections. The caller closes it.
 func StartRedis(args ...string) (*RedisServer, error) {
 	path, err := lookPath(installRedis, "redis-server", "valkey-server")
 	if err != nil {

@@ -19,9 +19,9 @@ import (
 // S3Bucket is the name of the bucket of an S3.
 const S3Bucket = "pictures"
 
-// S3 is a bucket in memory behind the part of the S3 protocol that the service uses, by path or by
-// host name. As COS and OSS do, it refuses bodies that are chunked or end in a checksum. It verifies
-// no signatures. The zero value is an empty bucket.
+// S3 serves an in-memory bucket with the part of the S3 protocol that the service uses, by path or
+// by host name. Like COS and OSS, it refuses bodies that are chunked or end in a checksum. It does
+// not verify signatures. The zero value is an empty bucket.
 type S3 struct {
 	mu      sync.Mutex
 	objects map[string]s3Object
@@ -46,15 +46,15 @@ func (s *S3) Names() []string {
 	return names
 }
 
-// Puts returns the headers of all writes, and how many of them had a body of a form that COS and OSS
-// refuse.
+// Puts returns the headers of all writes, and how many writes were refused because COS and OSS
+// would refuse the form of their body.
 func (s *S3) Puts() (headers []http.Header, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.puts, s.refused
 }
 
-// Fault has every request answered with the status that fault returns for it, unless that is 0.
+// Fault makes the bucket answer every request with the status that fault returns, unless that is 0.
 func (s *S3) Fault(fault func(*http.Request) int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

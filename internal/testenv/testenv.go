@@ -1,9 +1,9 @@
-// Package testenv starts real programs for tests: Redis and MariaDB, from the binaries installed on
-// the machine, on free loopback ports and in folders of their own, and by Process any other. They
-// can be killed, paused and started again on the same port and data. Tests and the suites under
-// test/ use it; the service must not. Functions that take a testing.TB fail the test and clean up;
-// the others return errors and leave closing to the caller. A missing binary is an error that
-// carries the command to install it: nothing skips.
+// Package testenv starts real programs for tests: Redis and MariaDB from the binaries installed on
+// the machine, and any other through Process. Each server gets a free loopback port and its own
+// folder. It can be killed, paused and restarted on the same port and data. Tests and the suites
+// under test/ use the package; the service must not. Functions that take a testing.TB fail the test
+// and clean up; the others return errors and leave closing to the caller. A missing binary is an
+// error that names the command to install it; no test is skipped.
 package testenv
 
 import (
@@ -22,21 +22,21 @@ import (
 	"shares/internal/testenv/testos"
 )
 
-// server is a database server of its own.
+// server is the process and the folder of a database server.
 type server struct {
 	*Process
 	addr string
 	dir  string
 }
 
-// Addr returns host:port. It stays the same over Kill, Stop and Start.
+// Addr returns host:port. It stays the same across Kill, Stop and Start.
 func (s *server) Addr() string { return s.addr }
 
 // Close kills the server and removes its folder.
 func (s *server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
 
-// startServer starts a program with the arguments for a folder and a port, both free. Between the
-// search for a free port and the server's bind another process can take it, so it tries three times.
+// startServer starts a program with the arguments for a new folder and a free port. It tries three
+// times, because another process can take the port before the server binds it.
 func startServer(path string, arguments func(dir, port string) (args []string, ready string, err error)) (*server, error) {
 	var errs []error
 	for range 3 {
@@ -75,8 +75,8 @@ func tryServer(path string, arguments func(dir, port string) (args []string, rea
 	return s, nil
 }
 
-// closeWith closes the server with the test. When the test fails, its log names a file with what
-// the server printed.
+// closeWith closes the server when the test ends. If the test failed, its log names a file with the
+// server's output.
 func (s *server) closeWith(t testing.TB) {
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -99,7 +99,7 @@ func FreePort(t testing.TB) int {
 }
 
 // FreeAddress returns an address of 127.0.0.1 whose port was free a moment ago. Another process can
-// take it before the caller listens on it.
+// take the port before the caller listens on it.
 func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -109,8 +109,8 @@ func FreeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// lookPath finds the first of names in PATH or in the folders where Debian and Homebrew put servers
-// but a user's PATH may not look.
+// lookPath finds the first of names in PATH, or in the folders of Debian and Homebrew that a user's
+// PATH may lack.
 func lookPath(install string, names ...string) (string, error) {
 	for _, name := range names {
 		for _, dir := range []string{"", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin"} {
@@ -124,7 +124,7 @@ func lookPath(install string, names ...string) (string, error) {
 
 const tempPrefix = "shares-testenv-"
 
-// tempDir makes a folder for one server. The path is kept short: a unix socket inside must stay
+// tempDir creates a folder for one server. The path is short, because a unix socket in it must stay
 // under 104 bytes.
 func tempDir() (string, error) {
 	Sweep(os.TempDir())
@@ -135,12 +135,12 @@ func tempDir() (string, error) {
 	return dir, nil
 }
 
-// Owned returns a file name that carries this process's id, so that Sweep removes the file when the
-// process is gone.
+// Owned returns a file name with this process's id, so that Sweep removes the file after the
+// process has ended.
 func Owned(name string) string { return fmt.Sprintf("%s%d-%s", tempPrefix, os.Getpid(), name) }
 
-// Sweep removes the Owned files and folders in dir whose processes are gone. A test binary that is
-// killed (go test's timeout does that) cleans nothing up.
+// Sweep removes the Owned files and folders in dir whose processes have ended. A killed test
+// binary, as after go test's timeout, does not remove its own.
 func Sweep(dir string) {
 	paths, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
 	if err != nil {
@@ -154,7 +154,8 @@ func Sweep(dir string) {
 	}
 }
 
-// CacheDir returns a folder that tests of this user share.
+// CacheDir returns a folder that all tests of this user share. It creates the folder if it is
+// missing.
 func CacheDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil { // no home folder, as in some containers

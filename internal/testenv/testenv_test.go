@@ -24,7 +24,7 @@ func TestProcessSurvivesKillWithItsData(t *testing.T) {
 	if err := c.Set(ctx, "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second finds it gone
+	for range 2 { // the second does nothing
 		if err := s.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestServerRefusesBadArguments(t *testing.T) {
 	}
 }
 
-func TestMariaDBGivesEachTestADatabaseOfItsOwn(t *testing.T) {
+func TestMariaDBGivesEachTestItsOwnDatabase(t *testing.T) {
 	s := MariaDB(t)
 	if s != MariaDB(t) {
 		t.Fatal("the shared server was started twice")
@@ -105,7 +105,7 @@ func TestMariaDBGivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	}
 }
 
-// A starting server deletes temporary tables in its tmpdir, which must not be another server's.
+// A starting server deletes temporary tables in its tmpdir, so servers must not share one.
 func TestMariaDBKeepsTemporaryTablesOfOthers(t *testing.T) {
 	db, err := sql.Open("mysql", MariaDB(t).Database(t))
 	if err != nil {
@@ -129,7 +129,7 @@ func TestLookPathNamesTheInstallCommand(t *testing.T) {
 	}
 }
 
-func TestSweepRemovesWhatADeadProcessLeft(t *testing.T) {
+func TestSweepRemovesFilesOfDeadProcesses(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	gone := exec.Command("true")
 	if err := gone.Run(); err != nil {

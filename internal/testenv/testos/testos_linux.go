@@ -5,13 +5,13 @@ import (
 	"syscall"
 )
 
-// DieWithParent makes the kernel kill a child when its parent is gone, however that ended.
+// DieWithParent returns attributes that make the kernel kill the child when its parent has ended.
 func DieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// WaitStopped returns when all threads of a child that was sent Stop stand still: kill returns before
-// that, and a server with many threads answers some requests more.
+// WaitStopped waits until all threads of a child have stopped after a Stop. kill returns earlier,
+// while a server with many threads still answers some requests.
 func WaitStopped(pid int) error {
 	const byPid = 1 // P_PID
 	for {

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package testos holds the calls of the operating system that tests and their servers need. Tests
-// run on Linux and macOS; for Windows the package only compiles.
+// Package testos holds the system calls that tests and their servers need. Tests run on Linux and
+// macOS; for Windows the package only compiles.
 package testos
 
 import (
@@ -11,17 +11,17 @@ import (
 	"syscall"
 )
 
-// Stop pauses a process, Continue lets it run on.
+// Stop pauses a process, Continue resumes it.
 const (
 	Stop     = syscall.SIGSTOP
 	Continue = syscall.SIGCONT
 )
 
-// Alive reports whether there is a process of that id.
+// Alive reports whether a process with this id exists.
 func Alive(pid int) bool { return syscall.Kill(pid, 0) != syscall.ESRCH }
 
-// LockFile waits for the exclusive lock on a file, which is made if missing and stays. The lock ends
-// with the process at the latest.
+// LockFile waits for the exclusive lock on a file. It creates the file if it is missing and keeps
+// it. The lock ends with the process at the latest.
 func LockFile(path string) (unlock func() error, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
