@@ -19,16 +19,16 @@ const (
 	beatEvery   = 200 * time.Millisecond // between two heartbeats
 	beatTimeout = 500 * time.Millisecond // of a heartbeat with its dial
 	beatReply   = 300 * time.Millisecond // of each of its replies
-	validity    = 600 * time.Millisecond // of what a heartbeat proves, from when it was sent
+	validity    = 600 * time.Millisecond // of a heartbeat, counted from when it was sent
 
-	// shortLife bounds the age of a local row that no subscription keeps correct, and of a read
-	// that another caller joins.
+	// shortLife is the highest age of a local row without a proven subscription, and of a read
+	// that another caller may join.
 	shortLife = 500 * time.Millisecond
 	longLife  = time.Minute     // of every other local row
 	leaseLife = 3 * time.Second // between a miss and its fill
 )
 
-// Options of a Cache. Redis is required; the zero value of any other field is its default.
+// Options configure a Cache. Redis is required; all other fields have defaults.
 type Options struct {
 	// Redis holds the shared level: a *redis.Client or *redis.ClusterClient with options from
 	// Bound. The Cache does not close it.
@@ -40,8 +40,8 @@ type Options struct {
 	Metrics prometheus.Registerer // default: not registered
 }
 
-// Cache is the cache.Cache of goctl's models: a local and a shared level before the database. Its
-// methods are safe for concurrent use. None but Flush and Close returns an error because of Redis.
+// Cache implements the cache.Cache of goctl's models with a local and a shared level. Its methods
+// are safe for concurrent use. Only Flush and Close return errors of Redis.
 type Cache struct {
 	redis   redis.UniversalClient
 	timeout time.Duration // of a call to redis
@@ -60,32 +60,31 @@ type Cache struct {
 	local  bool
 	shapes sync.Map // reflect.Type to string
 
-	mu    sync.Mutex // orders stores in rows with invalidations, and changes of era
+	mu    sync.Mutex // orders stores in rows, invalidations and changes of era
 	reads map[string]*read
-	owed  map[string]bool // keys whose invalidation Redis has not taken; true: again since owes
+	owed  map[string]bool // keys to invalidate in Redis; true: written again since owes
 
 	name string // of this process in its heartbeats
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	// Of the heartbeat's goroutine. It has one connection to each server, because requests may use
-	// up the pool.
+	// The heartbeat's goroutine owns these. It has its own connection to each server, because
+	// requests may use up the pool.
 	beat     redis.UniversalClient
-	servers  string        // what the last heartbeat met; another one is a restart or a failover
+	servers  string        // run ids of the last heartbeat; others mean a restart or a failover
 	renewed  time.Duration // when this process last renewed the generation
 	backOff  time.Duration
 	offUntil time.Duration // end of the back-off
 }
 
-// era is what a read depends on besides its row. Another one is adopted, compared by address, when
-// the level changes or the subscription is a new one; whatever began in an older era is not used.
+// era is a period with one level and one subscription; eras are compared by address. Reads that
+// began in an older era, and their rows, are not used.
 type era struct {
 	level string // see Cache.ask; empty before the first heartbeat
 }
 
-// New returns a Cache and starts its heartbeat and its subscriber. It does not wait for Redis:
-// until the first heartbeat is answered, rows are read from the database. Close it before the
-// client.
+// New returns a Cache and starts its heartbeat and its subscriber. It does not wait for Redis: rows
+// are read from the database until the first heartbeat succeeds. Close the Cache before the client.
 func New(o Options) (*Cache, error) {
 	c := &Cache{
 		redis: o.Redis,
@@ -126,9 +125,9 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Close stops the goroutines and tries once more to deliver the invalidations that are owed. What
-// cannot be delivered ends with a new generation, and with an error if Redis does not take that
-// either: other processes may then read the old rows until TTL.
+// Close stops the goroutines and tries once more to deliver pending invalidations. If that fails,
+// it renews the generation. If that fails too, it returns an error: other processes may then read
+// the old rows until TTL.
 func (c *Cache) Close() error {
 	c.stop()
 	c.done.Wait()
@@ -143,7 +142,7 @@ func (c *Cache) Close() error {
 	return nil
 }
 
-// clock returns the time since New, which is not 0. It only moves forward.
+// clock returns the time since New. It is never 0 and never goes back.
 func (c *Cache) clock() time.Duration { return time.Since(c.born) + 1 }
 
 // usable reports whether a read that began in e may use the shared level.
@@ -151,10 +150,10 @@ func (c *Cache) usable(e *era) bool {
 	return e == c.era.Load() && int64(c.clock()) < c.until.Load() && c.pending.Load() == 0
 }
 
-// isProven reports whether no message of the subscription is missing.
+// isProven reports whether it is certain that the subscription has missed no message.
 func (c *Cache) isProven() bool { return int64(c.clock()) < c.proven.Load() }
 
-// adopt begins an era with another level.
+// adopt begins a new era if level differs from the current one.
 func (c *Cache) adopt(level string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,7 +162,7 @@ func (c *Cache) adopt(level string) {
 	}
 }
 
-// resubscribed begins an era with another subscription, of which nothing is proven yet.
+// resubscribed begins an era with a new subscription, which is not proven yet.
 func (c *Cache) resubscribed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -54,7 +54,7 @@ func TestReplicasShareRows(t *testing.T) {
 			})
 			a.write(t, 1, 2)
 			if got := a.version(t, 1); got != 2 {
-				t.Errorf("the writer reads version %d", got)
+				t.Errorf("the writer reads version %d, want 2", got)
 			}
 			b.eventuallyReads(t, 1, 2)
 			if err := a.DelCtx(t.Context(), "one", "two", "three"); err != nil || a.pending.Load() > 0 {
@@ -63,9 +63,9 @@ func TestReplicasShareRows(t *testing.T) {
 			if a.ordered {
 				return
 			}
-			// The messages of a cluster prove nothing: local rows live half a second.
+			// A cluster does not order messages, so the subscription is never proven.
 			a.stored(t, 1)
-			eventually(t, "the row is not used any more", func() bool { return !a.isLocal(1) })
+			eventually(t, "the local row expires", func() bool { return !a.isLocal(1) })
 			if a.isProven() {
 				t.Error("the subscription counts as proven")
 			}
@@ -95,7 +95,7 @@ func TestFailedQueriesAreNotCached(t *testing.T) {
 			}
 			db.commit(1, 1)
 			if got := r.version(t, 1); got != 1 {
-				t.Errorf("version %d after the insert", got)
+				t.Errorf("version %d after the insert, want 1", got)
 			}
 		})
 	}
@@ -119,17 +119,17 @@ func TestLivesAreBounded(t *testing.T) {
 	if ttl := c.PTTL(t.Context(), prefix+keyOf(99)).Val(); ttl > leaseLife || ttl <= 0 {
 		t.Errorf("a lease lives %v, want at most %v", ttl, leaseLife)
 	}
-	// Another process gets no lease meanwhile and is served.
+	// A process that gets no lease reads from the database.
 	other := newReplica(t, s.Addr(), db)
 	other.up(t)
 	if got := other.version(t, 99); got != 1 {
-		t.Errorf("version %d", got)
+		t.Errorf("version %d, want 1", got)
 	}
 	finish()
 }
 
-// As goctl's FindOneByOpenid: an index to the primary key, and the row by that. It is also how a
-// second table is cached.
+// The queries are those of goctl's FindOneByOpenid: one finds the primary key by an index, the
+// other the row by its primary key.
 func TestIndexQuery(t *testing.T) {
 	for name, level := range levels {
 		t.Run(name, func(t *testing.T) {
@@ -150,15 +150,15 @@ func TestIndexQuery(t *testing.T) {
 					func(_ context.Context, _ sqlx.SqlConn, v, primary any) error {
 						byPrimary++
 						if got := fmt.Sprint(primary); got != fmt.Sprint(want.ID) {
-							return fmt.Errorf("primary key %s", got)
+							return fmt.Errorf("primary key %s, want %d", got, want.ID)
 						}
 						*v.(*user) = want
 						return nil
 					})
 				return row, err
 			}
-			onSomeRow(t, "three reads make one query by index and one by primary key", func(id int64) bool {
-				want.ID = 1<<60 + id // not a float64
+			onSomeRow(t, "three reads make one query by index and one by key", func(id int64) bool {
+				want.ID = 1<<60 + id // a float64 cannot hold it
 				index = fmt.Sprint("cache:user:openid:", id)
 				byIndex, byPrimary = 0, 0
 				for range 3 {
@@ -203,15 +203,15 @@ func TestConcurrentReadsShareOneQuery(t *testing.T) {
 			})
 			finish()
 			wg.Wait()
-			// A read older than 500 ms is not joined, as on a busy machine.
+			// On a busy machine some reads start late: a read older than 500 ms is not joined.
 			if got := db.count(); got > 10 {
-				t.Errorf("%d queries for 51 reads", got)
+				t.Errorf("%d queries for 51 reads, want at most 10", got)
 			}
 		})
 	}
 }
 
-// A caller whose context ends, the leader among them, does not fail the others.
+// A caller whose context ends, even the leader, does not fail the others.
 func TestEachCallerHasItsOwnContext(t *testing.T) {
 	db := newDatabase()
 	r := newReplica(t, server(t).Addr(), db)
@@ -255,11 +255,11 @@ func TestPanickingQueryDoesNotBlockOthers(t *testing.T) {
 		_ = r.Take(new(user), keyOf(1), func(any) error { panic("boom") })
 	}()
 	if got := r.version(t, 1); got != 1 {
-		t.Errorf("version %d", got)
+		t.Errorf("version %d, want 1", got)
 	}
 }
 
-// A program version with another column reads none of this one's rows, and both invalidate.
+// Program versions with different columns do not read each other's rows, but invalidate them.
 func TestShapeSeparatesValuesNotInvalidations(t *testing.T) {
 	s, db := server(t), newDatabase()
 	this, next := newReplica(t, s.Addr(), db), newReplica(t, s.Addr(), db)
@@ -288,7 +288,7 @@ func TestShapeSeparatesValuesNotInvalidations(t *testing.T) {
 	}
 	this.write(t, 1, 2)
 	if got := find().Version; got != 2 {
-		t.Errorf("version %d", got)
+		t.Errorf("version %d, want 2", got)
 	}
 }
 
@@ -311,7 +311,7 @@ func TestForeignContentIsReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := r.version(t, 1); got != 1 {
-				t.Errorf("version %d", got)
+				t.Errorf("version %d, want 1", got)
 			}
 			r.stored(t, 1)
 		})
@@ -331,7 +331,7 @@ func TestLocalRowsAreBounded(t *testing.T) {
 	})
 }
 
-// A local hit copies the row and allocates nothing.
+// A local hit copies the row without allocating.
 func TestLocalHit(t *testing.T) {
 	db := newDatabase()
 	r := newReplica(t, server(t).Addr(), db, withLocal)
@@ -351,7 +351,7 @@ func TestLocalHit(t *testing.T) {
 		}
 	})
 	if n > 1 { // the closure
-		t.Errorf("%v allocations", n)
+		t.Errorf("%v allocations, want at most 1", n)
 	}
 	if want := (user{ID: 1, Version: 1}); row != want {
 		t.Errorf("got %+v, want %+v", row, want)
@@ -389,7 +389,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// gather returns the values of a registry by the metric's name and labels.
+// gather returns the values of a registry by metric name and labels.
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -54,13 +54,15 @@ func TestOutage(t *testing.T) {
 			for _, r := range []*replica{a, b} {
 				eventually(t, "a heartbeat fails", func() bool { return r.until.Load() == 0 })
 			}
-			failed := func() float64 { return testutil.ToFloat64(a.count.errors) + testutil.ToFloat64(b.count.errors) }
+			failed := func() float64 {
+				return testutil.ToFloat64(a.count.errors) + testutil.ToFloat64(b.count.errors)
+			}
 			before := failed()
 			for range 100 {
 				call()
 			}
 			if got := failed(); got > before {
-				t.Errorf("%v calls waited for Redis after that", got-before)
+				t.Errorf("%v calls waited for an unavailable Redis, want 0", got-before)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
@@ -90,8 +92,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// Redis is used again soon after its return, and what it kept of the time before is not used: the
-// process that had invalidations to deliver is gone.
+// After an outage, rows from before it are not used, because a process that had invalidations to
+// deliver may have died.
 func TestWriterDiesDuringOutage(t *testing.T) {
 	for name, level := range levels {
 		t.Run(name, func(t *testing.T) {
@@ -113,13 +115,13 @@ func TestWriterDiesDuringOutage(t *testing.T) {
 			}
 			reader.up(t)
 			if got := reader.version(t, 1); got != 2 {
-				t.Errorf("version %d", got)
+				t.Errorf("version %d, want 2", got)
 			}
 		})
 	}
 }
 
-// A Redis that comes back with what it once saved has invalidations undone.
+// A Redis that restarts with old data has lost invalidations.
 func TestRestartWithOldData(t *testing.T) {
 	s, db := server(t), newDatabase()
 	r := newReplica(t, s.Addr(), db)
@@ -135,7 +137,7 @@ func TestRestartWithOldData(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Client(t).Exists(t.Context(), prefix+keyOf(1)).Val() != 1 {
-		t.Fatal("Redis did not bring the old row back: this shows nothing")
+		t.Fatal("Redis did not restore the old row, so the test shows nothing")
 	}
 	eventually(t, "the restart is noticed", func() bool { return r.era.Load().level != level })
 	r.up(t)
@@ -143,12 +145,12 @@ func TestRestartWithOldData(t *testing.T) {
 	next.up(t)
 	for name, r := range map[string]*replica{"the same": r, "a new": next} {
 		if got := r.version(t, 1); got != 2 {
-			t.Errorf("%s process reads version %d", name, got)
+			t.Errorf("%s process reads version %d, want 2", name, got)
 		}
 	}
 }
 
-// switched is a dialer that leads to one of several servers.
+// switched is an address that can be switched between servers.
 type switched struct{ addr atomic.Pointer[string] }
 
 func (s *switched) to(server *testenv.RedisServer) { addr := server.Addr(); s.addr.Store(&addr) }
@@ -175,8 +177,8 @@ func disconnect(t *testing.T, s *testenv.RedisServer) {
 	}
 }
 
-// A failover and the way back: the first server has its old rows, its run id and, with some luck,
-// the generation that the rows belong to.
+// After a failover and its reversal, the first server has its old rows, its old run id and, in the
+// worst case, the generation of these rows.
 func TestFailoverThereAndBack(t *testing.T) {
 	one, two, db := server(t), server(t), newDatabase()
 	var address switched
@@ -198,12 +200,12 @@ func TestFailoverThereAndBack(t *testing.T) {
 	to(one, two)
 	r.write(t, 1, 2)
 	if c.Exists(t.Context(), prefix+keyOf(1)).Val() != 1 {
-		t.Fatal("the first server lost its row: this shows nothing")
+		t.Fatal("the first server lost its row, so the test shows nothing")
 	}
 	to(two, one)
 	eventually(t, "the back-off ends", r.used)
 	if got := r.version(t, 1); got != 2 {
-		t.Errorf("version %d", got)
+		t.Errorf("version %d, want 2", got)
 	}
 	if r.backOff == 0 {
 		t.Error("no back-off after two renewals")
@@ -227,11 +229,11 @@ func TestBackOffDoubles(t *testing.T) {
 	}
 	r.renewed -= renewalWindow
 	if err := r.renew(t.Context()); err != nil || r.backOff != 0 {
-		t.Errorf("%v, off for %v after a calm time", err, r.backOff)
+		t.Errorf("after renewalWindow: %v, off for %v, want no back-off", err, r.backOff)
 	}
 }
 
-// cutOff returns a writer that alone loses Redis with the proxy, and a reader that does not.
+// cutOff returns a reader, and a writer that reaches Redis only through the proxy.
 func cutOff(t *testing.T) (reader, writer *replica, proxy *testenv.Proxy) {
 	s, db := server(t), newDatabase()
 	proxy = testenv.NewProxy(t, s.Addr())
@@ -242,8 +244,8 @@ func cutOff(t *testing.T) (reader, writer *replica, proxy *testenv.Proxy) {
 	return reader, writer, proxy
 }
 
-// The exception to the promises: other replicas read the old row until the writer is back, and the
-// writer knows.
+// An exception to the promises: if only the writer loses Redis, other replicas read the old row
+// until it is connected again. The writer reports pending invalidations.
 func TestWriterAloneIsCutOff(t *testing.T) {
 	for name, test := range map[string]struct{ writes, owed int64 }{
 		"few writes": {5, 5}, "too many": {mostOwed + 1, 1},
@@ -265,7 +267,7 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 				}
 			}
 			if got := writer.pending.Load(); got != test.owed {
-				t.Errorf("%d invalidations wait, want %d", got, test.owed)
+				t.Errorf("%d pending invalidations, want %d", got, test.owed)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
@@ -286,7 +288,7 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 	}
 }
 
-// An exit with invalidations left says so, or makes them unnecessary by a new generation.
+// Close delivers pending invalidations, renews the generation, or returns an error.
 func TestCloseWithInvalidationsLeft(t *testing.T) {
 	t.Run("redis is reached", func(t *testing.T) {
 		reader, writer, _ := cutOff(t)
@@ -330,12 +332,12 @@ func TestCloseWithInvalidationsLeft(t *testing.T) {
 		if err := writer.Close(); err == nil {
 			t.Error("Close returned nil")
 		}
-		// A write after that, as of a request that shutdown overtook, is acknowledged too.
+		// A write after Close, of a request that outlives the shutdown, is acknowledged too.
 		writer.write(t, 1, 3)
 	})
 }
 
-// permit changes what the default user may do.
+// permit changes the ACL rules of the default user.
 func permit(t *testing.T, s *testenv.RedisServer, rules ...string) error {
 	t.Helper()
 	args := []any{"acl", "setuser", "default"}
@@ -345,7 +347,7 @@ func permit(t *testing.T, s *testenv.RedisServer, rules ...string) error {
 	return s.Client(t).Do(t.Context(), args...).Err()
 }
 
-// A Redis that answers, and does not do what invalidations need, is unavailable: no replica keeps
+// A Redis that answers but refuses a command of invalidations is unavailable, so no replica keeps
 // rows that no message could invalidate. The refusal is logged once.
 func TestRedisThatRefuses(t *testing.T) {
 	type change func(*testing.T, *testenv.RedisServer) error
@@ -375,7 +377,8 @@ func TestRedisThatRefuses(t *testing.T) {
 			t.Parallel()
 			var log syncBuffer
 			s, db := server(t), newDatabase()
-			a, b := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal, func(o *Options) {
+			a := newReplica(t, s.Addr(), db, withLocal)
+			b := newReplica(t, s.Addr(), db, withLocal, func(o *Options) {
 				o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			})
 			a.up(t)
@@ -384,7 +387,7 @@ func TestRedisThatRefuses(t *testing.T) {
 			a.stored(t, 1)
 			b.version(t, 1)
 			if got := refusals(t, a.redis); got != nil {
-				t.Fatalf("Probe names %q", got)
+				t.Fatalf("Probe reports %q, want no refusal", got)
 			}
 			if err := test.refuse(t, s); err != nil {
 				t.Fatal(err)
@@ -394,16 +397,17 @@ func TestRedisThatRefuses(t *testing.T) {
 				t.Errorf("the writer reads version %d", got)
 			}
 			if refusals(t, a.redis) == nil {
-				t.Error("Probe names no refusal")
+				t.Error("Probe reports no refusal")
 			}
-			eventually(t, "it is noticed", func() bool { return !a.used() && !b.used() })
+			eventually(t, "both replicas stop using Redis", func() bool { return !a.used() && !b.used() })
 			b.eventuallyReads(t, 1, 2)
 			eventually(t, "the refusal is logged", func() bool {
 				return strings.Contains(log.String(), "redis is unavailable: rows are read from the database")
 			})
 			time.Sleep(2 * beatEvery)
-			if text := log.String(); strings.Count(text, "redis is unavailable") != 1 || !strings.Contains(text, "heartbeat: ") {
-				t.Errorf("logged, want one refusal:\n%s", text)
+			text := log.String()
+			if strings.Count(text, "redis is unavailable") != 1 || !strings.Contains(text, "heartbeat: ") {
+				t.Errorf("want one refusal in the log, got:\n%s", text)
 			}
 			if err := test.permit(t, s); err != nil {
 				t.Fatal(err)
@@ -417,7 +421,7 @@ func TestRedisThatRefuses(t *testing.T) {
 			b.up(t)
 			for _, r := range []*replica{a, b} {
 				if got := r.version(t, 1); got != 2 {
-					t.Errorf("version %d after it takes writes again", got)
+					t.Errorf("version %d after Redis takes writes again, want 2", got)
 				}
 			}
 		})
@@ -441,7 +445,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// Without SUBSCRIBE the shared level works, and local rows live half a second.
+// If SUBSCRIBE is refused, the shared level works and local rows live half a second.
 func TestSubscriptionRefused(t *testing.T) {
 	s, db := server(t), newDatabase()
 	if err := permit(t, s, "-subscribe"); err != nil {
@@ -458,7 +462,7 @@ func TestSubscriptionRefused(t *testing.T) {
 	}
 }
 
-// Where INFO is refused, replicas share rows, and a new connection of the heartbeat counts as
+// If INFO is refused, replicas still share rows. A new connection of the heartbeat counts as
 // another server.
 func TestInfoRefused(t *testing.T) {
 	s, db := server(t), newDatabase()
@@ -480,7 +484,7 @@ func TestInfoRefused(t *testing.T) {
 	eventually(t, "there is a new generation", func() bool { return a.era.Load().level != level })
 }
 
-// Everything counts from when a heartbeat was sent, not from its answer.
+// The validity counts from when a heartbeat was sent, not from its reply.
 func TestValidityCountsFromTheSending(t *testing.T) {
 	r := newReplica(t, server(t).Addr(), newDatabase())
 	r.up(t)
@@ -502,8 +506,8 @@ func TestValidityCountsFromTheSending(t *testing.T) {
 	}
 }
 
-// An invalidation that is owed again while it is delivered is delivered again; too many become one
-// for all.
+// A key that is written again during the delivery is delivered again. Too many keys become one
+// invalidation of all rows.
 func TestOwedIsKept(t *testing.T) {
 	r := newReplica(t, server(t).Addr(), newDatabase())
 	r.up(t)
@@ -526,11 +530,11 @@ func TestOwedIsKept(t *testing.T) {
 		r.owe(keyOf(i))
 	}
 	if keys = r.owes(); !slices.Equal(keys, []string{allRows}) {
-		t.Errorf("%d keys are owed, want one for all", len(keys))
+		t.Errorf("%d keys are owed, want only allRows", len(keys))
 	}
 	r.owe("b")
 	deliver(keys, 1)
 	if keys = r.owes(); !slices.Equal(keys, []string{allRows}) {
-		t.Errorf("%q is owed after a write during the renewal, want all", keys)
+		t.Errorf("%q is owed after a write during the renewal, want allRows", keys)
 	}
 }

@@ -8,14 +8,13 @@ import (
 	"github.com/zeromicro/go-zero/core/stores/cache"
 )
 
-// Rows are read by TakeCtx and invalidated by DelCtx. The other methods complete the interface of
-// goctl's models.
+// TakeCtx reads rows and DelCtx invalidates them. The other methods only complete the interface.
 var _ cache.Cache = (*Cache)(nil)
 
-// GetCtx returns sql.ErrNoRows: only TakeCtx, which can fill, reads a row.
+// GetCtx returns sql.ErrNoRows, because only TakeCtx reads rows.
 func (c *Cache) GetCtx(context.Context, string, any) error { return sql.ErrNoRows }
 
-// SetCtx stores nothing: without a lease a value may be older than the last invalidation.
+// SetCtx stores nothing, because without a lease val may be older than the last invalidation.
 func (c *Cache) SetCtx(context.Context, string, any) error { return nil }
 
 // SetWithExpireCtx is SetCtx. goctl's FindOneBy… calls it for the row's primary key.

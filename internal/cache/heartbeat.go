@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// renewalWindow is the time in which a process that renews the generation twice stays off the
-// shared level: for a second, then for twice as long each time, at most for a minute.
+// renewalWindow is the time within which a second renewal of the generation makes a process back
+// off: it does not use the shared level for a second, doubled each time, at most a minute.
 const renewalWindow = 10 * time.Second
 
 // beats sends a heartbeat every beatEvery until ctx ends.
@@ -42,8 +42,8 @@ func (c *Cache) beats(ctx context.Context) {
 	}
 }
 
-// heartbeat proves that every primary takes invalidations, and takes the right to use the shared
-// level from the moment it was sent. It then delivers what is owed.
+// heartbeat checks that every primary takes invalidations, and extends the right to use the shared
+// level, counted from when it was sent. It then delivers pending invalidations.
 func (c *Cache) heartbeat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
@@ -56,14 +56,14 @@ func (c *Cache) heartbeat(ctx context.Context) error {
 	c.adopt(level)
 	until := sent + validity
 	if sent < c.offUntil {
-		until = sent // available, and not used
+		until = sent // Redis is available but not used
 	}
 	c.until.Store(int64(until))
 	return c.deliver(ctx, owed)
 }
 
 // ask sends a heartbeat and returns the level: a hash of the generation and the primaries' run
-// ids. It renews the generation if renew is set or the servers are others than before.
+// ids. It renews the generation if renew is set or the servers have changed.
 func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level string, err error) {
 	primaries, err := c.primaries(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	servers := strings.Join(ids, " ")
 	known := servers
 	if slices.Contains(ids, "") {
-		// INFO is refused, so a new connection may lead to another server.
+		// INFO is refused, so any new connection counts as another server.
 		known += strconv.FormatUint(uint64(c.beat.PoolStats().Misses), 10)
 	}
 	if renew || c.servers != "" && c.servers != known {
@@ -106,7 +106,7 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	return fmt.Sprintf("%016x", h.Sum64()), nil
 }
 
-// primaries returns the servers that take writes, each with a key of heartbeats that it holds.
+// primaries returns the servers that take writes, each with a key for heartbeats in its slots.
 func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error) {
 	key := prefix + "beat:" + c.name
 	cluster, ok := c.beat.(*redis.ClusterClient)
@@ -132,8 +132,8 @@ func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error)
 	return found, err
 }
 
-// renew deletes the generation, so that the next heartbeat of any process makes a new one.
-// Deleting comes first: a refused SET would leave the old one.
+// renew deletes the generation; the next heartbeat of any process makes a new one. It does not use
+// SET, because a refused SET would leave the old one.
 func (c *Cache) renew(ctx context.Context) error {
 	if err := c.beat.Del(ctx, generation).Err(); err != nil {
 		return fmt.Errorf("renew the generation: %w", err)
@@ -151,8 +151,7 @@ func (c *Cache) renew(ctx context.Context) error {
 	return nil
 }
 
-// listen keeps the subscription alive until ctx ends. While Redis is unavailable only the
-// heartbeat dials.
+// listen keeps a subscription until ctx ends. While Redis is unavailable, only the heartbeat dials.
 func (c *Cache) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if c.until.Load() != 0 {
@@ -171,7 +170,7 @@ func (c *Cache) receive(ctx context.Context) {
 	defer sub.Close()                                      // it is given up
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // reads ignore ctx
 	for {
-		// Not sub.Channel: that drops messages when its reader is slow.
+		// Not sub.Channel, which drops messages when its reader is slow.
 		message, err := sub.ReceiveTimeout(ctx, 2*validity)
 		if err != nil {
 			return
@@ -186,7 +185,7 @@ func (c *Cache) receive(ctx context.Context) {
 		}
 		text, own := strings.CutPrefix(m.Payload, messageBeat+c.name+" ")
 		if sent, err := strconv.ParseInt(text, 10, 64); own && err == nil && c.ordered {
-			// All that was published before it has been received on this connection.
+			// All messages published before this one have been received on this connection.
 			c.proven.Store(max(c.proven.Load(), sent+int64(validity)))
 		}
 	}

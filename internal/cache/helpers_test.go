@@ -20,7 +20,7 @@ import (
 // deadline is how long a test waits for a condition on a busy machine.
 const deadline = time.Minute
 
-// user is a row as goctl caches it.
+// user is a row like those of goctl's models.
 type user struct {
 	ID      int64
 	Version int64
@@ -29,12 +29,12 @@ type user struct {
 
 func keyOf(id int64) string { return "user:" + strconv.FormatInt(id, 10) }
 
-// database stands in for MySQL: a row is its version.
+// database is a fake of MySQL whose rows are versions.
 type database struct {
 	mu      sync.Mutex
 	rows    map[int64]int64
 	queries int
-	read    func() // if set, called with the row in hand, before the query returns it
+	read    func() // if set, called after a query has read its row
 }
 
 func newDatabase() *database { return &database{rows: make(map[int64]int64)} }
@@ -75,8 +75,8 @@ func (d *database) onRead(f func()) {
 	d.read = f
 }
 
-// holdNext makes the next query wait, the row in hand, until release is called; arrived is closed
-// when it waits.
+// holdNext makes the next query wait, after it has read its row, until release is called. arrived
+// is closed when it waits.
 func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
 	in, out := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -91,7 +91,7 @@ func (d *database) holdNext() (arrived <-chan struct{}, release func()) {
 	return in, sync.OnceFunc(func() { close(out) })
 }
 
-// replica is one process's cache before a database.
+// replica is the cache of one process in front of a database.
 type replica struct {
 	*Cache
 	db *database
@@ -128,7 +128,7 @@ func newReplica(t testing.TB, addr string, db *database, change ...func(*Options
 	return &replica{Cache: c, db: db}
 }
 
-// find reads as goctl's FindOne does.
+// find reads a row like goctl's FindOne.
 func (r *replica) find(ctx context.Context, id int64) (user, error) {
 	var row user
 	err := r.TakeCtx(ctx, &row, keyOf(id), func(v any) error {
@@ -141,7 +141,7 @@ func (r *replica) find(ctx context.Context, id int64) (user, error) {
 	return row, err
 }
 
-// version reads and fails the test on an error.
+// version returns the row's version; an error fails the test.
 func (r *replica) version(t testing.TB, id int64) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
@@ -153,7 +153,7 @@ func (r *replica) version(t testing.TB, id int64) int64 {
 	return row.Version
 }
 
-// write commits and invalidates, as goctl's ExecCtx does.
+// write commits and invalidates, like goctl's ExecCtx.
 func (r *replica) write(t testing.TB, id, version int64) {
 	t.Helper()
 	r.db.commit(id, version)
@@ -191,8 +191,8 @@ func (r *replica) shared(t testing.TB, key string) (row user, ok bool) {
 	return row, ok && decode(text, &row) == nil
 }
 
-// silence ends the heartbeat and the subscription, as in a process that stands still. With cut,
-// the replica takes Redis for unavailable.
+// silence ends the heartbeat and the subscription, as in a process that is paused. With cut, the
+// replica treats Redis as unavailable.
 func (r *replica) silence(cut bool) {
 	r.stop()
 	r.done.Wait()
@@ -215,8 +215,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// onSomeRow calls try with one id after another until it returns true. A process that gets no
-// processor for half a second reads from the database, as it should.
+// onSomeRow calls try with increasing ids until it returns true. Some may fail on a busy machine,
+// because a process that is not scheduled for half a second reads from the database.
 func onSomeRow(t testing.TB, what string, try func(id int64) bool) {
 	t.Helper()
 	id := int64(0)
@@ -234,7 +234,7 @@ func server(t testing.TB, args ...string) *testenv.RedisServer {
 	return testenv.Redis(t, args...)
 }
 
-// onCluster makes the server a cluster of one node and a replica's client one for clusters.
+// onCluster makes the server a cluster of one node, and returns an option for a cluster client.
 func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 	err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err()
 	if err != nil {
@@ -248,7 +248,7 @@ func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 	}
 }
 
-// refusals returns the steps of Probe that fail.
+// refusals returns the failed steps of Probe.
 func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	t.Helper()
 	Probe(t.Context(), c, func(step string, err error) {
@@ -259,8 +259,8 @@ func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	return steps
 }
 
-// afterReply is a hook of a client. It calls a function, once, between the reply to a command and
-// its use.
+// afterReply is a hook of a client. It calls a function once, after the reply to a command and
+// before its use.
 type afterReply struct {
 	command string
 	call    atomic.Pointer[func()]
@@ -286,8 +286,8 @@ func (a *afterReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	return next
 }
 
-// slowRead starts a read whose query waits, the row in hand, until finish is called, which returns
-// when the read has ended.
+// slowRead starts a read whose query waits, after it has read its row, until finish is called.
+// finish returns when the read has ended.
 func (r *replica) slowRead(t testing.TB, id int64) (finish func()) {
 	arrived, release := r.db.holdNext()
 	done := make(chan struct{})

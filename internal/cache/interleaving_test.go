@@ -9,7 +9,7 @@ import (
 
 func TestSlowReaderStoresNoOldRow(t *testing.T) {
 	for name, level := range levels {
-		for writes, other := range map[string]bool{"itself": false, "the other": true} {
+		for writes, other := range map[string]bool{"the reader": false, "another replica": true} {
 			t.Run(name+", written by "+writes, func(t *testing.T) {
 				t.Parallel()
 				addr, db := server(t).Addr(), newDatabase()
@@ -24,11 +24,11 @@ func TestSlowReaderStoresNoOldRow(t *testing.T) {
 				finish := a.slowRead(t, 1)
 				writer.write(t, 1, 2)
 				if got := writer.version(t, 1); got != 2 {
-					t.Errorf("the writer reads version %d while the older read goes on", got)
+					t.Errorf("the writer reads version %d during the older read, want 2", got)
 				}
 				finish()
 				if got := writer.version(t, 1); got != 2 {
-					t.Errorf("the writer reads version %d when the older read has ended", got)
+					t.Errorf("the writer reads version %d after the older read, want 2", got)
 				}
 				a.eventuallyReads(t, 1, 2)
 				b.eventuallyReads(t, 1, 2)
@@ -37,7 +37,7 @@ func TestSlowReaderStoresNoOldRow(t *testing.T) {
 	}
 }
 
-// A row that no message can invalidate is read by the next caller at most half a second later.
+// Without Redis, a read joins another read for at most half a second.
 func TestOldReadIsNotJoined(t *testing.T) {
 	for name, level := range levels {
 		t.Run(name, func(t *testing.T) {
@@ -53,14 +53,14 @@ func TestOldReadIsNotJoined(t *testing.T) {
 			db.commit(1, 2) // by another replica
 			time.Sleep(shortLife)
 			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d", got)
+				t.Errorf("version %d, want 2", got)
 			}
 		})
 	}
 }
 
-// What happens between Redis's reply and its use: the reader may return the row, because it began
-// before, and must not keep it.
+// If an event invalidates the row after Redis's reply and before its use, the reader may return the
+// row, because its read began before, but must not keep it.
 func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 	for name, happens := range map[string]func(*testing.T, *replica, *replica){
 		"this replica writes": func(t *testing.T, r, _ *replica) { r.write(t, 1, 2) },
@@ -97,20 +97,20 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 			hook.next(func() { happens(t, r, other) })
 			r.version(t, 1)
 			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d: the reply was kept", got)
+				t.Errorf("version %d, want 2: the old row was kept", got)
 			}
 		})
 	}
 }
 
-// flightOf returns the read under way of a row, or nil.
+// flightOf returns the read in flight of a row, or nil.
 func (r *replica) flightOf(id int64) *read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reads[keyOf(id)]
 }
 
-// A right that ends while Redis is asked does not allow to use the reply.
+// A reply is not used if the right to use the shared level ends meanwhile.
 func TestRightEndsBeforeTheReply(t *testing.T) {
 	addr, db := server(t).Addr(), newDatabase()
 	r := newReplica(t, addr, db)
@@ -120,15 +120,14 @@ func TestRightEndsBeforeTheReply(t *testing.T) {
 	db.commit(1, 1)
 	r.stored(t, 1)
 	db.commit(1, 2)
-	r.silence(false) // no heartbeat brings the right back
+	r.silence(false) // no heartbeat extends the right
 	hook.next(func() { r.until.Store(0) })
 	if got := r.version(t, 1); got != 2 {
-		t.Errorf("version %d", got)
+		t.Errorf("version %d, want 2", got)
 	}
 }
 
-// A reader whose lease ended, because its process stood still, must not overwrite what others
-// stored since.
+// A reader whose lease has expired, because its process was paused, must not overwrite a newer row.
 func TestFillWithoutItsLease(t *testing.T) {
 	s, db := server(t), newDatabase()
 	slow, quick := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal)
@@ -143,16 +142,16 @@ func TestFillWithoutItsLease(t *testing.T) {
 	quick.stored(t, 1)
 	finish()
 	if stored, ok := quick.shared(t, keyOf(1)); !ok || stored.Version != 2 {
-		t.Errorf("Redis has %+v, %v", stored, ok)
+		t.Errorf("Redis has %+v, %v, want version 2", stored, ok)
 	}
 	if row, ok := slow.rows.GetIfPresent(keyOf(1)); ok && row.long {
-		t.Error("what was read without a lease is kept for long")
+		t.Error("a row that was read without a lease is kept for long")
 	}
 	slow.eventuallyReads(t, 1, 2)
 }
 
-// A reader that fills while a writer's invalidation waits stores an old row until that is
-// delivered. The writer itself never reads it.
+// While a writer's invalidation is pending, another reader may store the old row in Redis. The
+// writer never reads it.
 func TestFillDuringAPendingInvalidation(t *testing.T) {
 	s, db := server(t), newDatabase()
 	reader, writer := newReplica(t, s.Addr(), db), newReplica(t, s.Addr(), db, withLocal)
@@ -160,25 +159,25 @@ func TestFillDuringAPendingInvalidation(t *testing.T) {
 	writer.up(t)
 	db.commit(1, 1)
 	finish := reader.slowRead(t, 1)
-	writer.silence(true) // it is cut off
+	writer.silence(true)
 	writer.write(t, 1, 2)
 	finish()
 	writer.until.Store(int64(writer.clock() + time.Hour))
 	if got := writer.version(t, 1); got != 2 {
-		t.Errorf("the writer reads version %d", got)
+		t.Errorf("the writer reads version %d, want 2", got)
 	}
 	if err := writer.deliver(t.Context(), writer.owes()); err != nil {
 		t.Fatal(err)
 	}
 	if got := writer.version(t, 1); got != 2 {
-		t.Errorf("the writer reads version %d after the delivery", got)
+		t.Errorf("the writer reads version %d after the delivery, want 2", got)
 	}
 	if got := reader.version(t, 1); got != 2 {
-		t.Errorf("the reader reads version %d after the delivery", got)
+		t.Errorf("the reader reads version %d after the delivery, want 2", got)
 	}
 }
 
-// Local rows that began under another level or subscription are not used, however young.
+// Local rows of another level or subscription are not used, even if they are young.
 func TestLocalRowsOfAnotherEra(t *testing.T) {
 	for name, happens := range map[string]func(*testing.T, *replica){
 		"subscription lost": func(t *testing.T, r *replica) {
@@ -202,18 +201,18 @@ func TestLocalRowsOfAnotherEra(t *testing.T) {
 			db.commit(1, 1)
 			r.version(t, 1)
 			before := r.era.Load()
-			db.commit(1, 2) // by a process that could tell nobody
+			db.commit(1, 2) // without an invalidation
 			happens(t, r)
 			eventually(t, "another era began", func() bool { return r.era.Load() != before })
 			r.forgetShared(t, 1)
 			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d", got)
+				t.Errorf("version %d, want 2", got)
 			}
 		})
 	}
 }
 
-// forgetShared deletes a row in Redis without a message.
+// forgetShared deletes a row in Redis without publishing.
 func (r *replica) forgetShared(t *testing.T, id int64) {
 	t.Helper()
 	if err := r.redis.Del(t.Context(), prefix+keyOf(id)).Err(); err != nil {
@@ -221,8 +220,8 @@ func (r *replica) forgetShared(t *testing.T, id int64) {
 	}
 }
 
-// The age of a local row counts from the start of its read; only a row that came from the shared
-// level or was stored there lives on while the subscription is proven.
+// The age of a local row counts from the start of its read. Only a long row is used after half a
+// second, while the subscription is proven.
 func TestLifeOfLocalRows(t *testing.T) {
 	const now = time.Hour
 	db := newDatabase()

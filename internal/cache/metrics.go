@@ -6,7 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// metrics are counted through counters resolved once, so that a hit allocates nothing.
+// metrics holds counters that are resolved once, so that a hit allocates nothing.
 type metrics struct {
 	memory, shared, joined, database, errors prometheus.Counter
 }
@@ -15,11 +15,11 @@ func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 	f := promauto.With(r)
 	reads := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "shares_cache_reads_total",
-		Help: "Rows read, by origin: this process's memory, Redis, a read of another caller, the database.",
+		Help: "Rows read, by origin: local memory, Redis, another caller's read, the database.",
 	}, []string{"from"})
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shares_cache_pending_invalidations",
-		Help: "Keys whose invalidation Redis has not taken yet; after the 1000th, one for all.",
+		Help: "Keys that are not invalidated in Redis yet; over 1000 keys count as one.",
 	}, func() float64 { return float64(c.pending.Load()) })
 	flag := func(name, help string, set func() bool) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
@@ -29,10 +29,11 @@ func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 			return 0
 		})
 	}
-	flag("shares_cache_redis_used", "1 while rows are read from Redis, 0 while they come from the database.",
+	flag("shares_cache_redis_used",
+		"1 while the cache uses Redis, 0 while rows are read from the database.",
 		func() bool { return c.usable(c.era.Load()) })
 	flag("shares_cache_subscription_proven",
-		"1 while no invalidation can be missing; else local rows live 500 ms.", c.isProven)
+		"1 while no invalidation can be missing; if 0, local rows live 500 ms.", c.isProven)
 	return metrics{
 		memory:   reads.WithLabelValues("memory"),
 		shared:   reads.WithLabelValues("redis"),
@@ -40,7 +41,7 @@ func newMetrics(r prometheus.Registerer, c *Cache) metrics {
 		database: reads.WithLabelValues("database"),
 		errors: f.NewCounter(prometheus.CounterOpts{
 			Name: "shares_cache_redis_errors_total",
-			Help: "Calls to Redis that failed; none of them failed a read or a write.",
+			Help: "Failed calls to Redis. They do not fail reads or writes.",
 		}),
 	}
 }
@@ -50,7 +51,7 @@ func CountPool(metrics prometheus.Registerer, client redis.UniversalClient) {
 	f := promauto.With(metrics)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "shares_redis_pool_connections",
-		Help:        "Connections to Redis in use. Those that wait for published messages are not counted.",
+		Help:        "Connections to Redis in use, without subscriptions.",
 		ConstLabels: prometheus.Labels{"state": "in_use"},
 	}, func() float64 {
 		stats := client.PoolStats()
@@ -58,6 +59,6 @@ func CountPool(metrics prometheus.Registerer, client redis.UniversalClient) {
 	})
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "shares_redis_pool_timeouts_total",
-		Help: "Calls for which no connection to Redis became free in time.",
+		Help: "Calls that timed out waiting for a free connection to Redis.",
 	}, func() float64 { return float64(client.PoolStats().Timeouts) })
 }

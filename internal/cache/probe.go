@@ -10,11 +10,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Probe runs on Redis what a Cache runs, on keys of its own, and reports each step and its error.
+// Probe runs the commands of a Cache on its own keys in Redis, and reports each step and its error.
 func Probe(ctx context.Context, client redis.UniversalClient, report func(step string, err error)) {
 	key := prefix + "user:probe-" + rand.Text()
 	sub := client.Subscribe(ctx, channel)
-	defer sub.Close() // its errors are those of ReceiveTimeout
+	defer sub.Close() // ReceiveTimeout reports its errors
 	_, subscribed := sub.ReceiveTimeout(ctx, 2*time.Second)
 	report("subscribe to "+channel, subscribed)
 
@@ -35,12 +35,12 @@ func Probe(ctx context.Context, client redis.UniversalClient, report func(step s
 	report("INFO server, which shows a failover", client.Info(ctx, "server").Err())
 }
 
-// receive waits for a message.
+// receive waits for a message with the payload.
 func receive(ctx context.Context, sub *redis.PubSub, payload string) error {
 	for {
 		message, err := sub.ReceiveTimeout(ctx, 2*time.Second)
 		if err != nil {
-			return fmt.Errorf("published and not received: %w", err)
+			return fmt.Errorf("published but not received: %w", err)
 		}
 		if m, ok := message.(*redis.Message); ok && m.Payload == payload {
 			return nil

@@ -11,7 +11,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// history has the acknowledged writes of one row.
+// history holds the acknowledged writes of one row.
 type history struct {
 	mu    sync.Mutex
 	next  int64
@@ -24,8 +24,8 @@ type ack struct {
 	by      *replica
 }
 
-// behind returns how long before a read that started at start, and returned version, a newer
-// version had been acknowledged by any replica, and by the one that read.
+// behind returns how long before start a version newer than version was acknowledged, by any
+// replica and by the reader itself. A read started at start and returned version.
 func (h *history) behind(version int64, start time.Time, reader *replica) (any, own time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -40,13 +40,13 @@ func (h *history) behind(version int64, start time.Time, reader *replica) (any, 
 	return any, own
 }
 
-// disturbances are what happens to Redis meanwhile.
+// disturbances are the faults of Redis during the test.
 var disturbances = map[string]func(context.Context, *testing.T, *testenv.RedisServer){
 	"redis up": nil,
-	"redis down now and then": func(ctx context.Context, t *testing.T, s *testenv.RedisServer) {
+	"redis down at times": func(ctx context.Context, t *testing.T, s *testenv.RedisServer) {
 		for i := 0; ctx.Err() == nil; i++ {
 			leave, back := s.Pause, s.Resume
-			if i%4 == 1 { // more often, and the replicas back off
+			if i%4 == 1 { // more restarts would make the replicas back off
 				leave, back = s.Kill, s.Start
 			}
 			time.Sleep(rand.N(400 * time.Millisecond))
@@ -59,7 +59,7 @@ var disturbances = map[string]func(context.Context, *testing.T, *testenv.RedisSe
 			}
 		}
 	},
-	"redis flushed, subscriptions killed": func(ctx context.Context, t *testing.T, s *testenv.RedisServer) {
+	"redis flushed": func(ctx context.Context, t *testing.T, s *testenv.RedisServer) {
 		c := s.Client(t)
 		for ctx.Err() == nil {
 			time.Sleep(rand.N(200 * time.Millisecond))
@@ -70,9 +70,9 @@ var disturbances = map[string]func(context.Context, *testing.T, *testenv.RedisSe
 	},
 }
 
-// Readers and writers at random, on replicas with and without a local level. No read returns what
-// was overwritten and acknowledged more than a second before it began, and none what was
-// overwritten by its own replica.
+// Replicas with and without a local level read and write at random. No read returns a row that an
+// acknowledged write replaced more than a second before the read began, or at all if the write was
+// on the same replica.
 func TestRandom(t *testing.T) {
 	for name, disturb := range disturbances {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestRandom(t *testing.T) {
 			write := func(r *replica) {
 				id := rand.Int64N(rows)
 				h := &histories[id]
-				// Commits are in the order of their versions, acknowledgements need not be.
+				// Commits are in the order of versions; acknowledgements may not be.
 				h.mu.Lock()
 				h.next++
 				version := h.next
@@ -123,7 +123,7 @@ func TestRandom(t *testing.T) {
 				row, err := r.find(context.WithoutCancel(ctx), id)
 				any, own := histories[id].behind(row.Version, start, r)
 				if err != nil || any > time.Second || own > 0 {
-					t.Errorf("%v; a read was behind by %v, on the replica that wrote by %v", err, any, own)
+					t.Errorf("%v; a read was behind by %v, behind its own replica by %v", err, any, own)
 				}
 				reads.Add(1)
 			}
@@ -141,7 +141,7 @@ func TestRandom(t *testing.T) {
 				}
 			}
 			time.Sleep(4 * time.Second)
-			eventually(t, "enough happened to show something", func() bool {
+			eventually(t, "there are enough reads and writes", func() bool {
 				return reads.Load() >= 500 && writes.Load() >= 50
 			})
 			stop()

@@ -17,40 +17,40 @@ import (
 	"github.com/zeromicro/go-zero/core/jsonx"
 )
 
-// A key of Redis holds the level, the shape of the row's type, a kind, and the row as JSON or the
-// token of a lease. Content of another level or shape counts as absent.
+// A key in Redis holds the level, the shape of the row's type, the kind, and then the row as JSON
+// or the token of a lease. Content of another level or shape counts as absent.
 const (
 	kindValue = "V"
 	kindLease = "L"
 )
 
-// read is a read under way, and then its row in memory.
+// read is a read in flight, and later its row in memory.
 type read struct {
 	era     *era
 	started time.Duration
 
 	done  chan struct{} // closed when value and err may be read
 	value reflect.Value
-	err   error // if neither is set, the leader's context ended
+	err   error // if both are unset, the leader's context ended
 	long  bool  // a row in memory may live for longLife
 }
 
 // TakeCtx fills val, a pointer, from the local level, the shared level or query, in this order.
-// Calls for one key share one query and must pass pointers to one type; what val points to is a
-// shallow copy that others share. TakeCtx returns the error of query, which is not cached, or that
-// of ctx.
+// Concurrent calls for a key share one query and must pass pointers to the same type; each gets a
+// shallow copy of the row. TakeCtx returns the error of query, which is not cached, or that of ctx.
 func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val any) error) error {
 	return c.take(ctx, val, key, c.life(), query)
 }
 
-// TakeWithExpireCtx is TakeCtx; query is told how long the value will live in Redis.
+// TakeWithExpireCtx is TakeCtx, but passes the value's life in Redis to query.
 func (c *Cache) TakeWithExpireCtx(ctx context.Context, val any, key string,
 	query func(val any, expire time.Duration) error) error {
 	life := c.life()
 	return c.take(ctx, val, key, life, func(val any) error { return query(val, life) })
 }
 
-// life returns how long a value lives in Redis. Rows cached together do not expire together.
+// life returns a random life for a value in Redis, so that rows cached together do not expire
+// together.
 func (c *Cache) life() time.Duration { return c.ttl - mathrand.N(c.ttl/5+1) }
 
 // IsNotFound reports whether err says that there is no such row.
@@ -78,7 +78,8 @@ func (c *Cache) take(ctx context.Context, val any, key string, life time.Duratio
 	}
 }
 
-// find returns the row of key in memory or a read of it, and whether the caller leads that.
+// find returns the local row of key or a read of it. If leads is true, the caller must run the
+// read.
 func (c *Cache) find(key string) (r *read, leads bool) {
 	if r, ok := c.rows.GetIfPresent(key); ok && c.fresh(r) {
 		c.count.memory.Inc()
@@ -96,14 +97,14 @@ func (c *Cache) find(key string) (r *read, leads bool) {
 	return r, true
 }
 
-// fresh reports whether a row in memory may be used.
+// fresh reports whether a local row may be used.
 func (c *Cache) fresh(r *read) bool {
 	age := c.clock() - r.started
 	return r.era == c.era.Load() && (age < shortLife || r.long && age < longLife && c.isProven())
 }
 
-// lead reads for all that joined r. It runs in its caller's goroutine, because goctl's queries
-// use the caller's context and variables.
+// lead reads for all callers that joined r. It runs in the leader's goroutine, because goctl's
+// queries use the caller's context and variables.
 func (c *Cache) lead(ctx context.Context, r *read, val any, key string, life time.Duration,
 	query func(val any) error) error {
 	defer c.end(key, r)
@@ -146,7 +147,7 @@ func (c *Cache) answer(r *read, dst reflect.Value) {
 	close(r.done)
 }
 
-// keep stores the row of r in memory, unless its key was invalidated or read anew since.
+// keep stores the row of r in memory, unless the key was invalidated or another read of it began.
 func (c *Cache) keep(key string, r *read, long bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,7 +157,7 @@ func (c *Cache) keep(key string, r *read, long bool) {
 	}
 }
 
-// end ends r, also after a panic of its query.
+// end ends r, even if its query panics.
 func (c *Cache) end(key string, r *read) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,7 +169,8 @@ func (c *Cache) end(key string, r *read) {
 	}
 }
 
-// get returns what Redis holds under key; known is false when the shared level may not be used.
+// get returns the content of key in Redis, empty for none. known is false when the shared level may
+// not be used.
 func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known bool) {
 	if !c.usable(e) {
 		return "", false
@@ -183,8 +185,8 @@ func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known
 	return held, true
 }
 
-// cas replaces what Redis holds under key, empty for nothing, if the shared level may be used
-// before and after. It reports whether it did.
+// cas replaces the content of key in Redis if it is held, empty for none. It returns true if it
+// did and the shared level may be used before and after.
 func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	life time.Duration) bool {
 	if !c.usable(e) {
@@ -199,8 +201,8 @@ func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	return n == 1 && c.usable(e)
 }
 
-// shape names a type by its fields, so that a program version with another column does not read
-// the rows of this one.
+// shape returns a hash of a type's fields, so that a program version with other columns does not
+// read rows of this one.
 func (c *Cache) shape(t reflect.Type) string {
 	if s, ok := c.shapes.Load(t); ok {
 		return s.(string)
@@ -215,7 +217,7 @@ func (c *Cache) shape(t reflect.Type) string {
 	return s
 }
 
-// decode reads a row. Its error quotes nothing of it.
+// decode decodes a row into val. Its error quotes no data.
 func decode(text string, val any) error {
 	var err error
 	if _, ok := val.(*any); ok {

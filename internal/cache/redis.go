@@ -23,7 +23,7 @@ const (
 	messageBeat = "beat " // and the name of a process and the time, by its clock
 )
 
-// The scripts use KEYS[1] and literal commands only, because proxies of managed Redis refuse
+// The scripts use only KEYS[1] and literal commands, because proxies of managed Redis refuse
 // others.
 const (
 	// ARGV: expected content, empty for none; new content; ms to live.
@@ -37,7 +37,7 @@ return 1`
 redis.call('DEL', KEYS[1])
 return redis.call('PUBLISH', ARGV[1], ARGV[2])`
 
-	// ARGV: a new generation, for when no process has kept one alive; ms to live.
+	// ARGV: a new generation, used if there is none; ms to live.
 	generationText = `
 local generation = redis.call('GET', KEYS[1]) or ARGV[1]
 redis.call('SET', KEYS[1], generation, 'PX', ARGV[2])
@@ -50,7 +50,7 @@ var (
 	generationScript = redis.NewScript(generationText)
 )
 
-// call bounds a call to Redis and counts its failure.
+// call runs f with a timeout and counts its failures.
 func (c *Cache) call(ctx context.Context, f func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -67,16 +67,16 @@ func (c *Cache) invalidate(ctx context.Context, key string) error {
 	})
 }
 
-// dialTimeout bounds a dial, which goes on when the command that needed it has given up: with TLS
-// on a busy machine it takes longer than a command may.
+// dialTimeout is longer than the timeout of a command, because a dial with TLS on a busy machine
+// takes longer. The dial continues after its command has timed out.
 const dialTimeout = 500 * time.Millisecond
 
-// Bound sets the limits without which an unavailable Redis delays requests: timeout for each
-// command, no retries, contexts obeyed. Set TLSConfig before.
+// Bound sets limits, so that an unavailable Redis does not delay requests: a timeout for each
+// command, no retries, contexts obeyed. Set TLSConfig before calling it.
 func Bound(o *redis.UniversalOptions, timeout time.Duration) {
 	dial := redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: o.TLSConfig})
-	// After PoolSize failed dials go-redis dials once a second only, and a Redis that is back
-	// would stay unused for as long. Therefore a failed dial is a connection that does not work.
+	// After PoolSize failed dials go-redis dials only once a second, so a Redis that is available
+	// again would stay unused for a second. Therefore a failed dial returns a deadConn.
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
@@ -92,13 +92,13 @@ func Bound(o *redis.UniversalOptions, timeout time.Duration) {
 	o.DialerRetries = 1
 	o.MinIdleConns = 0      // dead connections would be kept
 	o.PipelinePoolSize = -1 // one pool for all
-	// A handshake for some vendors' servers, a refused command on every connection elsewhere.
+	// Other vendors' servers would refuse this handshake's command on every connection.
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// deadConn is a connection that could not be made: its first use says so.
+// deadConn stands for a failed dial: its first use returns the dial's error.
 type deadConn struct {
-	net.Conn // has the other methods
+	net.Conn // provides the other methods
 	err      error
 }
 

@@ -16,8 +16,8 @@ import (
 	"shares/internal/testenv"
 )
 
-// Proxies of managed Redis refuse scripts whose keys are computed, and a script that asks for the
-// time depends on a clock that may step back.
+// Proxies of managed Redis refuse scripts that compute keys. A script that calls TIME would depend
+// on a clock that may step back.
 func TestScriptsAreLiteral(t *testing.T) {
 	call := regexp.MustCompile(`redis\.call\(('[A-Z]+'), (\S+?)[,)]`)
 	text := map[string]string{
@@ -40,15 +40,21 @@ func TestScriptsAreLiteral(t *testing.T) {
 }
 
 func TestProbeNamesEachRefusal(t *testing.T) {
-	const subscribe, invalidate = "subscribe to shares:invalidations", "script that invalidates and publishes"
+	const (
+		subscribe  = "subscribe to shares:invalidations"
+		lease      = "script that takes a lease"
+		store      = "script that stores a row"
+		invalidate = "script that invalidates and publishes"
+		generate   = "script of the generation"
+	)
 	for rule, want := range map[string][]string{
 		"-del":          {invalidate},
 		"-publish":      {invalidate},
 		"-subscribe":    {subscribe},
 		"resetchannels": {subscribe, invalidate},
-		"-get":          {"script that takes a lease", "script that stores a row", "read of a row", "script of the generation"},
+		"-get":          {lease, store, "read of a row", generate},
 		"-info":         {"INFO server, which shows a failover"},
-		"-evalsha":      {"script that takes a lease", "script that stores a row", invalidate, "script of the generation"},
+		"-evalsha":      {lease, store, invalidate, generate},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			s := server(t)
@@ -73,8 +79,7 @@ func TestNewRefusesOtherClients(t *testing.T) {
 	}
 }
 
-// go-redis dials only once a second after some failures, and the return of Redis would be seen
-// late.
+// After some failed dials go-redis would dial only once a second, and use an available Redis late.
 func TestDialingGoesOn(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -94,7 +99,7 @@ func TestDialingGoesOn(t *testing.T) {
 	if l, err = net.Listen("tcp", addr); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // the test ends
+	defer l.Close()
 	dialled := make(chan struct{})
 	go func() {
 		if conn, err := l.Accept(); err == nil {
@@ -112,7 +117,7 @@ func TestDialingGoesOn(t *testing.T) {
 	}
 }
 
-// Two connections, one in use, one idle, and a call too many.
+// The pool of two has one connection in use and one idle; a third call timed out.
 func TestCountPool(t *testing.T) {
 	o := &redis.UniversalOptions{Addrs: []string{testenv.Redis(t).Addr()}, PoolSize: 2}
 	Bound(o, 2*time.Second)
@@ -126,7 +131,7 @@ func TestCountPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := c.Ping(t.Context()).Err(); err == nil {
-		t.Error("a third connection of two")
+		t.Error("a pool of two gave a third connection")
 	}
 	if err := idle.Close(); err != nil {
 		t.Fatal(err)

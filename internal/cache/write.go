@@ -10,22 +10,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DelCtx invalidates keys in Redis and in this process. Call it after the commit and before the
-// write is acknowledged; after an unknown outcome of a commit, too. It always returns nil: what
-// Redis does not take now is delivered with a later heartbeat, and Flush waits for that.
+// DelCtx invalidates keys in Redis and in this process. Call it after the commit, even if the
+// commit's outcome is unknown, and before the write is acknowledged. It always returns nil: if
+// Redis does not take an invalidation, a later heartbeat delivers it. Flush waits for the delivery.
 func (c *Cache) DelCtx(ctx context.Context, keys ...string) error {
 	ctx = context.WithoutCancel(ctx) // the commit is done
 	for _, key := range keys {
 		if c.until.Load() == 0 || c.invalidate(ctx, key) != nil {
 			c.owe(key)
 		}
-		// Last: a read that took the old row from Redis before must not keep it here.
+		// This comes last, because a read that already has the old row from Redis must not keep it.
 		c.forget(key)
 	}
 	return nil
 }
 
-// forget drops the local row of key and detaches its read under way.
+// forget drops the local row of key and detaches its read in flight.
 func (c *Cache) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -33,15 +33,15 @@ func (c *Cache) forget(key string) {
 	c.rows.Invalidate(key)
 }
 
-// With more than mostOwed invalidations that wait for Redis, a new generation invalidates all rows
+// If more than mostOwed invalidations wait for Redis, a new generation invalidates all rows
 // instead.
 const (
 	mostOwed = 1000
 	allRows  = "" // in Cache.owed, as the only key
 )
 
-// owe notes a key whose invalidation Redis has not taken. While there is one, this process neither
-// reads nor fills the shared level.
+// owe adds a key to the pending invalidations. While there are any, this process neither reads nor
+// fills the shared level.
 func (c *Cache) owe(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,7 +53,8 @@ func (c *Cache) owe(key string) {
 	c.pending.Store(int64(len(c.owed)))
 }
 
-// owes returns the keys that are owed, and notes which are owed again while they are delivered.
+// owes returns the keys of the pending invalidations, and resets their marks for keys that are
+// written again during the delivery.
 func (c *Cache) owes() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,11 +64,11 @@ func (c *Cache) owes() []string {
 	return slices.Collect(maps.Keys(c.owed))
 }
 
-// deliver invalidates keys of owes in Redis.
+// deliver invalidates keys, which come from owes, in Redis.
 func (c *Cache) deliver(ctx context.Context, keys []string) error {
 	cmds, err := c.beat.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, key := range keys {
-			// EVAL, because nothing repeats an EVALSHA of a pipeline after NOSCRIPT.
+			// EVAL, because a pipeline does not repeat an EVALSHA after NOSCRIPT.
 			invalidateScript.Eval(ctx, p, []string{prefix + key}, channel, messageRow+key)
 		}
 		return nil
@@ -86,8 +87,7 @@ func (c *Cache) deliver(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// Flush returns nil when every invalidation that DelCtx has accepted is in effect in Redis. It
-// returns an error when ctx ends first.
+// Flush waits until Redis has all invalidations of DelCtx. It returns an error if ctx ends first.
 func (c *Cache) Flush(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
