@@ -1,6 +1,5 @@
-// Package inproc joins a generated gRPC client and a generated gRPC server
-// within one process: `shares serve` runs both halves on it, so that the code
-// above and below is the same as with zRPC between them.
+// Package inproc calls a gRPC server in the same process. `shares serve` connects its API and RPC
+// parts with it, so they are the same code as with zRPC between them.
 package inproc
 
 import (
@@ -13,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Conn is a grpc.ClientConnInterface whose calls are function calls. It has
-// unary methods only.
+// Conn is a grpc.ClientConnInterface whose calls are function calls. It supports unary methods
+// only.
 type Conn struct {
 	grpc.ClientConnInterface // nil: there are no streams
 
@@ -23,8 +22,8 @@ type Conn struct {
 	interceptor grpc.UnaryServerInterceptor
 }
 
-// New returns a Conn to server, which implements desc. interceptor, which may
-// be nil, stands before each method as it would in a grpc.Server.
+// New returns a Conn to server, which implements desc. Like a grpc.Server, it calls interceptor,
+// unless that is nil, for each method.
 func New(desc *grpc.ServiceDesc, server any, interceptor grpc.UnaryServerInterceptor) *Conn {
 	c := &Conn{server: server, methods: make(map[string]grpc.MethodDesc), interceptor: interceptor}
 	for _, m := range desc.Methods {
@@ -33,10 +32,12 @@ func New(desc *grpc.ServiceDesc, server any, interceptor grpc.UnaryServerInterce
 	return c
 }
 
-// Invoke implements grpc.ClientConnInterface. Messages are passed by a shallow
-// copy: neither side changes a message that it was given. A context that has
-// ended gives gRPC's code for it, as a real connection does.
-func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
+// Invoke implements grpc.ClientConnInterface. Messages are copied shallowly, so neither side may
+// change what a received message points to. An ended context returns gRPC's code for it, like a
+// real connection.
+func (c *Conn) Invoke(
+	ctx context.Context, method string, args, reply any, _ ...grpc.CallOption,
+) error {
 	m, ok := c.methods[method]
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", method)
@@ -47,7 +48,7 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, _ ...
 	out, err := m.Handler(c.server, ctx, func(in any) error { return assign(in, args) }, c.interceptor)
 	if err != nil {
 		if _, ok := status.FromError(err); !ok {
-			err = status.FromContextError(err).Err() // Unknown if it is none
+			err = status.FromContextError(err).Err() // Unknown for other errors
 		}
 		return err
 	}
@@ -57,7 +58,7 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, _ ...
 func assign(dst, src any) error {
 	d, s := reflect.ValueOf(dst), reflect.ValueOf(src)
 	if d.Type() != s.Type() {
-		return fmt.Errorf("inproc: a %T where a %T belongs", src, dst)
+		return fmt.Errorf("inproc: got a %T, want a %T", src, dst)
 	}
 	d.Elem().Set(s.Elem())
 	return nil
