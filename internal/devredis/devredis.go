@@ -1,7 +1,6 @@
-// Package devredis is the Redis inside the process: what `shares serve` uses when no Redis is
-// configured. It keeps everything in memory and listens on a loopback port of its own, so that the
-// rest of the program talks to it exactly as it talks to a real one. Only internal/app may start it,
-// and never in production.
+// Package devredis is an embedded Redis, which `shares serve` uses if no Redis is configured. It
+// keeps all data in memory and listens on a loopback port, so the rest of the program uses it like
+// a real one. Only internal/app may start it, and never in production.
 package devredis
 
 import (
@@ -13,17 +12,16 @@ import (
 )
 
 const (
-	// tick is how often keys are aged, and so the error of an expiry: a key may go up to one tick
-	// too early (it was set just before a tick) or too late (its time came just after one).
+	// tick is the time between two calls of FastForward. A key set just before a tick expires up to
+	// one tick too early; a key whose time ends just after a tick expires up to one tick too late.
 	tick = 25 * time.Millisecond
 
-	// rest bounds the share of the time that ageing may take to about 1/rest: miniredis walks over
-	// all keys under its lock. With very many keys the ticks grow longer instead of the commands
-	// slower.
+	// rest limits the time spent in FastForward, which visits all keys under miniredis's lock, to
+	// about 1/rest. With very many keys the ticks become longer, instead of the commands slower.
 	rest = 20
 )
 
-// Start starts an empty server on a free port of 127.0.0.1 and returns its address. stop ends it.
+// Start starts an empty server on a free port of 127.0.0.1 and returns its address. stop stops it.
 func Start() (address string, stop func(), err error) {
 	mini := miniredis.NewMiniRedis()
 	if err := mini.StartAddr("127.0.0.1:0"); err != nil {
@@ -35,9 +33,8 @@ func Start() (address string, stop func(), err error) {
 	return mini.Addr(), func() { close(stopped); ageing.Wait(); mini.Close() }, nil
 }
 
-// age lets the keys' time pass. miniredis has no clock of its own that would do (its ClockTTL walks
-// over all keys at every single command), so the time since the last tick is taken off every key,
-// and a late tick adds up to nothing.
+// age makes keys expire. miniredis's own clock, ClockTTL, visits all keys at each command. So age
+// subtracts the time since the last tick from each key's life; late ticks cause no drift.
 func age(mini *miniredis.Miniredis, stopped <-chan struct{}) {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// The error of an expiry is one tick, for a long life too.
+// A key expires with an error of at most one tick, even after a long life.
 func TestExpiryFollowsTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mini, stopped := miniredis.NewMiniRedis(), make(chan struct{})
@@ -21,11 +21,11 @@ func TestExpiryFollowsTheClock(t *testing.T) {
 			mini.SetTTL("k", ttl)
 			time.Sleep(ttl - 2*tick)
 			if !mini.Exists("k") {
-				t.Errorf("a key that lives %v is gone two ticks before", ttl)
+				t.Errorf("a key with a life of %v is gone two ticks before its end", ttl)
 			}
 			time.Sleep(4 * tick)
 			if mini.Exists("k") {
-				t.Errorf("a key that lives %v is there two ticks after", ttl)
+				t.Errorf("a key with a life of %v exists two ticks after its end", ttl)
 			}
 		}
 	})
