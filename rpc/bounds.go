@@ -9,17 +9,17 @@ import (
 	"shares/rpc/pb"
 )
 
-// uploadCost is the memory of an upload until it is a picture, in bytes: the message as it arrives,
-// and its file.
+// uploadCost is the memory in bytes that an upload takes before it is decoded: the received message
+// and the file in it.
 const uploadCost = 5 << 20
 
-// bounds limit the calls that run at once, by method. In one process with api, the edge has the
-// same limits.
+// bounds limit the calls that run concurrently, by method. In one process with api, the edge
+// applies the same limits.
 type bounds map[string]chan struct{}
 
-// newBounds returns the bounds of a process with that much memory, in bytes. Calls that wait for
-// WeChat have a quarter of the slots for each method. Uploads have an eighth of the memory. All
-// other calls share the slots.
+// newBounds returns the bounds of a process with that much memory, in bytes. Each method that waits
+// for WeChat gets a quarter of inFlight. Uploads get an eighth of the memory. All other calls share
+// inFlight slots.
 func newBounds(inFlight int, memory int64) bounds {
 	b := make(bounds)
 	shared := make(chan struct{}, max(1, inFlight))
@@ -44,7 +44,7 @@ func (b bounds) tap(ctx context.Context, call *tap.Info) (context.Context, error
 	}
 	select {
 	case slots <- struct{}{}:
-		context.AfterFunc(ctx, func() { <-slots }) // gRPC ends the context of each call
+		context.AfterFunc(ctx, func() { <-slots }) // gRPC cancels the context when the call ends
 		return ctx, nil
 	default:
 		return ctx, reason.Error(reason.Overloaded)

@@ -37,8 +37,8 @@ func (b blocked) Login(context.Context, *pb.LoginReq) (*pb.LoginResp, error) {
 
 func (blocked) GetUser(context.Context, *pb.GetUserReq) (*pb.User, error) { return &pb.User{}, nil }
 
-// Uploads and logins above their limits are refused as overload before their message is read, other
-// calls go on, and slots are free again after their calls.
+// Uploads and logins above their limits are refused as OVERLOADED before their message is read.
+// Other calls continue, and each slot is released after its call.
 func TestBounds(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -80,7 +80,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	if _, err := client.GetUser(ctx, &pb.GetUserReq{}); err != nil {
-		t.Errorf("GetUser beside them: %v", err)
+		t.Errorf("GetUser while the others run: %v", err)
 	}
 	close(b.release)
 	for range cap(running) {
@@ -89,7 +89,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	for name, call := range calls {
-		for call() != nil { // the slot is released a moment after the answer
+		for call() != nil { // the slot is released shortly after the answer
 			if ctx.Err() != nil {
 				t.Fatalf("%s: no slot is free after the calls", name)
 			}

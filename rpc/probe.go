@@ -10,8 +10,8 @@ import (
 	"shares/rpc/internal/wechat"
 )
 
-// ProbeRedis runs on Redis what the service runs on it besides the user cache, on a key of its own
-// of each kind, and reports each step and its error.
+// ProbeRedis runs the service's Redis commands, except those of the user cache, on probe keys. It
+// reports each step and its error.
 func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string, report func(step string, err error)) {
 	report("quota of QR codes", quota.Probe(ctx, client, "shares:qrcode:"+appID+":probe"))
 	report("quota of avatars", quota.Probe(ctx, client, "shares:avatar:"+appID+":probe"))

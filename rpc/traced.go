@@ -9,8 +9,8 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 )
 
-// traced makes a span of each call to WeChat. The usual instrumentation notes
-// the whole address, and WeChat's hold the secret, codes and tokens.
+// traced makes a span for each call to WeChat. It replaces otelhttp, which records the whole URL:
+// WeChat's URLs contain the secret, codes and tokens.
 type traced struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

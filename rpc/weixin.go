@@ -1,6 +1,6 @@
-// Package rpc is the user service behind the HTTP edge: login, profile, settings and QR codes, and
-// all calls to WeChat. It deals in user ids and knows nothing of HTTP, cookies or session tokens. It
-// runs behind zRPC or in one process with api.
+// Package rpc is the user service behind the HTTP edge: login, profile, settings, QR codes and all
+// calls to WeChat. It handles user ids, never HTTP, cookies or session tokens. It runs behind zRPC
+// or in one process with api.
 package rpc
 
 import (
@@ -37,8 +37,8 @@ type Deps struct {
 	Users     model.WxUserinfoModel
 	Redis     redis.UniversalClient
 	Pictures  qrcode.Store
-	Memory    int64             // of the process, in bytes
-	Transport http.RoundTripper // to WeChat; nil: the default, through HTTPS_PROXY
+	Memory    int64             // memory limit of the process, in bytes
+	Transport http.RoundTripper // to WeChat; nil: the default, which honours HTTPS_PROXY
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
@@ -52,7 +52,7 @@ type Service struct {
 	wechat *wechat.Client
 }
 
-// New returns the service. Its errors are mistakes in the configuration.
+// New returns the service. It fails if the configuration is wrong.
 func New(c config.Config, p Deps) (*Service, error) {
 	if c.OTLPEndpoint != "" {
 		if p.Transport == nil {
@@ -121,13 +121,13 @@ func (s *Service) Client() pb.WeixinClient {
 	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, errmap.Interceptor(s.deps.Log)))
 }
 
-// CheckWechat reports whether WeChat gives an access token, and what to do
-// where it does not.
+// CheckWechat requests an access token from WeChat. Its error says what to do about refused
+// settings.
 func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
 
-// Serve serves zRPC until ctx ends. It then says NOT_SERVING to health checks for SHARES_DRAIN, so
-// that no new call comes, and lets the running calls finish within SHARES_SHUTDOWN. It returns the
-// error of net.Listen, or one that says that calls were cut.
+// Serve serves zRPC until ctx ends. Health checks are then answered with NOT_SERVING for
+// SHARES_DRAIN, so that clients send no new calls, and running calls may finish within
+// SHARES_SHUTDOWN. Serve returns the error of net.Listen, or an error if calls were still running.
 func (s *Service) Serve(ctx context.Context) error {
 	health := health.NewServer()
 	server, registered, err := s.zrpcServer(health)
@@ -159,13 +159,14 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 }
 
-// zrpcServer returns the server and a channel that gets its grpc.Server at the start.
+// zrpcServer returns the server and a channel that receives its grpc.Server at the start.
 //
-// Of zRPC's interceptors only tracing stays: stat logs every message, the
-// breaker counts what users do wrong as faults, recovery and deadlines are
-// ours (errmap.Interceptor) or the client's.
+// Only zRPC's tracing interceptor is used: its stat interceptor logs every message, and its breaker
+// counts users' mistakes as faults. errmap.Interceptor recovers panics, and the client sets
+// deadlines.
 func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *grpc.Server, error) {
-	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen} // its own Health says NOT_SERVING too late
+	// zRPC's own Health stays off: it answers NOT_SERVING too late.
+	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen}
 	conf.Name = "shares-rpc"
 	conf.Log.Mode = "console"
 	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
@@ -181,7 +182,7 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	srv.AddUnaryInterceptors(errmap.Counter(s.deps.Metrics), errmap.Interceptor(s.deps.Log))
 	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
-		// The end of a connection is when api looks for new replicas.
+		// api looks for new replicas when a connection ends.
 		MaxConnectionAge:      10 * time.Second,
 		MaxConnectionAgeGrace: s.config.RPCTimeout + time.Second,
 		Time:                  20 * time.Second,
@@ -190,5 +191,5 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	return srv, registered, nil
 }
 
-// Close ends what runs in the background.
+// Close closes the idle connections to WeChat.
 func (s *Service) Close() { s.wechat.Close() }
