@@ -1,6 +1,5 @@
-// Package avatar turns an uploaded picture into one that is shown to others: upright, at most 640
-// pixels and 200 KB, and re-encoded, so that nothing else of the file is left, such as the place
-// where it was taken.
+// Package avatar turns an uploaded picture into an avatar: upright, at most 640 pixels and 200 KB.
+// Re-encoding removes all metadata, such as the place where the picture was taken.
 package avatar
 
 import (
@@ -14,18 +13,18 @@ import (
 	"strconv"
 
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp" // image.Decode takes it, too
+	_ "golang.org/x/image/webp" // for image.Decode
 	"golang.org/x/sync/semaphore"
 
 	"shares/internal/reason"
 )
 
-// Limits of what is taken.
+// Limits of an uploaded file.
 const (
 	MaxBytes  = 2 << 20     // of the file
 	MaxPixels = 4096 * 3072 // a phone's camera; decoding takes up to 15 bytes for each
-	maxSide   = 8192        // a long, narrow picture costs more to scale than its pixels say
-	maxScans  = 100         // of a JPEG; each takes time for all pixels and few bytes of the file
+	maxSide   = 8192        // scaling a long, narrow picture costs more than its pixels suggest
+	maxScans  = 100         // of a JPEG: a scan takes few bytes and time for every pixel
 )
 
 // Limits of an avatar. A smaller picture keeps its size.
@@ -34,7 +33,8 @@ const (
 	MaxStored = 200 << 10 // bytes
 )
 
-// JPEG quality: the first that fits into MaxStored is taken. At 88 no loss is seen at this size.
+// JPEG qualities, tried from the best down until the file fits into MaxStored. At 88 no loss is
+// visible at this size.
 const (
 	bestQuality  = 88
 	qualityStep  = 12
@@ -58,11 +58,12 @@ type Maker struct {
 	pixels *semaphore.Weighted
 }
 
-// NewMaker returns a Maker that decodes at most MaxPixels ordinary pixels at once.
+// NewMaker returns a Maker whose concurrent calls decode at most MaxPixels ordinary pixels
+// together.
 func NewMaker() *Maker { return &Maker{pixels: semaphore.NewWeighted(MaxPixels)} }
 
-// Make returns the avatar for an uploaded file. It waits for memory until ctx ends. Its other errors
-// name the field "file" and the rule that it breaks.
+// Make returns the avatar for an uploaded file. It waits for memory until ctx ends. For a file that
+// breaks a rule, its error names the field "file" and the rule.
 func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if len(file) > MaxBytes {
 		return Picture{}, errTooLarge
@@ -70,7 +71,7 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	if isAnimation(file) {
 		return Picture{}, errAnimation
 	}
-	// The header first: a small file can claim a picture that fills the memory.
+	// Check the header first: a small file can declare a picture that fills the memory.
 	config, format, err := image.DecodeConfig(bytes.NewReader(file))
 	if err != nil || config.Width < 1 || config.Height < 1 {
 		return Picture{}, errNotPicture
@@ -81,7 +82,7 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 		return Picture{}, errTooLarge
 	case format == "png":
 	case format == "jpeg":
-		// FF in a scan is followed by 00, so these are all markers.
+		// JPEG stuffs FF in scan data with 00, so each FF DA is a marker.
 		if bytes.Count(file, []byte("\xff\xda")) > maxScans {
 			return Picture{}, errTooLarge
 		}
@@ -102,17 +103,18 @@ func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
 	return encode(upright(scale(img, Size), orientation(file, format)))
 }
 
-// costOf returns the number of ordinary pixels whose decoding takes as much memory.
+// costOf returns the cost of decoding in ordinary pixels: one with more channels or 16 bits counts
+// twice.
 func costOf(c image.Config) int64 {
 	pixels := int64(c.Width) * int64(c.Height)
 	switch c.ColorModel {
-	case color.CMYKModel, color.NRGBA64Model, color.RGBA64Model, color.Gray16Model: // as printers and scanners have them
+	case color.CMYKModel, color.NRGBA64Model, color.RGBA64Model, color.Gray16Model:
 		return 2 * pixels
 	}
 	return pixels
 }
 
-// scale returns a copy of img whose sides are at most size, in the same proportion.
+// scale returns a copy of img whose sides are at most size, with the same aspect ratio.
 func scale(img image.Image, size int) *image.RGBA {
 	from := img.Bounds()
 	w, h := from.Dx(), from.Dy()
@@ -128,8 +130,8 @@ func scale(img image.Image, size int) *image.RGBA {
 	return small
 }
 
-// encode writes an opaque picture as JPEG, and one with transparency as PNG. It lowers the quality
-// of the first and the size of the second until MaxStored bytes hold it.
+// encode writes an opaque picture as JPEG and one with transparency as PNG. It lowers the quality
+// of a JPEG, or the size of a PNG, until the file fits into MaxStored bytes.
 func encode(img *image.RGBA) (Picture, error) {
 	var out bytes.Buffer
 	p := Picture{Extension: ".jpg"}

@@ -19,10 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// corners are the colours of a test picture: top left, top right, bottom left, bottom right.
+// corners are the colors of a test picture: top left, top right, bottom left, bottom right.
 var corners = [4]color.NRGBA{{255, 0, 0, 255}, {0, 255, 0, 255}, {0, 0, 255, 255}, {255, 255, 255, 255}}
 
-// quartered returns a picture of four colours.
+// quartered returns a picture with the colors of corners.
 func quartered(w, h int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -51,7 +51,7 @@ func asJPEG(t testing.TB, img image.Image) []byte {
 	return b.Bytes()
 }
 
-// withExif puts Exif data with an orientation, and a place, into a JPEG.
+// withExif adds Exif data with an orientation and a place to a JPEG.
 func withExif(file []byte, order binary.AppendByteOrder, orientation uint16) []byte {
 	segment := append([]byte("Exif\x00\x00"), tiff(order, orientation)...)
 	out := append([]byte{}, file[:2]...)
@@ -74,10 +74,11 @@ func tiff(order binary.AppendByteOrder, orientation uint16) []byte {
 		tiff = order.AppendUint16(tiff, entry[1])
 		tiff = order.AppendUint16(tiff, 0)
 	}
-	return append(order.AppendUint32(tiff, 0), "GPS: somebody's home"...)
+	return append(order.AppendUint32(tiff, 0), "GPS: the user's home"...)
 }
 
-// asWebP returns a lossless WebP of one colour: each of its five prefix codes has one symbol, so that pixels take no bits.
+// asWebP returns a lossless WebP of one color. Each of its five prefix codes has one symbol, so
+// that pixels take no bits.
 func asWebP(w, h int, c color.NRGBA) []byte {
 	var bits, n uint64
 	data := []byte{0x2f}
@@ -93,7 +94,7 @@ func asWebP(w, h int, c color.NRGBA) []byte {
 	put(1, 1) // alpha
 	put(0, 3) // version
 	put(0, 1) // no transform
-	put(0, 1) // no colour cache
+	put(0, 1) // no color cache
 	put(0, 1) // one group of codes
 	for _, symbol := range []uint8{c.G, c.R, c.B, c.A, 0} {
 		put(1, 1) // a simple code
@@ -110,10 +111,10 @@ func asWebP(w, h int, c color.NRGBA) []byte {
 	return append(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(chunk)+4)), append([]byte("WEBP"), chunk...)...)
 }
 
-// claimingPNG returns a PNG whose header claims a size.
+// claimingPNG returns a PNG header that declares a size.
 func claimingPNG(w, h uint32) []byte { return claimingDeepPNG(w, h, 8) }
 
-// claimingDeepPNG also claims a number of bits for each colour.
+// claimingDeepPNG also declares the bits of each color.
 func claimingDeepPNG(w, h uint32, bits byte) []byte {
 	header := append([]byte("IHDR"), 0, 0, 0, 0, 0, 0, 0, 0, bits, 6, 0, 0, 0)
 	binary.BigEndian.PutUint32(header[4:], w)
@@ -123,7 +124,7 @@ func claimingDeepPNG(w, h uint32, bits byte) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(header))
 }
 
-// seen is what an avatar looks like.
+// seen describes an avatar.
 type seen struct {
 	Type    string
 	W, H    int
@@ -137,7 +138,7 @@ func look(t *testing.T, p Picture) seen {
 		t.Fatal(err)
 	}
 	if want := map[string]string{"jpeg": ".jpg", "png": ".png"}[format]; p.Extension != want {
-		t.Errorf("a %s is called %s", format, p.Extension)
+		t.Errorf("the extension of a %s is %s, want %s", format, p.Extension, want)
 	}
 	if len(p.Data) > MaxStored {
 		t.Errorf("%d bytes, want at most %d", len(p.Data), MaxStored)
@@ -150,7 +151,7 @@ func look(t *testing.T, p Picture) seen {
 	return s
 }
 
-// nameOf names a colour that a lossy format may have touched.
+// nameOf names a color, which a lossy format may have changed slightly.
 func nameOf(c color.Color) string {
 	v := color.NRGBAModel.Convert(c).(color.NRGBA)
 	if v.A < 128 {
@@ -178,20 +179,20 @@ func TestMake(t *testing.T) {
 		file []byte
 		want seen
 	}{
-		"png":                  {asPNG(t, quartered(8, 8)), seen{"image/jpeg", 8, 8, asTaken}},
-		"jpeg":                 {asJPEG(t, quartered(64, 64)), seen{"image/jpeg", 64, 64, asTaken}},
-		"webp":                 {asWebP(64, 32, corners[2]), seen{"image/jpeg", 64, 32, all("b")}},
-		"transparent":          {asPNG(t, clear), seen{"image/png", 8, 8, [4]string{"clear", "g", "b", "rgb"}}},
-		"transparent webp":     {asWebP(4, 4, color.NRGBA{}), seen{"image/png", 4, 4, all("clear")}},
-		"just as large":        {asPNG(t, quartered(640, 640)), seen{"image/jpeg", 640, 640, asTaken}},
-		"larger":               {asPNG(t, quartered(960, 960)), seen{"image/jpeg", 640, 640, asTaken}},
-		"wide":                 {asJPEG(t, quartered(1300, 650)), seen{"image/jpeg", 640, 320, asTaken}},
-		"high":                 {asJPEG(t, quartered(300, 1200)), seen{"image/jpeg", 160, 640, asTaken}},
-		"a line":               {asPNG(t, quartered(8000, 2)), seen{"image/jpeg", 640, 1, [4]string{}}}, // of mixed colours
-		"large webp":           {asWebP(1024, 768, corners[1]), seen{"image/jpeg", 640, 480, all("g")}},
-		"one pixel":            {asPNG(t, quartered(1, 1)), seen{"image/jpeg", 1, 1, all("r")}},
-		"something behind it":  {append(asJPEG(t, quartered(64, 64)), "<script>"...), seen{"image/jpeg", 64, 64, asTaken}},
-		"Exif that is garbage": {withExif(asJPEG(t, quartered(64, 64)), binary.BigEndian, 99), seen{"image/jpeg", 64, 64, asTaken}},
+		"png":                 {asPNG(t, quartered(8, 8)), seen{"image/jpeg", 8, 8, asTaken}},
+		"jpeg":                {asJPEG(t, quartered(64, 64)), seen{"image/jpeg", 64, 64, asTaken}},
+		"webp":                {asWebP(64, 32, corners[2]), seen{"image/jpeg", 64, 32, all("b")}},
+		"transparent":         {asPNG(t, clear), seen{"image/png", 8, 8, [4]string{"clear", "g", "b", "rgb"}}},
+		"transparent webp":    {asWebP(4, 4, color.NRGBA{}), seen{"image/png", 4, 4, all("clear")}},
+		"largest size":        {asPNG(t, quartered(640, 640)), seen{"image/jpeg", 640, 640, asTaken}},
+		"larger":              {asPNG(t, quartered(960, 960)), seen{"image/jpeg", 640, 640, asTaken}},
+		"wide":                {asJPEG(t, quartered(1300, 650)), seen{"image/jpeg", 640, 320, asTaken}},
+		"high":                {asJPEG(t, quartered(300, 1200)), seen{"image/jpeg", 160, 640, asTaken}},
+		"a line":              {asPNG(t, quartered(8000, 2)), seen{"image/jpeg", 640, 1, [4]string{}}}, // mixed colors
+		"large webp":          {asWebP(1024, 768, corners[1]), seen{"image/jpeg", 640, 480, all("g")}},
+		"one pixel":           {asPNG(t, quartered(1, 1)), seen{"image/jpeg", 1, 1, all("r")}},
+		"data after the end":  {append(asJPEG(t, quartered(64, 64)), "<script>"...), seen{"image/jpeg", 64, 64, asTaken}},
+		"invalid orientation": {withExif(asJPEG(t, quartered(64, 64)), binary.BigEndian, 99), seen{"image/jpeg", 64, 64, asTaken}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := NewMaker().Make(t.Context(), test.file)
@@ -209,9 +210,9 @@ func TestMake(t *testing.T) {
 	}
 }
 
-// A camera that is turned notes so instead of turning its picture, in every format.
+// A rotated camera writes its orientation into the file instead of rotating the picture.
 func TestOrientation(t *testing.T) {
-	// What a picture of the orientation shows at its corners once it is upright, if it shows asTaken as it is stored.
+	// By orientation: the corners of the upright picture if the stored picture has asTaken.
 	want := map[uint16][4]string{
 		0: {"r", "g", "b", "rgb"}, 1: {"r", "g", "b", "rgb"}, 2: {"g", "r", "rgb", "b"}, 3: {"rgb", "b", "g", "r"}, 4: {"b", "rgb", "r", "g"},
 		5: {"r", "b", "g", "rgb"}, 6: {"b", "r", "rgb", "g"}, 7: {"rgb", "g", "b", "r"}, 8: {"g", "rgb", "r", "b"}, 9: {"r", "g", "b", "rgb"},
@@ -237,7 +238,7 @@ func TestOrientation(t *testing.T) {
 			if o >= 5 && o <= 8 {
 				w, h = h, w
 			}
-			if strings.HasPrefix(name, "webp") { // of one colour
+			if strings.HasPrefix(name, "webp") { // of one color
 				shown = [4]string{"g", "g", "g", "g"}
 			}
 			if diff := cmp.Diff(seen{"image/jpeg", w, h, shown}, look(t, p)); diff != "" {
@@ -247,7 +248,7 @@ func TestOrientation(t *testing.T) {
 	}
 }
 
-// pngWithExif puts an eXIf chunk at an offset into a PNG; a negative one counts from the end.
+// pngWithExif inserts an eXIf chunk at an offset of a PNG; a negative offset counts from the end.
 func pngWithExif(file []byte, orientation uint16, at int) []byte {
 	if at < 0 {
 		at += len(file)
@@ -258,7 +259,7 @@ func pngWithExif(file []byte, orientation uint16, at int) []byte {
 	return slices.Concat(file[:at], c, file[at:])
 }
 
-// webpWithExif puts an EXIF chunk behind the picture of a WebP. Some writers begin it as JPEG does.
+// webpWithExif adds an EXIF chunk after the picture of a WebP. Some writers begin it as in JPEG.
 func webpWithExif(file []byte, orientation uint16) []byte {
 	data := append([]byte("Exif\x00\x00"), tiff(binary.LittleEndian, orientation)...)
 	header := []byte{1 << 3, 0, 0, 0, 63, 0, 0, 31, 0, 0} // EXIF, 64 x 32
@@ -270,7 +271,7 @@ func webpWithExif(file []byte, orientation uint16) []byte {
 	return out
 }
 
-// noise is a picture that no format makes small.
+// noise returns a picture that no format can compress.
 func noise(side int, alpha uint8) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, side, side))
 	x := uint32(1)
@@ -286,7 +287,7 @@ func noise(side int, alpha uint8) *image.NRGBA {
 	return img
 }
 
-// Whatever is uploaded, an avatar has at most MaxStored bytes.
+// An avatar has at most MaxStored bytes, even if its picture cannot be compressed.
 func TestStoredSize(t *testing.T) {
 	for name, file := range map[string][]byte{
 		"opaque": asPNG(t, noise(640, 255)), "transparent": asPNG(t, noise(640, 0)),
@@ -303,16 +304,16 @@ func TestStoredSize(t *testing.T) {
 
 func TestNothingOfTheFileIsLeft(t *testing.T) {
 	file := withExif(asJPEG(t, quartered(64, 64)), binary.BigEndian, 6)
-	if !bytes.Contains(file, []byte("somebody's home")) {
-		t.Fatal("the test's own file has no place")
+	if !bytes.Contains(file, []byte("the user's home")) {
+		t.Fatal("the test file has no place")
 	}
 	p, err := NewMaker().Make(t.Context(), append(file, "hidden"...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"Exif", "somebody's home", "hidden"} {
+	for _, secret := range []string{"Exif", "the user's home", "hidden"} {
 		if bytes.Contains(p.Data, []byte(secret)) {
-			t.Errorf("%q is left", secret)
+			t.Errorf("the avatar still contains %q", secret)
 		}
 	}
 }
@@ -328,23 +329,23 @@ func TestRefused(t *testing.T) {
 		file []byte
 		want error
 	}{
-		"nothing":             {nil, errNotPicture},
-		"text":                {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), errNotPicture},
-		"gif":                 {animated.Bytes(), errAnimation},
-		"animated webp":       {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errAnimation},
-		"chunk of 4 GiB":      {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\xff\xff\xff\xff\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errNotPicture},
-		"a beginning of one":  {[]byte("\xff\xd8\xff"), errNotPicture},
-		"half a jpeg":         {whole[:len(whole)/2], errNotPicture},
-		"half a png":          {asPNG(t, quartered(64, 64))[:60], errNotPicture},
-		"webp without one":    {[]byte("RIFF\x04\x00\x00\x00WEBP"), errNotPicture},
-		"no pixels":           {claimingPNG(0, 4), errNotPicture},
-		"too many bytes":      {append(whole, make([]byte, MaxBytes)...), errTooLarge},
-		"png bomb":            {claimingPNG(60000, 60000), errTooLarge},
-		"webp bomb":           {asWebP(16384, 16384, corners[0]), errTooLarge},
-		"one pixel too many":  {claimingPNG(4096, 3073), errTooLarge},
-		"too long a line":     {claimingPNG(8193, 1), errTooLarge},
-		"jpeg of many scans":  {scans, errTooLarge},
-		"a claim, no picture": {claimingPNG(100, 100), errNotPicture},
+		"nothing":            {nil, errNotPicture},
+		"text":               {[]byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), errNotPicture},
+		"gif":                {animated.Bytes(), errAnimation},
+		"animated webp":      {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errAnimation},
+		"chunk of 4 GiB":     {[]byte("RIFF\x16\x00\x00\x00WEBPVP8X\xff\xff\xff\xff\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00"), errNotPicture},
+		"jpeg marker only":   {[]byte("\xff\xd8\xff"), errNotPicture},
+		"half a jpeg":        {whole[:len(whole)/2], errNotPicture},
+		"half a png":         {asPNG(t, quartered(64, 64))[:60], errNotPicture},
+		"empty webp":         {[]byte("RIFF\x04\x00\x00\x00WEBP"), errNotPicture},
+		"no pixels":          {claimingPNG(0, 4), errNotPicture},
+		"too many bytes":     {append(whole, make([]byte, MaxBytes)...), errTooLarge},
+		"png bomb":           {claimingPNG(60000, 60000), errTooLarge},
+		"webp bomb":          {asWebP(16384, 16384, corners[0]), errTooLarge},
+		"one pixel too many": {claimingPNG(4096, 3073), errTooLarge},
+		"too long a line":    {claimingPNG(8193, 1), errTooLarge},
+		"jpeg of many scans": {scans, errTooLarge},
+		"header only":        {claimingPNG(100, 100), errNotPicture},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewMaker().Make(t.Context(), test.file); !errors.Is(err, test.want) {
@@ -360,16 +361,16 @@ func TestLargePicturesTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := m.Make(t.Context(), asPNG(t, quartered(4, 4))); err != nil {
-		t.Errorf("a small one, beside a large one: %v", err)
+		t.Errorf("a small picture while a large one is decoded: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := m.Make(ctx, asPNG(t, quartered(64, 64))); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("another, beside a large one: %v, want to wait", err)
+		t.Errorf("a larger picture meanwhile: got %v, want a wait until the deadline", err)
 	}
 }
 
-// A small WebP takes as much memory as a large picture, and waits for its turn as one.
+// A small WebP may take as much memory as a large picture, so it waits like one.
 func TestWebPTakesTurns(t *testing.T) {
 	m := NewMaker()
 	if !m.pixels.TryAcquire(1) {
@@ -378,10 +379,10 @@ func TestWebPTakesTurns(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := m.Make(ctx, asWebP(4, 4, corners[0])); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("beside a picture: %v", err)
+		t.Errorf("while another picture is decoded: got %v, want a wait until the deadline", err)
 	}
 	if _, err := m.Make(t.Context(), asPNG(t, quartered(4, 4))); err != nil {
-		t.Errorf("a small one of another kind: %v", err)
+		t.Errorf("a small PNG meanwhile: %v", err)
 	}
 	m.pixels.Release(1)
 	if _, err := m.Make(t.Context(), asWebP(4, 4, corners[0])); err != nil {
@@ -389,9 +390,10 @@ func TestWebPTakesTurns(t *testing.T) {
 	}
 }
 
-// What has more bits for a pixel may have fewer pixels.
+// A picture with more bits per pixel may have fewer pixels.
 func TestCost(t *testing.T) {
-	// What a decoder reads of a JPEG before the pixels: Adobe's marker, without which four colours are none, the frame, and where a scan begins.
+	// The header of a CMYK JPEG: Adobe's marker, which four color components need, the frame, and
+	// the start of a scan.
 	cmyk := func(w, h int) []byte {
 		file := []byte("\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00\xff\xc0\x00\x14\x08")
 		file = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(file, uint16(h)), uint16(w))
@@ -402,7 +404,7 @@ func TestCost(t *testing.T) {
 		want error
 	}{
 		"many pixels of CMYK": {cmyk(4096, 1600), errTooLarge},
-		"few pixels of CMYK":  {cmyk(4096, 1500), errNotPicture}, // there is nothing behind the header
+		"few pixels of CMYK":  {cmyk(4096, 1500), errNotPicture}, // no pixels after the header
 		"many deep pixels":    {claimingDeepPNG(4096, 1600, 16), errTooLarge},
 		"few deep pixels":     {claimingDeepPNG(4096, 1500, 16), errNotPicture},
 	} {
@@ -421,13 +423,13 @@ func FuzzMake(f *testing.F) {
 		p, err := NewMaker().Make(t.Context(), file)
 		if err != nil {
 			if !errors.Is(err, errNotPicture) && !errors.Is(err, errTooLarge) && !errors.Is(err, errAnimation) {
-				t.Errorf("an error of no kind: %v", err)
+				t.Errorf("unexpected error: %v", err)
 			}
 			return
 		}
 		config, _, err := image.DecodeConfig(bytes.NewReader(p.Data))
 		if err != nil || config.Width > Size || config.Height > Size || len(p.Data) > MaxStored {
-			t.Errorf("it became %d x %d, %v", config.Width, config.Height, err)
+			t.Errorf("got an avatar of %d x %d, %d bytes, %v", config.Width, config.Height, len(p.Data), err)
 		}
 	})
 }

@@ -11,7 +11,7 @@ func orientation(file []byte, format string) int {
 	var exif []byte
 	switch format {
 	case "jpeg":
-		header, _, _ := bytes.Cut(file, []byte("\xff\xda")) // what follows may hold other pictures
+		header, _, _ := bytes.Cut(file, []byte("\xff\xda")) // the rest may contain other pictures
 		_, exif, _ = bytes.Cut(header, mark)
 	case "png":
 		_, exif, _ = bytes.Cut(file, []byte("eXIf"))
@@ -23,7 +23,8 @@ func orientation(file []byte, format string) int {
 	return tiffOrientation(exif)
 }
 
-// tiffOrientation looks for the tag in the first directory of a TIFF header.
+// tiffOrientation returns the orientation tag in the first directory of a TIFF header, 1 to 8, or
+// 0.
 func tiffOrientation(tiff []byte) int {
 	const (
 		entrySize = 12

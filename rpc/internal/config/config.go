@@ -1,8 +1,7 @@
-// Package config is the settings of the user service. goctl expects it here;
-// they are one struct with everybody else's, in internal/config.
+// Package config exists because goctl expects it here. All settings are in internal/config.
 package config
 
 import "shares/internal/config"
 
-// Config is internal/config's.
+// Config is the type of internal/config.
 type Config = config.Config
