@@ -11,14 +11,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Counter returns the interceptor that counts and times calls that came over
-// the wire, by method and gRPC code. Within one process the edge does that.
+// Counter returns the interceptor that counts calls by method and gRPC code, and times them by
+// method. In one process with api, the edge does that.
 func Counter(reg prometheus.Registerer) grpc.UnaryServerInterceptor {
 	calls := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "shares_rpc_requests_total", Help: "Calls answered, by method and gRPC code.",
 	}, []string{"method", "code"})
 	seconds := promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
-		Name: "shares_rpc_request_seconds", Help: "Time from a call's message to its answer, by method.",
+		Name: "shares_rpc_request_seconds", Help: "Duration of calls, from the received message to the answer, by method.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 	}, []string{"method"})
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {

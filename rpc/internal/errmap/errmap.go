@@ -1,5 +1,5 @@
-// Package errmap is the edge of the user service for errors: it answers each with its reason, and
-// logs there what an operator should see. Logic returns errors as they come.
+// Package errmap converts the errors of the user service at its edge: it answers each with its
+// reason and logs those that an operator should see. Logic returns errors unchanged.
 package errmap
 
 import (
@@ -18,8 +18,8 @@ import (
 	"shares/model"
 )
 
-// Interceptor returns the interceptor that stands before every method: it
-// converts errors and turns a panic into INTERNAL.
+// Interceptor returns the interceptor that converts the errors of every method and turns a panic
+// into INTERNAL.
 func Interceptor(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 		defer func() {
@@ -43,8 +43,8 @@ func Interceptor(log *slog.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Convert returns the error of package reason that err wraps. One that wraps none is told by its
-// context error, or is INTERNAL.
+// Convert returns the error of package reason that err wraps. Otherwise it returns UNAVAILABLE for
+// an unavailable bucket or database, the reason of a context error, or INTERNAL.
 func Convert(err error) error {
 	if s, ok := errors.AsType[interface {
 		error

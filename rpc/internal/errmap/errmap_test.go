@@ -26,7 +26,7 @@ import (
 	"shares/model"
 )
 
-// outcome is an error in words: its reason and metadata.
+// outcome describes an error by its reason and metadata.
 func outcome(err error) string {
 	why, metadata := reason.Of(err)
 	s := string(why)
@@ -36,7 +36,7 @@ func outcome(err error) string {
 	return s
 }
 
-// inRequest returns the context of a call that brought a request id.
+// inRequest returns the context of a call with a request id.
 func inRequest(id string) context.Context {
 	return metadata.NewIncomingContext(context.Background(), metadata.Pairs(requestid.Header, id))
 }
@@ -55,21 +55,21 @@ func TestConvert(t *testing.T) {
 		want string
 	}{
 		{"a deadline", wrapped(context.DeadlineExceeded), "DEADLINE_EXCEEDED"},
-		{"hung up", wrapped(context.Canceled), "CANCELED"},
+		{"a cancellation", wrapped(context.Canceled), "CANCELED"},
 		{"a reason", wrapped(reason.Field("city", "text")), "INVALID_FIELD field=city rule=text"},
-		{"a connection that broke", wrapped(driver.ErrBadConn), "UNAVAILABLE"},
+		{"a broken connection", wrapped(driver.ErrBadConn), "UNAVAILABLE"},
 		{"an invalid connection", wrapped(mysql.ErrInvalidConn), "UNAVAILABLE"},
 		{"no connection", wrapped(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), "UNAVAILABLE"},
 		{"MySQL is read-only", wrapped(mysqlError(1290, "HY000")), "UNAVAILABLE"},
 		{"MySQL has too many connections", wrapped(mysqlError(1040, "08004")), "UNAVAILABLE"},
 		{"MySQL refuses the data", wrapped(mysqlError(1406, "22001")), "INTERNAL"},
-		{"MySQL has it already", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
+		{"MySQL reports a duplicate", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
 		{"MySQL has no such table: not migrated yet", wrapped(mysqlError(1146, "42S02")), "UNAVAILABLE"},
 		{"MySQL has no such column: not migrated yet", wrapped(mysqlError(1054, "42S22")), "UNAVAILABLE"},
 		{"MySQL cannot parse it", wrapped(mysqlError(1064, "42000")), "INTERNAL"},
-		{"no such row, where logic did not think of it", wrapped(model.ErrNotFound), "INTERNAL"},
-		{"a bucket that is away", wrapped(pictures.ErrUnavailable), "UNAVAILABLE"},
-		{"anything", wrapped(errors.New("oh")), "INTERNAL"},
+		{"no such row, not handled by logic", wrapped(model.ErrNotFound), "INTERNAL"},
+		{"the bucket is down", wrapped(pictures.ErrUnavailable), "UNAVAILABLE"},
+		{"any other error", wrapped(errors.New("oh")), "INTERNAL"},
 		{"the end of a file", io.EOF, "INTERNAL"},
 	} {
 		if got := outcome(Convert(tt.err)); got != tt.want {
@@ -78,11 +78,11 @@ func TestConvert(t *testing.T) {
 	}
 	given := reason.Error(reason.UserBlocked)
 	if got := Convert(wrapped(given)); got != given {
-		t.Errorf("%v became %v", given, got)
+		t.Errorf("got %v, want %v unchanged", got, given)
 	}
 }
 
-// What leaves has nothing of the error's text, over a wire neither.
+// Converted errors contain nothing of the original text, not even in their status details.
 func TestConvertDoesNotLeak(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	for _, err := range []error{
@@ -98,7 +98,7 @@ func TestConvertDoesNotLeak(t *testing.T) {
 	}
 }
 
-// Operators see what they can mend, once, with the request's id; what users do wrong is no line.
+// An operator's problem is logged once, with the request's id. A user's mistake is not logged.
 func TestInterceptor(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -108,12 +108,12 @@ func TestInterceptor(t *testing.T) {
 	}{
 		{"fine", nil, "", false},
 		{"a user's mistake", reason.Field("city", "text"), "INVALID_FIELD field=city rule=text", false},
-		{"hung up", context.Canceled, "CANCELED", false},
+		{"canceled", context.Canceled, "CANCELED", false},
 		{"too late", context.DeadlineExceeded, "DEADLINE_EXCEEDED", true},
-		{"a failure that logic names", reason.Error(reason.Unavailable), "UNAVAILABLE", true},
-		{"WeChat talks nonsense", reason.Error(reason.WechatBadAnswer), "WECHAT_BAD_ANSWER", true},
-		{"MySQL is away", driver.ErrBadConn, "UNAVAILABLE", true},
-		{"anything", errors.New("oh"), "INTERNAL", true},
+		{"a failure with a reason", reason.Error(reason.Unavailable), "UNAVAILABLE", true},
+		{"a bad answer from WeChat", reason.Error(reason.WechatBadAnswer), "WECHAT_BAD_ANSWER", true},
+		{"MySQL is down", driver.ErrBadConn, "UNAVAILABLE", true},
+		{"any other error", errors.New("oh"), "INTERNAL", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -133,7 +133,7 @@ func TestInterceptor(t *testing.T) {
 				t.Errorf("logged %q", got)
 			}
 			if tt.logged && (!strings.Contains(got, "request_id=abc-1") || !strings.Contains(got, "method=/weixin.Weixin/Login")) {
-				t.Errorf("the line does not say which request: %q", got)
+				t.Errorf("got log %q, want the request id and the method", got)
 			}
 		})
 	}

@@ -18,7 +18,7 @@ func NewGetQrcodeLogic(ctx context.Context, svcCtx *svc.ServiceContext) *GetQrco
 	return &GetQrcodeLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// GetQrcode answers the name of the code's picture, made at the first call.
+// GetQrcode returns the name of the code's picture. The first call makes it.
 func (l *GetQrcodeLogic) GetQrcode(in *pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) {
 	row, err := l.svcCtx.Caller(l.ctx, in.GetCaller())
 	if err != nil {

@@ -19,7 +19,7 @@ func NewGetUserLogic(ctx context.Context, svcCtx *svc.ServiceContext) *GetUserLo
 	return &GetUserLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// GetUser answers the caller's row.
+// GetUser returns the caller's row.
 func (l *GetUserLogic) GetUser(in *pb.GetUserReq) (*pb.User, error) {
 	row, err := l.svcCtx.Caller(l.ctx, in.GetCaller())
 	if err != nil {

@@ -25,9 +25,9 @@ import (
 	"shares/rpc/pb"
 )
 
-// world is the parts that logic works with, each a function, and what was asked of them in order.
+// world fakes the dependencies of logic and records their calls in order.
 type world struct {
-	model.WxUserinfoModel // what logic does not use
+	model.WxUserinfoModel // the methods that logic does not use
 
 	row      *model.WxUserinfo
 	findErr  error
@@ -96,7 +96,7 @@ func (w *world) Name(_ context.Context, userID int64, page, scene string) (strin
 	return w.code(userID, page, scene)
 }
 
-// written is the columns that a change sets.
+// written describes the columns that a change sets.
 func written(c model.Columns) string {
 	var s string
 	for _, name := range slices.Sorted(maps.Keys(c)) {
@@ -140,16 +140,16 @@ func newWorld() *world {
 var (
 	caller = &pb.Caller{UserId: 7, Epoch: 8}
 
-	errAway = errors.New("away")
+	errDown = errors.New("down")
 )
 
-// outcome is an error in words: "ok", "away", or its reason, field and rule.
+// outcome describes an error: "ok", "down", or its reason, field and rule.
 func outcome(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case errors.Is(err, errAway):
-		return "away"
+	case errors.Is(err, errDown):
+		return "down"
 	}
 	why, metadata := reason.Of(err)
 	return strings.Join(append([]string{string(why)}, slices.Sorted(maps.Values(metadata))...), " ")
@@ -172,9 +172,9 @@ func TestLogin(t *testing.T) {
 		{"a user", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, nil, "ok", []string{"wechat login c", "log in"}},
 		{"refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), true, nil, "ok", []string{"wechat login c", "log in"}},
 		{"without a unionid", known(wechat.Identity{OpenID: "oA"}), false, nil, "ok", []string{"wechat login c", "log in"}},
-		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errAway }, false, nil, "away",
+		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errDown }, false, nil, "down",
 			[]string{"wechat login c"}},
-		{"storage away", known(wechat.Identity{OpenID: "oA"}), false, errAway, "away", []string{"wechat login c", "log in"}},
+		{"storage down", known(wechat.Identity{OpenID: "oA"}), false, errDown, "down", []string{"wechat login c", "log in"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
@@ -203,7 +203,7 @@ func TestLogin(t *testing.T) {
 
 func TestGetUser(t *testing.T) {
 	w := newWorld()
-	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", Capacity: 5, Unionid: "not told"}
+	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", Capacity: 5, Unionid: "not returned"}
 	got, err := NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
 	if err != nil {
 		t.Fatal(err)
@@ -229,9 +229,9 @@ func TestGetQrcode(t *testing.T) {
 	}
 	w.checkAsked(t, "find 7", "code 7 pages/index id=1")
 
-	w.code = func(int64, string, string) (string, error) { return "", errAway }
-	if _, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req); !errors.Is(err, errAway) {
-		t.Errorf("%v, want %v", err, errAway)
+	w.code = func(int64, string, string) (string, error) { return "", errDown }
+	if _, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req); !errors.Is(err, errDown) {
+		t.Errorf("%v, want %v", err, errDown)
 	}
 }
 
@@ -251,10 +251,10 @@ func TestUploadAvatar(t *testing.T) {
 	}{
 		"ok":             {made, nil, nil, nil, "ok", []string{"find 7", "count 7", "make file", "put small", "write"}},
 		"no picture":     {fails(reason.Field("file", "picture")), nil, nil, nil, "INVALID_FIELD file picture", []string{"find 7", "count 7", "make file"}},
-		"never its turn": {fails(context.DeadlineExceeded), nil, nil, nil, "DEADLINE_EXCEEDED", []string{"find 7", "count 7", "make file", "count 7 less"}},
-		"bucket is away": {made, nil, errAway, nil, "away", []string{"find 7", "count 7", "make file", "put small", "count 7 less"}},
-		"one too many":   {made, tooMany, nil, nil, "RATE_LIMITED", []string{"find 7", "count 7"}},
-		"storage away":   {made, nil, nil, errAway, "away", []string{"find 7", "count 7", "make file", "put small", "write"}},
+		"waits too long": {fails(context.DeadlineExceeded), nil, nil, nil, "DEADLINE_EXCEEDED", []string{"find 7", "count 7", "make file", "count 7 less"}},
+		"bucket is down": {made, nil, errDown, nil, "down", []string{"find 7", "count 7", "make file", "put small", "count 7 less"}},
+		"over the quota": {made, tooMany, nil, nil, "RATE_LIMITED", []string{"find 7", "count 7"}},
+		"storage down":   {made, nil, nil, errDown, "down", []string{"find 7", "count 7", "make file", "put small", "write"}},
 		"revoked":        {made, nil, nil, model.ErrNotFound, "SESSION_INVALID", []string{"find 7", "count 7", "make file", "put small", "write"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,8 +278,8 @@ func TestUploadAvatar(t *testing.T) {
 	}
 }
 
-// Every call of a caller, with a session that does not count any more and with storage that cannot tell.
-func TestCallersThatDoNotCount(t *testing.T) {
+// Every call is refused for an invalid session, and fails while storage is down.
+func TestInvalidCallers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		caller *pb.Caller
@@ -287,10 +287,10 @@ func TestCallersThatDoNotCount(t *testing.T) {
 		want   string
 		asked  []string
 	}{
-		{"nobody", nil, nil, "SESSION_INVALID", nil},
+		{"no caller", nil, nil, "SESSION_INVALID", nil},
 		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, "SESSION_INVALID", []string{"find 7", "recheck 7"}},
 		{"deleted", caller, fmt.Errorf("find: %w", model.ErrNotFound), "SESSION_INVALID", []string{"find 7"}},
-		{"storage cannot tell", caller, errAway, "away", []string{"find 7"}},
+		{"storage down", caller, errDown, "down", []string{"find 7"}},
 	} {
 		for name, call := range map[string]func(*svc.ServiceContext) error{
 			"GetUser": func(s *svc.ServiceContext) error {
@@ -329,7 +329,7 @@ func TestCallersThatDoNotCount(t *testing.T) {
 				if got := outcome(call(w.svc())); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
-				w.checkAsked(t, tt.asked...) // nothing written, and WeChat not asked
+				w.checkAsked(t, tt.asked...) // no write and no call to WeChat
 			})
 		}
 	}
@@ -345,16 +345,16 @@ func TestUpdateProfile(t *testing.T) {
 	}{
 		{"nothing", &pb.UpdateProfileReq{}, nil, "ok", []string{"find 7", "write 7 epoch 8"}},
 		{"one field", &pb.UpdateProfileReq{City: ptr("深圳")}, nil, "ok", []string{"find 7", `write 7 epoch 8 city="深圳"`}},
-		{"an empty one", &pb.UpdateProfileReq{NickName: ptr("")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name=""`}},
+		{"an empty field", &pb.UpdateProfileReq{NickName: ptr("")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name=""`}},
 		{"all", &pb.UpdateProfileReq{NickName: ptr("1"), AvatarUrl: ptr("https://2"), Gender: ptr("1"), City: ptr("4"), Province: ptr("5"),
 			Country: ptr("6"), Language: ptr("7")}, nil, "ok",
 			[]string{"find 7", `write 7 epoch 8 avatar_url="https://2" city="4" country="6" gender="1" language="7" nick_name="1" province="5"`}},
 		{"unprintable", &pb.UpdateProfileReq{NickName: ptr("a\x00\ufffdb")}, nil, "ok", []string{"find 7", `write 7 epoch 8 nick_name="ab"`}},
-		{"one of them is wrong: none is written", &pb.UpdateProfileReq{City: ptr("a"), Gender: ptr("9")}, nil,
+		{"one wrong field: nothing is written", &pb.UpdateProfileReq{City: ptr("a"), Gender: ptr("9")}, nil,
 			"INVALID_FIELD 0, 1, 2 gender one_of", nil},
-		{"revoked between the look and the write", &pb.UpdateProfileReq{City: ptr("a")}, fmt.Errorf("write: %w", model.ErrNotFound),
+		{"revoked between read and write", &pb.UpdateProfileReq{City: ptr("a")}, fmt.Errorf("write: %w", model.ErrNotFound),
 			"SESSION_INVALID", []string{"find 7", `write 7 epoch 8 city="a"`}},
-		{"storage away", &pb.UpdateProfileReq{City: ptr("a")}, errAway, "away", []string{"find 7", `write 7 epoch 8 city="a"`}},
+		{"storage down", &pb.UpdateProfileReq{City: ptr("a")}, errDown, "down", []string{"find 7", `write 7 epoch 8 city="a"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
@@ -383,14 +383,14 @@ func TestUpdateSetting(t *testing.T) {
 		{"a switch", "rg", "false", "any", nil, "ok", []string{"find 7", "write 7 epoch 8 rg=false"}},
 		{"a field of the profile", "city", "a", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 city="a"`}},
 		{"a wrong value", "rg", "yes", "any", nil, "INVALID_FIELD boolean rg", nil},
-		{"what the operator sets", "capacity", "9", "any", nil,
+		{"a field of the operator", "capacity", "9", "any", nil,
 			"INVALID_FIELD capacity " + strings.Join(profile.Keys(), ", ") + " unknown_key", nil},
 
 		{"a phone", "phone", "13800138000", "any", nil, "ok", []string{"find 7", `write 7 epoch 8 phone="13800138000"`}},
-		{"a phone where only proof counts", "phone", "13800138000", "verified", nil, "INVALID_FIELD phone phone_verified_only", nil},
-		{"clearing where only proof counts", "phone", "", "verified", nil, "ok", []string{"find 7", `write 7 epoch 8 phone=""`}},
+		{"a phone without proof, verified only", "phone", "13800138000", "verified", nil, "INVALID_FIELD phone phone_verified_only", nil},
+		{"clearing, verified only", "phone", "", "verified", nil, "ok", []string{"find 7", `write 7 epoch 8 phone=""`}},
 		{"a proof", "phoneCode", "c", "any", number, "ok", []string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="13800138000"`}},
-		{"a proof where only proof counts", "phoneCode", "c", "verified", number, "ok",
+		{"a proof, verified only", "phoneCode", "c", "verified", number, "ok",
 			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="13800138000"`}},
 		{"a foreign proof", "phoneCode", "c", "any", func(string) (string, error) { return "+85261234567", nil }, "ok",
 			[]string{"find 7", "wechat phone c", "find 7", `write 7 epoch 8 phone="+85261234567"`}},
@@ -398,7 +398,7 @@ func TestUpdateSetting(t *testing.T) {
 		{"no proof", "phoneCode", "", "any", number, "INVALID_FIELD phoneCode required", nil},
 		{"a used proof", "phoneCode", "c", "any", fails(reason.Error(reason.LoginCodeRefused)), "INVALID_FIELD phoneCode phone_code",
 			[]string{"find 7", "wechat phone c"}},
-		{"WeChat away", "phoneCode", "c", "any", fails(errAway), "away", []string{"find 7", "wechat phone c"}},
+		{"WeChat down", "phoneCode", "c", "any", fails(errDown), "down", []string{"find 7", "wechat phone c"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
@@ -414,26 +414,26 @@ func TestUpdateSetting(t *testing.T) {
 }
 
 func TestContentCheck(t *testing.T) {
-	says := func(risky bool, err error) func() (bool, error) { return func() (bool, error) { return risky, err } }
+	answers := func(risky bool, err error) func() (bool, error) { return func() (bool, error) { return risky, err } }
 	const (
 		find  = "find 7"
 		check = "wechat check oA 股神"
 		write = `write 7 epoch 8 nick_name="股神"`
 	)
-	cannotTell := says(false, errAway)
+	cannotTell := answers(false, errDown)
 	for _, tt := range []struct {
 		name            string
-		check, whenAway string
+		check, whenDown string
 		risky           func() (bool, error)
 		want            string
 		asked           []string
 		warned          bool
 	}{
 		{"off", "off", "allow", nil, "ok", []string{find, write}, false},
-		{"good", "on", "refuse", says(false, nil), "ok", []string{find, check, write}, false},
-		{"risky", "on", "allow", says(true, nil), "INVALID_FIELD nickName risky", []string{find, check}, false},
-		{"WeChat cannot tell, allowed", "on", "allow", cannotTell, "ok", []string{find, check, write}, true},
-		{"WeChat cannot tell, refused", "on", "refuse", cannotTell, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
+		{"good", "on", "refuse", answers(false, nil), "ok", []string{find, check, write}, false},
+		{"risky", "on", "allow", answers(true, nil), "INVALID_FIELD nickName risky", []string{find, check}, false},
+		{"check fails, allowed", "on", "allow", cannotTell, "ok", []string{find, check, write}, true},
+		{"check fails, refused", "on", "refuse", cannotTell, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
 	} {
 		for name, set := range map[string]func(*svc.ServiceContext) error{
 			"UpdateProfile": func(s *svc.ServiceContext) error {
@@ -447,7 +447,7 @@ func TestContentCheck(t *testing.T) {
 		} {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				w := newWorld()
-				w.config.ContentCheck, w.config.ContentCheckAway, w.risky = tt.check, tt.whenAway, tt.risky
+				w.config.ContentCheck, w.config.ContentCheckAway, w.risky = tt.check, tt.whenDown, tt.risky
 				if got := outcome(set(w.svc())); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
@@ -461,8 +461,8 @@ func TestContentCheck(t *testing.T) {
 	}
 }
 
-// What nobody is shown is not checked: each check is a call to WeChat.
-func TestContentCheckOfNicknamesAlone(t *testing.T) {
+// Only nicknames are checked, because each check is a call to WeChat.
+func TestContentCheckOfNicknamesOnly(t *testing.T) {
 	for _, in := range []*pb.UpdateProfileReq{{Caller: caller, City: ptr("a")}, {Caller: caller, NickName: ptr("")}} {
 		w := newWorld()
 		w.config.ContentCheck = "on"
@@ -475,7 +475,7 @@ func TestContentCheckOfNicknamesAlone(t *testing.T) {
 	}
 }
 
-// A request that ends during the check writes nothing, whatever the choice.
+// A request that ends during the check writes nothing, even with WECHAT_CONTENT_CHECK_AWAY=allow.
 func TestContentCheckThatOutlivesItsRequest(t *testing.T) {
 	w := newWorld()
 	w.config.ContentCheck, w.config.ContentCheckAway = "on", "allow"

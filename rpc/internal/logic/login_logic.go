@@ -19,8 +19,8 @@ func NewLoginLogic(ctx context.Context, svcCtx *svc.ServiceContext) *LoginLogic 
 	return &LoginLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// Login asks WeChat for the user of the login code, registers a new user and records the login of a
-// known one.
+// Login exchanges the login code at WeChat, registers a new user and records the login of a known
+// one.
 func (l *LoginLogic) Login(in *pb.LoginReq) (*pb.LoginResp, error) {
 	identity, err := l.svcCtx.Wechat.Code2Session(l.ctx, in.GetCode(), in.GetClientAppid())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// store writes a cleaned change to the caller's row. The write itself compares the epoch with the
+// store writes a validated change to the caller's row. The write itself compares the epoch with the
 // row, so a session that was revoked but is still cached writes nothing.
 func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change model.Columns) error {
 	row, err := s.Caller(ctx, caller)
@@ -23,8 +23,8 @@ func store(ctx context.Context, s *svc.ServiceContext, caller *pb.Caller, change
 	return svc.CallerGone(s.Users.UpdateProfile(ctx, row.Id, row.SessionEpoch, change))
 }
 
-// checkContent has WeChat check a nickname. Where WeChat cannot tell (it is unavailable, or the user
-// was not active for two hours), WECHAT_CONTENT_CHECK_AWAY decides.
+// checkContent has WeChat check a nickname. If the check fails, because WeChat is unavailable or
+// the user was not active in the last two hours, WECHAT_CONTENT_CHECK_AWAY decides.
 func checkContent(ctx context.Context, s *svc.ServiceContext, openid string, change model.Columns) error {
 	nickName, _ := change["nick_name"].(string)
 	if s.Config.ContentCheck != "on" || nickName == "" {

@@ -29,15 +29,15 @@ func (l *UpdateSettingLogic) UpdateSetting(in *pb.UpdateSettingReq) (*pb.UpdateS
 	if err != nil {
 		return nil, err
 	}
-	// Clearing one's number needs no proof.
+	// Clearing the number needs no proof.
 	if in.GetKey() == profile.Phone && change["phone"] != "" && l.svcCtx.Config.Phone == "verified" {
 		return nil, reason.Field(profile.Phone, "phone_verified_only")
 	}
 	return &pb.UpdateSettingResp{}, store(l.ctx, l.svcCtx, in.GetCaller(), change)
 }
 
-// verifiedPhone stores the number that WeChat gives for the code. The caller is checked first: a
-// code serves once and must not be spent on an invalid session.
+// verifiedPhone stores the number that WeChat returns for the code. The caller is checked first: a
+// code is valid once and must not be spent on an invalid session.
 func (l *UpdateSettingLogic) verifiedPhone(in *pb.UpdateSettingReq) (*pb.UpdateSettingResp, error) {
 	if err := profile.CheckPhoneCode(in.GetValue()); err != nil {
 		return nil, err

@@ -22,8 +22,8 @@ func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Uplo
 	return &UploadAvatarLogic{ctx: ctx, svcCtx: svcCtx}
 }
 
-// UploadAvatar stores the avatar and sets the caller's profile to its name. A file that is refused
-// counts for the quota: it took as long.
+// UploadAvatar stores the avatar and sets the caller's avatar_url to its name. A refused file
+// counts towards the quota, because it costs as much time.
 func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
 	row, err := l.svcCtx.Caller(l.ctx, in.GetCaller())
 	if err != nil {
@@ -45,7 +45,7 @@ func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvat
 		giveBack()
 		return nil, err
 	}
-	// The picture is there before the row refers to it.
+	// Store the picture before the row refers to it.
 	change := model.Columns{"avatar_url": name}
 	if err := l.svcCtx.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
 		return nil, svc.CallerGone(err)
