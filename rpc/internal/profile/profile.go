@@ -1,5 +1,5 @@
-// Package profile holds the rules for what users may write about themselves. Its errors name the
-// field as the HTTP API does.
+// Package profile validates the profile fields that users may write. Its errors name the field as
+// in the HTTP API.
 package profile
 
 import (
@@ -20,7 +20,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// The fields that are more than a row of the table below, as the HTTP API names them.
+// Names in the HTTP API of the fields that are used outside the table below.
 const (
 	NickName  = "nickName"
 	AvatarURL = "avatarURL"
@@ -40,15 +40,14 @@ const (
 // field is a column that users may set.
 type field struct {
 	name   string // in the HTTP API, also as the key of upset_user_info
-	column string // in wx_userinfo, and in UpdateProfileReq where that has it
+	column string // in wx_userinfo, and in UpdateProfileReq if it has the field
 	rule   rule
 }
 
-// rule returns the value that is stored for a value that was sent, or an INVALID_FIELD error that
-// names the field.
+// rule returns the value to store for a sent value, or an INVALID_FIELD error that names the field.
 type rule func(name, value string) (any, error)
 
-// Each field of UpdateProfileReq is here; a test compares them.
+// A test checks that fields has each field of UpdateProfileReq.
 var fields = []field{
 	{Phone, "phone", phoneNumber},
 	{"rg", "rg", boolean},
@@ -62,7 +61,7 @@ var fields = []field{
 	{"language", "language", text(maxLanguage)},
 }
 
-// User returns what the API answers of a row. A test fails for a field that is left out.
+// User returns a row as the API answers it. A test fails if a field is missing.
 func User(row *model.WxUserinfo) *pb.User {
 	return &pb.User{
 		Openid:    row.Openid,
@@ -80,8 +79,8 @@ func User(row *model.WxUserinfo) *pb.User {
 	}
 }
 
-// Columns returns the change of the fields that are present, in the form that is stored, or an
-// INVALID_FIELD error for the first field that breaks its rule.
+// Columns returns the stored form of the fields that are present, or an INVALID_FIELD error for the
+// first field that breaks its rule.
 func Columns(in *pb.UpdateProfileReq) (model.Columns, error) {
 	sent := in.ProtoReflect()
 	change := model.Columns{}
@@ -99,8 +98,8 @@ func Columns(in *pb.UpdateProfileReq) (model.Columns, error) {
 	return change, nil
 }
 
-// Setting returns the change that one key and value of upset_user_info make. phoneCode is not one of
-// its keys: it proves a value and is none itself (see CheckPhoneCode).
+// Setting returns the change for a key and value of upset_user_info. It does not take phoneCode,
+// because that is a proof and not a stored value (see CheckPhoneCode).
 func Setting(key, value string) (model.Columns, error) {
 	i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 	if i < 0 {
@@ -113,7 +112,7 @@ func Setting(key, value string) (model.Columns, error) {
 	return model.Columns{fields[i].column: stored}, nil
 }
 
-// Keys returns the keys that upset_user_info takes.
+// Keys returns the keys that upset_user_info accepts.
 func Keys() []string {
 	var keys []string
 	for _, f := range fields {
@@ -131,7 +130,7 @@ func nickName(name, value string) (any, error) {
 	return value, checkText(name, value, maxName)
 }
 
-// oneOf takes the values allowed and "", which clears the field.
+// oneOf accepts the allowed values and "", which clears the field.
 func oneOf(allowed ...string) rule {
 	return func(name, value string) (any, error) {
 		if value != "" && !slices.Contains(allowed, value) {
@@ -148,8 +147,8 @@ func boolean(name, value string) (any, error) {
 	return value == "true", nil
 }
 
-// dropUnprintable removes what real nicknames hold although no one can see it: control characters,
-// and U+FFFD, which stands for half an emoji.
+// dropUnprintable removes invisible characters of real nicknames: control characters, and U+FFFD,
+// which is left of half an emoji.
 func dropUnprintable(r rune) rune {
 	if unicode.IsControl(r) || r == utf8.RuneError {
 		return -1
@@ -162,8 +161,8 @@ var (
 	e164     = regexp.MustCompile(`^\+[1-9][0-9]{7,14}$`)
 )
 
-// phoneNumber returns the one form that a phone number is stored in: a mainland number as 11 digits
-// without country code, any other as E.164 with "+", and "" for "". Spaces and dashes are dropped.
+// phoneNumber returns the stored form of a phone number: a mainland number as 11 digits without
+// country code, any other as E.164 with "+", and "" for "". It drops spaces and dashes.
 func phoneNumber(name, value string) (any, error) {
 	number := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Zs, unicode.Pd) {
@@ -190,7 +189,8 @@ func checkText(name, value string, max int) error {
 	return nil
 }
 
-// avatarURL takes "", the name of an avatar of ours, and an http(s) URL that other devices can open.
+// avatarURL accepts "", the name of an uploaded avatar, and an http(s) URL that other devices can
+// open.
 func avatarURL(name, value string) (any, error) {
 	if value == "" || pictures.IsAvatarName(value) {
 		return value, nil
@@ -202,7 +202,7 @@ func avatarURL(name, value string) (any, error) {
 	if err == nil && isTemporary(u) {
 		return nil, reason.Field(name, "temporary_path")
 	}
-	// Pages put the address between quotes.
+	// Pages put the URL between quotes.
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil ||
 		strings.ContainsAny(value, "\"'<>`\\ ") {
 		return nil, reason.Field(name, "url")
@@ -210,9 +210,9 @@ func avatarURL(name, value string) (any, error) {
 	return value, nil
 }
 
-// isTemporary reports whether u is a path of wx.chooseAvatar, which only that device can open: a
-// scheme or host of WeChat's, or the loopback or private address where DevTools serves its files.
-// An avatar of this service is none, although a development installation has such an address.
+// isTemporary reports whether u is a path of wx.chooseAvatar, which only the user's device can
+// open: a scheme or host of WeChat's, or the loopback or private address where DevTools serves its
+// files. It returns false for this service's avatars, which have such an address in development.
 func isTemporary(u *url.URL) bool {
 	switch u.Scheme {
 	case "wxfile", "blob", "file":
@@ -231,8 +231,7 @@ func isTemporary(u *url.URL) bool {
 	return false
 }
 
-// CheckPhoneCode returns an INVALID_FIELD error for a value that cannot be a code of WeChat's
-// getPhoneNumber.
+// CheckPhoneCode returns an INVALID_FIELD error for a value that cannot be a getPhoneNumber code.
 func CheckPhoneCode(code string) error {
 	if code == "" {
 		return reason.Field(PhoneCode, "required")
@@ -243,7 +242,7 @@ func CheckPhoneCode(code string) error {
 	return nil
 }
 
-// printable returns an unknown key, fit to be shown in an error: one line of at most 33 characters.
+// printable returns an unknown key in a form for an error text: one line of at most 33 characters.
 func printable(key string) string {
 	const most = 32
 	runes := []rune(strings.Map(func(r rune) rune {

@@ -19,7 +19,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// outcome is an error in words: "ok", or the field, rule and further metadata of an INVALID_FIELD.
+// outcome describes an error: "ok", or the field, rule and further metadata of an INVALID_FIELD.
 func outcome(err error) string {
 	if err == nil {
 		return "ok"
@@ -37,13 +37,13 @@ func outcome(err error) string {
 	return s
 }
 
-// checked is the outcome of storing a field.
+// checked returns the outcome of storing a field.
 func checked(name, value string) string {
 	_, err := stored(name, value)
 	return outcome(err)
 }
 
-// stored returns the form in which a field is stored.
+// stored returns the stored form of a field.
 func stored(name, value string) (any, error) {
 	change, err := Setting(name, value)
 	for _, stored := range change {
@@ -64,7 +64,7 @@ func TestRules(t *testing.T) {
 			{"", "ok"},
 			{"Shenzhen", "ok"},
 			{"👨‍👩‍👧", "ok"},
-			{"<b>\"';--", "ok"}, // markup is the reader's to escape
+			{"<b>\"';--", "ok"}, // readers escape markup
 			{longText(f.max), "ok"},
 			{longText(f.max + 1), fmt.Sprintf("%s too_long max=%d", f.name, f.max)},
 			{strings.Repeat("a", 60_000), fmt.Sprintf("%s too_long max=%d", f.name, f.max)},
@@ -116,7 +116,7 @@ func TestRules(t *testing.T) {
 		{AvatarURL, "http://172.16.0.1/a.png", "avatarURL temporary_path"},
 		{AvatarURL, "http://169.254.1.1/a.png", "avatarURL temporary_path"},
 		{AvatarURL, "http://0.0.0.0/a.png", "avatarURL temporary_path"},
-		{AvatarURL, "http://192.168.1.5:82/shares/images/avatar/ab.jpg", "ok"}, // of a development installation
+		{AvatarURL, "http://192.168.1.5:82/shares/images/avatar/ab.jpg", "ok"}, // in development
 		{AvatarURL, "http://172.217.1.1/a.png", "ok"},
 		{AvatarURL, "https://tmp.example.com/a.png", "ok"},
 		{AvatarURL, "javascript:alert(1)", "avatarURL url"},
@@ -142,7 +142,7 @@ func TestRules(t *testing.T) {
 func TestNickname(t *testing.T) {
 	for value, want := range map[string]string{
 		"小\x00明\u0085\n":    "小明",
-		"a\ufffdb\ufffd":    "ab", // as decode delivers half an emoji
+		"a\ufffdb\ufffd":    "ab", // decode turns half an emoji into U+FFFD
 		"a\xffb":            "ab",
 		"👨\u200d👩\u200d👧":   "👨\u200d👩\u200d👧",
 		"\x7f":              "",
@@ -154,7 +154,7 @@ func TestNickname(t *testing.T) {
 	}
 }
 
-// One number has one form, however it was sent.
+// Each number has one stored form.
 func TestPhone(t *testing.T) {
 	const refused = "phone phone"
 	for value, want := range map[string]string{
@@ -195,7 +195,7 @@ func TestPhone(t *testing.T) {
 		if err != nil {
 			got = outcome(err)
 		} else if again, err := stored(Phone, got.(string)); err != nil || again != got {
-			t.Errorf("%q, sent again, became %q, %v", got, again, err)
+			t.Errorf("%q, sent again: got %q, %v, want it unchanged", got, again, err)
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
@@ -225,9 +225,9 @@ func TestSetting(t *testing.T) {
 
 		{"capacity", "100", "capacity" + allowed, nil},
 		{"openid", "oA", "openid" + allowed, nil},
-		{"nickname", "a", "nickname" + allowed, nil}, // names by their exact case
+		{"nickname", "a", "nickname" + allowed, nil}, // names are case-sensitive
 		{"", "a", "" + allowed, nil},
-		{PhoneCode, "a", "phoneCode" + allowed, nil}, // no value to store: see CheckPhoneCode
+		{PhoneCode, "a", "phoneCode" + allowed, nil}, // see CheckPhoneCode
 		{"a\nb", "a", "a?b" + allowed, nil},
 		{"a\xffb", "a", "a\ufffdb" + allowed, nil},
 		{strings.Repeat("深", 33), "a", strings.Repeat("深", 32) + "…" + allowed, nil},
@@ -255,7 +255,8 @@ func TestCheckPhoneCode(t *testing.T) {
 	}
 }
 
-// What Setting takes fits the table's columns and shows as one line; what it refuses names a key that can be printed.
+// FuzzSetting checks that accepted values fit the table's columns on one line, and that errors name
+// a printable key.
 func FuzzSetting(f *testing.F) {
 	for _, key := range []string{NickName, AvatarURL, Gender, "city", "language", Phone, "rg", "capacity", "", "a\x00", strings.Repeat("k", 100), "\xff"} {
 		for _, value := range []string{"", "a", "true", "https://a/b", "wxfile://x", "\xff", "深\u0000"} {
@@ -271,7 +272,7 @@ func FuzzSetting(f *testing.F) {
 				t.Fatalf("%q=%q: %v, %v", key, value, why, metadata)
 			}
 			if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 33 || strings.ContainsFunc(name, unicode.IsControl) {
-				t.Errorf("%q: names %q", key, name)
+				t.Errorf("%q: the error names %q, want printable text", key, name)
 			}
 			return
 		}
@@ -282,7 +283,7 @@ func FuzzSetting(f *testing.F) {
 			text, isText := stored.(string)
 			if !isText {
 				if stored != (value == "true") {
-					t.Errorf("%q=%q became %v", key, value, stored)
+					t.Errorf("%q=%q: stored %v", key, value, stored)
 				}
 				continue
 			}
@@ -291,13 +292,13 @@ func FuzzSetting(f *testing.F) {
 			changed := column != "nick_name" && column != "phone" && text != value
 			if changed || utf8.RuneCountInString(text) > most || !utf8.ValidString(text) ||
 				strings.ContainsFunc(text, unicode.IsControl) {
-				t.Errorf("%q=%q became %q", key, value, text)
+				t.Errorf("%q=%q: stored %q", key, value, text)
 			}
 		}
 	})
 }
 
-// Each field of the messages is a column, and each that users send has a rule.
+// Each field of User and UpdateProfileReq is a column, and each field that users send has a rule.
 func TestEveryFieldIsMapped(t *testing.T) {
 	row := &model.WxUserinfo{}
 	columns := map[string]bool{}
@@ -320,7 +321,7 @@ func TestEveryFieldIsMapped(t *testing.T) {
 	for _, f := range fields {
 		rules[f.column] = true
 		if !columns[f.column] {
-			t.Errorf("%s: wx_userinfo has no column %q: is the migration missing?", f.name, f.column)
+			t.Errorf("%s: wx_userinfo has no column %q: add a migration", f.name, f.column)
 		}
 	}
 	sent := (&pb.UpdateProfileReq{}).ProtoReflect().Descriptor().Fields()
@@ -332,7 +333,7 @@ func TestEveryFieldIsMapped(t *testing.T) {
 	for _, key := range []string{"phone", "phoneCode", "rg", "only20", "nickName", "avatarURL", "gender",
 		"city", "province", "country", "language"} {
 		if !slices.Contains(Keys(), key) {
-			t.Errorf("upset_user_info does not take %s any more", key)
+			t.Errorf("upset_user_info no longer accepts %s", key)
 		}
 	}
 }
@@ -348,7 +349,7 @@ func TestColumns(t *testing.T) {
 	}
 }
 
-// The client's union of keys is made from shares.api.
+// The client's type of the keys is generated from shares.api.
 func TestKeysAreThoseOfTheContract(t *testing.T) {
 	contract, err := os.ReadFile("../../../shares.api")
 	if err != nil {
