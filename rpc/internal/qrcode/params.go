@@ -12,13 +12,13 @@ import (
 	"shares/rpc/internal/wechat"
 )
 
-// maxPage is ours: WeChat names no length of a page.
+// maxPage is this service's limit: WeChat documents none.
 const maxPage = 128
 
 var (
-	// validScene has WeChat's alphabet. There is no %: a value cannot be percent-encoded.
+	// validScene has WeChat's alphabet, which excludes % and so percent-encoding.
 	validScene = regexp.MustCompile("^[0-9A-Za-z!#$&'()*+,/:;=?@._~-]{1,32}$")
-	// validPage is a path inside the mini program. Whether it exists, only WeChat knows.
+	// validPage is a path inside the mini program. Only WeChat knows whether it exists.
 	validPage = regexp.MustCompile(`^([0-9A-Za-z._~-][0-9A-Za-z/._~-]*)?$`)
 )
 
@@ -38,9 +38,9 @@ func check(page, scene string) error {
 	return nil
 }
 
-// objectName returns the picture's name in the bucket: a hash of all that the picture depends on,
-// each field with its length, so that no two sets of fields give the same text. A change of it
-// orphans every code in the bucket.
+// objectName returns the picture's name in the bucket: a hash of everything that the picture
+// depends on. Each field has its length before it, so that no two sets of fields give the same
+// text. Changing this function orphans every code in the bucket.
 func objectName(appID string, p wechat.CodeParams) string {
 	if p.AutoColor {
 		p.LineColor = [3]byte{}

@@ -56,7 +56,7 @@ func TestCheck(t *testing.T) {
 
 func TestObjectName(t *testing.T) {
 	base := wechat.CodeParams{Page: "pages/index", Scene: "a=1", EnvVersion: "release", Width: 430, CheckPath: true}
-	// Another name for the same code would orphan every code ever made.
+	// A changed name would orphan every code in the bucket.
 	const want = "qrcode/c60903e3fecfe69c2653afe091e1f26af8be0e84fd1a10c4591d6d340488eee8.jpg"
 	if diff := cmp.Diff(want, objectName("wx1", base)); diff != "" {
 		t.Error(diff)
@@ -68,7 +68,7 @@ func TestObjectName(t *testing.T) {
 		change(&p)
 		name := objectName(appID, p)
 		if other, ok := names[name]; ok {
-			t.Errorf("%s and %s have one name", what, other)
+			t.Errorf("%s and %s have the same name", what, other)
 		}
 		names[name] = what
 	}
@@ -88,11 +88,11 @@ func TestObjectName(t *testing.T) {
 	auto := base
 	auto.AutoColor, auto.LineColor[0] = true, 1
 	if other := names[objectName("wx1", auto)]; other != "auto color" {
-		t.Errorf("a line color that WeChat does not use changes the name: %q", other)
+		t.Errorf("an unused line color changes the name: got the name of %q", other)
 	}
 	for name, what := range names {
 		if what == "hyaline" != strings.HasSuffix(name, ".png") {
-			t.Errorf("%s is called %s", what, name)
+			t.Errorf("%s has the wrong extension: %s", what, name)
 		}
 	}
 }

@@ -1,13 +1,14 @@
 // Package qrcode makes WeChat's mini program codes, each distinct one once, and keeps them in a
 // bucket that all replicas share.
 //
-// A code's name in the bucket is a hash of everything that its picture depends on, so a code that
-// is there is never made again. Requests of one process for the same code share one flight, and
+// A code's name in the bucket is a hash of everything that its picture depends on, so an existing
+// code is never made again. Requests of one process for the same code share one flight, and
 // replicas take turns by a lock in Redis. Without Redis there is neither a lock nor a limit: each
 // replica may make the code once, and the first picture in the bucket stays.
 //
-// A lifecycle rule may delete objects under qrcode/: a code is made again when it is requested
-// after knownFor. A flight continues when its callers leave, because the quota is spent by then.
+// A lifecycle rule may delete objects under qrcode/: the first request after knownFor makes the
+// code again. A flight continues after its callers' contexts end, because the quota is already
+// spent.
 package qrcode
 
 import (
@@ -46,11 +47,11 @@ type Options struct {
 	Store Store
 	Redis redis.UniversalClient // the lock and the limits
 	AppID string
-	Style wechat.CodeParams // of all codes: what is neither page nor scene
+	Style wechat.CodeParams // of all codes; Page and Scene are not used
 
-	PerMinute  int           // codes that all replicas may make in a minute; 0: no limit
-	PerUserDay int           // codes that one user may have made in 24 hours; 0: no limit
-	Timeout    time.Duration // of making a code, the wait for other replicas included
+	PerMinute  int           // new codes of all replicas in a minute; 0: no limit
+	PerUserDay int           // new codes for one user in 24 hours; 0: no limit
+	Timeout    time.Duration // for making a code, including the wait for other replicas
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer
 }
@@ -58,21 +59,21 @@ type Options struct {
 const (
 	knownNames = 100_000 // about 25 MB when full
 	knownFor   = 10 * time.Minute
-	failedFor  = 3 * time.Second // a failure is answered from memory
+	failedFor  = 3 * time.Second // how long a failure is cached
 )
 
-// Service returns the names of codes, and has missing ones made. It is safe for concurrent use.
+// Service returns the names of codes and makes missing ones. It is safe for concurrent use.
 type Service struct {
 	opts    Options
 	perUser *quota.Limit
 	all     *quota.Limit
-	known   *otter.Cache[string, error] // by name: nil, or why the code could not be made
+	known   *otter.Cache[string, error] // by name: nil, or the error of making the code
 
 	generations *prometheus.CounterVec
 	lockErrors  prometheus.Counter
 }
 
-// userCapError says that the user has had as many codes made as one user may.
+// userCapError is the error for a user who has reached PerUserDay.
 type userCapError struct {
 	userID int64
 	error
@@ -112,8 +113,8 @@ func New(opts Options) *Service {
 }
 
 // Name returns the name in the bucket, qrcode/<hash>.jpg or .png, of the code that opens page with
-// scene. A code that is missing is made, at the expense of the user's quota. Its error has a reason,
-// is ctx's own, or wraps the error of Maker or Store.
+// scene. It makes a missing code and charges the user's quota. Its error has a reason, is ctx's
+// own, or wraps the error of Maker or Store.
 func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (string, error) {
 	if err := check(page, scene); err != nil {
 		return "", err
@@ -141,14 +142,14 @@ func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (s
 			return name, nil
 		}
 		if full, ok := errors.AsType[*userCapError](err); ok && full.userID != userID {
-			continue // the flight was another user's, and so is the cap that ended it
+			continue // another user's cap ended that user's flight
 		}
 		return "", fmt.Errorf("qr code: %w", err)
 	}
 }
 
-// make makes the picture, within the limits, and puts it into the bucket. It returns why that failed,
-// or the error of a limit. While Redis is unavailable the limits, too, would only wait for it.
+// make makes the picture and puts it into the bucket. It returns the failure to cache, or the error
+// of a limit. It skips the limits if Redis is unavailable, because they would only wait for it.
 func (s *Service) make(ctx context.Context, userID int64, name string, params wechat.CodeParams,
 	unavailable error) (failed, limit error) {
 	giveBack := func() {}
@@ -166,15 +167,15 @@ func (s *Service) make(ctx context.Context, userID int64, name string, params we
 	}
 	if err == nil {
 		result = "ok"
-	} else if why, _ := reason.Of(err); why != reason.InvalidField { // else it is the user's doing
+	} else if why, _ := reason.Of(err); why != reason.InvalidField { // only users' mistakes count
 		giveBack()
 	}
 	s.generations.WithLabelValues(result).Inc()
 	return err, nil
 }
 
-// charge counts the code, first for the user, so that a user at the cap does not use up the quota
-// of all.
+// charge counts the code, first for the user, so that a user at the cap does not use up the common
+// quota.
 func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), err error) {
 	giveBack, err = s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
 	if err != nil {
@@ -189,7 +190,7 @@ func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), er
 	return giveBack, nil
 }
 
-// key returns a key in Redis. Installations for several apps may share one.
+// key returns a key in Redis. It contains the AppID, because several apps may share one Redis.
 func (s *Service) key(kind, of string) string {
 	return "shares:qrcode:" + s.opts.AppID + ":" + kind + ":" + of
 }

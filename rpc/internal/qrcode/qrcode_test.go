@@ -25,7 +25,7 @@ import (
 	"shares/rpc/internal/wechat"
 )
 
-// fakeMaker counts its calls; make is what WeChat does, nil draws a code.
+// fakeMaker counts its calls and calls make. A nil make draws a code.
 type fakeMaker struct {
 	calls atomic.Int64
 	make  func(ctx context.Context) ([]byte, error)
@@ -52,7 +52,7 @@ func (m *fakeMaker) fail(err error) {
 	m.make = func(context.Context) ([]byte, error) { return nil, err }
 }
 
-// failingStore fails where it is told to.
+// failingStore returns the errors exists and put instead of calling Store.
 type failingStore struct {
 	Store
 	exists, put error
@@ -72,7 +72,8 @@ func (s *failingStore) Put(ctx context.Context, name string, data []byte) error 
 	return s.Store.Put(ctx, name, data)
 }
 
-// folder returns a bucket in a folder that may be open already, as of every replica.
+// folder returns a bucket in a folder. As in several replicas, another store may use the same
+// folder.
 func folder(t *testing.T, dir string) Store {
 	t.Helper()
 	s, err := pictures.Open(dir, nil)
@@ -82,7 +83,7 @@ func folder(t *testing.T, dir string) Store {
 	return s
 }
 
-// service returns a Service that has what opts leaves out, and time for a busy machine.
+// service returns a Service with defaults for missing options and a timeout for a busy machine.
 func service(t *testing.T, opts Options) *Service {
 	t.Helper()
 	opts.AppID = "wx0123456789abcdef"
@@ -105,11 +106,11 @@ func service(t *testing.T, opts Options) *Service {
 func client(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = c.Close() }) // its server is gone in some tests
+	t.Cleanup(func() { _ = c.Close() }) // some tests have stopped its server
 	return c
 }
 
-// get has s return the name of the code of a scene.
+// get gets the name of the code of a scene from s.
 func get(t *testing.T, s *Service, user int64, scene string) error {
 	t.Helper()
 	_, err := s.Name(t.Context(), user, "pages/a", scene)
@@ -128,7 +129,7 @@ func TestNameIsOfAPictureInTheBucket(t *testing.T) {
 	dir := t.TempDir()
 	maker := &fakeMaker{}
 	redis := client(t, testenv.Redis(t).Addr())
-	for range 2 { // a replica that starts later finds it
+	for range 2 { // the second replica finds the code in the bucket
 		s := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, PerMinute: 1, PerUserDay: 1})
 		for range 2 {
 			name, err := s.Name(t.Context(), 1, "pages/index", "id=1")
@@ -149,7 +150,7 @@ func TestWithoutRedis(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	const scene = "nobody-else-reads-this"
+	const scene = "secret-scene"
 	dir := t.TempDir()
 	maker := &fakeMaker{}
 	var log bytes.Buffer
@@ -187,7 +188,7 @@ func TestRedisFailsDuringGeneration(t *testing.T) {
 	}
 }
 
-// A failure is answered from memory for a while, and then forgotten.
+// A failure is cached for failedFor.
 func TestFailedGeneration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -202,14 +203,14 @@ func TestFailedGeneration(t *testing.T) {
 	}
 	maker.wantCalls(t, 1)
 	if err := get(t, s, 1, "b"); err == nil {
-		t.Error("another code does not fail on its own")
+		t.Error("another code: got no error, want its own failure")
 	}
 	maker.wantCalls(t, 2)
 	wantObjects(t, dir, 0)
 	maker.make = nil
 	for deadline := time.Now().Add(time.Minute); get(t, s, 1, "a") != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the failure is not forgotten")
+			t.Fatal("the failure is still cached after a minute")
 		}
 	}
 	maker.wantCalls(t, 3)
@@ -235,21 +236,21 @@ func TestBucketIsDown(t *testing.T) {
 		store.exists, store.put = nil, nil
 		s.known.InvalidateAll()
 		if err := get(t, s, 1, "a"); err != nil {
-			t.Errorf("%s, after the bucket is back: %v", name, err)
+			t.Errorf("%s, after the bucket has recovered: %v", name, err)
 		}
 	}
 }
 
-// wantCap checks that err is a limit, and whether it is the user's.
+// wantCap checks that err is of a limit: the user's cap if user is true, else the common quota.
 func wantCap(t *testing.T, err error, user bool) {
 	t.Helper()
 	why, _ := reason.Of(err)
 	if _, users := errors.AsType[*userCapError](err); why != reason.RateLimited || users != user {
-		t.Errorf("got %v, want a limit, of the user: %v", err, user)
+		t.Errorf("got %v, want RATE_LIMITED by the user's cap: %v", err, user)
 	}
 }
 
-func TestOnlyTheUsersFaultsCount(t *testing.T) {
+func TestOnlyUsersMistakesCount(t *testing.T) {
 	for _, tt := range []struct {
 		fault  error
 		capped bool // the next code of the same user
@@ -284,13 +285,13 @@ func TestLimitsOfReplicas(t *testing.T) {
 	if err := get(t, one, 1, "a"); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // a capped user spends nothing of the quota
+	for range 3 { // a capped user does not use up the quota
 		wantCap(t, get(t, one, 1, "b"), true)
 	}
 	if err := get(t, two, 2, "b"); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the quota's refusal spends nothing of the user's cap
+	for range 2 { // a refusal by the quota does not count for the user's cap
 		wantCap(t, get(t, one, 3, "c"), false)
 	}
 	if err := errors.Join(get(t, two, 3, "a"), get(t, one, 1, "b")); err != nil {
@@ -309,8 +310,7 @@ shares_qrcode_generations_total{result="user_cap"} 3
 	}
 }
 
-// Users who wait for the same code are not refused because the one who happened
-// to come first has reached their cap.
+// If the first caller of a flight is capped, the other users of the flight still get the code.
 func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
 	s := service(t, Options{Maker: &fakeMaker{}, PerUserDay: 1})
 	const capped = 5
@@ -326,7 +326,7 @@ func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
 		for _, user := range []int64{0, 1, 2, 3, 4, fresh} {
 			wg.Go(func() {
 				err := get(t, s, user, scene)
-				// A capped user is refused, unless the code was there by then.
+				// A capped user is refused, unless the code already existed.
 				if _, capped := errors.AsType[*userCapError](err); err != nil && (user == fresh || !capped) {
 					t.Errorf("user %d: %v", user, err)
 				}
@@ -353,7 +353,7 @@ func TestFlightOutlivesItsCaller(t *testing.T) {
 	<-started
 	cancel()
 	if _, err := s.Name(ctx, 1, "pages/a", "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a context that had ended: %v", err)
+		t.Errorf("with an ended context: got %v, want context.Canceled", err)
 	}
 	close(finish)
 	if err := <-left; err != nil && !errors.Is(err, context.Canceled) {
@@ -373,7 +373,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// A panic while a code is made ends its flight, and nothing else.
+// A panic while a code is made ends only its flight.
 func TestPanicEndsTheFlight(t *testing.T) {
 	maker := &fakeMaker{make: func(context.Context) ([]byte, error) { panic("oh") }}
 	s := service(t, Options{Maker: maker})

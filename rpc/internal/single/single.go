@@ -1,5 +1,5 @@
-// Package single is single-flight among replicas: a lock in Redis lets one process at a time make
-// what all of them share.
+// Package single is single-flight among replicas: a lock in Redis lets one process at a time make a
+// shared object.
 package single
 
 import (
@@ -21,9 +21,9 @@ func Delete(ctx context.Context, client redis.UniversalClient, key, value string
 	return deleteScript.Run(ctx, client, []string{key}, value).Err()
 }
 
-// Do returns nil as soon as found reports true, and otherwise calls make in one process at a time.
-// The process that holds key, for at most ttl, is the one. While Redis is unavailable every process
-// calls make, with the error of Redis. Do returns the error of found, of make or of ctx.
+// Do returns nil as soon as found reports true. Otherwise it calls make in one process at a time:
+// the one that holds key, for at most ttl. While Redis is unavailable every process calls make,
+// with the error of Redis. Do returns the error of found, of make or of ctx.
 func Do(ctx context.Context, client redis.UniversalClient, key string, ttl time.Duration,
 	found func() (bool, error), make func(unavailable error) error) error {
 	value := rand.Text()
@@ -38,8 +38,9 @@ func Do(ctx context.Context, client redis.UniversalClient, key string, ttl time.
 		case err != nil:
 			return make(err)
 		case taken:
-			defer func() { _ = Delete(context.WithoutCancel(ctx), client, key, value) }() // or it expires
-			// The process that held the key before may have made it.
+			// If this fails, the key expires.
+			defer func() { _ = Delete(context.WithoutCancel(ctx), client, key, value) }()
+			// The previous holder may have made it.
 			if done, err := found(); done || err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ func TestOneOfManyMakes(t *testing.T) {
 	}
 }
 
-// The lock works on a real Redis and on the one that is embedded for development.
+// The lock works on a real Redis and on the embedded one for development.
 func TestWaiting(t *testing.T) {
 	t.Run("redis", func(t *testing.T) { testWaiting(t, testenv.Redis(t).Client(t)) })
 	t.Run("embedded", func(t *testing.T) {
@@ -61,18 +61,18 @@ func TestWaiting(t *testing.T) {
 
 func testWaiting(t *testing.T, client redis.UniversalClient) {
 	failed := errors.New("failed")
-	never := func(error) error { t.Error("made beside the holder of the lock"); return nil }
+	never := func(error) error { t.Error("make was called while another process holds the lock"); return nil }
 	for name, tt := range map[string]struct {
 		ttl   time.Duration // of the lock that another process holds
 		found func(look int) (bool, error)
 		make  func(error) error
 		want  error
 	}{
-		"sees what the holder makes":       {time.Hour, func(look int) (bool, error) { return look == 3, nil }, never, nil},
-		"ends with an error of found":      {time.Hour, func(look int) (bool, error) { return false, failed }, never, failed},
-		"ends with its context":            {time.Hour, func(int) (bool, error) { return false, nil }, never, context.DeadlineExceeded},
-		"does not outlast a dead holder":   {50 * time.Millisecond, func(int) (bool, error) { return false, nil }, func(error) error { return failed }, failed},
-		"looks again once it has the lock": {time.Millisecond, func(look int) (bool, error) { return look > 1, nil }, never, nil},
+		"finds the holder's result":     {time.Hour, func(look int) (bool, error) { return look == 3, nil }, never, nil},
+		"ends with an error of found":   {time.Hour, func(look int) (bool, error) { return false, failed }, never, failed},
+		"ends with its context":         {time.Hour, func(int) (bool, error) { return false, nil }, never, context.DeadlineExceeded},
+		"takes over from a dead holder": {50 * time.Millisecond, func(int) (bool, error) { return false, nil }, func(error) error { return failed }, failed},
+		"checks again with the lock":    {time.Millisecond, func(look int) (bool, error) { return look > 1, nil }, never, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := client.Set(t.Context(), "lock", "another's", tt.ttl).Err(); err != nil {
@@ -106,7 +106,7 @@ func TestWithoutRedisEachProcessMakes(t *testing.T) {
 		func() (bool, error) { return false, nil },
 		func(unavailable error) error { told = unavailable; return nil })
 	if err != nil || told == nil {
-		t.Errorf("got %v, make was told %v", err, told)
+		t.Errorf("got %v and make's error %v, want nil and an error", err, told)
 	}
 }
 

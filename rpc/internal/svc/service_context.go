@@ -1,4 +1,4 @@
-// Package svc is what the logic of rpc works with.
+// Package svc holds the dependencies of the rpc logic.
 package svc
 
 import (
@@ -14,7 +14,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// Wechat is what logic asks WeChat for; *wechat.Client is one.
+// Wechat makes the calls to WeChat; *wechat.Client is one.
 type Wechat interface {
 	Code2Session(ctx context.Context, code, clientAppID string) (wechat.Identity, error)
 	PhoneNumber(ctx context.Context, code string) (string, error)
@@ -23,8 +23,8 @@ type Wechat interface {
 
 // Codes makes QR codes; *qrcode.Service is one.
 type Codes interface {
-	// Name returns the name in the bucket of the code for page and scene,
-	// which userID is asking for.
+	// Name returns the name in the bucket of the code for page and scene. A new code counts for
+	// userID.
 	Name(ctx context.Context, userID int64, page, scene string) (string, error)
 }
 
@@ -43,7 +43,7 @@ type Pictures interface {
 	Put(ctx context.Context, name string, data []byte) error
 }
 
-// ServiceContext is made once per process.
+// ServiceContext is created once per process.
 type ServiceContext struct {
 	Config      config.Config
 	Users       model.WxUserinfoModel
@@ -55,9 +55,9 @@ type ServiceContext struct {
 	Log         *slog.Logger
 }
 
-// Caller returns the row of who is calling, through the cache. Its error has
-// the reason SESSION_INVALID when there is no such user, or when the epoch is
-// not the row's: the session was revoked, or belongs to a deleted user.
+// Caller returns the caller's row, through the cache. Its error has the reason SESSION_INVALID when
+// there is no such user, or when the epoch is not the row's: the session was revoked, or belongs to
+// a deleted user.
 func (s *ServiceContext) Caller(ctx context.Context, c *pb.Caller) (*model.WxUserinfo, error) {
 	if c.GetUserId() == 0 {
 		return nil, reason.Error(reason.SessionInvalid)
@@ -69,9 +69,8 @@ func (s *ServiceContext) Caller(ctx context.Context, c *pb.Caller) (*model.WxUse
 	if uint64(row.SessionEpoch) == c.GetEpoch() {
 		return row, nil
 	}
-	// A revoked session, or one from a login after a revocation that missed the
-	// cache: without a second look, that user could not log in until the cached
-	// row ends.
+	// Either the session was revoked, or it is new and the cached row is from before a revocation.
+	// In the second case the user could not log in until the cached row expires, so check again.
 	if row, err = s.Users.Recheck(ctx, row); err != nil {
 		return nil, CallerGone(err)
 	}
@@ -81,8 +80,8 @@ func (s *ServiceContext) Caller(ctx context.Context, c *pb.Caller) (*model.WxUse
 	return row, nil
 }
 
-// CallerGone turns "no such row" of a call for the caller's own row into
-// SESSION_INVALID and leaves every other error as it is.
+// CallerGone turns model.ErrNotFound for the caller's own row into SESSION_INVALID and returns
+// every other error unchanged.
 func CallerGone(err error) error {
 	if errors.Is(err, model.ErrNotFound) {
 		return reason.Error(reason.SessionInvalid)

@@ -11,7 +11,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// users finds rows by two functions; what else a model can is not asked for.
+// users fakes the two methods of the model that Caller uses.
 type users struct {
 	model.WxUserinfoModel
 	find, recheck func(id int64) (*model.WxUserinfo, error)
@@ -24,7 +24,7 @@ func (u users) Recheck(_ context.Context, cached *model.WxUserinfo) (*model.WxUs
 }
 
 func TestCaller(t *testing.T) {
-	away := errors.New("away")
+	down := errors.New("down")
 	rows := users{recheck: func(id int64) (*model.WxUserinfo, error) {
 		switch id {
 		case 7:
@@ -32,16 +32,16 @@ func TestCaller(t *testing.T) {
 		case 8:
 			return &model.WxUserinfo{Id: 8, SessionEpoch: -1}, nil
 		case 9:
-			return nil, away
+			return nil, down
 		case 10:
 			return &model.WxUserinfo{Id: 10, SessionEpoch: 8}, nil
 		case 11:
-			return nil, away
+			return nil, down
 		}
 		return nil, fmt.Errorf("find: %w", model.ErrNotFound)
 	}}
 	rows.find = func(id int64) (*model.WxUserinfo, error) {
-		if id >= 10 { // the cache is behind
+		if id >= 10 { // the cached row is stale
 			return &model.WxUserinfo{Id: id, SessionEpoch: 1}, nil
 		}
 		return rows.recheck(id)
@@ -54,16 +54,16 @@ func TestCaller(t *testing.T) {
 	}{
 		{"valid", &pb.Caller{UserId: 7, Epoch: 8}, 7, nil},
 		{"an epoch of all 64 bits", &pb.Caller{UserId: 8, Epoch: 1<<64 - 1}, 8, nil},
-		{"nobody", nil, 0, nil},
+		{"no caller", nil, 0, nil},
 		{"no user", &pb.Caller{Epoch: 8}, 0, nil},
 		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, 0, nil},
 		{"no epoch", &pb.Caller{UserId: 7}, 0, nil},
 		{"deleted", &pb.Caller{UserId: 6, Epoch: 8}, 0, nil},
-		{"logged in after a revocation that missed the cache", &pb.Caller{UserId: 10, Epoch: 8}, 10, nil},
-		{"revoked, which missed the cache", &pb.Caller{UserId: 10, Epoch: 7}, 0, nil},
-		{"the cache is behind, and storage cannot tell", &pb.Caller{UserId: 11, Epoch: 8}, 0, away},
-		{"deleted, which missed the cache", &pb.Caller{UserId: 12, Epoch: 8}, 0, nil},
-		{"storage cannot tell", &pb.Caller{UserId: 9, Epoch: 8}, 0, away},
+		{"new session, stale cache", &pb.Caller{UserId: 10, Epoch: 8}, 10, nil},
+		{"revoked, stale cache", &pb.Caller{UserId: 10, Epoch: 7}, 0, nil},
+		{"stale cache, storage down", &pb.Caller{UserId: 11, Epoch: 8}, 0, down},
+		{"deleted, stale cache", &pb.Caller{UserId: 12, Epoch: 8}, 0, nil},
+		{"storage down", &pb.Caller{UserId: 9, Epoch: 8}, 0, down},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			row, err := (&ServiceContext{Users: rows}).Caller(context.Background(), tt.caller)
