@@ -12,11 +12,11 @@ import (
 	"github.com/zeromicro/go-zero/core/breaker"
 )
 
-// endpoint is one of WeChat's calls as this package treats it.
+// endpoint is one of WeChat's calls and how to make it.
 type endpoint struct {
 	name    string
-	image   bool // answers with an image
-	retry   bool // -1 and 5xx are tried once more
+	image   bool // the answer is an image
+	retry   bool // retry once after -1 and 5xx
 	breaker breaker.Breaker
 }
 
@@ -24,7 +24,8 @@ func newEndpoint(name string) *endpoint {
 	return &endpoint{name: name, breaker: breaker.NewBreaker(breaker.WithName("wechat " + name))}
 }
 
-// withToken calls an endpoint that takes an access token. A call whose token WeChat rejects is made once more with another one.
+// withToken calls an endpoint that needs an access token. If WeChat rejects the token, it calls
+// once more with another one.
 func (c *Client) withToken(ctx context.Context, ep *endpoint, do func(*weapp.Client) error) *Error {
 	token, e := c.tokens.get(ctx, "")
 	if e != nil {
@@ -39,8 +40,10 @@ func (c *Client) withToken(ctx context.Context, ep *endpoint, do func(*weapp.Cli
 	return c.call(ctx, ep, token, do)
 }
 
-// call asks the endpoint's breaker, makes the request, repeats it where that is allowed, and tells the breaker how it went.
-func (c *Client) call(ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error) *Error {
+// call makes the request behind the endpoint's breaker and retries it if the endpoint allows that.
+func (c *Client) call(
+	ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error,
+) *Error {
 	promise, err := ep.breaker.Allow()
 	if err != nil {
 		c.metrics.calls.WithLabelValues(ep.name, "breaker open").Inc()
@@ -56,7 +59,7 @@ func (c *Client) call(ctx context.Context, ep *endpoint, token string, do func(*
 	}
 	switch {
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errOwnTimeout):
-		// A caller that left says nothing about WeChat.
+		// A canceled caller says nothing about WeChat.
 	case e.isDown():
 		promise.Reject(e.Error())
 	default:
@@ -65,8 +68,10 @@ func (c *Client) call(ctx context.Context, ep *endpoint, token string, do func(*
 	return e
 }
 
-// attempt makes one request by a weapp client of its own, and measures it.
-func (c *Client) attempt(ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error) *Error {
+// attempt makes one request with its own weapp client, and measures it.
+func (c *Client) attempt(
+	ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error,
+) *Error {
 	if e := ended(ctx, ep.name); e != nil {
 		return e
 	}
@@ -80,7 +85,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, token string, do fun
 
 	e, ok := errors.AsType[*Error](err)
 	if err != nil && !ok {
-		// What is not ours is weapp's decoder: the transport lets nothing else through.
+		// Any other error is from weapp's decoder, because the transport returns only *Error.
 		e = badAnswer("answer of another form")
 	}
 	if e != nil {
@@ -91,13 +96,13 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, token string, do fun
 	return e
 }
 
-// staticToken is the cache of a weapp client that lives for one call.
+// staticToken is the token cache of a weapp client, which lives for one call.
 type staticToken string
 
 func (t staticToken) Get(string) (any, bool)         { return string(t), true }
 func (t staticToken) Set(string, any, time.Duration) {}
 
-// silent is weapp's logger: its own prints secrets.
+// silent replaces weapp's own logger, which prints secrets.
 type silent struct{}
 
 func (silent) Info(context.Context, string, ...any)  {}

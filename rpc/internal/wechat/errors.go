@@ -11,13 +11,13 @@ import (
 	"shares/internal/reason"
 )
 
-// Error is every error that a Client's methods return. It wraps the error of package reason that its
-// caller is to get. Its text holds no secret, code, token, openid or phone number: the endpoint, the
-// reason, and WeChat's errcode and request id or a fixed phrase.
+// Error is the type of all errors of a Client's methods. It wraps the error of package reason for
+// the caller. Its text has the endpoint, the reason, and WeChat's errcode and request id or a fixed
+// phrase. It contains no secret, code, token, openid or phone number.
 type Error struct {
 	endpoint string // the last part of WeChat's path
 	code     int    // WeChat's errcode, or 0
-	detail   string // WeChat's id of the call, which its support asks for, or a fixed phrase
+	detail   string // WeChat's request id, which its support asks for, or a fixed phrase
 	retry    bool   // errcode -1 or a 5xx
 	meaning
 }
@@ -25,7 +25,7 @@ type Error struct {
 // meaning is what an errcode means.
 type meaning struct {
 	answer error  // of package reason
-	hint   string // what the operator has to do, where WeChat refuses the app's settings
+	hint   string // what the operator must do if WeChat refuses the app's settings
 	stale  bool   // WeChat rejected the access token
 }
 
@@ -49,14 +49,14 @@ func (e *Error) why() reason.Reason {
 	return why
 }
 
-// Hint says what the operator has to do where WeChat refuses the app's settings, with the address for
+// Hint returns what the operator must do if WeChat refuses the app's settings, with the address for
 // the whitelist if WeChat named it. It is empty for every other error.
 func (e *Error) Hint() string { return e.hint }
 
-// What the caller of an operation is answered.
+// The errors that callers get.
 var (
 	codeRefused = reason.Error(reason.LoginCodeRefused)
-	busy        = reason.Error(reason.RateLimited, "retry_after", "60") // WeChat counts by the minute
+	busy        = reason.Error(reason.RateLimited, "retry_after", "60") // WeChat counts per minute
 	blocked     = reason.Error(reason.UserBlocked)
 	badScene    = reason.Field("scene", "scene")
 	badPage     = reason.Field("page", "page_unpublished")
@@ -64,7 +64,7 @@ var (
 	internal    = reason.Error(reason.Internal)
 )
 
-// isDown reports whether the failure is one of WeChat or the network, and not of users or settings.
+// isDown reports whether the failure is of WeChat or the network, not of users or settings.
 func (e *Error) isDown() bool {
 	if e == nil || e.stale || e.hint != "" {
 		return false
@@ -78,7 +78,7 @@ func failure(why reason.Reason, detail string) *Error {
 	return &Error{detail: detail, meaning: meaning{answer: reason.Error(why)}}
 }
 
-// badAnswer returns the error of an answer outside WeChat's protocol.
+// badAnswer returns the error for an answer that breaks WeChat's protocol.
 func badAnswer(detail string) *Error { return failure(reason.WechatBadAnswer, detail) }
 
 // errOwnTimeout is the cause of a context that Options.Timeout ended.
@@ -109,16 +109,19 @@ const (
 const invalidCode = 40029
 
 const (
-	hintAppID     = "WECHAT_APPID is not an AppID that WeChat knows: compare it with mp.weixin.qq.com, 开发管理, 开发设置"
-	hintSecret    = "WECHAT_SECRET is wrong, of another app, or was reset: take the current one from mp.weixin.qq.com, 开发管理, 开发设置"
-	hintFrozen    = "the AppSecret is frozen: unfreeze or reset it at mp.weixin.qq.com, 开发管理, 开发设置"
-	hintWhitelist = "add this server's address to the IP whitelist (IP白名单) at mp.weixin.qq.com, 开发管理, 开发设置"
-	hintConfirm   = "an administrator of the mini program must confirm this server's address: see WeChat's message to the administrator"
-	hintForbidden = "the app may not use this interface: see mp.weixin.qq.com, 开发管理, 接口设置, and notices about the account"
+	settingsPage  = "mp.weixin.qq.com, 开发管理, 开发设置"
+	hintAppID     = "WECHAT_APPID is not an AppID that WeChat knows: compare it with " + settingsPage
+	hintSecret    = "WECHAT_SECRET is wrong, of another app, or was reset: take the current one from " + settingsPage
+	hintFrozen    = "the AppSecret is frozen: unfreeze or reset it at " + settingsPage
+	hintWhitelist = "add this server's address to the IP whitelist (IP白名单) at " + settingsPage
+	hintConfirm   = "an administrator of the mini program must confirm this server's address: " +
+		"see WeChat's message to the administrator"
+	hintForbidden = "the app may not use this interface: see mp.weixin.qq.com, 开发管理, 接口设置, " +
+		"and notices about the account"
 )
 
-// meanings is the one table from WeChat's errcodes to what they mean here: the first entry counts.
-// Source: WeChat's documentation of each call and of the global return codes.
+// meanings maps WeChat's errcodes to their meaning here; the first match counts. The source is
+// WeChat's documentation of each call and of the global return codes.
 var meanings = []struct {
 	endpoint string
 	errcodes []int
@@ -126,10 +129,10 @@ var meanings = []struct {
 }{
 	{codeEndpoint, []int{40169, 40129}, meaning{answer: badScene}},
 	{codeEndpoint, []int{41030, 85096}, meaning{answer: badPage}},
-	// The access token was of our app, so the code is of another.
+	// The access token is this app's, so the code belongs to another app.
 	{phoneEndpoint, []int{40013}, meaning{answer: codeRefused}},
-	// On the calls that carry the secret, 40001 is about the secret. Their quotas are the app's: no
-	// user can slow down.
+	// On the calls that carry the secret, 40001 is about the secret. The quota of stable_token is
+	// the app's, so RATE_LIMITED would not help the user.
 	{loginEndpoint, []int{40001}, meaning{answer: unavailable, hint: hintSecret}},
 	{tokenEndpoint, []int{40001}, meaning{answer: unavailable, hint: hintSecret}},
 	{tokenEndpoint, []int{45009, 45011}, meaning{answer: unavailable}},
@@ -138,7 +141,7 @@ var meanings = []struct {
 	{anyEndpoint, []int{invalidCode, 40163, 41008}, meaning{answer: codeRefused}},
 	{anyEndpoint, []int{40226}, meaning{answer: blocked}},
 	{anyEndpoint, []int{45009, 45011}, meaning{answer: busy}},
-	// A user who was not active for two hours: content checks alone meet it.
+	// Only content checks return it: the user was not active in the last two hours.
 	{anyEndpoint, []int{61010}, meaning{answer: internal}},
 	{anyEndpoint, []int{40001, 40014, 42001, 41001}, meaning{answer: unavailable, stale: true}},
 
@@ -150,7 +153,8 @@ var meanings = []struct {
 	{anyEndpoint, []int{48001, 48004, 50002}, meaning{answer: unavailable, hint: hintForbidden}},
 }
 
-// meaningOf returns what an errcode means, INTERNAL and false for one that is not in the table.
+// meaningOf returns the meaning of an errcode, or INTERNAL and false for one that is not in the
+// table.
 func meaningOf(endpoint string, errcode int) (meaning, bool) {
 	for _, m := range meanings {
 		if (m.endpoint == anyEndpoint || m.endpoint == endpoint) && slices.Contains(m.errcodes, errcode) {

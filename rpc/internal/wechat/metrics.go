@@ -22,7 +22,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return &metrics{
 		calls: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_wechat_calls_total",
-			Help: "Calls to WeChat by endpoint and errcode: 0, a known errcode, other, or the reason of a failure without one.",
+			Help: "Calls to WeChat by endpoint and errcode: 0, a known errcode, other, " +
+				"or the reason of a failure without one.",
 		}, []string{"endpoint", "errcode"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "shares_wechat_call_seconds",
@@ -35,7 +36,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		misconfigured: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "shares_wechat_misconfigured",
-			Help: "1 while WeChat answers an endpoint with this errcode, which speaks of the app's settings; the log says what to do.",
+			Help: "1 while WeChat refuses the app's settings with this errcode; the log says what to do.",
 		}, []string{"endpoint", "code"}),
 		otherApp: f.NewCounter(prometheus.CounterOpts{
 			Name: "shares_wechat_other_app_codes_total",
@@ -44,8 +45,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 }
 
-// note tells the operator about settings that WeChat refuses: at most one log line a minute for each errcode, and a metric until the endpoint's next
-// success. A network fault says nothing about the settings.
+// note reports settings that WeChat refuses: with one log line per errcode and minute, and with a
+// metric until the endpoint's next success. A network fault says nothing about the settings.
 func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 	if e != nil && e.hint == "" {
 		return
@@ -56,20 +57,22 @@ func (c *Client) note(ctx context.Context, endpoint string, e *Error) {
 	}
 	c.metrics.misconfigured.WithLabelValues(endpoint, strconv.Itoa(e.code)).Set(1)
 	if c.due(e.code) {
-		c.Logger.ErrorContext(ctx, "WeChat refuses this app's settings", "endpoint", endpoint, "errcode", e.code, "todo", e.hint)
+		c.Logger.ErrorContext(ctx, "WeChat refuses this app's settings",
+			"endpoint", endpoint, "errcode", e.code, "todo", e.hint)
 	}
 }
 
-// noteOtherApp records a refused login code that a mini program with another AppID has sent.
+// noteOtherApp records a refused login code from a mini program with another AppID.
 func (c *Client) noteOtherApp(ctx context.Context, clientAppID string) {
 	c.metrics.otherApp.Inc()
 	if c.due(invalidCode) {
 		c.Logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
-			"client_appid", clientAppID, "wechat_appid", c.AppID, "todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
+			"client_appid", clientAppID, "wechat_appid", c.AppID,
+			"todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
 	}
 }
 
-// due reports once a minute that an errcode is to be logged.
+// due reports whether to log an errcode: once a minute.
 func (c *Client) due(errcode int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

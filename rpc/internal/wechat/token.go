@@ -20,11 +20,12 @@ import (
 const (
 	maxLifetimeSeconds = 7200
 
-	// recheck is how long a process uses its copy of the token before it reads Redis again, where
-	// another replica may have stored a new one.
+	// recheck is how long a process uses its copy of the token before it reads Redis again. Another
+	// replica may have stored a new token there.
 	recheck = time.Minute
-	// A token is refreshed between minMargin and maxMargin before its end. WeChat gives a new token
-	// only in the last 300 s of the old one: a larger margin would fetch the same token in a loop.
+	// A token is refreshed between minMargin and maxMargin before it expires. WeChat returns a new
+	// token only in the last 300 s of the old one: a larger margin would fetch the same token in a
+	// loop.
 	minMargin, maxMargin = 240 * time.Second, 290 * time.Second
 	minUse               = time.Minute
 	// WeChat allows force_refresh 20 times a day, 30 s apart. All replicas together make 18.
@@ -33,12 +34,13 @@ const (
 
 var validToken = regexp.MustCompile(`^[!-~]{1,512}$`)
 
-// tokenSource provides the app's access token: from this process, else from Redis, else from WeChat,
-// which one caller per process (singleflight) and one replica (package single) asks at a time.
+// tokenSource provides the app's access token: from this process, else from Redis, else from
+// WeChat. One flight per process (singleflight) and one replica (package single) calls WeChat at a
+// time.
 //
-// The token is that of stable_token, whose normal mode returns the same token to every replica. So a
-// fetch without the lock is harmless, and while Redis is down each process keeps the token in memory.
-// A process or a Redis that still has a rejected token costs the next call one repetition.
+// The normal mode of stable_token returns the same token to every replica. So a fetch without the
+// lock is harmless, and while Redis is down each process keeps the token in memory. A process or a
+// Redis that still has a rejected token costs the next call one repetition.
 type tokenSource struct {
 	redis   redis.UniversalClient
 	timeout time.Duration
@@ -46,9 +48,9 @@ type tokenSource struct {
 	logger  *slog.Logger
 	fetches *prometheus.CounterVec
 	now     func() time.Time
-	key     string // in Redis; the keys of the lock and of the guard begin with it
+	key     string // in Redis; prefix of the keys of the lock and of the force_refresh guard
 
-	flights singleflight.Group // by the rejected token, so that no flight is older than the rejection
+	flights singleflight.Group // by rejected token, so that no flight is older than the rejection
 
 	mu   sync.Mutex
 	held heldToken
@@ -57,14 +59,14 @@ type tokenSource struct {
 // heldToken is this process's copy.
 type heldToken struct {
 	value     string
-	until     time.Time // Redis is read again from here on
-	refreshAt time.Time // WeChat is asked again from here on
+	until     time.Time // when to read Redis again
+	refreshAt time.Time // when to call WeChat again
 }
 
 func tokenKey(appID string) string { return "wx:" + appID + ":stable_token" }
 
-// get returns a token other than not, which the caller has just seen rejected, unless WeChat insists
-// on that one.
+// get returns a token other than not, which WeChat has just rejected. It returns not if WeChat
+// still gives no other token.
 func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
 	for {
 		s.mu.Lock()
@@ -74,7 +76,7 @@ func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
 			return held.value, nil
 		}
 		flight := s.flights.DoChan(not, func() (any, error) {
-			// The flight serves all who wait, so it outlives the caller that started it.
+			// The flight serves all waiting callers, so it outlives the caller that started it.
 			ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.timeout, errOwnTimeout)
 			defer cancel()
 			return s.load(ctx, not)
@@ -93,7 +95,8 @@ func (s *tokenSource) get(ctx context.Context, not string) (string, *Error) {
 	}
 }
 
-// load reads Redis, else takes the lock, reads Redis again and asks WeChat. Its error is an *Error.
+// load reads Redis, else takes the lock, reads Redis again and calls WeChat. Its error is an
+// *Error.
 func (s *tokenSource) load(ctx context.Context, not string) (token string, err error) {
 	if not != "" {
 		s.logger.WarnContext(ctx, "WeChat rejected the access token")
@@ -108,7 +111,7 @@ func (s *tokenSource) load(ctx context.Context, not string) (token string, err e
 		}
 		return s.renew(ctx, not)
 	}
-	// A holder that hangs keeps the lock for half of the time, so that the next one can fetch.
+	// A hanging holder keeps the lock for half of the timeout, so that the next one can fetch.
 	err = single.Do(ctx, s.redis, s.key+":lock", s.timeout/2,
 		func() (bool, error) {
 			token, _ = s.shared(ctx, not)
@@ -124,8 +127,8 @@ func (s *tokenSource) load(ctx context.Context, not string) (token string, err e
 	return token, err
 }
 
-// shared returns the token in Redis and keeps it. It returns "" when there is none but the rejected
-// one, which it deletes, and an error when Redis is unavailable.
+// shared returns the token in Redis and keeps it. It returns "" if there is none, or only the
+// rejected one, which it deletes. It returns an error if Redis is unavailable.
 func (s *tokenSource) shared(ctx context.Context, not string) (string, error) {
 	pipe := s.redis.Pipeline()
 	value, ttl := pipe.Get(ctx, s.key), pipe.PTTL(ctx, s.key)
@@ -143,8 +146,8 @@ func (s *tokenSource) shared(ctx context.Context, not string) (string, error) {
 	return token, nil
 }
 
-// prolong returns the copy in memory while it need not be refreshed, and "" otherwise. It is for times
-// when Redis is down.
+// prolong returns the copy in memory until it must be refreshed, and then "". It is used while
+// Redis is down.
 func (s *tokenSource) prolong(not string) string {
 	s.mu.Lock()
 	held := s.held
@@ -157,7 +160,7 @@ func (s *tokenSource) prolong(not string) string {
 	return held.value
 }
 
-// renew asks WeChat for a token and keeps it, here and in Redis.
+// renew fetches a token from WeChat and keeps it, here and in Redis.
 func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 	s.mu.Lock()
 	cause := "cold"
@@ -179,7 +182,7 @@ func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 		forced, its, e := s.fetch(ctx, true)
 		if e == nil {
 			token, lifetime = forced, its
-		} else { // WeChat may be right this time: the token is tried
+		} else { // try the same token: WeChat may accept it now
 			s.logger.WarnContext(ctx, "force a new access token", "error", e.Error())
 		}
 	}
@@ -191,7 +194,7 @@ func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 	return token, nil
 }
 
-// keep makes a token this process's copy, to be refreshed after use.
+// keep stores a token as this process's copy, to be refreshed after use.
 func (s *tokenSource) keep(token string, use time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,13 +202,12 @@ func (s *tokenSource) keep(token string, use time.Duration) {
 	s.held = heldToken{value: token, until: now.Add(min(recheck, use)), refreshAt: now.Add(use)}
 }
 
-// mayForce reserves one force_refresh among all replicas. Without Redis none is made.
+// mayForce reserves one force_refresh among all replicas. It returns false without Redis.
 func (s *tokenSource) mayForce(ctx context.Context) bool {
 	return s.redis.SetNX(ctx, s.key+":force", 1, forceApart).Val()
 }
 
-// ProbeRedis runs on Redis what keeps the access token, on a key of its own, and returns Redis's
-// error.
+// ProbeRedis runs the Redis commands of the access token on a probe key, and returns Redis's error.
 func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string) error {
 	key := tokenKey(appID) + ":probe"
 	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -49,10 +49,10 @@ func TestTokenOutlivesRedis(t *testing.T) {
 			if err := fault.begin(server); err != nil {
 				t.Fatal(err)
 			}
-			now.advance(2 * recheck) // the copy in memory is to be looked up again, in vain
+			now.advance(2 * recheck) // so that the process tries to read Redis again
 			check(warm)
 			check(warm)
-			wantFetches(1, "a process that has a token")
+			wantFetches(1, "a process with a token")
 			cold := client()
 			check(cold)
 			check(cold)
@@ -60,7 +60,7 @@ func TestTokenOutlivesRedis(t *testing.T) {
 			w.sim.RotateToken()
 			check(warm)
 			check(cold)
-			wantFetches(4, "a rotation, by each process")
+			wantFetches(4, "after a rotation, two processes")
 
 			if err := fault.end(server); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestTokenOutlivesRedis(t *testing.T) {
 			rc := redisClient(t, server.Addr())
 			eventually(t, "Redis has a token again", func() bool {
 				now.advance(2 * time.Hour)
-				w.sim.RotateToken() // its own clock stands still
+				w.sim.RotateToken() // the simulator's clock does not advance
 				check(warm)
 				return rc.Exists(t.Context(), warm.tokens.key).Val() == 1
 			})
@@ -76,7 +76,7 @@ func TestTokenOutlivesRedis(t *testing.T) {
 	}
 }
 
-// fakeWeChat is the stable_token call of a tokenSource under test.
+// fakeWeChat is the stable_token call of a tested tokenSource.
 type fakeWeChat struct {
 	mu     sync.Mutex
 	answer func(call int, force bool) (string, *Error)
@@ -102,7 +102,7 @@ func (f *fakeWeChat) wantCalls(t *testing.T, forced ...bool) {
 	}
 }
 
-// gives returns a WeChat that gives one token after the other, and then the last one for ever.
+// gives returns a WeChat that returns each token once, in order, and then repeats the last one.
 func gives(tokens ...string) *fakeWeChat {
 	return &fakeWeChat{life: 7200 * time.Second, answer: func(call int, _ bool) (string, *Error) {
 		return tokens[min(call, len(tokens))-1], nil
@@ -174,7 +174,7 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 	wantToken(t, s, "", "first")
 	now.advance(recheck)
 	wantToken(t, s, "", "second")
-	wantToken(t, s, "first", "second") // a late rejection of the first leaves it alone
+	wantToken(t, s, "first", "second") // a late rejection of the first token changes nothing
 	wantShared("second")
 	f.wantCalls(t, false)
 
@@ -182,7 +182,7 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 	wantShared("third")
 	set("second") // as if the deletion had not reached Redis
 	now.advance(recheck)
-	wantToken(t, s, "second", "third") // the copy has aged, and Redis's is the rejected one
+	wantToken(t, s, "second", "third") // the copy is old, and Redis has the rejected token
 	wantShared("third")
 	f.wantCalls(t, false, false, false)
 
@@ -191,10 +191,10 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 	wantToken(t, other, "", "other")
 }
 
-// WeChat may return the rejected token again. It is then forced to make a new one, 18 times a day.
+// WeChat may return the rejected token again. A new one is then forced, at most 18 times a day.
 func TestForceRefreshIsGuarded(t *testing.T) {
 	rc := redisClient(t, testenv.Redis(t).Addr())
-	current := "token-0" // as the last force_refresh made it
+	current := "token-0" // of the last force_refresh
 	f := &fakeWeChat{life: 7200 * time.Second, answer: func(call int, force bool) (string, *Error) {
 		if force {
 			current = fmt.Sprintf("token-%d", call)
@@ -204,7 +204,7 @@ func TestForceRefreshIsGuarded(t *testing.T) {
 	s := newSource(f, newClock(), rc)
 	wantToken(t, s, "", "token-0")
 	wantToken(t, s, "token-0", "token-3") // calls: cold, normal again, forced
-	wantToken(t, s, "token-3", "token-3") // not forced again: WeChat insists
+	wantToken(t, s, "token-3", "token-3") // not forced again: the guard is set
 	if ttl := rc.PTTL(t.Context(), s.key+":force").Val(); ttl < forceApart-time.Minute || ttl > forceApart {
 		t.Errorf("the guard lasts %v, want %v", ttl, forceApart)
 	}
@@ -217,7 +217,7 @@ func TestForceRefreshIsGuarded(t *testing.T) {
 	wantToken(t, s, "token-3", "token-6") // calls: normal, then normal and forced
 }
 
-func TestTokenThatWeChatInsistsOnIsUsed(t *testing.T) {
+func TestUnchangedTokenIsUsed(t *testing.T) {
 	refuses := &fakeWeChat{life: 7200 * time.Second, answer: func(_ int, force bool) (string, *Error) {
 		if force {
 			return "", refusal(tokenEndpoint, 45009, "")
@@ -242,7 +242,7 @@ func TestTokenThatWeChatInsistsOnIsUsed(t *testing.T) {
 	}
 }
 
-func TestFlightOutlivesTheCallerWhoStartedIt(t *testing.T) {
+func TestFlightOutlivesItsFirstCaller(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	f := gives("token")
 	f.answer = func(int, bool) (string, *Error) {
@@ -260,14 +260,15 @@ func TestFlightOutlivesTheCallerWhoStartedIt(t *testing.T) {
 	<-started
 	cancel()
 	if e := <-first; e == nil || outcome(e) != "CANCELED" {
-		t.Errorf("the caller who left got %v", e)
+		t.Errorf("the canceled caller got %v, want CANCELED", e)
 	}
 	close(release)
 	wantToken(t, s, "", "token")
 	f.wantCalls(t, false)
 }
 
-// A flight that began before a rejection lands with the rejected token: no caller that met the rejection gets it.
+// A flight that began before a rejection may return the rejected token, but not to callers that
+// reported the rejection.
 func TestRejectionDuringAFlight(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	f := gives("old", "new")

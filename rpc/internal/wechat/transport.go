@@ -25,16 +25,18 @@ import (
 const (
 	maxImageBytes = 2 << 20   // the largest real one, 1280 pixels wide, has about 300 KiB
 	maxJSONBytes  = 128 << 10 // the largest real one, of msg_sec_check, has a few KiB
-	maxImageSide  = 4096      // WeChat's largest is 1280; a small file may claim a billion pixels
+	maxImageSide  = 4096      // WeChat's largest is 1280; a small file may declare a billion pixels
 )
 
-// NewTransport returns the transport that a Client makes for itself when it is given none. See the package comment for why HTTP/1.1.
+// NewTransport returns the default transport of a Client. The package comment says why it uses
+// HTTP/1.1.
 func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:           dialer.DialContext,
 		Protocols:             protocols,
 		TLSHandshakeTimeout:   2 * time.Second,
 		MaxIdleConns:          128,
@@ -44,7 +46,8 @@ func NewTransport() *http.Transport {
 	}
 }
 
-// boundTransport carries the requests of one weapp client, that is of one call: weapp itself knows neither contexts nor base URLs.
+// boundTransport sends the requests of one weapp client, which serves one call. weapp itself
+// supports neither contexts nor base URLs.
 type boundTransport struct {
 	ctx      context.Context
 	endpoint *endpoint
@@ -52,8 +55,9 @@ type boundTransport struct {
 	next     http.RoundTripper
 }
 
-// RoundTrip sends the request to the base URL under the call's context, and returns an answer that weapp cannot misread: status 2xx,
-// read whole, without errcode, and JSON or a good image with the Content-Type to match. Its errors are *Error.
+// RoundTrip sends the request to the base URL under the call's context. It returns only answers
+// that weapp cannot misread: status 2xx, complete, without errcode, and JSON or a valid image with
+// the right Content-Type. Its errors are *Error.
 func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	target := *req.URL
 	target.Scheme, target.Host = t.base.Scheme, t.base.Host
@@ -61,8 +65,8 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.WithContext(t.ctx) // a copy
 	req.URL, req.Host = &target, target.Host
 	if req.Body == nil {
-		// net/http repeats a GET by itself after a broken connection, unless it has a body that cannot be had again. It finds this one
-		// empty and sends none.
+		// net/http repeats a GET after a broken connection, unless it has a body without GetBody.
+		// This body is empty, so none is sent.
 		req.Body, req.GetBody = io.NopCloser(strings.NewReader("")), nil
 	}
 	rsp, err := t.next.RoundTrip(req)
@@ -96,7 +100,8 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body = countryNumber.ReplaceAll(body, []byte(`"countryCode":"$1"`))
 	return &http.Response{
-		Status: rsp.Status, StatusCode: rsp.StatusCode, Proto: rsp.Proto, ProtoMajor: rsp.ProtoMajor, ProtoMinor: rsp.ProtoMinor,
+		Status: rsp.Status, StatusCode: rsp.StatusCode,
+		Proto: rsp.Proto, ProtoMajor: rsp.ProtoMajor, ProtoMinor: rsp.ProtoMinor,
 		Header:        http.Header{"Content-Type": {contentType}},
 		ContentLength: int64(len(body)),
 		Body:          io.NopCloser(bytes.NewReader(body)),
@@ -104,11 +109,11 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// countryNumber is the field of getuserphonenumber that WeChat documents as string and as number;
-// weapp decodes a string only.
+// countryNumber matches a field of getuserphonenumber that WeChat documents as string and as
+// number. weapp decodes only a string.
 var countryNumber = regexp.MustCompile(`"countryCode"\s*:\s*([0-9]+)`)
 
-// judge returns the type of an answer, told by its content, or what is wrong with it.
+// judge returns the type of an answer by its content, or an error for a bad answer.
 func (t *boundTransport) judge(body []byte) (contentType string, _ *Error) {
 	if kind := http.DetectContentType(body); t.endpoint.image && strings.HasPrefix(kind, "image/") {
 		return kind, checkImage(body)
@@ -128,10 +133,11 @@ func (t *boundTransport) judge(body []byte) (contentType string, _ *Error) {
 	return "application/json", nil
 }
 
-// checkImage decodes all of an image, since a truncated one has a good beginning.
+// checkImage decodes the whole image, because a truncated one has a valid header.
 func checkImage(data []byte) *Error {
 	config, format, err := image.DecodeConfig(bytes.NewReader(data))
-	if err != nil || format != "jpeg" && format != "png" || max(config.Width, config.Height) > maxImageSide {
+	if err != nil || format != "jpeg" && format != "png" ||
+		max(config.Width, config.Height) > maxImageSide {
 		return badAnswer("not an image of WeChat's")
 	}
 	if _, _, err := image.Decode(bytes.NewReader(data)); err != nil {
@@ -140,7 +146,8 @@ func checkImage(data []byte) *Error {
 	return nil
 }
 
-// failure says in fixed words why no answer came. The error's own text is dropped: it may hold a URL or a proxy's password.
+// failure returns an Error with a fixed phrase for why no answer came. It drops the text of err,
+// which may contain a URL or a proxy's password.
 func (t *boundTransport) failure(err error) *Error {
 	if e := ended(t.ctx, t.endpoint.name); e != nil {
 		return e

@@ -28,7 +28,7 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func TestCallerWhoLeavesEndsTheRequest(t *testing.T) {
+func TestCallersContextEndsTheRequest(t *testing.T) {
 	arrived, gone := make(chan struct{}, 1), make(chan struct{}, 1)
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
@@ -36,8 +36,10 @@ func TestCallerWhoLeavesEndsTheRequest(t *testing.T) {
 		gone <- struct{}{}
 	})
 	c := newClient(t, Options{BaseURL: s.URL})
-	for want, patience := range map[string]time.Duration{"CANCELED": time.Hour, "DEADLINE_EXCEEDED": 3 * time.Second} { // it arrives before
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	for want, timeout := range map[string]time.Duration{
+		"CANCELED": time.Hour, "DEADLINE_EXCEEDED": 3 * time.Second, // the request arrives before
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		result := make(chan error)
 		go func() {
 			_, err := c.Code2Session(ctx, "code", "")
@@ -90,8 +92,10 @@ func TestRequests(t *testing.T) {
 	w := &world{t: t, sim: simulator.New(simulator.Options{}), secrets: map[string]bool{}}
 	s := httptest.NewUnstartedServer(nil)
 	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if len(r.TransferEncoding) > 0 || r.Method == http.MethodPost && r.ContentLength <= 0 || r.Method == http.MethodGet && r.ContentLength != 0 {
-			t.Errorf("%s %s: length %d, transfer encoding %v", r.Method, r.URL.Path, r.ContentLength, r.TransferEncoding)
+		if len(r.TransferEncoding) > 0 || r.Method == http.MethodPost && r.ContentLength <= 0 ||
+			r.Method == http.MethodGet && r.ContentLength != 0 {
+			t.Errorf("%s %s: length %d, transfer encoding %v",
+				r.Method, r.URL.Path, r.ContentLength, r.TransferEncoding)
 		}
 		if want := strings.TrimPrefix(s.URL, "http://"); r.Host != want {
 			t.Errorf("host is %q, want %q", r.Host, want)
@@ -114,7 +118,7 @@ func TestRequests(t *testing.T) {
 		}
 	}
 	if n := connections.Load(); n != 1 {
-		t.Errorf("%d connections for calls one after the other, want 1", n)
+		t.Errorf("%d connections for sequential calls, want 1", n)
 	}
 }
 
@@ -125,8 +129,9 @@ func TestAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	bomb := bytes.Clone(p.Bytes())
-	copy(bomb[16:], "\x00\x00\xff\xff\x00\x00\xff\xff") // width and height; the checksum is wrong, too
-	const login, code, phone, text, token, ok, bad = "login", "code", "phone", "text", "token", "ok", "WECHAT_BAD_ANSWER"
+	copy(bomb[16:], "\x00\x00\xff\xff\x00\x00\xff\xff") // width and height; the checksum is wrong
+	const login, code, phone, text, token = "login", "code", "phone", "text", "token"
+	const ok, bad = "ok", "WECHAT_BAD_ANSWER"
 	for name, tc := range map[string]struct {
 		operation   string
 		status      int
@@ -193,9 +198,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A fault of the network fails the operation that meets it, and not the next one.
+// A network fault fails the current operation but not the next one.
 func TestNetworkFaults(t *testing.T) {
-	var wg sync.WaitGroup // all at once, since most do nothing but wait
+	var wg sync.WaitGroup // all cases run concurrently, because most only wait
 	defer wg.Wait()
 	for _, tc := range []struct {
 		fault simulator.Fault
@@ -207,7 +212,7 @@ func TestNetworkFaults(t *testing.T) {
 		{simulator.Fault{Kind: simulator.FaultSlowBody, Delay: time.Minute}, "DEADLINE_EXCEEDED"},
 	} {
 		for i, path := range []string{operations[0].path, operations[1].path, stablePath} {
-			op := operations[min(i, 1)] // the token is fetched for a code
+			op := operations[min(i, 1)] // a QR code needs a token
 			wg.Go(func() {
 				w := newWorld(t, simulator.Options{})
 				c := w.client(func(o *Options) { o.Timeout = 5 * time.Second })
@@ -235,7 +240,8 @@ func TestRetries(t *testing.T) {
 			c := w.client(nil)
 			w.alice(c)
 			before, want := w.calls(op.path), 1
-			if (op.name == "code" || op.name == "text") && (fault.Errcode == -1 || fault.Kind == simulator.FaultServerError) {
+			if (op.name == "code" || op.name == "text") &&
+				(fault.Errcode == -1 || fault.Kind == simulator.FaultServerError) {
 				want = 2
 			}
 			fault.Times = 1
@@ -271,7 +277,7 @@ func TestNoConnection(t *testing.T) {
 
 const proxyPassword = "proxy-password"
 
-// proxy refuses tunnels, and tells which one was asked for. TestMain puts it into the environment.
+// proxy refuses tunnels and records the requested one. TestMain sets it in the environment.
 var (
 	proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tunnels <- r.Method + " " + r.Host
@@ -287,11 +293,11 @@ func TestProxyFromTheEnvironment(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if got, want := <-tunnels, "CONNECT api.weixin.qq.com:443"; got != want {
-		t.Errorf("the proxy was asked %q, want %q", got, want)
+		t.Errorf("the proxy got %q, want %q", got, want)
 	}
 }
 
-func TestBreakerSparesADeadWeChat(t *testing.T) {
+func TestBreakerOpensWhileWeChatIsDown(t *testing.T) {
 	for name, fail := range map[string]http.HandlerFunc{
 		"5xx":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
 		"nonsense": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
@@ -312,13 +318,15 @@ func TestBreakerSparesADeadWeChat(t *testing.T) {
 			})
 			c := newClient(t, Options{BaseURL: s.URL, Timeout: 50 * time.Millisecond})
 			login := func() error { _, err := c.Code2Session(t.Context(), "code", ""); return err }
-			eventually(t, "the breaker opens", func() bool { return strings.HasSuffix(fmt.Sprint(login()), "breaker open") })
+			eventually(t, "the breaker opens", func() bool {
+				return strings.HasSuffix(fmt.Sprint(login()), "breaker open")
+			})
 			c.Timeout = time.Minute
 			if err := c.CheckToken(t.Context()); err != nil {
-				t.Errorf("another endpoint suffers: %v", err)
+				t.Errorf("another endpoint fails, too: %v", err)
 			}
 			healthy.Store(true)
-			eventually(t, "the breaker lets calls through again", func() bool { return login() == nil })
+			eventually(t, "the breaker closes", func() bool { return login() == nil })
 		})
 	}
 }
@@ -333,10 +341,10 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 		_, _ = io.WriteString(w, *body.Load()) // the client reports a failure
 	})
 	c := newClient(t, Options{BaseURL: s.URL})
-	repeat := func(times int, patience time.Duration, want string) {
+	repeat := func(times int, timeout time.Duration, want string) {
 		t.Helper()
 		for range times {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			_, err := c.Code2Session(ctx, "code", "")
 			cancel()
 			if got := outcome(err); got != want || strings.HasSuffix(fmt.Sprint(err), "breaker open") {
@@ -346,7 +354,8 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 	}
 	repeat(100, time.Millisecond, "DEADLINE_EXCEEDED")
 	for errcode, want := range map[int]string{
-		40029: "LOGIN_CODE_REFUSED", 40226: "USER_BLOCKED", 45011: "RATE_LIMITED", 40013: "UNAVAILABLE", 99999: "INTERNAL", 0: "ok",
+		40029: "LOGIN_CODE_REFUSED", 40226: "USER_BLOCKED", 45011: "RATE_LIMITED",
+		40013: "UNAVAILABLE", 99999: "INTERNAL", 0: "ok",
 	} {
 		answer := fmt.Sprintf(`{"errcode":%d,"openid":"o1"}`, errcode)
 		body.Store(&answer)

@@ -23,17 +23,17 @@ import (
 	"shares/internal/config"
 )
 
-// Options are the parts of a Client. All are required but Transport and Metrics.
+// Options configure a Client. All are required but Transport and Metrics.
 type Options struct {
 	AppID     string
 	Secret    config.Secret         // no formatting verb prints it
-	BaseURL   string                // http or https, with or without a path of its own
+	BaseURL   string                // http or https, with or without a path
 	Redis     redis.UniversalClient // shares the access token among the replicas
-	Timeout   time.Duration         // of one operation: token, call and retry together
+	Timeout   time.Duration         // of one whole operation: token, call and retry
 	Transport http.RoundTripper     // nil: NewTransport()
 	Logger    *slog.Logger
 	Metrics   prometheus.Registerer // nil: not registered
-	Now       func() time.Time      // decides the age of tokens
+	Now       func() time.Time      // clock for the age of tokens
 }
 
 // Client calls WeChat's server API for one mini program.
@@ -44,16 +44,16 @@ type Client struct {
 	tokens  *tokenSource
 
 	mu     sync.Mutex
-	logged map[int]time.Time // when an errcode was logged last
+	logged map[int]time.Time // by errcode: the time of its last log line
 
 	login, stable, code, phone, text *endpoint
 }
 
-// New returns a Client; it makes no call. It fails when the base URL cannot be parsed.
+// New returns a Client. It makes no call, and fails if the base URL cannot be parsed.
 func New(o Options) (*Client, error) {
 	base, err := url.Parse(o.BaseURL)
 	if err != nil {
-		return nil, errors.New("wechat: base URL cannot be parsed") // err holds the URL
+		return nil, errors.New("wechat: base URL cannot be parsed") // err contains the URL
 	}
 	if o.Transport == nil {
 		o.Transport = NewTransport()
@@ -82,22 +82,22 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, c.Timeout, errOwnTimeout)
 }
 
-// Identity is who a login code stands for.
+// Identity is the user of a login code.
 type Identity struct {
-	OpenID  string // the user in this mini program: 1 to 64 characters of [0-9A-Za-z_-], case matters
-	UnionID string // the user in all apps of one Open Platform account; empty where the app is bound to none
+	OpenID  string // in this mini program: 1 to 64 characters of [0-9A-Za-z_-], case-sensitive
+	UnionID string // in all apps of one Open Platform account; empty if the app is bound to none
 }
 
 var (
-	validID     = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`) // openid and unionid have 28 characters
+	validID     = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`) // WeChat's ids have 28 characters
 	validNumber = regexp.MustCompile(`^[0-9]{2,15}$`)
 )
 
-// Code2Session exchanges a login code (wx.login) for the user's identity. It never sends a code twice.
-// The session key of the answer is dropped: nothing here decrypts client data. An error with the
-// reason LOGIN_CODE_REFUSED means that the mini program must call wx.login again. clientAppID is the
-// AppID of the calling mini program, or "": where it is another one than ours, a refused code is
-// explained by it.
+// Code2Session exchanges a login code (wx.login) for the user's identity. It never sends a code
+// twice. It drops the session key, because the service decrypts no client data. An error with the
+// reason LOGIN_CODE_REFUSED means that the mini program must call wx.login again. clientAppID is
+// the AppID of the calling mini program, or "". If it differs from AppID, a refused code is logged
+// with both.
 func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Identity, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
@@ -124,20 +124,20 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 	return Identity{}, e
 }
 
-// CodeParams are the parameters of getwxacodeunlimit, all of them sent as they are.
+// CodeParams are the parameters of getwxacodeunlimit, all sent unchanged.
 type CodeParams struct {
 	Page       string  // empty: the mini program's first page
 	Scene      string  // 1 to 32 characters
 	EnvVersion string  // release, trial or develop; empty: release
 	Width      int     // pixels, 280 to 1280; 0: WeChat's 430
-	CheckPath  bool    // the page must be published. WeChat's own default is true
+	CheckPath  bool    // the page must be published; WeChat's default is true
 	IsHyaline  bool    // transparent background, as PNG
 	AutoColor  bool    // WeChat chooses the color
 	LineColor  [3]byte // red, green, blue
 }
 
-// UnlimitedCode has WeChat draw a QR code. It returns a whole JPEG or PNG of at most 2 MiB. An error
-// with the reason INVALID_FIELD names the parameter that WeChat refuses.
+// UnlimitedCode has WeChat draw a QR code. It returns a complete JPEG or PNG of at most 2 MiB. An
+// error with the reason INVALID_FIELD names the parameter that WeChat refuses.
 func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
@@ -146,7 +146,9 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error
 		rsp, _, err := w.NewWXACode().GetUnlimited(&wxacode.UnlimitedQRCode{
 			Scene: p.Scene, Page: p.Page, Width: p.Width, AutoColor: p.AutoColor, IsHyaline: p.IsHyaline,
 			EnvVersion: p.EnvVersion, CheckPath: p.CheckPath,
-			LineColor: wxacode.Color{R: decimal(p.LineColor[0]), G: decimal(p.LineColor[1]), B: decimal(p.LineColor[2])},
+			LineColor: wxacode.Color{
+				R: decimal(p.LineColor[0]), G: decimal(p.LineColor[1]), B: decimal(p.LineColor[2]),
+			},
 		})
 		if err != nil {
 			return err
@@ -163,8 +165,8 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error
 
 func decimal(v uint8) string { return strconv.Itoa(int(v)) }
 
-// PhoneNumber exchanges a code of the getPhoneNumber button for the number that WeChat has verified,
-// in international form ("+8613800138000"). It never sends a code twice, except after a rejected
+// PhoneNumber exchanges a code of the getPhoneNumber button for the user's verified number in
+// international form ("+8613800138000"). It never sends a code twice, except after a rejected
 // access token.
 func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 	ctx, cancel := c.bound(ctx)
@@ -191,15 +193,17 @@ func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 	return "+" + number, nil
 }
 
-// IsRisky has WeChat judge a text of a user's profile, 1 to 2,500 characters (msg_sec_check version 2,
-// scene 1). A text that a person should look at is not risky. A user who was not active in the last
-// two hours is an error.
+// IsRisky has WeChat check a text of a user's profile, 1 to 2,500 characters (msg_sec_check version
+// 2, scene 1). WeChat's verdict "review" is not risky. If the user was not active in the last two
+// hours, IsRisky returns an error.
 func (c *Client) IsRisky(ctx context.Context, openid, content string) (bool, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	var verdict string
 	e := c.withToken(ctx, c.text, func(w *weapp.Client) error {
-		rsp, err := w.NewSecurity().MsgSecCheck(&security.MsgSecCheckRequest{Version: 2, Scene: 1, Openid: openid, Content: content})
+		rsp, err := w.NewSecurity().MsgSecCheck(&security.MsgSecCheckRequest{
+			Version: 2, Scene: 1, Openid: openid, Content: content,
+		})
 		if err != nil {
 			return err
 		}
@@ -215,8 +219,9 @@ func (c *Client) IsRisky(ctx context.Context, openid, content string) (bool, err
 	return verdict == "risky", nil
 }
 
-// CheckToken asks WeChat, past every cache, whether an access token can be had with this AppID and secret from this address. It
-// invalidates nothing. Its error's Hint says what to do about refused settings.
+// CheckToken fetches an access token from WeChat, bypassing every cache, to check the AppID, the
+// secret and this server's address. It invalidates nothing. Its error's Hint says what to do about
+// refused settings.
 func (c *Client) CheckToken(ctx context.Context) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
@@ -227,8 +232,10 @@ func (c *Client) CheckToken(ctx context.Context) error {
 	return nil
 }
 
-// stableToken calls WeChat for an access token, and returns it with its lifetime.
-func (c *Client) stableToken(ctx context.Context, force bool) (token string, lifetime time.Duration, _ *Error) {
+// stableToken fetches an access token and its lifetime from WeChat.
+func (c *Client) stableToken(
+	ctx context.Context, force bool,
+) (token string, lifetime time.Duration, _ *Error) {
 	e := c.call(ctx, c.stable, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().GetStableAccessToken(&auth.GetStableAccessTokenRequest{
 			GrantType: "client_credential", Appid: c.AppID, Secret: string(c.Secret), ForceRefresh: force,
@@ -239,13 +246,14 @@ func (c *Client) stableToken(ctx context.Context, force bool) (token string, lif
 		if !validToken.MatchString(rsp.AccessToken) || rsp.ExpiresIn <= 0 {
 			return badAnswer("no usable access token")
 		}
-		token, lifetime = rsp.AccessToken, time.Duration(min(rsp.ExpiresIn, maxLifetimeSeconds))*time.Second
+		token = rsp.AccessToken
+		lifetime = time.Duration(min(rsp.ExpiresIn, maxLifetimeSeconds)) * time.Second
 		return nil
 	})
 	return token, lifetime, e
 }
 
-// Close closes idle connections to WeChat. The Redis client stays its owner's.
+// Close closes idle connections to WeChat. It does not close the Redis client.
 func (c *Client) Close() {
 	if t, ok := c.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()

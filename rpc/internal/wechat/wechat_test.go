@@ -44,8 +44,10 @@ func TestUnlimitedCode(t *testing.T) {
 		params CodeParams
 		want   string // format and width, or the error
 	}{
-		"least":     {CodeParams{Scene: scene}, "jpeg 430"},
-		"published": {CodeParams{Scene: scene, Page: "pages/index/index", CheckPath: true, EnvVersion: "trial", Width: 280}, "jpeg 280"},
+		"least": {CodeParams{Scene: scene}, "jpeg 430"},
+		"published": {CodeParams{
+			Scene: scene, Page: "pages/index/index", CheckPath: true, EnvVersion: "trial", Width: 280,
+		}, "jpeg 280"},
 		"unchecked": {CodeParams{Scene: scene, Page: "pages/new/new", LineColor: [3]byte{255, 0, 7}}, "jpeg 430"},
 		"hyaline":   {CodeParams{Scene: scene, IsHyaline: true, Width: 300}, "png 300"},
 
@@ -82,7 +84,7 @@ func TestPhoneNumber(t *testing.T) {
 			t.Errorf("PhoneNumber for %s = %q, %v, want %q", phone, got, err, want)
 		}
 		if _, err := c.PhoneNumber(t.Context(), code); w.failed(err) != "LOGIN_CODE_REFUSED" {
-			t.Errorf("a used phone code: %v", err)
+			t.Errorf("a used phone code: got %v, want LOGIN_CODE_REFUSED", err)
 		}
 	}
 	if _, err := c.PhoneNumber(t.Context(), w.sim.AppPhoneCode("wxother", testPhone)); w.failed(err) != "LOGIN_CODE_REFUSED" {
@@ -101,11 +103,12 @@ func TestIsRisky(t *testing.T) {
 		}
 	}
 	if _, err := c.IsRisky(t.Context(), w.sim.OpenID("bob"), "小明"); w.failed(err) != "INTERNAL" {
-		t.Errorf("a user who is not active: %v", err)
+		t.Errorf("an inactive user: got %v, want INTERNAL", err)
 	}
 }
 
-// Every errcode has one meaning for each operation; "" is the meaning for the rest. A hint goes with the app's settings alone.
+// Every errcode has one meaning per operation; "" is the meaning for all other operations. Only
+// errcodes about the app's settings have a hint.
 func TestErrcodes(t *testing.T) {
 	const settings = "UNAVAILABLE, with a hint"
 	w := newWorld(t, simulator.Options{})
@@ -145,24 +148,26 @@ func TestErrcodes(t *testing.T) {
 			if want := cmp.Or(want[op.name], want[""]); got != want {
 				t.Errorf("%d, %s: got %s, want %s", errcode, op.name, got, want)
 			}
-			if text := fmt.Sprintf("errcode %d: rid: 652d44d0-1d0af18b-5b069232", errcode); err == nil || !strings.Contains(err.Error(), text) {
+			text := fmt.Sprintf("errcode %d: rid: 652d44d0-1d0af18b-5b069232", errcode)
+			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Errorf("%v does not say %q", err, text)
 			}
 		}
 	}
 }
 
-func TestMisconfigurationIsLoggedWithItsRemedy(t *testing.T) {
+func TestMisconfigurationIsLoggedWithHint(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	reg := prometheus.NewRegistry()
 	c := w.client(func(o *Options) { o.Metrics = reg })
 	w.sim.SetFault(stablePath, simulator.Fault{
-		Kind: simulator.FaultErrcode, Errcode: 40164, Errmsg: "invalid ip 203.0.113.9 ipv6 ::ffff:203.0.113.9, not in whitelist",
+		Kind: simulator.FaultErrcode, Errcode: 40164,
+		Errmsg: "invalid ip 203.0.113.9 ipv6 ::ffff:203.0.113.9, not in whitelist",
 	})
 	wantMetric := func(lines string) {
 		t.Helper()
-		text := "# HELP shares_wechat_misconfigured 1 while WeChat answers an endpoint with this errcode, which speaks of the app's " +
-			"settings; the log says what to do.\n# TYPE shares_wechat_misconfigured gauge\n" + lines
+		text := "# HELP shares_wechat_misconfigured 1 while WeChat refuses the app's settings with this errcode; " +
+			"the log says what to do.\n# TYPE shares_wechat_misconfigured gauge\n" + lines
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), "shares_wechat_misconfigured"); err != nil {
 			t.Error(err)
 		}
@@ -171,15 +176,16 @@ func TestMisconfigurationIsLoggedWithItsRemedy(t *testing.T) {
 	for range 3 {
 		err := operations[1].do(t.Context(), w, c)
 		e, ok := errors.AsType[*Error](err)
-		if w.failed(err) != "UNAVAILABLE" || !ok || !strings.HasSuffix(e.Hint(), ": 203.0.113.9") || strings.Contains(err.Error(), "203.0.113.9") {
-			t.Errorf("the address belongs into the hint and not into the text: %v", err)
+		if w.failed(err) != "UNAVAILABLE" || !ok || !strings.HasSuffix(e.Hint(), ": 203.0.113.9") ||
+			strings.Contains(err.Error(), "203.0.113.9") {
+			t.Errorf("got %v, want UNAVAILABLE with the address only in the hint", err)
 		}
 	}
 	if n := strings.Count(w.log.String(), "203.0.113.9"); n != 1 {
 		t.Errorf("%d log lines, want one a minute:\n%s", n, &w.log)
 	}
 	wantMetric(raised)
-	w.alice(c) // another endpoint's success does not end the alert
+	w.alice(c) // another endpoint's success does not reset the metric
 	wantMetric(raised)
 	w.sim.ClearFaults()
 	if err := c.CheckToken(t.Context()); err != nil {
@@ -190,7 +196,7 @@ func TestMisconfigurationIsLoggedWithItsRemedy(t *testing.T) {
 	}
 }
 
-// A refused code of a mini program with another AppID is explained: once a minute, without the code.
+// A refused code of a mini program with another AppID is logged once a minute, without the code.
 func TestCodeOfAnotherApp(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	reg := prometheus.NewRegistry()
@@ -203,7 +209,7 @@ func TestCodeOfAnotherApp(t *testing.T) {
 		}
 	}
 	if _, err := c.Code2Session(t.Context(), w.sim.Code("alice"), "wxother"); err != nil || explained() != 0 {
-		t.Errorf("a good code: %v; explained without cause:\n%s", err, &w.log)
+		t.Errorf("a good code: got %v and this log:\n%s", err, &w.log)
 	}
 	for range 3 {
 		if _, err := c.Code2Session(t.Context(), "code-of-a-user", "wxother"); w.failed(err) != "LOGIN_CODE_REFUSED" {
@@ -211,7 +217,7 @@ func TestCodeOfAnotherApp(t *testing.T) {
 		}
 	}
 	if explained() != 1 || !strings.Contains(w.log.String(), "client_appid=wxother wechat_appid="+testAppID) {
-		t.Errorf("explained %d times, want once with both AppIDs:\n%s", explained(), &w.log)
+		t.Errorf("logged %d times, want once with both AppIDs:\n%s", explained(), &w.log)
 	}
 	const want = `
 # HELP shares_wechat_other_app_codes_total Login codes refused with 40029 whose mini program has another AppID than WECHAT_APPID.
@@ -234,7 +240,9 @@ func TestMetrics(t *testing.T) {
 	if err := operations[1].do(t.Context(), w, c); err != nil {
 		t.Fatal(err)
 	}
-	for _, fault := range []simulator.Fault{{Kind: simulator.FaultErrcode, Errcode: 77777, Times: 1}, {Kind: simulator.FaultReset, Times: 1}} {
+	for _, fault := range []simulator.Fault{
+		{Kind: simulator.FaultErrcode, Errcode: 77777, Times: 1}, {Kind: simulator.FaultReset, Times: 1},
+	} {
 		w.sim.SetFault("*", fault)
 		login()
 	}
@@ -255,11 +263,12 @@ shares_wechat_calls_total{endpoint="stable_token",errcode="0"} 2
 shares_wechat_token_fetches_total{reason="check"} 1
 shares_wechat_token_fetches_total{reason="cold"} 1
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "shares_wechat_calls_total", "shares_wechat_token_fetches_total"); err != nil {
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want),
+		"shares_wechat_calls_total", "shares_wechat_token_fetches_total"); err != nil {
 		t.Error(err)
 	}
 	if n, err := testutil.GatherAndCount(reg, "shares_wechat_call_seconds"); err != nil || n != 3 {
-		t.Errorf("durations of %d endpoints, %v, want 3", n, err)
+		t.Errorf("got durations of %d endpoints, %v, want 3", n, err)
 	}
 }
 
@@ -270,13 +279,14 @@ func TestNothingPrintsTheSecret(t *testing.T) {
 			t.Errorf("%s prints the secret", verb)
 		}
 	}
-	if _, err := New(Options{BaseURL: "http://" + testSecret + "\x7f"}); err == nil || strings.Contains(err.Error(), testSecret) {
-		t.Errorf("a base URL that cannot be parsed: %v", err)
+	_, err := New(Options{BaseURL: "http://" + testSecret + "\x7f"})
+	if err == nil || strings.Contains(err.Error(), testSecret) {
+		t.Errorf("got %v, want an error without the URL", err)
 	}
 }
 
-// FuzzAnswers feeds every call with an answer that is anything. Nothing may panic; an error is an *Error that repeats nothing of the
-// answer; a success is usable.
+// FuzzAnswers gives every call an arbitrary answer. No call may panic. An error is an *Error that
+// repeats nothing of the answer. A success is usable.
 func FuzzAnswers(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `{"errcode":40029,"errmsg":"invalid code, rid: 652d44d0-1d0af18b-5b069232"}`, `{"errcode":-1}`,
@@ -299,7 +309,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Error("success without a usable answer")
 			case strings.HasPrefix(text, "an error of another type"),
 				strings.Contains(fmt.Sprint(err), "good-token"), strings.Contains(fmt.Sprint(err), "arker"):
-				t.Errorf("the error is of another type, or repeats a secret: %v", err)
+				t.Errorf("the error has the wrong type or repeats a secret: %v", err)
 			}
 		}
 		ctx := context.Background()

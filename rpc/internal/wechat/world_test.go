@@ -41,7 +41,8 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-// world is a simulated WeChat that notes every secret that passes, and a log that must have none of them when the test ends.
+// world is a simulated WeChat that records every secret, and a log. When the test ends, it checks
+// that no secret is in the log or in an error.
 type world struct {
 	t      *testing.T
 	sim    *simulator.Simulator
@@ -84,7 +85,7 @@ func (w *world) note(secrets ...string) {
 	}
 }
 
-// failed notes an error that a client returned, and returns its reason and the field that it names.
+// failed records a client's error and returns its reason and field.
 func (w *world) failed(err error) string {
 	w.t.Helper()
 	if err == nil {
@@ -96,7 +97,7 @@ func (w *world) failed(err error) string {
 	return outcome(err)
 }
 
-// outcome is an error in words.
+// outcome describes an error by its reason and field.
 func outcome(err error) string {
 	if err == nil {
 		return "ok"
@@ -108,7 +109,7 @@ func outcome(err error) string {
 	return strings.TrimSpace(string(why) + " " + metadata["field"])
 }
 
-// client returns a client of the simulator; change may set further options.
+// client returns a client of the simulator. change may set further options.
 func (w *world) client(change func(*Options)) *Client {
 	w.t.Helper()
 	o := Options{
@@ -121,7 +122,7 @@ func (w *world) client(change func(*Options)) *Client {
 	return newClient(w.t, o)
 }
 
-// newClient fills in what a test does not care about. The machine may be busy.
+// newClient returns a client with defaults for missing options and a timeout for a busy machine.
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
 	o.AppID, o.Secret = testAppID, testSecret
@@ -151,20 +152,21 @@ var noRedis = redis.NewClient(&redis.Options{
 	Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("down") },
 })
 
-// redisClient returns a client with the limits that the service sets.
+// redisClient returns a client with the service's limits.
 func redisClient(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{
-		Addr: addr, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, ReadTimeout: 200 * time.Millisecond,
+		Addr: addr, MaxRetries: -1, DialerRetries: 1,
+		ContextTimeoutEnabled: true, ReadTimeout: 200 * time.Millisecond,
 	})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// calls returns how often an endpoint of WeChat's was called.
+// calls returns the number of calls of an endpoint.
 func (w *world) calls(path string) int { return w.sim.Calls()[path] }
 
-// alice logs in, so that WeChat takes texts in her name, and returns her openid.
+// alice logs in, so that WeChat checks her texts, and returns her openid.
 func (w *world) alice(c *Client) string {
 	w.t.Helper()
 	id, err := c.Code2Session(context.Background(), w.sim.Code("alice"), "")
@@ -175,7 +177,7 @@ func (w *world) alice(c *Client) string {
 	return id.OpenID
 }
 
-// operations are the calls of a Client, which succeed when nothing is wrong. Their codes are fresh each time.
+// operations are the calls of a Client. Each uses a fresh code and succeeds unless a fault is set.
 var operations = []struct {
 	name, path string
 	do         func(context.Context, *world, *Client) error
@@ -201,7 +203,7 @@ var operations = []struct {
 	{"token", stablePath, func(ctx context.Context, _ *world, c *Client) error { return c.CheckToken(ctx) }},
 }
 
-// lockedBuffer is a log that may be read while it is written.
+// lockedBuffer is a buffer that is safe for concurrent use.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -219,7 +221,8 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// answerWith is a transport that answers one endpoint as told, and stable_token, unless it is that one, with a good token.
+// answerWith is a transport that answers every endpoint with status and body, except that
+// stable_token gets a good token unless it is the endpoint.
 type answerWith struct {
 	endpoint    string
 	status      int
@@ -232,11 +235,12 @@ func (a answerWith) RoundTrip(r *http.Request) (*http.Response, error) {
 		a = answerWith{"", 200, "application/json", `{"access_token":"good-token","expires_in":7200}`}
 	}
 	return &http.Response{
-		StatusCode: a.status, Header: http.Header{"Content-Type": {a.contentType}}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r,
+		StatusCode: a.status, Header: http.Header{"Content-Type": {a.contentType}},
+		Body: io.NopCloser(strings.NewReader(a.body)), Request: r,
 	}, nil
 }
 
-// clock is a time that tests move.
+// clock is a clock that tests advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -256,7 +260,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// eventually waits for a condition that must come true within a minute.
+// eventually waits up to a minute for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
