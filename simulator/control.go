@@ -21,10 +21,10 @@ const controlPrefix = "/simulator/"
 //	POST   /simulator/rotate_token                                                    → {}
 //	GET    /simulator/stats         → {"calls":{…},"faults":[…],"endpoints":[…],"kinds":[…]}
 //
-// A refusal is HTTP 400, 404, 405 or 413 with {"error":"…"}.
+// A refused request gets HTTP 400, 404, 405 or 413 with {"error":"…"}.
 func (s *Simulator) Control() http.Handler { return s.control }
 
-// controlError is a refusal whose text is for people.
+// controlError is a refusal with a text for the answer.
 type controlError struct {
 	status int
 	text   string
@@ -52,7 +52,7 @@ func (s *Simulator) controlHandler() http.Handler {
 		}
 		handle, ok := route[r.Method]
 		if !ok {
-			writeControl(w, nil, &controlError{http.StatusMethodNotAllowed, "no such method here"})
+			writeControl(w, nil, &controlError{http.StatusMethodNotAllowed, "no such method for this path"})
 			return
 		}
 		v, err := handle(w, r)
@@ -90,7 +90,7 @@ func readControl(w http.ResponseWriter, r *http.Request, into any) error {
 	case errors.As(err, &tooLarge):
 		return &controlError{http.StatusRequestEntityTooLarge, "body too large"}
 	case err != nil:
-		return badRequest("body: not the JSON expected here")
+		return badRequest("body: not valid JSON, or an unknown field")
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (s *Simulator) postCode(w http.ResponseWriter, r *http.Request) (any, error
 		}
 		opts = append(opts, WithUnionID(id))
 	default:
-		return nil, badRequest("unionid: neither true nor a string")
+		return nil, badRequest("unionid: must be true or a string")
 	}
 	if req.Blocked {
 		opts = append(opts, Blocked())
@@ -152,7 +152,7 @@ func (s *Simulator) postPhoneCode(w http.ResponseWriter, r *http.Request) (any, 
 	return codeBody{s.AppPhoneCode(req.AppID, req.Phone)}, nil
 }
 
-// faultBody is a Fault as the control paths have it.
+// faultBody is a Fault in the JSON of the control paths.
 type faultBody struct {
 	Endpoint string    `json:"endpoint"`
 	Kind     FaultKind `json:"kind"`
@@ -173,7 +173,7 @@ func (s *Simulator) postFault(w http.ResponseWriter, r *http.Request) (any, erro
 		return nil, err
 	}
 	if req.DelayMS < 0 || req.DelayMS > maxDelay.Milliseconds() {
-		return nil, badRequest(fmt.Sprintf("delay_ms: not 0 to %d", maxDelay.Milliseconds()))
+		return nil, badRequest(fmt.Sprintf("delay_ms: must be 0 to %d", maxDelay.Milliseconds()))
 	}
 	err := s.trySetFault(req.Endpoint, Fault{
 		Kind:    req.Kind,
@@ -194,7 +194,7 @@ func (s *Simulator) deleteFaults(http.ResponseWriter, *http.Request) (any, error
 	return faultsBody{s.faultList()}, nil
 }
 
-// faultList is Faults in a stable order.
+// faultList returns Faults in a stable order.
 func (s *Simulator) faultList() []faultBody {
 	faults := s.Faults()
 	list := make([]faultBody, 0, len(faults))

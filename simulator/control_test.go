@@ -11,7 +11,7 @@ import (
 	"shares/simulator"
 )
 
-// control calls a control path by the handler that `shares serve` mounts.
+// control calls a control path through the handler that `shares serve` mounts.
 func (w *wechat) control(t testing.TB, method, path, body string) reply {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -31,7 +31,7 @@ func TestControlCode(t *testing.T) {
 	openID := w.OpenID("alice")
 	unionID := login(`{"user":"alice","unionid":true}`).fields(t)["unionid"]
 	if unionID == nil {
-		t.Error("no unionid though asked for")
+		t.Error("got no unionid, want one")
 	}
 	for body, want := range map[string]any{
 		`{"user":"alice"}`:                 nil,
@@ -104,7 +104,7 @@ func TestControlRefusals(t *testing.T) {
 	tests := []struct {
 		name, method, path, body string
 		status                   int
-		text                     string // how it begins
+		text                     string // prefix of the error
 	}{
 		{"no path", "GET", "/simulator/nothing", ``, 404, "no such path"},
 		{"no method", "GET", "/simulator/code", ``, 405, "no such method"},
@@ -140,7 +140,8 @@ func TestControlRefusals(t *testing.T) {
 	}
 }
 
-// Control alone must not give out WeChat's API: `shares serve` mounts it on the public port.
+// The Control handler must not serve WeChat's API, because `shares serve` mounts it on the public
+// port.
 func TestControlIsNotWeChat(t *testing.T) {
 	w := newWeChat(simulator.Options{})
 	if got := w.control(t, "GET", loginURL(w.Code("alice")), ""); got.status != http.StatusNotFound {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// errcode is an error of WeChat's API by its number.
+// errcode is WeChat's number of an error.
 type errcode int
 
 const (
@@ -48,10 +48,10 @@ const (
 	errNotMiniProgram errcode = 85096
 )
 
-// Error names the code; the client sees message instead.
+// Error returns a text with the number. Clients get message instead.
 func (e errcode) Error() string { return fmt.Sprintf("WeChat error %d", int(e)) }
 
-// message is WeChat's text for a code; addr is the client's, which 40164 repeats.
+// message returns WeChat's text for a code. The text of 40164 contains addr, the client's address.
 func (e errcode) message(addr string) string {
 	switch e {
 	case errSystem:
@@ -141,7 +141,7 @@ func (e endpoint) contentType() string {
 	return typeJSON
 }
 
-// errorAnswer is HTTP 200 with errcode and errmsg, the latter ending in a fresh request id.
+// errorAnswer returns HTTP 200 with errcode and errmsg. errmsg ends with a new request id.
 func (e endpoint) errorAnswer(code errcode, msg string, now time.Time) answer {
 	sep := " rid: "
 	if e.plain {
@@ -153,7 +153,7 @@ func (e endpoint) errorAnswer(code errcode, msg string, now time.Time) answer {
 	}{int(code), msg + sep + requestID(now)})
 }
 
-// jsonAnswer encodes v, which always can be.
+// jsonAnswer returns v as JSON. v must be encodable.
 func (e endpoint) jsonAnswer(v any) answer {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -162,13 +162,14 @@ func (e endpoint) jsonAnswer(v any) answer {
 	return answer{contentType: e.contentType(), body: body}
 }
 
-// ok begins every success of /wxa.
+// okStatus is the beginning of every success of /wxa.
 type okStatus struct {
 	Errcode int    `json:"errcode"`
 	Errmsg  string `json:"errmsg"`
 }
 
-// requestID looks like 652d44d0-1d0af18b-5b069232: unix seconds and two random numbers, in hex.
+// requestID returns an id like 652d44d0-1d0af18b-5b069232: unix seconds and two random numbers, in
+// hex.
 func requestID(now time.Time) string {
 	r := randomHex(8)
 	return fmt.Sprintf("%08x-%s-%s", uint32(now.Unix()), r[:8], r[8:])

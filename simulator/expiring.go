@@ -2,25 +2,25 @@ package simulator
 
 import "time"
 
-// expiring is a map whose entries end, and whose size is bounded: a new entry pushes out the expired, then the oldest.
-// Its cost per call is constant on average. Entries of one map should live about equally long.
+// expiring is a map of bounded size whose entries expire. A new entry evicts expired entries, then
+// the oldest. The average cost per call is constant if all entries live about equally long.
 type expiring[V any] struct {
 	max     int
 	entries map[string]*expiringEntry[V]
-	queue   []string // keys, oldest first; one per entry, and some of deleted entries
+	queue   []string // keys, oldest first: one per entry, and some of deleted entries
 }
 
 type expiringEntry[V any] struct {
 	value  V
 	ends   time.Time
-	queued time.Time // its end when it was put at the queue's tail
+	queued time.Time // the value of ends when the key was added to the queue
 }
 
 func newExpiring[V any](max int) *expiring[V] {
 	return &expiring[V]{max: max, entries: map[string]*expiringEntry[V]{}}
 }
 
-// get returns a pointer to the live entry's value, or nil. The pointer is good until the next put.
+// get returns a pointer to the live entry's value, or nil. The pointer is valid until the next put.
 func (x *expiring[V]) get(key string, now time.Time) *V {
 	e := x.entries[key]
 	if e == nil || !now.Before(e.ends) {
@@ -48,7 +48,8 @@ func (x *expiring[V]) put(key string, value V, ends, now time.Time) *V {
 
 func (x *expiring[V]) delete(key string) { delete(x.entries, key) }
 
-// prune drops what has ended from the queue's head. An entry that was prolonged since it was queued goes to the tail.
+// prune removes expired entries from the head of the queue. It moves entries that were prolonged in
+// the meantime to the tail.
 func (x *expiring[V]) prune(now time.Time) {
 	for len(x.queue) > 0 {
 		key := x.queue[0]
@@ -72,7 +73,8 @@ type quota struct {
 	n     int
 }
 
-// take counts one call, or reports that the window's limit is used up. A negative limit is none.
+// take counts one call, or reports false if the window's limit is reached. A negative limit means
+// none.
 func (q *quota) take(now time.Time, window time.Duration, limit int) bool {
 	if limit < 0 {
 		return true

@@ -15,25 +15,25 @@ func TestExpiring(t *testing.T) {
 	x.put("b", 2, at(10), at(0))
 	x.put("a", 3, at(20), at(5)) // prolonged while at the head
 	if x.get("a", at(9)) == nil || x.get("b", at(10)) != nil {
-		t.Error("an entry ends at its end, neither before nor after")
+		t.Error("the entry expired too early or too late")
 	}
 	x.put("c", 4, at(30), at(15))
 	if len(x.entries) != 2 || *x.get("a", at(19)) != 3 {
-		t.Errorf("after b ended %d entries are held, want a and c", len(x.entries))
+		t.Errorf("got %d entries after b has expired, want a and c", len(x.entries))
 	}
 	x.put("d", 5, at(30), at(16))
 	x.put("e", 6, at(30), at(16))
 	if len(x.entries) != 3 || x.get("a", at(16)) != nil || x.get("e", at(16)) == nil {
-		t.Error("a full map does not push out its oldest entry")
+		t.Error("a full map does not evict its oldest entry")
 	}
 	x.delete("c")
 	x.put("f", 7, at(30), at(16))
 	if len(x.entries) != 3 || x.get("d", at(16)) == nil {
-		t.Error("a deleted entry still takes room")
+		t.Error("a deleted entry still counts for the bound")
 	}
 	x.put("g", 8, at(99), at(40))
 	if len(x.entries) != 1 || len(x.queue) != 1 {
-		t.Errorf("%d entries and %d keys are held, want the live one", len(x.entries), len(x.queue))
+		t.Errorf("got %d entries and %d keys, want only the live one", len(x.entries), len(x.queue))
 	}
 }
 
@@ -49,7 +49,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				code := s.Code(user)
 				s.PhoneCode(user)
 				s.mu.Lock()
-				_, _ = s.redeem(code, now) // may have been pushed out
+				_, _ = s.redeem(code, now) // the code may have been evicted
 				s.mu.Unlock()
 				s.RotateToken()
 				s.Calls()
@@ -62,7 +62,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		"active": len(s.active.entries), "queue of codes": len(s.codes.queue), "queue of users": len(s.active.queue),
 	} {
 		if n > bound {
-			t.Errorf("%s: %d held, bound %d", name, n, bound)
+			t.Errorf("%s: got %d entries, want at most %d", name, n, bound)
 		}
 	}
 
@@ -71,6 +71,6 @@ func TestMemoryIsBounded(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.codes.entries); n != 1 {
-		t.Errorf("%d codes held though all but one have expired", n)
+		t.Errorf("got %d codes, but all but one have expired", n)
 	}
 }

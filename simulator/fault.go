@@ -12,14 +12,16 @@ import (
 	"time"
 )
 
-// FaultKind names a way to fail.
+// FaultKind is a kind of failure.
 type FaultKind string
 
-// The ways to fail. All but FaultErrcode and FaultTextJSON are about what WeChat's front and the network do.
+// The kinds of failures. All but FaultErrcode and FaultTextJSON simulate WeChat's proxy or the
+// network.
 const (
-	// FaultDelay waits Delay, then answers as if nothing were wrong.
+	// FaultDelay waits Delay, then answers normally.
 	FaultDelay FaultKind = "delay"
-	// FaultErrcode answers HTTP 200 with Errcode (default -1) in JSON, the content type being the endpoint's own.
+	// FaultErrcode answers HTTP 200 with Errcode (default -1) in JSON, with the endpoint's content
+	// type.
 	FaultErrcode FaultKind = "errcode"
 	// FaultTextJSON is FaultErrcode with content type text/plain.
 	FaultTextJSON FaultKind = "text_json"
@@ -29,18 +31,20 @@ const (
 	FaultHTML FaultKind = "html"
 	// FaultEmptyJSON answers 200 with {}.
 	FaultEmptyJSON FaultKind = "empty_json"
-	// FaultTruncated does the call and sends the first half of its answer as if that were all: half an image, half a JSON.
+	// FaultTruncated makes the call and sends the first half of the body with a matching
+	// Content-Length.
 	FaultTruncated FaultKind = "truncated"
-	// FaultEmpty does the call and sends its headers with a body of no bytes.
+	// FaultEmpty makes the call and sends the headers with an empty body.
 	FaultEmpty FaultKind = "empty"
-	// FaultSlowBody does the call, sends headers and the first half at once, and the rest after Delay.
+	// FaultSlowBody makes the call, sends the headers and half of the body, and the rest after
+	// Delay.
 	FaultSlowBody FaultKind = "slow_body"
-	// FaultCutBody does the call, sends half of the announced bytes and closes the connection.
+	// FaultCutBody makes the call, sends half of the announced bytes and closes the connection.
 	FaultCutBody FaultKind = "cut_body"
-	// FaultHuge answers 200 with 8 MiB of the right content type.
+	// FaultHuge answers 200 with 8 MiB and the right content type.
 	FaultHuge FaultKind = "huge"
-	// FaultReset closes the connection with no answer. A client may repeat a call then: Go's http.Transport does so by itself
-	// for a GET on a connection that it used before, which Calls shows and which uses up Times.
+	// FaultReset closes the connection without an answer. Go's http.Transport may then repeat a GET
+	// on a reused connection. The repetition counts for Calls and Times.
 	FaultReset FaultKind = "reset"
 )
 
@@ -52,17 +56,19 @@ func FaultKinds() []FaultKind {
 	}
 }
 
-// Fault is a failure that calls meet.
+// Fault is a failure of calls.
 type Fault struct {
 	Kind FaultKind
-	// Errcode is for FaultErrcode and FaultTextJSON; 0 is -1. Errmsg is its text, without request id; empty is WeChat's own.
+	// Errcode is for FaultErrcode and FaultTextJSON; 0 means -1. Errmsg is its text without request
+	// id; empty means WeChat's text.
 	Errcode int
 	Errmsg  string
-	// Status is for FaultServerError, 500 to 599; 0 is 502.
+	// Status is for FaultServerError, 500 to 599; 0 means 502.
 	Status int
-	// Delay is for FaultDelay and FaultSlowBody; with any other kind the call waits that long before it fails.
+	// Delay is for FaultDelay and FaultSlowBody. With other kinds, the call waits that long and
+	// then fails.
 	Delay time.Duration
-	// Times is how many calls meet the fault; 0 is all until it is cleared.
+	// Times is the number of calls that fail; 0 means all calls until the fault is cleared.
 	Times int
 }
 
@@ -71,28 +77,29 @@ const (
 	maxDelay = 10 * time.Minute
 )
 
-// check says what is wrong with a fault, naming the field.
+// check returns an error that names the invalid field.
 func (f Fault) check() error {
 	switch {
 	case !slices.Contains(FaultKinds(), f.Kind):
-		return fmt.Errorf("kind: none of %v", FaultKinds())
+		return fmt.Errorf("kind: must be one of %v", FaultKinds())
 	case f.Status != 0 && (f.Status < 500 || f.Status > 599):
-		return errors.New("status: not 500 to 599")
+		return errors.New("status: must be 500 to 599")
 	case f.Delay < 0 || f.Delay > maxDelay:
-		return fmt.Errorf("delay: not 0 to %v", maxDelay)
+		return fmt.Errorf("delay: must be 0 to %v", maxDelay)
 	case (f.Kind == FaultDelay || f.Kind == FaultSlowBody) && f.Delay == 0:
-		return errors.New("delay: missing")
+		return errors.New("delay: required")
 	case f.Times < 0:
-		return errors.New("times: negative")
+		return errors.New("times: must not be negative")
 	}
 	return nil
 }
 
-// allEndpoints is the key of a fault that every endpoint meets.
+// allEndpoints is the key of a fault of all endpoints.
 const allEndpoints = "*"
 
-// SetFault switches a fault on for one of Endpoints, in place of an earlier one; "" and "*" mean all of them. An endpoint's
-// own fault goes before that. It panics when endpoint or fault are not possible, since only a test's author can get that wrong.
+// SetFault sets the fault of one of Endpoints and replaces an earlier one. "" and "*" mean all
+// endpoints; an endpoint's own fault takes precedence. SetFault panics if endpoint or fault are
+// invalid, because only a test's code passes them.
 func (s *Simulator) SetFault(endpoint string, f Fault) {
 	if err := s.trySetFault(endpoint, f); err != nil {
 		panic("simulator: SetFault: " + err.Error())
@@ -102,7 +109,7 @@ func (s *Simulator) SetFault(endpoint string, f Fault) {
 func (s *Simulator) trySetFault(endpoint string, f Fault) error {
 	endpoint = cmp.Or(endpoint, allEndpoints)
 	if _, ok := s.endpoints[endpoint]; !ok && endpoint != allEndpoints {
-		return fmt.Errorf("endpoint: none of %v", s.Endpoints())
+		return fmt.Errorf("endpoint: must be one of %v", s.Endpoints())
 	}
 	if err := f.check(); err != nil {
 		return err
@@ -110,18 +117,19 @@ func (s *Simulator) trySetFault(endpoint string, f Fault) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[endpoint] = &f
-	s.opts.Logger.Info("simulated WeChat fails on demand", "endpoint", endpoint, "kind", string(f.Kind))
+	s.opts.Logger.Info("simulated WeChat: fault set", "endpoint", endpoint, "kind", string(f.Kind))
 	return nil
 }
 
-// ClearFaults ends all faults. A call that is waiting goes on waiting.
+// ClearFaults removes all faults. A delayed call keeps waiting.
 func (s *Simulator) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
 }
 
-// Faults returns the active faults by endpoint, "*" for all; Times counts what is left. The map is the caller's.
+// Faults returns a new map of the active faults by endpoint, with "*" for all endpoints. Times is
+// the number of remaining calls, or 0.
 func (s *Simulator) Faults() map[string]Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +140,8 @@ func (s *Simulator) Faults() map[string]Fault {
 	return faults
 }
 
-// takeFault returns a copy of the fault that a call on that path meets, and counts it. The caller holds the lock.
+// takeFault returns a copy of the fault for a call on path, and counts it. The caller holds the
+// lock.
 func (s *Simulator) takeFault(path string) *Fault {
 	key := path
 	f := s.faults[key]
@@ -152,10 +161,10 @@ func (s *Simulator) takeFault(path string) *Fault {
 	return &taken
 }
 
-// serveFault fails as told; do makes the call in earnest.
+// serveFault answers a call with a fault. do makes the real call.
 func (s *Simulator) serveFault(w http.ResponseWriter, r *http.Request, f Fault, do func() answer) {
 	e := s.endpoints[r.URL.Path]
-	s.opts.Logger.Debug("simulated WeChat fails on demand", "endpoint", r.URL.Path, "kind", string(f.Kind))
+	s.opts.Logger.Debug("simulated WeChat: fault", "endpoint", r.URL.Path, "kind", string(f.Kind))
 	if f.Kind != FaultSlowBody && !wait(r.Context(), f.Delay) {
 		return
 	}
@@ -195,7 +204,7 @@ func (s *Simulator) serveFault(w http.ResponseWriter, r *http.Request, f Fault, 
 	}
 }
 
-// wait waits, and reports false when the caller left first.
+// wait waits for d. It reports false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -210,7 +219,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// writeHalves sends headers and half of the body, then, if between says so, the rest.
+// writeHalves sends the headers and half of the body, and the rest if between returns true.
 func (a answer) writeHalves(w http.ResponseWriter, between func() bool) {
 	half := len(a.body) / 2
 	w.Header().Set("Content-Type", a.contentType)
@@ -223,7 +232,7 @@ func (a answer) writeHalves(w http.ResponseWriter, between func() bool) {
 	}
 }
 
-// writeHuge sends the answer's beginning and then blanks, until the client has had enough.
+// writeHuge sends half of the answer and then blanks, up to hugeBody bytes.
 func writeHuge(w http.ResponseWriter, a answer) {
 	w.Header().Set("Content-Type", a.contentType)
 	half := len(a.body) / 2
@@ -241,7 +250,7 @@ func writeHuge(w http.ResponseWriter, a answer) {
 	}
 }
 
-// reset ends the connection without an answer, by RST where it is TCP.
+// reset closes the connection without an answer, with RST for TCP.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

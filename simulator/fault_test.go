@@ -18,7 +18,7 @@ import (
 	"shares/simulator"
 )
 
-// netReply is what a client over TCP got.
+// netReply is the result of a call over TCP.
 type netReply struct {
 	reply
 	err     error // of the call or of reading its body
@@ -76,13 +76,13 @@ func TestFaults(t *testing.T) {
 		{"errcode by default", simulator.Fault{Kind: simulator.FaultErrcode}, errcodeIs(-1, "system error", "application/json")},
 		{"errcode with a text", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 12345, Errmsg: "so it is"},
 			errcodeIs(12345, "so it is", "application/json")},
-		{"errcode that nobody knows", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 12345},
+		{"unknown errcode", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 12345},
 			errcodeIs(12345, "unknown error", "application/json")},
-		{"errcode that names the caller", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40164},
+		{"errcode with the address", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40164},
 			errcodeIs(40164, "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist", "application/json")},
 		{"frozen secret", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40243},
 			errcodeIs(40243, "appsecret has been frozen", "application/json")},
-		{"not authorised", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 48001},
+		{"not authorized", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 48001},
 			errcodeIs(48001, "api unauthorized", "application/json")},
 		{"errcode 85096", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 85096},
 			errcodeIs(85096, "not allow include index field", "application/json")},
@@ -124,7 +124,7 @@ func TestFaults(t *testing.T) {
 					r.status, r.contentType, r.body, len(r.body), r.err, r.elapsed)
 			}
 			if r := fetch(client, srv.URL, qrURL(token)); !image200(whole.body)(r) {
-				t.Errorf("once the fault is over: %d %s, error %v", r.status, r.contentType, r.err)
+				t.Errorf("after the fault: %d %s, error %v", r.status, r.contentType, r.err)
 			}
 		})
 	}
@@ -144,7 +144,7 @@ func TestFaultOfALogin(t *testing.T) {
 		t.Errorf("%s %s, want the login's own form of -1", got.contentType, got.body)
 	}
 	if got := w.do(t, "GET", loginURL(code), ""); got.errcode != 0 {
-		t.Errorf("the fault used the code up: %s", got.body)
+		t.Errorf("the fault used the code: %s", got.body)
 	}
 }
 
@@ -168,20 +168,20 @@ func TestFaultScope(t *testing.T) {
 		t.Errorf("errcodes (-want +got):\n%s", diff)
 	}
 	if code := w.do(t, "GET", "/simulator/stats", "").status; code != 200 {
-		t.Errorf("control path meets %d", code)
+		t.Errorf("control path: got errcode %d, want none", code)
 	}
 }
 
 func TestImpossibleFaultPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("taken, want a panic")
+			t.Error("got no panic, want one")
 		}
 	}()
 	newWeChat(simulator.Options{}).SetFault("/wxa/nothing", simulator.Fault{Kind: simulator.FaultReset})
 }
 
-func TestDelayEndsWithTheCaller(t *testing.T) {
+func TestDelayEndsWithTheRequest(t *testing.T) {
 	w := newWeChat(simulator.Options{})
 	arrived, done := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -201,12 +201,12 @@ func TestDelayEndsWithTheCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := srv.Client().Do(req); err == nil {
-		t.Error("answered in spite of the delay")
+		t.Error("got an answer before the delay ended")
 	}
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):
-		t.Error("the simulator still waits for a caller who left")
+		t.Error("the simulator still waits after the request was canceled")
 	}
 }
 
@@ -215,7 +215,7 @@ func TestResetWithoutTCP(t *testing.T) {
 	w.SetFault("*", simulator.Fault{Kind: simulator.FaultReset})
 	defer func() {
 		if recover() != http.ErrAbortHandler {
-			t.Error("want http.ErrAbortHandler where the connection cannot be had")
+			t.Error("want http.ErrAbortHandler if the connection cannot be hijacked")
 		}
 	}()
 	w.do(t, "GET", plainTokenURL, "")

@@ -15,8 +15,8 @@ import (
 	"shares/simulator"
 )
 
-// FuzzServeHTTP throws any request at WeChat's and the control paths: each gets an answer of a known form, and no fault
-// that was not asked for.
+// FuzzServeHTTP checks that any request to WeChat's paths or the control paths gets an answer of a
+// known form, and no fault unless one was set.
 func FuzzServeHTTP(f *testing.F) {
 	const login = "appid=" + simulator.DefaultAppID + "&secret=" + simulator.DefaultSecret +
 		"&js_code=the+code+is+a+mock+one&grant_type=authorization_code"
@@ -69,7 +69,7 @@ func FuzzServeHTTP(f *testing.F) {
 	})
 }
 
-// TestLogHoldsNoSecrets reads everything that a logger at its lowest level gets.
+// TestLogHoldsNoSecrets reads the log at its lowest level.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	var log bytes.Buffer
 	s := simulator.New(simulator.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -108,13 +108,13 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), `"errcode":40163`) {
-		t.Errorf("the log does not tell the errcode:\n%s", &log)
+		t.Errorf("the log has no errcode:\n%s", &log)
 	}
 	for _, secret := range []string{
 		simulator.DefaultSecret, code, phone, token, session.SessionKey, s.OpenID("alice"), "13800138000", "alice",
 	} {
 		if strings.Contains(log.String(), secret) {
-			t.Errorf("the log holds %q:\n%s", secret, &log)
+			t.Errorf("the log contains %q:\n%s", secret, &log)
 		}
 	}
 }

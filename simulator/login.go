@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// mockCode is what WeChat DevTools' wx.login gives in a project without an AppID.
+// mockCode is the code from wx.login in WeChat DevTools in a project without an AppID.
 const mockCode = "the code is a mock one"
 
-// codeShape is what login codes look like.
+// codeShape matches login codes.
 var codeShape = regexp.MustCompile(`^[0-9A-Za-z_-]{32}$`)
 
-// login is what a code stands for.
+// login is the state of a login code.
 type login struct {
 	user    string
 	unionID string
@@ -24,11 +24,11 @@ type login struct {
 	used    bool
 }
 
-// A CodeOption changes what happens when a login code is used.
+// A CodeOption changes the result of a login code.
 type CodeOption func(*Simulator, *login)
 
-// WithUnionID lets the login tell a unionid, as for an app that is bound to an Open Platform account. An empty id stands for
-// one derived from the user's name, always the same.
+// WithUnionID makes the login return a unionid, as for an app that is bound to an Open Platform
+// account. An empty id means one that is derived from the user's name.
 func WithUnionID(id string) CodeOption {
 	return func(_ *Simulator, l *login) {
 		if id == "" {
@@ -38,12 +38,13 @@ func WithUnionID(id string) CodeOption {
 	}
 }
 
-// Blocked makes the login fail with 40226: WeChat takes the user for a risk.
+// Blocked makes the login fail with 40226: WeChat has blocked the user as a risk.
 func Blocked() CodeOption {
 	return func(_ *Simulator, l *login) { l.blocked = true }
 }
 
-// Code returns a fresh login code of 32 characters for a user of any name. It is valid once, for Options.CodeLifetime.
+// Code returns a new login code of 32 characters for a user with any name. It is valid once, for
+// Options.CodeLifetime.
 func (s *Simulator) Code(user string, opts ...CodeOption) string {
 	l := login{user: user}
 	for _, opt := range opts {
@@ -58,15 +59,17 @@ func (s *Simulator) Code(user string, opts ...CodeOption) string {
 	return code
 }
 
-// codeSeal is the second part of a code, by which a code of ours is known for one even after it is forgotten, so that
-// DevCodes does not take an old code of alice's for one of DevTools'. It protects nothing.
+// codeSeal returns the second part of a code. It identifies a simulator's own code even after the
+// entry has expired, so that DevCodes does not accept alice's old code as one of DevTools. It is
+// not a security feature.
 func (s *Simulator) codeSeal(random string) string {
 	m := hmac.New(sha256.New, []byte(s.opts.Secret))
 	m.Write([]byte(random))
 	return hex.EncodeToString(m.Sum(nil)[:6])
 }
 
-// OpenID returns the user's openid, 28 characters. It depends on the app and the name alone, so it survives restarts.
+// OpenID returns the user's openid of 28 characters. It depends only on the app and the name, so it
+// survives restarts.
 func (s *Simulator) OpenID(user string) string { return wechatID(s.opts.AppID, user) }
 
 // wechatID hashes a name into the form of an openid or unionid.
@@ -103,7 +106,7 @@ func (s *Simulator) code2Session(c *call) (answer, error) {
 	}{base64.StdEncoding.EncodeToString(key), s.OpenID(l.user), l.unionID}), nil
 }
 
-// redeem uses a code up. The caller holds the lock.
+// redeem uses a code. The caller holds the lock.
 func (s *Simulator) redeem(code string, now time.Time) (login, error) {
 	l := s.codes.get(code, now)
 	if l == nil && s.fromDevTools(code) {
@@ -133,7 +136,7 @@ func (s *Simulator) redeem(code string, now time.Time) (login, error) {
 	return *l, nil
 }
 
-// fromDevTools reports whether an unknown code is one that DevTools made.
+// fromDevTools reports whether an unknown code may be from DevTools.
 func (s *Simulator) fromDevTools(code string) bool {
 	if !s.opts.DevCodes {
 		return false

@@ -17,7 +17,7 @@ func TestLogin(t *testing.T) {
 	}
 	m := first.fields(t)
 	if len(m) != 2 || m["openid"] != w.OpenID("alice") {
-		t.Errorf("answer %v, want session_key and alice's openid alone", m)
+		t.Errorf("answer %v, want only session_key and alice's openid", m)
 	}
 	key, _ := m["session_key"].(string)
 	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 16 || len(key) != 24 {
@@ -33,11 +33,11 @@ func TestOpenID(t *testing.T) {
 	other := simulator.New(simulator.Options{AppID: "wx1", Secret: "other"})
 	id := s.OpenID("alice")
 	if !regexp.MustCompile(`^o[0-9A-Za-z_-]{27}$`).MatchString(id) {
-		t.Errorf("openid %q has not WeChat's form", id)
+		t.Errorf("openid %q does not have WeChat's form", id)
 	}
-	// Pinned: data of an embedded serve must find its users after an upgrade.
+	// This value must not change: after an upgrade, an embedded serve must still find its users.
 	if want := "ohKF_KIDXmhxKh4XVjtI5hfZCTYO"; id != want {
-		t.Errorf("openid %q, want %q for ever", id, want)
+		t.Errorf("openid %q, want %q", id, want)
 	}
 	if id == s.OpenID("Alice") || id == other.OpenID("alice") {
 		t.Error("two users, or one user of two apps, share an openid")
@@ -80,7 +80,7 @@ func TestDevCodes(t *testing.T) {
 	old := w.Code("alice")
 	w.do(t, "GET", loginURL(old), "")
 	w.advance(time.Hour)
-	w.Code("bob") // which drops what has expired
+	w.Code("bob") // removes expired codes
 	tests := []struct {
 		name, code string
 		openID     any
@@ -95,7 +95,7 @@ func TestDevCodes(t *testing.T) {
 		{"too long", "0c3A1zFa1VpCXI0HKOHa1yGmZv4A1zFx0", nil, 40029},
 		{"not a code", "0c3A1zFa1VpCXI0HKOHa1yGmZv4A1zF!", nil, 40029},
 		{"a user's own code", w.Code("carol"), w.OpenID("carol"), 0},
-		{"an old code of the simulator's own", old, nil, 40029},
+		{"an old code of the simulator", old, nil, 40029},
 		{"a code from before a restart", simulator.New(simulator.Options{}).Code("alice"), nil, 40029},
 	}
 	for _, tt := range tests {

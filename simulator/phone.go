@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// phoneCode is what a code for getuserphonenumber stands for.
+// phoneCode is the state of a code for getuserphonenumber.
 type phoneCode struct {
 	appID         string
 	country, pure string
 	used          bool
 }
 
-// phoneShape is a mainland number, with or without +86, or "+country number" with a space or hyphen between.
+// phoneShape matches a mainland number with or without +86, or "+country number" with a space or
+// hyphen between.
 var phoneShape = regexp.MustCompile(`^(?:\+([1-9][0-9]{0,2})[ -])?([0-9]{5,15})$|^\+86([0-9]{11})$`)
 
-// parsePhone splits a number as phoneShape has it.
+// parsePhone splits a number that matches phoneShape into its country code and the rest.
 func parsePhone(phone string) (country, pure string, ok bool) {
 	m := phoneShape.FindStringSubmatch(phone)
 	switch {
@@ -30,11 +31,12 @@ func parsePhone(phone string) (country, pure string, ok bool) {
 	return m[1], m[2], true
 }
 
-// PhoneCode returns a fresh code for getuserphonenumber, valid once, for Options.CodeLifetime. The phone is a mainland
-// number ("13800138000", with or without +86) or "+852 61234567"; anything else is handed back by WeChat's call as it is.
+// PhoneCode returns a new code for getuserphonenumber, valid once, for Options.CodeLifetime. The
+// phone is a mainland number ("13800138000", with or without +86) or like "+852 61234567". WeChat's
+// call returns any other text unchanged, with country code 86.
 func (s *Simulator) PhoneCode(phone string) string { return s.AppPhoneCode(s.opts.AppID, phone) }
 
-// AppPhoneCode is PhoneCode for any app; used with the simulator's own app, the code of another is 40013.
+// AppPhoneCode is PhoneCode for any app. The simulator answers the code of another app with 40013.
 func (s *Simulator) AppPhoneCode(appID, phone string) string {
 	country, pure, ok := parsePhone(phone)
 	if !ok {
@@ -54,9 +56,9 @@ type phoneAnswer struct {
 }
 
 type phoneInfo struct {
-	PhoneNumber     string    `json:"phoneNumber"` // with the country code where that is not 86
+	PhoneNumber     string    `json:"phoneNumber"` // with the country code unless that is 86
 	PurePhoneNumber string    `json:"purePhoneNumber"`
-	CountryCode     any       `json:"countryCode"` // a string, in every second answer a number: WeChat documents both
+	CountryCode     any       `json:"countryCode"` // a string and a number in turn: WeChat documents both
 	Watermark       watermark `json:"watermark"`
 }
 

@@ -55,7 +55,7 @@ func TestTextCheck(t *testing.T) {
 		{"for review", map[string]any{"content": "please review"}, "review", 21000},
 		{"risky before review", map[string]any{"content": "review of a risky text"}, "risky", 20006},
 		{"risky nickname", map[string]any{"content": "hello", "nickname": "risky"}, "risky", 20006},
-		{"as long as may be", map[string]any{"content": strings.Repeat("字", 2500)}, "pass", 100},
+		{"longest text", map[string]any{"content": strings.Repeat("字", 2500)}, "pass", 100},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

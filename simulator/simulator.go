@@ -1,15 +1,17 @@
-// Package simulator is WeChat's server API for one mini program, held in memory: the calls that this service makes, with
-// WeChat's limits, content types, error codes and request ids, and faults that can be switched on while it runs. It serves
-// tests (as an http.Handler), the `shares simulator` command and the embedded `shares serve`. Anyone who reaches its control
-// paths can log in as anyone, so it belongs on loopback and never into production. It imports nothing else of this project,
-// and only main and tests may import it.
+// Package simulator simulates WeChat's server API for one mini program in memory: the calls that
+// this service makes, with WeChat's limits, content types, error codes and request ids. Faults can
+// be set while it runs. Tests use it as an http.Handler; `shares simulator` and the embedded
+// `shares serve` run it. Its control paths allow a login as any user, so it must listen on loopback
+// only and never run in production. It imports nothing else of this project, and only main and
+// tests may import it.
 //
-// WeChat's own paths are /sns/jscode2session, /cgi-bin/stable_token, /cgi-bin/token, /wxa/getwxacodeunlimit,
-// /wxa/business/getuserphonenumber and /wxa/msg_sec_check. The control paths live under /simulator/, see [Simulator.Control].
+// WeChat's own paths are /sns/jscode2session, /cgi-bin/stable_token, /cgi-bin/token,
+// /wxa/getwxacodeunlimit, /wxa/business/getuserphonenumber and /wxa/msg_sec_check. The control
+// paths are under /simulator/, see [Simulator.Control].
 //
-// Where WeChat's documents leave a detail open, the stricter of the possible behaviours is taken, so that a client that
-// satisfies the simulator satisfies WeChat: every POST needs a Content-Length (412 without), a colour outside 0 to 255 is
-// 40097, and windows of a quota start with their first call.
+// Where WeChat's documents leave a detail open, the simulator is strict, so that a client that
+// works with the simulator works with WeChat. Every POST needs a Content-Length (412 without), a
+// color outside 0 to 255 is 40097, and the windows of quotas start with their first call.
 package simulator
 
 import (
@@ -26,8 +28,8 @@ import (
 	"time"
 )
 
-// The app that a simulator knows when Options names none. They are no secrets: whoever sees them in a configuration knows
-// that it talks to a simulator.
+// The default app of Options. These values are not secret: in a configuration they show that it
+// uses a simulator.
 const (
 	DefaultAppID  = "wxsimulator0000000"
 	DefaultSecret = "simulator-secret-not-for-release"
@@ -36,39 +38,45 @@ const (
 // DevUser is the user that Options.DevCodes logs in.
 const DevUser = "wechat-devtools"
 
-// maxBody is the largest request body taken, in bytes.
+// maxBody is the limit of a request body, in bytes.
 const maxBody = 64 << 10
 
-// Options configures a Simulator. The zero value is WeChat with its real limits and one app, DefaultAppID.
+// Options configures a Simulator. The zero value means WeChat's real limits and the app
+// DefaultAppID.
 type Options struct {
-	// AppID and Secret are the one app that exists; other ids get 40013, other secrets 40125.
+	// AppID and Secret are of the only app; other ids get 40013, other secrets 40125.
 	AppID, Secret string
-	// DevCodes takes what WeChat DevTools sends: any unknown code of 32 letters and digits (once), and the words
-	// "the code is a mock one" (always), log in as DevUser. A code that a simulator once made is never taken for one of those.
+	// DevCodes accepts the codes of WeChat DevTools as logins of DevUser: any unknown code of 32
+	// letters and digits, once, and "the code is a mock one", always. It does not accept old codes
+	// that a simulator made.
 	DevCodes bool
-	// Pages are the published pages that check_path finds; nil means that every page is published.
+	// Pages are the published pages for check_path; nil means that every page is published.
 	Pages []string
-	// Now tells the time; nil is time.Now.
+	// Now returns the time; nil means time.Now.
 	Now func() time.Time
-	// Logger gets one debug line per call; nil discards. No code, token, openid or phone is ever in one.
+	// Logger gets one debug line per call, without codes, tokens, openids or phone numbers; nil
+	// discards.
 	Logger *slog.Logger
 
-	// CodeLifetime is how long login and phone codes are valid; 0 is 5 minutes.
+	// CodeLifetime is how long login and phone codes are valid; 0 means 5 minutes.
 	CodeLifetime time.Duration
-	// TokenLifetime is how long an access token is valid; 0 is 2 hours.
+	// TokenLifetime is how long an access token is valid; 0 means 2 hours.
 	TokenLifetime time.Duration
-	// TokenOverlap is how long before its end a stable token is followed by a new one, both then being valid, and how long a
-	// token of /cgi-bin/token outlives its successor's birth; 0 is 1/24 of TokenLifetime, which is WeChat's 5 minutes.
+	// TokenOverlap is how long an old and a new token are both valid: a stable token is replaced
+	// that long before its end, and a token of /cgi-bin/token is valid that long after its
+	// replacement. 0 means 1/24 of TokenLifetime, which is WeChat's 5 minutes.
 	TokenOverlap time.Duration
-	// ActiveFor is how long after a login a user's text may be checked; 0 is 2 hours.
+	// ActiveFor is how long after a login a user's text may be checked; 0 means 2 hours.
 	ActiveFor time.Duration
-	// MaxEntries bounds each of the tables that grow with use (codes, users); the oldest entries go first. 0 is 200,000.
+	// MaxEntries bounds each table of codes or users; the oldest entries are evicted first. 0 means
+	// 200,000.
 	MaxEntries int
 	// Limits are WeChat's quotas.
 	Limits Limits
 }
 
-// Limits are quotas in calls; 0 means WeChat's own number, a negative number means none. A window starts with its first call.
+// Limits are quotas in calls. 0 means WeChat's number, and a negative number means none. A window
+// starts with its first call.
 type Limits struct {
 	LoginsPerUserMinute   int           // 45011 beyond; WeChat: 100
 	StableTokensPerMinute int           // 45009 beyond; WeChat: 10,000
@@ -77,11 +85,11 @@ type Limits struct {
 	ForcedTokenInterval   time.Duration // between two forced refreshes, else 45009; WeChat: 30 s
 	TokensPerDay          int           // of /cgi-bin/token, 45009 beyond; WeChat: 2,000
 	QRCodesPerMinute      int           // 45009 beyond; WeChat: 5,000
-	PhonesPerMinute       int           // 45011 beyond; 5,000 here, WeChat names no number
+	PhonesPerMinute       int           // 45011 beyond; 5,000 here, WeChat documents none
 	TextsPerMinute        int           // 45009 beyond; WeChat: 4,000
 }
 
-// Simulator is WeChat for one app. Make one with New; it is safe for concurrent use.
+// Simulator simulates WeChat for one app. Create it with New. It is safe for concurrent use.
 type Simulator struct {
 	opts      Options
 	endpoints map[string]endpoint
@@ -99,33 +107,33 @@ type Simulator struct {
 	texts   quota
 	phoneQ  quota
 
-	numberCountry bool // the next phone answer holds its country code as a number
+	numberCountry bool // the next phone answer has its country code as a number
 }
 
 // endpoint is one of WeChat's calls.
 type endpoint struct {
 	method string
-	token  bool // takes ?access_token=
-	// plain says that answers are text/plain and that errmsg and rid are joined by ", ".
+	token  bool // needs ?access_token=
+	// plain: answers are text/plain, and ", " is between errmsg and rid.
 	plain  bool
 	handle func(c *call) (answer, error)
 }
 
-// call is a request that passed the checks common to all endpoints.
+// call is a request to WeChat.
 type call struct {
 	*http.Request
 	body []byte
 	now  time.Time
 }
 
-// answer is what goes back, still in hand so that a fault can spoil it.
+// answer is a complete answer, so that a fault can change it before it is sent.
 type answer struct {
 	status      int // 0 is 200
 	contentType string
 	body        []byte
 }
 
-// New makes a simulator; it starts nothing and never fails.
+// New returns a simulator. It starts no goroutine or server.
 func New(opts Options) *Simulator {
 	opts.AppID = cmp.Or(opts.AppID, DefaultAppID)
 	opts.Secret = cmp.Or(opts.Secret, DefaultSecret)
@@ -198,9 +206,9 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer runs one call to its end.
+// answer makes one call and returns its answer.
 func (s *Simulator) answer(e endpoint, r *http.Request, body []byte) answer {
-	// WeChat's front refuses a POST without a length before it looks at anything else.
+	// WeChat's proxy refuses a POST without a length before any other check.
 	if r.Method == http.MethodPost && r.ContentLength < 0 {
 		return page(http.StatusPreconditionFailed)
 	}
@@ -213,7 +221,7 @@ func (s *Simulator) answer(e endpoint, r *http.Request, body []byte) answer {
 	return a
 }
 
-// dispatch makes the checks that endpoints share, in WeChat's order: token, method, body.
+// dispatch makes the checks of all endpoints, in WeChat's order: token, method, body.
 func (s *Simulator) dispatch(e endpoint, c *call) (answer, error) {
 	if e.token {
 		if err := s.checkToken(c.URL.Query().Get("access_token"), c.now); err != nil {
@@ -231,7 +239,7 @@ func (s *Simulator) dispatch(e endpoint, c *call) (answer, error) {
 	return e.handle(c)
 }
 
-// refuse renders an error as WeChat does on that endpoint.
+// refuse returns WeChat's answer for an error.
 func (s *Simulator) refuse(e endpoint, r *http.Request, err error) answer {
 	code := errSystem
 	errors.As(err, &code)
@@ -239,7 +247,7 @@ func (s *Simulator) refuse(e endpoint, r *http.Request, err error) answer {
 	return e.errorAnswer(code, code.message(r.RemoteAddr), s.opts.Now())
 }
 
-// known keeps a path that someone made up out of the log.
+// known returns path, or "unknown" for a path that must not be logged because the client chose it.
 func (s *Simulator) known(path string) string {
 	if _, ok := s.endpoints[path]; ok {
 		return path
@@ -247,7 +255,7 @@ func (s *Simulator) known(path string) string {
 	return "unknown"
 }
 
-// begin counts a call and takes the fault that it must suffer, if any.
+// begin counts a call and returns its fault, or nil.
 func (s *Simulator) begin(path string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,15 +263,15 @@ func (s *Simulator) begin(path string) *Fault {
 	return s.takeFault(path)
 }
 
-// Calls returns how often each of WeChat's endpoints was called, whether it succeeded, failed or met a fault. An endpoint
-// that was not called is absent. The map is the caller's.
+// Calls returns a new map with the number of calls of each endpoint, failures and faults included.
+// An endpoint without calls is absent.
 func (s *Simulator) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.calls)
 }
 
-// Endpoints returns WeChat's paths in order, as Calls counts them and SetFault takes them.
+// Endpoints returns WeChat's paths in alphabetical order.
 func (s *Simulator) Endpoints() []string {
 	return slices.Sorted(maps.Keys(s.endpoints))
 }
@@ -272,10 +280,10 @@ func (a answer) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", a.contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
-	_, _ = w.Write(a.body) // the client may be gone, which is its affair
+	_, _ = w.Write(a.body) // the client may have disconnected
 }
 
-// page is what WeChat's front proxy says when a call does not get through to the API.
+// page returns the answer of WeChat's proxy for a call that does not reach the API.
 func page(status int) answer {
 	title := strconv.Itoa(status) + " " + http.StatusText(status)
 	return answer{

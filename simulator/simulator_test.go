@@ -18,7 +18,7 @@ import (
 	"shares/simulator"
 )
 
-// wechat is a simulator on a clock that only tests move.
+// wechat is a simulator with a clock that tests advance.
 type wechat struct {
 	*simulator.Simulator
 	now atomic.Int64 // unix nanoseconds
@@ -34,14 +34,14 @@ func newWeChat(opts simulator.Options) *wechat {
 
 func (w *wechat) advance(d time.Duration) { w.now.Add(int64(d)) }
 
-// reply is an answer, its request id apart.
+// reply is an answer with its request id separated.
 type reply struct {
 	status      int
 	contentType string
 	body        []byte
 	errcode     int
 	errmsg      string // without the request id
-	rid         string // with what precedes it
+	rid         string // with its separator
 }
 
 var ridShape = regexp.MustCompile(`^(.*?)(,? rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})$`)
@@ -74,7 +74,7 @@ func (a reply) fields(t testing.TB) map[string]any {
 	t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal(a.body, &m); err != nil {
-		t.Fatalf("answer %q is no JSON object: %v", a.body, err)
+		t.Fatalf("answer %q is not a JSON object: %v", a.body, err)
 	}
 	return m
 }
@@ -205,8 +205,8 @@ func TestErrorCodes(t *testing.T) {
 		{"token with another grant", "GET", strings.Replace(plainTokenURL, "client_credential", "x", 1), "", 40002},
 		{"token with another secret", "GET", plainTokenURL + "x", "", 40125},
 		{"no access token", "POST", qrURL(""), `{"scene":"a"}`, 41001},
-		{"misshapen access token", "POST", phoneURL("abc"), `{"code":"a"}`, 40014},
-		{"access token of someone else", "POST", textURL("77_" + strings.Repeat("a", 133)), `{}`, 40001},
+		{"malformed access token", "POST", phoneURL("abc"), `{"code":"a"}`, 40014},
+		{"unknown access token", "POST", textURL("77_" + strings.Repeat("a", 133)), `{}`, 40001},
 		{"code by GET", "GET", qrURL("TOKEN"), "", 43002},
 		{"code with no body", "POST", qrURL("TOKEN"), "", 44002},
 		{"code with no JSON", "POST", qrURL("TOKEN"), "scene=a", 47001},
@@ -222,13 +222,13 @@ func TestErrorCodes(t *testing.T) {
 		{"code of an unpublished page", "POST", qrURL("TOKEN"), `{"scene":"a","page":"pages/other/other"}`, 41030},
 		{"code too narrow", "POST", qrURL("TOKEN"), `{"scene":"a","width":279}`, 40097},
 		{"code too wide", "POST", qrURL("TOKEN"), `{"scene":"a","width":1281}`, 40097},
-		{"code for no known version", "POST", qrURL("TOKEN"), `{"scene":"a","env_version":"beta"}`, 40097},
-		{"code in a colour left empty", "POST", qrURL("TOKEN"), `{"scene":"a","line_color":{"r":"","g":"","b":""}}`, 40097},
-		{"code in a colour beyond 255", "POST", qrURL("TOKEN"), `{"scene":"a","line_color":{"r":256,"g":0,"b":0}}`, 40097},
+		{"code for an unknown version", "POST", qrURL("TOKEN"), `{"scene":"a","env_version":"beta"}`, 40097},
+		{"code with an empty color", "POST", qrURL("TOKEN"), `{"scene":"a","line_color":{"r":"","g":"","b":""}}`, 40097},
+		{"code with a color beyond 255", "POST", qrURL("TOKEN"), `{"scene":"a","line_color":{"r":256,"g":0,"b":0}}`, 40097},
 		{"phone with an unknown code", "POST", phoneURL("TOKEN"), `{"code":"x"}`, 40029},
 		{"phone with no JSON", "POST", phoneURL("TOKEN"), `code`, 47001},
 		{"text with no JSON", "POST", textURL("TOKEN"), `[]`, 47001},
-		{"text of no openid", "POST", textURL("TOKEN"), text("2", "alice", "1", "hello"), 40003},
+		{"text without an openid", "POST", textURL("TOKEN"), text("2", "alice", "1", "hello"), 40003},
 		{"unknown call", "POST", "/wxa/getwxacode", "{}", 40066},
 	} {
 		check(w, tt.name, tt.method, strings.Replace(tt.target, "TOKEN", valid, 1), tt.body, tt.code)
@@ -285,10 +285,10 @@ func TestErrorCodes(t *testing.T) {
 		{"phone with a code of another app", func(w *wechat, token string) (string, string, string) {
 			return "POST", phoneURL(token), `{"code":"` + w.AppPhoneCode("wx0", "13800138000") + `"}`
 		}, 40013},
-		{"text of someone who never came", func(w *wechat, token string) (string, string, string) {
+		{"text of a user who never logged in", func(w *wechat, token string) (string, string, string) {
 			return "POST", textURL(token), text("2", w.OpenID("a"), "1", "hello")
 		}, 61010},
-		{"text of someone who was here 2 hours ago", func(w *wechat, _ string) (string, string, string) {
+		{"text of a user inactive for 2 hours", func(w *wechat, _ string) (string, string, string) {
 			openID := openIDOf(w, "a")
 			w.advance(2 * time.Hour)
 			token, _ := w.token(t, false)
@@ -297,10 +297,10 @@ func TestErrorCodes(t *testing.T) {
 		{"text by version 1", func(w *wechat, token string) (string, string, string) {
 			return "POST", textURL(token), text("1", openIDOf(w, "a"), "1", "hello")
 		}, 40097},
-		{"text of no known scene", func(w *wechat, token string) (string, string, string) {
+		{"text of an unknown scene", func(w *wechat, token string) (string, string, string) {
 			return "POST", textURL(token), text("2", openIDOf(w, "a"), "5", "hello")
 		}, 40097},
-		{"text of nothing", func(w *wechat, token string) (string, string, string) {
+		{"empty text", func(w *wechat, token string) (string, string, string) {
 			return "POST", textURL(token), text("2", openIDOf(w, "a"), "1", "")
 		}, 44004},
 		{"text too long", func(w *wechat, token string) (string, string, string) {
@@ -336,7 +336,7 @@ func TestQuotas(t *testing.T) {
 		{"stable tokens a day", "POST", "/cgi-bin/stable_token", tokenBody(false), 1, 45009, 24 * time.Hour},
 		{"tokens a day", "GET", plainTokenURL, "", 2, 45009, 24 * time.Hour},
 	}
-	for _, tt := range tests { // in order: each leaves its window full, and the clock past the minute
+	for _, tt := range tests { // in this order: each fills its window and advances the clock by a minute
 		do := func() int {
 			body := tt.body
 			if tt.name == "phones" {
@@ -369,7 +369,7 @@ func TestNoQuota(t *testing.T) {
 	}
 }
 
-func TestFrontRefusals(t *testing.T) {
+func TestProxyRefusals(t *testing.T) {
 	w := newWeChat(simulator.Options{})
 	srv := httptest.NewServer(w)
 	defer srv.Close()
@@ -380,10 +380,10 @@ func TestFrontRefusals(t *testing.T) {
 		status       int
 	}{
 		{"chunked", qrURL(token), io.MultiReader(strings.NewReader(`{"scene":"a"}`)), http.StatusPreconditionFailed},
-		{"chunked before the token is looked at", phoneURL(""), io.MultiReader(strings.NewReader(`{}`)), http.StatusPreconditionFailed},
+		{"chunked, before the token check", phoneURL(""), io.MultiReader(strings.NewReader(`{}`)), http.StatusPreconditionFailed},
 		{"too large", qrURL(token), strings.NewReader(strings.Repeat(" ", 64<<10+1)), http.StatusRequestEntityTooLarge},
 		{"too large and chunked", qrURL(token), io.MultiReader(strings.NewReader(strings.Repeat(" ", 64<<10+1))), http.StatusRequestEntityTooLarge},
-		{"as large as may be", qrURL(token), strings.NewReader(`{"scene":"a"}` + strings.Repeat(" ", 64<<10-13)), http.StatusOK},
+		{"largest body", qrURL(token), strings.NewReader(`{"scene":"a"}` + strings.Repeat(" ", 64<<10-13)), http.StatusOK},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -396,7 +396,7 @@ func TestFrontRefusals(t *testing.T) {
 				t.Errorf("status %d, want %d", res.StatusCode, tt.status)
 			}
 			if got := res.Header.Get("Content-Type"); tt.status != 200 && got != "text/html" {
-				t.Errorf("content type %q, want a page of the front", got)
+				t.Errorf("content type %q, want the proxy's page", got)
 			}
 		})
 	}

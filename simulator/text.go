@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// openIDShape is what openids look like; other strings are 40003.
+// openIDShape matches openids; other strings are 40003.
 var openIDShape = regexp.MustCompile(`^o[0-9A-Za-z_-]{27}$`)
 
-// maxContent is the longest text checked, in characters.
+// maxContent is the limit of a text, in characters.
 const maxContent = 2500
 
 type textAnswer struct {
@@ -34,8 +34,9 @@ type textDetail struct {
 	Prob     int    `json:"prob"`
 }
 
-// checkText is POST /wxa/msg_sec_check, version 2. A text that contains "risky" or "违规", in either case, is risky with
-// label 20006; one that contains "review" is for review with label 21000; all others pass.
+// checkText is POST /wxa/msg_sec_check, version 2. A text that contains "risky"
+// (case-insensitively) or "违规" is risky with label 20006. One that contains "review" is for review
+// with label 21000. All others pass.
 func (s *Simulator) checkText(c *call) (answer, error) {
 	var req struct {
 		Version   int    `json:"version"`
@@ -69,7 +70,7 @@ func (s *Simulator) checkText(c *call) (answer, error) {
 	}), nil
 }
 
-// admitText counts the call and wants a user who was here lately.
+// admitText counts the call and checks that the user has logged in recently.
 func (s *Simulator) admitText(openID string, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// tokenStore holds the access tokens of both kinds, which do not touch each other.
+// tokenStore holds the access tokens of both kinds, which are independent.
 type tokenStore struct {
-	known  *expiring[accessToken] // live ones, and ended ones for a day
-	stable string                 // what stable_token gives at the moment
-	plain  string                 // what /cgi-bin/token gave last
+	known  *expiring[accessToken] // live tokens, and expired ones for a day
+	stable string                 // the current token of stable_token
+	plain  string                 // the last token of /cgi-bin/token
 
-	stableBefore string // what stable_token gave before, perhaps still in its last minutes
+	stableBefore string // the previous token of stable_token, which may still be valid
 
 	stableMinute, stableDay, forcedDay, plainDay quota
 	forcedAt                                     time.Time
@@ -23,19 +23,19 @@ type tokenStore struct {
 
 type accessToken struct {
 	ends time.Time
-	// replaced says that a younger token cut this one's life short; WeChat then says 40001 and not 42001.
+	// replaced: a newer token shortened this one's life. It gets 40001 and not 42001.
 	replaced bool
 }
 
-// maxTokens bounds the tokens that are remembered; a day's honest use stays far below.
+// maxTokens bounds the stored tokens. Normal use of a day stays far below.
 const maxTokens = 4096
 
-// tokenShape is what access tokens look like; other strings are 40014.
+// tokenShape matches access tokens; other strings are 40014.
 var tokenShape = regexp.MustCompile(`^[0-9]{1,3}_[0-9A-Za-z_-]{64,256}$`)
 
 func newTokenStore() tokenStore { return tokenStore{known: newExpiring[accessToken](maxTokens)} }
 
-// issue makes a token that looks like WeChat's.
+// issue creates a token in WeChat's format.
 func (t *tokenStore) issue(now time.Time, lifetime time.Duration) string {
 	b := make([]byte, 99)
 	_, _ = rand.Read(b) // never fails
@@ -45,7 +45,7 @@ func (t *tokenStore) issue(now time.Time, lifetime time.Duration) string {
 	return token
 }
 
-// remaining is how long a token still lives; 0 for one that is unknown or dead.
+// remaining returns how long a token is still valid; 0 if it is unknown or has expired.
 func (t *tokenStore) remaining(token string, now time.Time) time.Duration {
 	k := t.known.get(token, now)
 	if k == nil {
@@ -54,7 +54,7 @@ func (t *tokenStore) remaining(token string, now time.Time) time.Duration {
 	return max(0, k.ends.Sub(now))
 }
 
-// checkToken judges ?access_token=.
+// checkToken checks ?access_token=.
 func (s *Simulator) checkToken(token string, now time.Time) error {
 	switch {
 	case token == "":
@@ -77,8 +77,8 @@ func (s *Simulator) checkToken(token string, now time.Time) error {
 	}
 }
 
-// RotateToken kills every access token at once, as an operator who resets the secret does: the next use of one gets 40001,
-// and the next stable_token gives a new one.
+// RotateToken invalidates all access tokens immediately, as a reset of the secret does. Their next
+// use gets 40001, and the next stable_token returns a new one.
 func (s *Simulator) RotateToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,8 @@ func (s *Simulator) stableToken(c *call) (answer, error) {
 	return endpoint{}.jsonAnswer(tokenAnswer{t.stable, int64(t.remaining(t.stable, c.now) / time.Second)}), nil
 }
 
-// plainToken is GET /cgi-bin/token: a new token each time, its predecessor ending soon after.
+// plainToken is GET /cgi-bin/token: each call returns a new token, and the previous one expires
+// soon.
 func (s *Simulator) plainToken(c *call) (answer, error) {
 	q := c.URL.Query()
 	if err := s.checkApp(q.Get("appid"), q.Get("secret")); err != nil {
@@ -156,7 +157,7 @@ func (s *Simulator) plainToken(c *call) (answer, error) {
 	return endpoint{}.jsonAnswer(tokenAnswer{t.plain, int64(s.opts.TokenLifetime / time.Second)}), nil
 }
 
-// checkApp judges appid and secret.
+// checkApp checks appid and secret.
 func (s *Simulator) checkApp(appID, secret string) error {
 	switch {
 	case appID == "":

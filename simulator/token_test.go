@@ -7,7 +7,7 @@ import (
 	"shares/simulator"
 )
 
-// works returns the errcode that a token meets; 0 is success.
+// works returns the errcode of a call with a token; 0 means success.
 func (w *wechat) works(t testing.TB, token string) int {
 	t.Helper()
 	return w.do(t, "POST", qrURL(token), `{"scene":"a"}`).errcode
@@ -30,11 +30,11 @@ func TestStableTokenNormalMode(t *testing.T) {
 		t.Errorf("in its last 5 minutes: same %v, expires_in %d; want another token and 7200", second == first, left)
 	}
 	if a, b := w.works(t, first), w.works(t, second); a != 0 || b != 0 {
-		t.Errorf("in the overlap the tokens meet %d and %d, want both to work", a, b)
+		t.Errorf("in the overlap the tokens get %d and %d, want both to work", a, b)
 	}
 	w.advance(299 * time.Second)
 	if a, b := w.works(t, first), w.works(t, second); a != 42001 || b != 0 {
-		t.Errorf("after the overlap the tokens meet %d and %d, want 42001 and success", a, b)
+		t.Errorf("after the overlap the tokens get %d and %d, want 42001 and success", a, b)
 	}
 }
 
@@ -48,10 +48,10 @@ func TestStableTokenForced(t *testing.T) {
 		t.Errorf("forced: same %v, expires_in %d; want another token and 7200", second == first, left)
 	}
 	if a, b, c := w.works(t, before), w.works(t, first), w.works(t, second); a != 40001 || b != 40001 || c != 0 {
-		t.Errorf("tokens meet %d, %d, %d; want 40001, 40001 and success", a, b, c)
+		t.Errorf("the tokens get %d, %d, %d; want 40001, 40001 and success", a, b, c)
 	}
 	if same, _ := w.token(t, false); same != second {
-		t.Error("normal mode does not give the forced token")
+		t.Error("normal mode does not return the forced token")
 	}
 	if got := w.do(t, "POST", "/cgi-bin/stable_token", tokenBody(true)).errcode; got != 45009 {
 		t.Errorf("forced twice within 30 s: %d, want 45009", got)
@@ -65,7 +65,7 @@ func TestStableTokenForced(t *testing.T) {
 		t.Errorf("forced 21 times a day: %d, want 45009", got)
 	}
 	if got := w.do(t, "POST", "/cgi-bin/stable_token", tokenBody(false)).errcode; got != 0 {
-		t.Errorf("normal mode beside it: %d, want success", got)
+		t.Errorf("normal mode afterwards: %d, want success", got)
 	}
 	w.advance(24 * time.Hour)
 	w.token(t, true)
@@ -84,16 +84,16 @@ func TestPlainToken(t *testing.T) {
 	first := get()
 	second := get()
 	if first == second || first == stable {
-		t.Fatal("tokens are not new each time")
+		t.Fatal("got the same token twice")
 	}
 	w.advance(299 * time.Second)
 	if a, b := w.works(t, first), w.works(t, second); a != 0 || b != 0 {
-		t.Errorf("within 5 minutes the tokens meet %d and %d, want both to work", a, b)
+		t.Errorf("within 5 minutes the tokens get %d and %d, want both to work", a, b)
 	}
 	w.token(t, true)
 	w.advance(time.Second)
 	if a, b, c := w.works(t, first), w.works(t, second), w.works(t, stable); a != 40001 || b != 0 || c != 40001 {
-		t.Errorf("after 5 minutes and a forced stable token they meet %d, %d, %d; want 40001, success, 40001", a, b, c)
+		t.Errorf("after 5 minutes and a forced stable token they get %d, %d, %d; want 40001, success, 40001", a, b, c)
 	}
 }
 
@@ -103,11 +103,11 @@ func TestRotateToken(t *testing.T) {
 	plain, _ := tokenOf(t, w.do(t, "GET", plainTokenURL, ""))
 	w.RotateToken()
 	if a, b := w.works(t, first), w.works(t, plain); a != 40001 || b != 40001 {
-		t.Errorf("rotated tokens meet %d and %d, want 40001", a, b)
+		t.Errorf("rotated tokens get %d and %d, want 40001", a, b)
 	}
 	second, left := w.token(t, false)
 	if second == first || left != 7200 || w.works(t, second) != 0 {
-		t.Error("stable_token does not give a new, working token after a rotation")
+		t.Error("stable_token does not return a new, working token after a rotation")
 	}
 }
 

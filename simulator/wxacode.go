@@ -23,12 +23,12 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode/encoder"
 )
 
-// DefaultPage is the page that a code without one opens.
+// DefaultPage is the page of a code without a page.
 const DefaultPage = "pages/index/index"
 
 const (
 	maxScene     = 32   // characters
-	maxPage      = 1024 // bytes; WeChat names no number, and more does not fit a readable code
+	maxPage      = 1024 // bytes; WeChat documents none, and more does not fit a readable code
 	minWidth     = 280  // pixels, as maxWidth and defaultWidth
 	maxWidth     = 1280
 	defaultWidth = 430
@@ -36,8 +36,8 @@ const (
 
 var sceneAlphabet = regexp.MustCompile("^[0-9A-Za-z!#$&'()*+,/:;=?@._~-]*$")
 
-// CodeText returns what a scanner reads from the code of that page and scene: the path by which the mini program opens,
-// "pages/index/index?scene=" and the scene, percent-encoded as the mini program gets it in onLoad. An empty page is DefaultPage.
+// CodeText returns the text in the code of page and scene: the path that the mini program opens,
+// "?scene=" and the scene, percent-encoded as in onLoad. An empty page means DefaultPage.
 func CodeText(page, scene string) string {
 	if page == "" {
 		page = DefaultPage
@@ -45,7 +45,8 @@ func CodeText(page, scene string) string {
 	return page + "?scene=" + url.QueryEscape(scene)
 }
 
-// component is one of a line colour's three, 0 to 255, which WeChat takes as a number or as its decimal digits.
+// component is a component of a line color, 0 to 255. WeChat accepts it as a number or a decimal
+// string.
 type component uint8
 
 func (c *component) UnmarshalJSON(b []byte) error {
@@ -58,7 +59,7 @@ func (c *component) UnmarshalJSON(b []byte) error {
 }
 
 type codeRequest struct {
-	Scene      any    `json:"scene"` // a string, or else 40169
+	Scene      any    `json:"scene"` // any type but string gets 40169
 	Page       string `json:"page"`
 	CheckPath  *bool  `json:"check_path"`
 	EnvVersion string `json:"env_version"`
@@ -93,7 +94,7 @@ func (s *Simulator) unlimitedCode(c *call) (answer, error) {
 	return drawCode(&req)
 }
 
-// checkCode judges the arguments and fills in the defaults.
+// checkCode checks the arguments and sets the defaults.
 func (s *Simulator) checkCode(req *codeRequest) error {
 	scene, ok := req.Scene.(string)
 	n := utf8.RuneCountInString(scene)
@@ -123,7 +124,7 @@ func (s *Simulator) checkCode(req *codeRequest) error {
 	return nil
 }
 
-// validPage takes the empty page, and a path with no leading slash and no query.
+// validPage accepts the empty page, and a path without leading slash and query.
 func validPage(page string) bool {
 	return len(page) <= maxPage && utf8.ValidString(page) && !strings.HasPrefix(page, "/") &&
 		!strings.ContainsFunc(page, func(r rune) bool {
@@ -131,15 +132,16 @@ func validPage(page string) bool {
 		})
 }
 
-// drawCode makes the image: a QR code (WeChat's own is round, and no library reads that) as wide as asked, white around,
-// JPEG or, with is_hyaline, PNG on nothing. The same request makes the same bytes.
+// drawCode returns a QR code of the requested width: a JPEG on white or, with is_hyaline, a
+// transparent PNG. WeChat's own codes are round, but no library reads those. Equal requests return
+// equal bytes.
 func drawCode(req *codeRequest) (answer, error) {
 	text := CodeText(req.Page, req.Scene.(string))
 	qr, err := encoder.Encoder_encode(text, decoder.ErrorCorrectionLevel_M, nil)
 	if err != nil {
-		return answer{}, fmt.Errorf("drawing a QR code: %w", err)
+		return answer{}, fmt.Errorf("draw QR code: %w", err)
 	}
-	const quiet = 4 // modules of the zone around
+	const quiet = 4 // modules of the margin
 	modules := qr.GetMatrix()
 	width, side := *req.Width, modules.GetWidth()+2*quiet
 	scale := width / side
@@ -148,7 +150,7 @@ func drawCode(req *codeRequest) (answer, error) {
 	}
 	ink := color.RGBA{uint8(req.LineColor.R), uint8(req.LineColor.G), uint8(req.LineColor.B), 255}
 	if req.AutoColor {
-		ink = color.RGBA{0x1a, 0x6d, 0x3b, 255} // a dark green, for the colour that WeChat would choose
+		ink = color.RGBA{0x1a, 0x6d, 0x3b, 255} // dark green; WeChat would choose a color
 	}
 	pen := image.NewUniform(ink)
 	img := image.NewRGBA(image.Rect(0, 0, width, width))
@@ -171,7 +173,7 @@ func drawCode(req *codeRequest) (answer, error) {
 		encode = func() error { return enc.Encode(&buf, img) }
 	}
 	if err := encode(); err != nil {
-		return answer{}, fmt.Errorf("encoding a QR code: %w", err)
+		return answer{}, fmt.Errorf("encode QR code: %w", err)
 	}
 	contentType := "image/jpeg"
 	if req.IsHyaline {

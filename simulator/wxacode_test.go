@@ -16,12 +16,12 @@ import (
 	"shares/simulator"
 )
 
-// scan reads a QR code as a phone would.
+// scan reads a QR code.
 func scan(t testing.TB, data []byte) (text string, img image.Image, format string) {
 	t.Helper()
 	img, format, err := image.Decode(bytes.NewReader(data))
 	if err != nil {
-		t.Fatalf("decoding the image: %v", err)
+		t.Fatalf("decode the image: %v", err)
 	}
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
 	if err != nil {
@@ -29,7 +29,7 @@ func scan(t testing.TB, data []byte) (text string, img image.Image, format strin
 	}
 	res, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
 	if err != nil {
-		t.Fatalf("scanning the %s: %v", format, err)
+		t.Fatalf("scan the %s: %v", format, err)
 	}
 	return res.GetText(), img, format
 }
@@ -53,7 +53,7 @@ func TestCodeScans(t *testing.T) {
 		for _, width := range []int{280, 430, 1280} {
 			for _, hyaline := range []bool{false, true} {
 				if width != 430 && tt.scene != hardest {
-					continue // the others add nothing that their text does not show
+					continue // one text is enough for all sizes
 				}
 				t.Run(fmt.Sprintf("%s %d %t", tt.scene, width, hyaline), func(t *testing.T) {
 					body, err := json.Marshal(map[string]any{
@@ -69,10 +69,10 @@ func TestCodeScans(t *testing.T) {
 					}
 					text, img, format := scan(t, got.body)
 					if text != tt.text || format != want || img.Bounds() != image.Rect(0, 0, width, width) {
-						t.Errorf("%s %v says %q; want %s, width %d, %q", format, img.Bounds(), text, want, width, tt.text)
+						t.Errorf("%s %v reads %q; want %s, width %d, %q", format, img.Bounds(), text, want, width, tt.text)
 					}
 					if _, _, _, alpha := img.At(0, 0).RGBA(); (alpha == 0) != hyaline {
-						t.Errorf("background's alpha %d with is_hyaline %t", alpha, hyaline)
+						t.Errorf("background has alpha %d with is_hyaline %t", alpha, hyaline)
 					}
 				})
 			}
@@ -80,10 +80,10 @@ func TestCodeScans(t *testing.T) {
 	}
 }
 
-func TestCodeDefaultsAndColours(t *testing.T) {
+func TestCodeDefaultsAndColors(t *testing.T) {
 	w := newWeChat(simulator.Options{Pages: []string{"pages/index/index"}})
 	token, _ := w.token(t, false)
-	// inks returns the colours of an image but white, as hyaline PNGs are exact.
+	// inks returns the colors of a hyaline PNG, in which colors are exact, except white.
 	inks := func(data []byte) map[string]bool {
 		img, _, err := image.Decode(bytes.NewReader(data))
 		if err != nil {
@@ -117,14 +117,14 @@ func TestCodeDefaultsAndColours(t *testing.T) {
 				t.Fatalf("%s %s", got.contentType, got.body)
 			}
 			if diff := cmp.Diff(map[string]bool{tt.ink: true}, inks(got.body)); diff != "" {
-				t.Errorf("colours (-want +got):\n%s", diff)
+				t.Errorf("colors (-want +got):\n%s", diff)
 			}
 		})
 	}
 	a := w.do(t, "POST", qrURL(token), `{"scene":"a"}`)
 	b := w.do(t, "POST", qrURL(token), `{"scene":"a","width":430,"env_version":"release","check_path":true,"auto_color":false}`)
 	if !bytes.Equal(a.body, b.body) {
-		t.Error("the defaults spelled out make another image")
+		t.Error("explicit defaults make another image")
 	}
 }
 
