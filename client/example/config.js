@@ -1,3 +1,3 @@
-// Where `make run` says that it listens. A phone needs the computer's address
-// here instead of 127.0.0.1, and SHARES_HOST=0.0.0.0 there.
+// The address that `make run` prints. For a phone, use the computer's address
+// here instead of 127.0.0.1, and set SHARES_HOST=0.0.0.0 for `make run`.
 module.exports = { baseURL: "http://127.0.0.1:8082" };

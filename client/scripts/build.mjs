@@ -1,5 +1,5 @@
-// Builds both forms of the package, and puts the mini program's where the
-// example has it after DevTools' "build npm".
+// Builds both forms of the package and copies the mini program's form to the
+// place in the example where DevTools' "build npm" puts it.
 import { execFileSync } from "node:child_process";
 import { cpSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,6 @@ for (const folder of ["dist", "miniprogram_dist", example]) {
 }
 execFileSync(process.execPath, [tsc, "-p", "tsconfig.json"], { stdio: "inherit" });
 execFileSync(process.execPath, [tsc, "-p", "tsconfig.miniprogram.json"], { stdio: "inherit" });
-// Only dist holds ES modules; the rest of the package is CommonJS.
+// Only dist has ES modules; the rest of the package is CommonJS.
 writeFileSync("dist/package.json", '{ "type": "module" }\n');
 cpSync("miniprogram_dist", example, { recursive: true });

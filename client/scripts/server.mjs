@@ -1,4 +1,4 @@
-// Builds the service that the tests run against, unless SHARES_BIN names one.
+// Builds the service for the tests, unless SHARES_BIN names a binary.
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 

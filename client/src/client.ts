@@ -4,20 +4,19 @@ import { Http, type HttpOptions } from "./http.js";
 import { SessionKeeper, type KeeperOptions } from "./keeper.js";
 import type { Call } from "./transport.js";
 
-/** Everything a client can be told. */
+/** The options of a Client. */
 export interface ClientOptions extends HttpOptions, KeeperOptions {}
 
-/** Who is logged in. */
+/** The user who is logged in. */
 export interface LoggedIn {
   openId: string;
-  /** When the session ends unless it is renewed, in unix seconds of the service's clock. */
+  /** When the session expires unless it is renewed, in unix seconds of the service's clock. */
   overdueTime: number;
 }
 
 /**
- * The service, one method per endpoint. There is no need to log in first:
- * whatever is called finds or makes the session that it needs. Every rejection
- * is a SharesError. One client serves a whole app.
+ * The service, with one method per endpoint. Each method logs in when it needs
+ * a session. Every rejection is a SharesError. Create one client for the app.
  */
 export class Client extends SessionCalls {
   private readonly http: Http;
@@ -29,27 +28,27 @@ export class Client extends SessionCalls {
     this.keeper = new SessionKeeper(this.http, options);
   }
 
-  /** Tells who is logged in, and logs in where nobody is. */
+  /** Returns the user who is logged in, and logs in first if necessary. */
   async login(): Promise<LoggedIn> {
     const { openId, overdueTime } = await this.keeper.get();
     return { openId, overdueTime };
   }
 
   /**
-   * Renews the session, if there is one and its last renewal is more than half
-   * a minute ago. To be called when the app comes to the front; clients of
-   * forWeixin and forUni do so themselves. A renewal that fails is no error:
-   * the session serves until its end.
+   * Renews the session, unless there is none or it was renewed in the last 30
+   * seconds. Call it when the app comes to the foreground; a client of forWeixin
+   * calls it itself. A failed renewal is no error, because the session stays
+   * valid until it expires.
    */
   async onShow(): Promise<void> {
     try {
       await this.keeper.renew();
     } catch {
-      // Said above.
+      // See above.
     }
   }
 
-  /** Forgets the session on this device. */
+  /** Deletes the session on this device. */
   forget(): void {
     this.keeper.forget();
   }
@@ -62,7 +61,7 @@ export class Client extends SessionCalls {
     return this.withSession((sessionId) => this.http.send(call, sessionId));
   }
 
-  /** Sends a call; when the service knows the session no more, once again with a new one. */
+  /** Sends a call, and once again with a new session if the service refuses the first one. */
   private async withSession<Answer>(send: (sessionId: string) => Promise<Answer>): Promise<Answer> {
     const kept = await this.keeper.get();
     try {
@@ -77,7 +76,7 @@ export class Client extends SessionCalls {
       return await send(fresh.sessionId);
     } catch (error) {
       if (sessionRefused(error)) {
-        this.keeper.forget(fresh); // a third try would be no better
+        this.keeper.forget(fresh); // a third try would not help
       }
       throw error;
     }

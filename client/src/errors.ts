@@ -1,29 +1,28 @@
 /**
- * The codes that the service answers errors with. Others may come; what to do
- * with them, the HTTP status says.
+ * The error codes of the service. For other codes, decide by the HTTP status.
  */
 export const codes = {
-  /** A field is missing or wrong; the message names it. */
+  /** A field is missing or invalid; the message names it. */
   invalid: 1001,
-  /** There is no such endpoint: client and server are of different versions. */
+  /** There is no such endpoint: client and server have different versions. */
   notFound: 1006,
   /** The login code was refused. The client has already tried a second one. */
   loginCodeRefused: 1008,
   /** No valid session. The client has already logged in again. */
   sessionInvalid: 1018,
-  /** WeChat blocks this user, or a page of another site called. */
+  /** WeChat blocks this user, or the call came from a page of another site. */
   refused: 1080,
-  /** The body is larger than the service takes. */
+  /** The body is larger than the service accepts. */
   tooLarge: 1082,
   /** Too many requests: try again after retryAfter. */
   rateLimited: 1094,
-  /** Something is away for the moment: the network, the service, WeChat. */
+  /** The network, the service or WeChat is temporarily unavailable. */
   unavailable: -1,
   /** A fault of the service. */
   internal: 2,
 } as const;
 
-/** What an error is made of. */
+/** The parts of a SharesError. */
 export interface ErrorParts {
   code: number;
   msg: string;
@@ -33,24 +32,24 @@ export interface ErrorParts {
   cause?: unknown;
 }
 
-/** The one kind of error that calls of the client are rejected with. */
+/** The error of every rejected call of the client. */
 export class SharesError extends Error {
   /** One of codes, or a newer one. */
   readonly code: number;
-  /** A text that may be shown to the user. */
+  /** A text for the user. */
   readonly msg: string;
-  /** The HTTP status; 0 when no answer arrived. */
+  /** The HTTP status; 0 if no answer arrived. */
   readonly status: number;
-  /** The name of the request in the service's log; empty when no answer arrived. */
+  /** The request's id in the service's log; empty if no answer arrived. */
   readonly requestId: string;
-  /** Seconds to wait before the next try; 0 when the service did not say. */
+  /** Seconds to wait before the next try; 0 if the service gave none. */
   readonly retryAfter: number;
-  /** What the platform said, when no answer arrived. */
+  /** The platform's error if no answer arrived. */
   readonly cause: unknown;
 
   constructor(parts: ErrorParts) {
     super(parts.msg);
-    // Holds instanceof together where DevTools turns classes into functions.
+    // Keeps instanceof working if DevTools compiles classes to functions.
     Object.setPrototypeOf(this, SharesError.prototype);
     this.name = "SharesError";
     this.code = parts.code;
@@ -62,16 +61,16 @@ export class SharesError extends Error {
   }
 }
 
-/** The languages that messages come in. */
+/** The languages of messages. */
 export type Language = "zh" | "en";
 
 const texts = {
   network: { zh: "网络异常，请稍后再试", en: "the network is unavailable: try again later" },
-  answer: { zh: "服务返回异常，请稍后再试", en: "the service gave an unusable answer: try again later" },
+  answer: { zh: "服务返回异常，请稍后再试", en: "the service returned an invalid answer: try again later" },
   login: { zh: "微信登录失败，请稍后再试", en: "WeChat's login failed: try again later" },
 };
 
-/** The text of an error that the service has no part in. */
+/** Returns the text of an error that is not from the service. */
 export function text(name: keyof typeof texts, language: Language | undefined): string {
   return texts[name][language || "zh"];
 }

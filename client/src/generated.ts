@@ -35,8 +35,8 @@ export interface GetUserInfoResp {
   /** 用户所在分组列表 */
   group: string;
   /**
-   * The text of rg is that of docs/weixin-api.md, which says the opposite of what the value means: true is 红涨绿跌
-   * (red rises, green falls), in stored rows, in clients and as the default.
+   * The Chinese text of rg is from docs/weixin-api.md and says the opposite of the value:
+   * true is 红涨绿跌 (red rises, green falls), in stored rows, in clients and as the default.
    * 是否涨绿跌红
    */
   rg: boolean;

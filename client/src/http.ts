@@ -1,20 +1,20 @@
 import { codes, SharesError, text, type Language } from "./errors.js";
 import type { Call, Transport, TransportResponse } from "./transport.js";
 
-/** Where and how requests go out. */
+/** How to send requests. */
 export interface HttpOptions {
   /** Scheme and host of the service, such as https://shares.example.com. */
   baseURL: string;
   transport: Transport;
-  /** Milliseconds for one request, 10,000 by default; the service itself gives up after 5,000. */
+  /** Milliseconds for one request, 10,000 by default. The service's own limit is 5,000. */
   timeout?: number;
-  /** Language of messages; by default what the platform prefers, else Chinese. */
+  /** Language of messages; by default the platform's language, else Chinese. */
   language?: Language;
-  /** The time in milliseconds since 1970, for tests. */
+  /** Returns the time in milliseconds since 1970; for tests. */
   now?: () => number;
 }
 
-/** A file takes longer than a request, in milliseconds at least. */
+/** The minimum timeout of an upload, in milliseconds: it takes longer than a call. */
 const uploadTimeout = 45_000;
 
 /** Sends requests and turns answers into values or SharesErrors. */
@@ -37,14 +37,14 @@ export class Http {
     this.clock = options.now || Date.now;
   }
 
-  /** The time by this device's clock, in milliseconds. */
+  /** Returns the time of this device's clock, in milliseconds. */
   now(): number {
     return this.clock();
   }
 
   /**
-   * The time by the service's clock, as far as answers have told it: phones
-   * may be hours off.
+   * Returns the time of the service's clock, estimated from the Date of the
+   * last answer: a phone's clock may be hours off.
    */
   serverNow(): number {
     return this.now() + this.skew;
@@ -95,15 +95,14 @@ export class Http {
       });
     }
     if (!this.transport.upload) {
-      throw new Error("this transport uploads nothing");
+      throw new Error("this transport does not support uploads");
     }
     return this.transport.upload({ url, headers, name: "file", file, timeout: Math.max(this.timeout, uploadTimeout) });
   }
 
   /**
-   * Takes both forms that the service can be set to: the plain one, and the
-   * first system's envelope, so that a server that still serves old clients
-   * serves this one too.
+   * Accepts both answer formats of the service: the plain one, and the legacy
+   * service's envelope, because a server for old clients also serves this one.
    */
   private read(response: TransportResponse): unknown {
     const body = objectOf(response.body);
@@ -119,7 +118,7 @@ export class Http {
     const message = typeof msg === "string" ? msg : error;
     const known = typeof code === "number" && typeof message === "string";
     throw new SharesError({
-      // What is not in the service's form came from something before it.
+      // An answer in another format is from a proxy before the service.
       code: known ? code : codes.unavailable,
       msg: known ? message : text("answer", this.language),
       status: response.status,
@@ -141,7 +140,7 @@ function objectOf(body: unknown): Record<string, unknown> | undefined {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
 }
 
-/** The names and values to send; a list repeats its name. */
+/** Returns the names and values to send; a list repeats its name. */
 function pairs(values: object | undefined): [string, string][] {
   const all: [string, string][] = [];
   const byName = (values || {}) as Record<string, unknown>;

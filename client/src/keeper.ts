@@ -3,41 +3,41 @@ import { PublicCalls, type OauthResp } from "./generated.js";
 import type { Http } from "./http.js";
 import { within, type Call } from "./transport.js";
 
-/** Where the session survives a restart of the app. Its methods may throw. */
+/** Storage that keeps the session over restarts of the app. Its methods may throw. */
 export interface SessionStorage {
-  /** The text stored under key; anything else counts as nothing. */
+  /** Returns the text stored under key. Values of other types count as absent. */
   get(key: string): unknown;
   set(key: string, value: string): void;
   remove(key: string): void;
 }
 
-/** How sessions come into being and where they stay. */
+/** How to create and store sessions. */
 export interface KeeperOptions {
-  /** Resolves with a fresh login code of wx.login. */
+  /** Resolves with a new login code of wx.login. */
   login(): Promise<string>;
-  /** Has each login refresh what WeChat tells about the user, the unionid. */
+  /** Makes each login update the user's unionid from WeChat. */
   isUpdateUser?: boolean;
-  /** By default the session lives in memory only. */
+  /** By default the session is only in memory. */
   storage?: SessionStorage;
   /** Key in storage, "shares.session" by default. */
   storageKey?: string;
 }
 
-/** A session and what this device knows of it. */
+/** A session and its times on this device. */
 export interface Kept extends OauthResp {
-  /** When it arrived and how long it lasts, in milliseconds of this device's clock. */
+  /** When it arrived and how long it is valid, in milliseconds of this device's clock. */
   receivedAt: number;
   lifetime: number;
-  /** Which login it descends from; renewals keep it. */
+  /** The number of its login; renewals keep it. */
   login: number;
 }
 
-/** Renewals, whatever asks for them, are this far apart, in milliseconds. */
+/** The minimum time between two renewals, in milliseconds. */
 const renewalPause = 30_000;
 
 /**
- * Keeps the one session that all calls of a client share: stores it, renews
- * it, and logs in where there is none. What runs at the same time runs once.
+ * Keeps the session that all calls of a client share: stores it, renews it, and
+ * logs in if there is none. Concurrent logins or renewals share one request.
  */
 export class SessionKeeper {
   private kept: Kept | undefined;
@@ -54,32 +54,32 @@ export class SessionKeeper {
   ) {}
 
   /**
-   * The session to call with. One that is near its end is renewed on the side:
-   * until its end the old one serves.
+   * Returns the session for a call. If the session expires soon, it is also
+   * renewed in the background.
    */
   async get(): Promise<Kept> {
     const kept = this.current();
     if (!kept || this.loggingIn) {
-      return this.login(); // what there is has ended, or was refused
+      return this.login(); // there is no session, or it was refused
     }
     const age = this.http.now() - kept.receivedAt;
     if (age >= kept.lifetime) {
       return this.login();
     }
     if (age >= kept.lifetime * 0.75 || age < 0) {
-      this.renew().catch(ignore); // the call goes on with what there is
+      this.renew().catch(ignore); // the call uses the old session
     }
     return kept;
   }
 
-  /** The session to use instead of one that the service refused. */
+  /** Returns the session to use instead of a refused one. */
   async replace(refused: Kept): Promise<Kept> {
     const kept = this.current();
-    // A renewal of what was refused is no better; a later login is.
+    // A renewal of the refused session would be refused, too; a later login is not.
     return kept && kept.login !== refused.login ? kept : this.login();
   }
 
-  /** Logs in, once for all who ask meanwhile. */
+  /** Logs in. Concurrent callers share one login. */
   login(): Promise<Kept> {
     if (!this.loggingIn) {
       const done = () => (this.loggingIn = undefined);
@@ -90,8 +90,8 @@ export class SessionKeeper {
   }
 
   /**
-   * Asks for a fresh session if there is one to renew and the last try is a
-   * while ago. When the service no longer knows it, the session is forgotten.
+   * Renews the session, unless there is none or the last renewal was less than
+   * renewalPause ago. If the service no longer accepts it, deletes it.
    */
   renew(): Promise<void> {
     const kept = this.current();
@@ -103,7 +103,7 @@ export class SessionKeeper {
     return this.renewing || Promise.resolve();
   }
 
-  /** Forgets the session; with a given one, only if that is still the one. */
+  /** Deletes the session; with `only`, only if that is still the current one. */
   forget(only?: Kept): void {
     if (only && this.current() !== only) {
       return;
@@ -113,7 +113,7 @@ export class SessionKeeper {
     try {
       this.options.storage?.remove(this.key());
     } catch {
-      // What stays in a broken storage is refused by the service in the end.
+      // If the session stays in the storage, the service will refuse it.
     }
   }
 
@@ -122,7 +122,7 @@ export class SessionKeeper {
       const { error, at, pause } = this.failure;
       const since = this.http.now() - at;
       if (since >= 0 && since < pause) {
-        throw error; // the service asked for this pause
+        throw error; // the service requested this pause
       }
     }
     try {
@@ -140,7 +140,7 @@ export class SessionKeeper {
     try {
       return await this.oauthOnce();
     } catch (error) {
-      // A code can be spent already, say by a request whose answer got lost.
+      // The code may be used already, for example by a request whose answer was lost.
       if (error instanceof SharesError && error.code === codes.loginCodeRefused) {
         return this.oauthOnce();
       }
@@ -162,7 +162,7 @@ export class SessionKeeper {
     this.quietUntil = this.http.now() + renewalPause;
     const fresh = await new Session(this.http, old.sessionId).reLogin();
     if (this.kept !== old) {
-      return; // a login was quicker
+      return; // a login has replaced it
     }
     if (fresh.relogin) {
       this.forget();
@@ -178,7 +178,7 @@ export class SessionKeeper {
       openId: answer.openId,
       overdueTime: answer.overdueTime,
       receivedAt: this.http.now(),
-      // A fresh session that seems to have ended tells of a wrong clock.
+      // A new session that seems to have expired indicates a wrong clock.
       lifetime: left > 0 ? left : 2 * renewalPause,
       login,
     };
@@ -187,19 +187,19 @@ export class SessionKeeper {
     try {
       this.options.storage?.set(this.key(), JSON.stringify(kept));
     } catch {
-      // A full storage costs a login at the next start, nothing more.
+      // If the storage is full, the next start logs in again.
     }
     return kept;
   }
 
-  /** The session as it is, if there is one. */
+  /** Returns the session, if there is one, without renewing it. */
   current(): Kept | undefined {
     if (!this.loaded) {
       this.loaded = true;
       try {
         this.kept = parse(this.options.storage?.get(this.key()));
       } catch {
-        // An unreadable storage is an empty one.
+        // An unreadable storage counts as empty.
       }
     }
     return this.kept;
@@ -210,7 +210,7 @@ export class SessionKeeper {
   }
 }
 
-/** The calls that the keeper makes, with the session that it chose. */
+/** The keeper's own calls, with a given session. */
 class Session extends PublicCalls {
   constructor(
     private readonly http: Http,
@@ -231,7 +231,7 @@ function parse(stored: unknown): Kept | undefined {
   const kept = JSON.parse(stored) as Kept;
   const whole =
     kept && typeof kept.sessionId === "string" && typeof kept.receivedAt === "number" && typeof kept.lifetime === "number";
-  // Logins are counted from 1 in each run: what is stored is older than all.
+  // Logins count from 1 in each run, so a stored session is older than all of them.
   return whole ? { ...kept, login: 0 } : undefined;
 }
 

@@ -2,10 +2,10 @@ import { Client, type ClientOptions } from "./client.js";
 import type { SessionStorage } from "./keeper.js";
 import { requestTransport, type Requester } from "./transport.js";
 
-/** What is left to say where the platform brings transport, login and storage. */
+/** The options if the platform provides transport, login and storage. */
 export type PlatformOptions = Pick<ClientOptions, "baseURL"> & Partial<ClientOptions>;
 
-/** The part of uni that is used here; wx has it too. */
+/** The part of uni that is used here; wx has it, too. */
 export interface Uni extends Requester {
   login(options: {
     provider: "weixin";
@@ -24,8 +24,8 @@ export interface Weixin extends Uni {
 }
 
 /**
- * The client of a mini program. It follows the app to the front by itself, so
- * make one, in app.js.
+ * Returns the client of a mini program. It renews its session whenever the app
+ * comes to the foreground, so create only one, in app.js.
  */
 export function forWeixin(wx: Weixin, options: PlatformOptions): Client {
   const client = forUni(wx, options);
@@ -35,7 +35,7 @@ export function forWeixin(wx: Weixin, options: PlatformOptions): Client {
   return client;
 }
 
-/** The client of a uni-app. Call its onShow in that of App.vue. */
+/** Returns the client of a uni-app. Call its onShow in the onShow of App.vue. */
 export function forUni(uni: Uni, options: PlatformOptions): Client {
   return new Client({
     transport: requestTransport(uni),

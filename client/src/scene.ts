@@ -1,13 +1,13 @@
-/** What a page's onLoad gets, or an app's onLaunch and onShow. */
+/** The argument of a page's onLoad, or of an app's onLaunch and onShow. */
 export interface OpenedWith {
-  /** Of a page: the scene of the code. Of an app: the number of the way in. */
+  /** Of a page: the scene of the code. Of an app: WeChat's scene number. */
   scene?: unknown;
   query?: { scene?: unknown } | undefined;
 }
 
 /**
- * The scene of the QR code that a page or the app was opened with, decoded:
- * what get_qrcode was given. Empty when it was opened in another way.
+ * Returns the scene of the QR code that opened the page or the app, decoded: the
+ * scene given to get_qrcode. Empty if it was opened in another way.
  */
 export function sceneOf(options: OpenedWith | undefined): string {
   const encoded = options && options.query ? options.query.scene : options && options.scene;
@@ -17,6 +17,6 @@ export function sceneOf(options: OpenedWith | undefined): string {
   try {
     return decodeURIComponent(encoded);
   } catch {
-    return encoded; // typed by hand, in DevTools: no scene of a real code has a %
+    return encoded; // entered in DevTools: the scene of a real code has no %
   }
 }

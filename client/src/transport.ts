@@ -1,10 +1,10 @@
 import { codes, SharesError } from "./errors.js";
 
-/** One call of an endpoint: its parts, as shares.api has them. */
+/** One call of an endpoint, by the parts of its request in shares.api. */
 export interface Call {
   method: string;
   path: string;
-  /** Values by name. Undefined and null are left out; a list repeats its name. */
+  /** Values by name. Undefined and null are omitted; a list repeats its name. */
   query?: object;
   headers?: object;
   /** Sent as JSON. */
@@ -20,48 +20,48 @@ export interface TransportRequest {
   headers: Record<string, string>;
   /** JSON text, or absent. */
   body?: string;
-  /** Milliseconds after which to give up. */
+  /** In milliseconds. */
   timeout: number;
 }
 
 /**
- * A file: the path that wx.chooseAvatar, wx.chooseMedia or their uni
- * counterparts give, or, over fetch, a File or another Blob.
+ * A file: a path from wx.chooseAvatar, wx.chooseMedia or their uni
+ * counterparts, or, over fetch, a File or another Blob.
  */
 export type Upload = string | WebBlob;
 
-/** What is known here of the web's Blob. */
+/** The part of the web's Blob that is used here. */
 export interface WebBlob {
   readonly size: number;
   readonly type: string;
 }
 
-/** One request that brings a file, as multipart/form-data. */
+/** One request with a file, as multipart/form-data. */
 export interface TransportUpload {
   url: string;
-  /** Without a content type: the platform makes it. */
+  /** Without a content type, which the platform sets. */
   headers: Record<string, string>;
   /** The file's field in the form. */
   name: string;
   file: Upload;
-  /** Milliseconds after which to give up. */
+  /** In milliseconds. */
   timeout: number;
 }
 
-/** One answer, of any status. */
+/** One answer, with any status. */
 export interface TransportResponse {
   status: number;
-  /** The value of a header, whatever its case; empty when it is absent. */
+  /** Returns the value of a header, case-insensitively; empty if it is absent. */
   header(name: string): string;
-  /** The body: text, or what the platform made of JSON. */
+  /** The body: text, or the value that the platform has decoded from JSON. */
   body: unknown;
 }
 
-/** Brings a request to the service. */
+/** Sends requests to the service. */
 export interface Transport {
-  /** Resolves with the answer, whatever its status; rejects only when none arrived. */
+  /** Resolves with an answer of any status; rejects only if none arrived. */
   send(request: TransportRequest): Promise<TransportResponse>;
-  /** As send, with a file. A transport without it has no uploadAvatar. */
+  /** Like send, with a file. uploadAvatar needs it. */
   upload?(request: TransportUpload): Promise<TransportResponse>;
 }
 
@@ -87,7 +87,7 @@ export interface Requester {
   }): unknown;
 }
 
-/** Transport over wx.request and wx.uploadFile, or those of uni. */
+/** Returns a transport over wx.request and wx.uploadFile, or uni's. */
 export function requestTransport(platform: Requester): Transport {
   return {
     send: (request) =>
@@ -125,7 +125,7 @@ export function requestTransport(platform: Requester): Transport {
           success: (result) =>
             resolve({
               status: result.statusCode,
-              header: (name) => valueOf(result.header || {}, name), // not every version tells them
+              header: (name) => valueOf(result.header || {}, name), // missing in some versions
               body: result.data,
             }),
           fail: reject,
@@ -137,13 +137,13 @@ export function requestTransport(platform: Requester): Transport {
 /** The part of the web's fetch that is used here. */
 export type Fetch = (
   url: string,
-  // Any: the web's FormData has no name that all who compile this know.
+  // The type is any, because not every project that compiles this knows FormData.
   init: { method: string; headers: Record<string, string>; body?: any; credentials: "omit" },
 ) => Promise<{ status: number; headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 /**
- * Transport over fetch, for H5 and Node. Cookies stay out of it: the session
- * travels in a header, which works across origins too.
+ * Returns a transport over fetch, for H5 and Node. It sends no cookies: the
+ * session is in a header, which also works across origins.
  */
 export function fetchTransport(fetch: Fetch): Transport {
   const exchange = (
@@ -165,7 +165,7 @@ export function fetchTransport(fetch: Fetch): Transport {
     send: (request) => exchange(request.method, request, request.body),
     upload: async (request) => {
       if (typeof request.file === "string") {
-        throw misused("uploadAvatar: outside a mini program it needs a File or another Blob, not a path");
+        throw misused("uploadAvatar: outside a mini program, pass a File or another Blob, not a path");
       }
       const form = new FormData();
       form.append(request.name, request.file, request.name);
@@ -174,7 +174,7 @@ export function fetchTransport(fetch: Fetch): Transport {
   };
 }
 
-/** The error of a call that cannot be sent as it is. */
+/** Returns the error of a call that cannot be sent. */
 function misused(msg: string): SharesError {
   return new SharesError({ code: codes.invalid, msg });
 }
@@ -186,7 +186,7 @@ declare class FormData {
 declare function setTimeout(run: () => void, milliseconds: number): unknown;
 declare function clearTimeout(timer: unknown): void;
 
-/** Settles as promise does, or rejects after so many milliseconds. */
+/** Settles like promise, or rejects after the given time. */
 export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);

@@ -3,11 +3,11 @@
 // 	protoc-gen-go v1.36.12
 // source: weixin.proto
 
-// The user service behind the HTTP edge: users, their profile and settings,
-// and what only WeChat can tell. It knows user ids, never sessions or HTTP.
+// The user service behind the HTTP edge: users, their profile and settings, and all calls to
+// WeChat. It handles user ids, never sessions or HTTP.
 //
-// Every error is a gRPC status whose details hold one google.rpc.ErrorInfo;
-// its reasons are listed in internal/reason.
+// Every error is a gRPC status whose details hold one google.rpc.ErrorInfo. Package internal/reason
+// lists its reasons.
 
 package pb
 
@@ -26,9 +26,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Caller is who a verified session says is calling. Epoch must equal the
-// row's session_epoch: a revoked session, or one of a deleted user whose row
-// id was used again, opens nothing (reason SESSION_INVALID).
+// Caller is the user of a verified session. Epoch must equal the row's session_epoch. Otherwise the
+// session was revoked, or belongs to a deleted user whose row id was reused: SESSION_INVALID.
 type Caller struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -83,9 +82,9 @@ func (x *Caller) GetEpoch() uint64 {
 
 type LoginReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`                                  // from wx.login: lives 5 minutes, serves once
-	Refresh       bool                   `protobuf:"varint,2,opt,name=refresh,proto3" json:"refresh,omitempty"`                           // write what WeChat tells about a known user (unionid) to its row
-	ClientAppid   string                 `protobuf:"bytes,3,opt,name=client_appid,json=clientAppid,proto3" json:"client_appid,omitempty"` // the AppID of the calling mini program, as its Referer says; may be empty
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`                                  // from wx.login: valid once, for 5 minutes
+	Refresh       bool                   `protobuf:"varint,2,opt,name=refresh,proto3" json:"refresh,omitempty"`                           // store a known user's unionid from WeChat
+	ClientAppid   string                 `protobuf:"bytes,3,opt,name=client_appid,json=clientAppid,proto3" json:"client_appid,omitempty"` // the AppID in the calling mini program's Referer; may be empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,7 +240,7 @@ type User struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Openid        string                 `protobuf:"bytes,1,opt,name=openid,proto3" json:"openid,omitempty"`
 	NickName      string                 `protobuf:"bytes,2,opt,name=nick_name,json=nickName,proto3" json:"nick_name,omitempty"`
-	AvatarUrl     string                 `protobuf:"bytes,3,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"` // a URL, or the name in the bucket of a picture of ours (avatar/…)
+	AvatarUrl     string                 `protobuf:"bytes,3,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"` // a URL, or the bucket name of an uploaded avatar (avatar/…)
 	Gender        string                 `protobuf:"bytes,4,opt,name=gender,proto3" json:"gender,omitempty"`                        // "0" unknown, "1" male, "2" female, or empty
 	City          string                 `protobuf:"bytes,5,opt,name=city,proto3" json:"city,omitempty"`
 	Province      string                 `protobuf:"bytes,6,opt,name=province,proto3" json:"province,omitempty"`
@@ -369,7 +368,7 @@ func (x *User) GetCapacity() int32 {
 	return 0
 }
 
-// A field that is absent stays as it is; an empty one is cleared.
+// An absent field keeps its value; an empty one is cleared.
 type UpdateProfileReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`

@@ -3,11 +3,11 @@
 // - protoc-gen-go-grpc v1.6.2
 // source: weixin.proto
 
-// The user service behind the HTTP edge: users, their profile and settings,
-// and what only WeChat can tell. It knows user ids, never sessions or HTTP.
+// The user service behind the HTTP edge: users, their profile and settings, and all calls to
+// WeChat. It handles user ids, never sessions or HTTP.
 //
-// Every error is a gRPC status whose details hold one google.rpc.ErrorInfo;
-// its reasons are listed in internal/reason.
+// Every error is a gRPC status whose details hold one google.rpc.ErrorInfo. Package internal/reason
+// lists its reasons.
 
 package pb
 
@@ -36,15 +36,15 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type WeixinClient interface {
-	// Login exchanges a login code for the user, who is registered when new.
+	// Login exchanges a login code for the user, and registers a new user.
 	Login(ctx context.Context, in *LoginReq, opts ...grpc.CallOption) (*LoginResp, error)
 	// GetUser returns the caller's row.
 	GetUser(ctx context.Context, in *GetUserReq, opts ...grpc.CallOption) (*User, error)
 	// UpdateProfile writes the fields that are present.
 	UpdateProfile(ctx context.Context, in *UpdateProfileReq, opts ...grpc.CallOption) (*UpdateProfileResp, error)
-	// UpdateSetting writes one field by the name that the HTTP API gives it.
+	// UpdateSetting writes one field, by its name in the HTTP API.
 	UpdateSetting(ctx context.Context, in *UpdateSettingReq, opts ...grpc.CallOption) (*UpdateSettingResp, error)
-	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
+	// GetQrcode returns the unlimited QR code of page and scene. The first call makes it.
 	GetQrcode(ctx context.Context, in *GetQrcodeReq, opts ...grpc.CallOption) (*GetQrcodeResp, error)
 	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error)
@@ -122,15 +122,15 @@ func (c *weixinClient) UploadAvatar(ctx context.Context, in *UploadAvatarReq, op
 // All implementations must embed UnimplementedWeixinServer
 // for forward compatibility.
 type WeixinServer interface {
-	// Login exchanges a login code for the user, who is registered when new.
+	// Login exchanges a login code for the user, and registers a new user.
 	Login(context.Context, *LoginReq) (*LoginResp, error)
 	// GetUser returns the caller's row.
 	GetUser(context.Context, *GetUserReq) (*User, error)
 	// UpdateProfile writes the fields that are present.
 	UpdateProfile(context.Context, *UpdateProfileReq) (*UpdateProfileResp, error)
-	// UpdateSetting writes one field by the name that the HTTP API gives it.
+	// UpdateSetting writes one field, by its name in the HTTP API.
 	UpdateSetting(context.Context, *UpdateSettingReq) (*UpdateSettingResp, error)
-	// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
+	// GetQrcode returns the unlimited QR code of page and scene. The first call makes it.
 	GetQrcode(context.Context, *GetQrcodeReq) (*GetQrcodeResp, error)
 	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error)

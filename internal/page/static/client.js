@@ -2,21 +2,21 @@
 
 // errors.ts
 var codes = {
-  /** A field is missing or wrong; the message names it. */
+  /** A field is missing or invalid; the message names it. */
   invalid: 1001,
-  /** There is no such endpoint: client and server are of different versions. */
+  /** There is no such endpoint: client and server have different versions. */
   notFound: 1006,
   /** The login code was refused. The client has already tried a second one. */
   loginCodeRefused: 1008,
   /** No valid session. The client has already logged in again. */
   sessionInvalid: 1018,
-  /** WeChat blocks this user, or a page of another site called. */
+  /** WeChat blocks this user, or the call came from a page of another site. */
   refused: 1080,
-  /** The body is larger than the service takes. */
+  /** The body is larger than the service accepts. */
   tooLarge: 1082,
   /** Too many requests: try again after retryAfter. */
   rateLimited: 1094,
-  /** Something is away for the moment: the network, the service, WeChat. */
+  /** The network, the service or WeChat is temporarily unavailable. */
   unavailable: -1,
   /** A fault of the service. */
   internal: 2
@@ -36,7 +36,7 @@ var SharesError = class _SharesError extends Error {
 };
 var texts = {
   network: { zh: "网络异常，请稍后再试", en: "the network is unavailable: try again later" },
-  answer: { zh: "服务返回异常，请稍后再试", en: "the service gave an unusable answer: try again later" },
+  answer: { zh: "服务返回异常，请稍后再试", en: "the service returned an invalid answer: try again later" },
   login: { zh: "微信登录失败，请稍后再试", en: "WeChat's login failed: try again later" }
 };
 function text(name, language) {
@@ -91,13 +91,13 @@ var Http = class {
     this.language = options.language;
     this.clock = options.now || Date.now;
   }
-  /** The time by this device's clock, in milliseconds. */
+  /** Returns the time of this device's clock, in milliseconds. */
   now() {
     return this.clock();
   }
   /**
-   * The time by the service's clock, as far as answers have told it: phones
-   * may be hours off.
+   * Returns the time of the service's clock, estimated from the Date of the
+   * last answer: a phone's clock may be hours off.
    */
   serverNow() {
     return this.now() + this.skew;
@@ -144,14 +144,13 @@ var Http = class {
       });
     }
     if (!this.transport.upload) {
-      throw new Error("this transport uploads nothing");
+      throw new Error("this transport does not support uploads");
     }
     return this.transport.upload({ url, headers, name: "file", file, timeout: Math.max(this.timeout, uploadTimeout) });
   }
   /**
-   * Takes both forms that the service can be set to: the plain one, and the
-   * first system's envelope, so that a server that still serves old clients
-   * serves this one too.
+   * Accepts both answer formats of the service: the plain one, and the legacy
+   * service's envelope, because a server for old clients also serves this one.
    */
   read(response) {
     const body = objectOf(response.body);
@@ -167,7 +166,7 @@ var Http = class {
     const message = typeof msg === "string" ? msg : error;
     const known = typeof code === "number" && typeof message === "string";
     throw new SharesError({
-      // What is not in the service's form came from something before it.
+      // An answer in another format is from a proxy before the service.
       code: known ? code : codes.unavailable,
       msg: known ? message : text("answer", this.language),
       status: response.status,
@@ -236,7 +235,7 @@ function requestTransport(platform) {
         success: (result) => resolve({
           status: result.statusCode,
           header: (name2) => valueOf(result.header || {}, name2),
-          // not every version tells them
+          // missing in some versions
           body: result.data
         }),
         fail: reject
@@ -259,7 +258,7 @@ function fetchTransport(fetch) {
     send: (request) => exchange(request.method, request, request.body),
     upload: async (request) => {
       if (typeof request.file === "string") {
-        throw misused("uploadAvatar: outside a mini program it needs a File or another Blob, not a path");
+        throw misused("uploadAvatar: outside a mini program, pass a File or another Blob, not a path");
       }
       const form = new FormData();
       form.append(request.name, request.file, request.name);
@@ -307,8 +306,8 @@ var SessionKeeper = class {
     this.quietUntil = 0;
   }
   /**
-   * The session to call with. One that is near its end is renewed on the side:
-   * until its end the old one serves.
+   * Returns the session for a call. If the session expires soon, it is also
+   * renewed in the background.
    */
   async get() {
     const kept = this.current();
@@ -324,12 +323,12 @@ var SessionKeeper = class {
     }
     return kept;
   }
-  /** The session to use instead of one that the service refused. */
+  /** Returns the session to use instead of a refused one. */
   async replace(refused) {
     const kept = this.current();
     return kept && kept.login !== refused.login ? kept : this.login();
   }
-  /** Logs in, once for all who ask meanwhile. */
+  /** Logs in. Concurrent callers share one login. */
   login() {
     if (!this.loggingIn) {
       const done = () => this.loggingIn = void 0;
@@ -339,8 +338,8 @@ var SessionKeeper = class {
     return this.loggingIn;
   }
   /**
-   * Asks for a fresh session if there is one to renew and the last try is a
-   * while ago. When the service no longer knows it, the session is forgotten.
+   * Renews the session, unless there is none or the last renewal was less than
+   * renewalPause ago. If the service no longer accepts it, deletes it.
    */
   renew() {
     const kept = this.current();
@@ -351,7 +350,7 @@ var SessionKeeper = class {
     }
     return this.renewing || Promise.resolve();
   }
-  /** Forgets the session; with a given one, only if that is still the one. */
+  /** Deletes the session; with `only`, only if that is still the current one. */
   forget(only) {
     if (only && this.current() !== only) {
       return;
@@ -419,7 +418,7 @@ var SessionKeeper = class {
       openId: answer.openId,
       overdueTime: answer.overdueTime,
       receivedAt: this.http.now(),
-      // A fresh session that seems to have ended tells of a wrong clock.
+      // A new session that seems to have expired indicates a wrong clock.
       lifetime: left > 0 ? left : 2 * renewalPause,
       login
     };
@@ -431,7 +430,7 @@ var SessionKeeper = class {
     }
     return kept;
   }
-  /** The session as it is, if there is one. */
+  /** Returns the session, if there is one, without renewing it. */
   current() {
     if (!this.loaded) {
       this.loaded = true;
@@ -474,16 +473,16 @@ var Client = class extends SessionCalls {
     this.http = new Http(options);
     this.keeper = new SessionKeeper(this.http, options);
   }
-  /** Tells who is logged in, and logs in where nobody is. */
+  /** Returns the user who is logged in, and logs in first if necessary. */
   async login() {
     const { openId, overdueTime } = await this.keeper.get();
     return { openId, overdueTime };
   }
   /**
-   * Renews the session, if there is one and its last renewal is more than half
-   * a minute ago. To be called when the app comes to the front; clients of
-   * forWeixin and forUni do so themselves. A renewal that fails is no error:
-   * the session serves until its end.
+   * Renews the session, unless there is none or it was renewed in the last 30
+   * seconds. Call it when the app comes to the foreground; a client of forWeixin
+   * calls it itself. A failed renewal is no error, because the session stays
+   * valid until it expires.
    */
   async onShow() {
     try {
@@ -491,7 +490,7 @@ var Client = class extends SessionCalls {
     } catch {
     }
   }
-  /** Forgets the session on this device. */
+  /** Deletes the session on this device. */
   forget() {
     this.keeper.forget();
   }
@@ -501,7 +500,7 @@ var Client = class extends SessionCalls {
   call(call) {
     return this.withSession((sessionId) => this.http.send(call, sessionId));
   }
-  /** Sends a call; when the service knows the session no more, once again with a new one. */
+  /** Sends a call, and once again with a new session if the service refuses the first one. */
   async withSession(send) {
     const kept = await this.keeper.get();
     try {

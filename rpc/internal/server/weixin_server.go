@@ -23,7 +23,7 @@ func NewWeixinServer(svcCtx *svc.ServiceContext) *WeixinServer {
 	}
 }
 
-// Login exchanges a login code for the user, who is registered when new.
+// Login exchanges a login code for the user, and registers a new user.
 func (s *WeixinServer) Login(ctx context.Context, in *pb.LoginReq) (*pb.LoginResp, error) {
 	l := logic.NewLoginLogic(ctx, s.svcCtx)
 	return l.Login(in)
@@ -41,13 +41,13 @@ func (s *WeixinServer) UpdateProfile(ctx context.Context, in *pb.UpdateProfileRe
 	return l.UpdateProfile(in)
 }
 
-// UpdateSetting writes one field by the name that the HTTP API gives it.
+// UpdateSetting writes one field, by its name in the HTTP API.
 func (s *WeixinServer) UpdateSetting(ctx context.Context, in *pb.UpdateSettingReq) (*pb.UpdateSettingResp, error) {
 	l := logic.NewUpdateSettingLogic(ctx, s.svcCtx)
 	return l.UpdateSetting(in)
 }
 
-// GetQrcode returns the unlimited QR code of page and scene, made at the first call.
+// GetQrcode returns the unlimited QR code of page and scene. The first call makes it.
 func (s *WeixinServer) GetQrcode(ctx context.Context, in *pb.GetQrcodeReq) (*pb.GetQrcodeResp, error) {
 	l := logic.NewGetQrcodeLogic(ctx, s.svcCtx)
 	return l.GetQrcode(in)

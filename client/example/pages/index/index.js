@@ -4,9 +4,9 @@ const { shares } = getApp();
 
 Page({
   data: {
-    me: null, // what get_user_info answered
+    me: null, // the answer of get_user_info
     qrcode: "",
-    scene: "", // of the QR code that the page was opened with
+    scene: "", // of the QR code that opened the page
   },
 
   onLoad(options) {
@@ -19,8 +19,7 @@ Page({
     wx.stopPullDownRefresh();
   },
 
-  // There is no login to write: the first call logs in, and so does any later
-  // one whose session has gone.
+  // No login code is needed: a call without a valid session logs in first.
   refresh() {
     return this.run(async () => this.setData({ me: await shares.getUserInfo() }));
   },
@@ -31,8 +30,8 @@ Page({
     return this.refresh();
   },
 
-  // WeChat gives a path that means something on this phone alone: the picture
-  // itself goes to the service, which has an address for it.
+  // WeChat returns a path that is valid only on this phone. So the page uploads
+  // the picture, and the service returns its URL.
   onChooseAvatar(event) {
     return this.run(async () => {
       const { url } = await shares.uploadAvatar(event.detail.avatarUrl);
@@ -66,7 +65,7 @@ Page({
     });
   },
 
-  // Runs an action and shows the user what went wrong; tells whether it went well.
+  // Runs an action and shows its error to the user; returns whether it succeeded.
   async run(action) {
     try {
       await action();
