@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// NewAvatarName returns a name that was never used, avatar/<key>/<random> and extension. Key is an
-// HMAC of the user's id, the same for all avatars of a user. Its secret is the openid, because the
-// user's row has it wherever avatars are stored, and no rotation changes it.
+// NewAvatarName returns a new unique name: avatar/<key>/<random> and extension. The key is an HMAC
+// of the user's id, the same for all avatars of a user. Its secret is the openid, which is in the
+// user's row and never changes.
 func NewAvatarName(userID int64, openid, extension string) string {
 	key := hmac.New(sha256.New, []byte(openid))
 	key.Write([]byte("avatar " + strconv.FormatInt(userID, 10)))
@@ -20,8 +20,8 @@ func NewAvatarName(userID int64, openid, extension string) string {
 		strings.ToLower(rand.Text()) + extension
 }
 
-// avatarName also has the names of earlier versions: a hash of the content.
+// avatarName also matches the names of earlier versions: a hash of the content.
 var avatarName = regexp.MustCompile(`^avatar/([0-9a-f]{64}|[0-9a-f]{32}/[a-z2-7]{26})\.(jpg|png)$`)
 
-// IsAvatarName reports whether a picture of that name is an avatar.
+// IsAvatarName reports whether name is the name of an avatar.
 func IsAvatarName(name string) bool { return avatarName.MatchString(name) }

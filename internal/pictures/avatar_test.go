@@ -10,11 +10,11 @@ func TestAvatarNames(t *testing.T) {
 	one, two := NewAvatarName(7, "oA", ".jpg"), NewAvatarName(7, "oA", ".png")
 	for _, name := range []string{one, two, "avatar/" + strings.Repeat("0a", 32) + ".jpg"} {
 		if !IsAvatarName(name) || !isName(name) {
-			t.Errorf("%q is no name of an avatar", name)
+			t.Errorf("%q is not the name of an avatar, want one", name)
 		}
 	}
 	if one == two || key(one) != key(two) {
-		t.Errorf("one user's avatars are %q and %q", one, two)
+		t.Errorf("got %q and %q for one user, want different names with one key", one, two)
 	}
 	for _, other := range []string{NewAvatarName(8, "oA", ".jpg"), NewAvatarName(7, "oB", ".jpg")} {
 		if key(other) == key(one) {
@@ -26,7 +26,7 @@ func TestAvatarNames(t *testing.T) {
 		"avatar/../" + one, strings.ToUpper(one),
 	} {
 		if IsAvatarName(name) {
-			t.Errorf("%q is the name of an avatar", name)
+			t.Errorf("%q is the name of an avatar, want none", name)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // folder is a bucket for one replica.
 type folder struct {
 	root    string
-	publish sync.Mutex // held between the look for a picture and the rename
+	publish sync.Mutex // held from the check for an existing picture to the rename
 }
 
 func openFolder(root string) (*folder, error) {
@@ -26,14 +26,14 @@ func openFolder(root string) (*folder, error) {
 
 func (f *folder) path(name string) string { return filepath.Join(f.root, filepath.FromSlash(name)) }
 
-// exists takes an empty file for none: a power cut can leave one.
+// exists returns false for an empty file, which a power cut can leave.
 func (f *folder) exists(_ context.Context, name string) (bool, error) {
 	info, err := os.Stat(f.path(name))
 	return err == nil && info.Size() > 0, err
 }
 
 // put writes a temporary file, syncs it and renames it. A process that is killed in between leaves
-// a *.tmp file, which no valid name reaches and which may be deleted.
+// a *.tmp file, which has no valid name and may be deleted.
 func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
 	path := f.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -54,7 +54,7 @@ func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
 	}
 	for dir := filepath.Dir(path); len(dir) >= len(f.root); dir = filepath.Dir(dir) {
 		if d, err := os.Open(dir); err == nil {
-			_ = d.Sync() // not every system can sync a folder
+			_ = d.Sync() // some systems cannot sync a folder
 			_ = d.Close()
 		}
 	}

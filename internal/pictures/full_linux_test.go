@@ -33,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			out, err := cmd.CombinedOutput()
 			if errors.Is(err, syscall.EPERM) {
-				t.Skipf("this system lets nobody but root mount a file system: %v", err)
+				t.Skipf("this system allows only root to mount a file system: %v", err)
 			}
 			if err != nil || string(out) != "<nil>\n" {
 				t.Errorf("%v: %s", err, out)
@@ -42,7 +42,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// writeToFullDisk returns what is wrong when a picture does not fit.
+// writeToFullDisk stores pictures that do not fit and returns what went wrong, or nil.
 func writeToFullDisk(limit string) error {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package pictures stores QR codes and avatars in a bucket that all replicas share: a folder or an
-// S3 bucket. A picture never changes under its name and is never overwritten, so readers may cache
-// it without limit. No type of the storage library leaves this package.
+// S3 bucket. A stored picture is never overwritten, so readers may cache it for ever. The package
+// exposes no type of the storage library.
 package pictures
 
 import (
@@ -23,38 +23,39 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// MaxBytes is the size of the largest picture that a Store takes or returns.
+// MaxBytes is the maximum size of a picture.
 const MaxBytes = 4 << 20
 
-// CacheControl is the Cache-Control header that pictures are stored and served with.
+// CacheControl is the Cache-Control header of stored and served pictures.
 const CacheControl = "public, max-age=31536000, immutable"
 
 const (
 	callTimeout   = 3 * time.Second
 	maxNameLength = 128
 
-	// Pictures in memory. A picture that is deleted from the bucket is served for recentLife.
+	// Limits of the pictures in memory. A picture is served for recentLife after it has been
+	// deleted from the bucket.
 	recentBytes = 16 << 20
 	recentLife  = 10 * time.Minute
 )
 
 var (
-	// ErrNotFound says that the bucket has no picture of that name.
+	// ErrNotFound means that the bucket has no picture of that name.
 	ErrNotFound = errors.New("picture not found")
-	// ErrUnavailable says that the bucket did not answer in time, or refused the call.
+	// ErrUnavailable means that the bucket did not answer in time or refused the call.
 	ErrUnavailable = errors.New("bucket unavailable")
 )
 
-// validName allows one dot only, before the extension, so that a name can reach neither a parent
+// validName allows only one dot, before the extension, so that a name matches neither a parent
 // folder nor a temporary file.
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*\.(jpg|png)$`)
 
-// bucket is where the objects are. A missing object is fs.ErrNotExist. put keeps an object that is
-// there and not empty.
+// bucket stores the objects. Its error for a missing object is fs.ErrNotExist. put does not
+// overwrite an object unless that is empty.
 type bucket interface {
 	exists(ctx context.Context, name string) (bool, error)
 	put(ctx context.Context, name, contentType string, data []byte) error
-	// get returns a reader and the number of bytes that it must return.
+	// get returns a reader and the number of bytes in it.
 	get(ctx context.Context, name string) (io.ReadCloser, int64, error)
 }
 
@@ -68,13 +69,13 @@ type Store struct {
 
 // Picture is a stored picture.
 type Picture struct {
-	Data        []byte // shared: it must not be changed
+	Data        []byte // shared: do not change it
 	ContentType string // image/jpeg or image/png, detected from Data
-	ETag        string // strong, in quotes, made from Data: equal on all replicas
+	ETag        string // strong, in quotes; a hash of Data, so equal on all replicas
 }
 
-// Open opens a bucket: a path or file:// URL of a folder, which it makes, or an s3:// URL, which it
-// does not call yet.
+// Open opens a bucket. where is the path or file:// URL of a folder, which Open creates if
+// necessary, or an s3:// URL, which Open does not call.
 func Open(where string, metrics prometheus.Registerer) (*Store, error) {
 	b, err := openBucket(where)
 	if err != nil {
@@ -110,9 +111,9 @@ func openBucket(where string) (bucket, error) {
 	case u.Scheme != "file":
 		return nil, fmt.Errorf("scheme %q is neither file nor s3", u.Scheme)
 	case u.Host != "" && u.Host != "localhost":
-		return nil, errors.New("the URL of a folder has three slashes, file:///path")
+		return nil, errors.New("the URL of a folder needs three slashes, file:///path")
 	case u.Path == "" || u.Path == "/":
-		return nil, errors.New("the URL names no folder")
+		return nil, errors.New("the URL has no folder")
 	}
 	if err := checkOptions(u, nil); err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func openBucket(where string) (bucket, error) {
 	return openFolder(filepath.FromSlash(u.Path))
 }
 
-// checkOptions refuses a query parameter that is not among allowed.
+// checkOptions returns an error for a query parameter that is not in allowed or has another value.
 func checkOptions(u *url.URL, allowed map[string]string) error {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -128,13 +129,13 @@ func checkOptions(u *url.URL, allowed map[string]string) error {
 	}
 	for key, values := range query {
 		if want, ok := allowed[key]; !ok || want != "" && values[0] != want {
-			return fmt.Errorf("parameter %s=%s is unknown, or can only be %q", key, values[0], want)
+			return fmt.Errorf("parameter %s=%s is unknown or can only be %q", key, values[0], want)
 		}
 	}
 	return nil
 }
 
-// Exists reports whether the bucket holds a picture of that name. Its error is ErrUnavailable or
+// Exists reports whether the bucket has a picture of that name. Its error is ErrUnavailable or
 // ctx's.
 func (s *Store) Exists(ctx context.Context, name string) (found bool, err error) {
 	if !isName(name) {
@@ -150,21 +151,21 @@ func (s *Store) Exists(ctx context.Context, name string) (found bool, err error)
 	return found, err
 }
 
-// Put stores a JPEG or PNG under name: a reader sees all of it or nothing. A picture that is there
-// stays, and Put returns nil. Its error is ErrUnavailable, ctx's, or says that it is no picture.
+// Put stores a JPEG or PNG under name. Readers see the complete picture or none. If the name
+// exists, Put keeps the old picture and returns nil. It returns ErrUnavailable, ctx's error, or an
+// error for an invalid name or picture.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	contentType := typeOf(data)
 	if !isName(name) || contentType == "" {
-		return fmt.Errorf("put picture: no name or content of a picture: %d bytes", len(data))
+		return fmt.Errorf("put picture: invalid name or picture of %d bytes", len(data))
 	}
 	return s.call(ctx, "put", func(ctx context.Context) error {
 		return s.bucket.put(ctx, name, contentType, data)
 	})
 }
 
-// Get returns the picture of that name. A name that no picture can have is not found. Concurrent
-// calls for one name share one read and one copy. Its error is ErrNotFound, ErrUnavailable or
-// ctx's.
+// Get returns the picture of that name. Concurrent calls for one name share one read and one copy.
+// Its error is ErrNotFound, also for an invalid name, ErrUnavailable or ctx's.
 func (s *Store) Get(ctx context.Context, name string) (Picture, error) {
 	if !isName(name) {
 		return Picture{}, fmt.Errorf("get picture: %w", ErrNotFound)
@@ -176,7 +177,7 @@ func (s *Store) Get(ctx context.Context, name string) (Picture, error) {
 	return p, err
 }
 
-// read reads a picture for all callers that wait for it: it continues when the first one leaves.
+// read reads a picture for all waiting callers, so it continues after the first one is canceled.
 func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 	var data []byte
 	err := s.call(context.WithoutCancel(ctx), "get", func(ctx context.Context) error {
@@ -195,20 +196,21 @@ func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 		return Picture{}, err
 	}
 	contentType := typeOf(data)
-	if contentType == "" { // Put did not store it, and a browser must not get it from our origin
-		return Picture{}, fmt.Errorf("get picture: %w: the object is no picture", ErrNotFound)
+	if contentType == "" { // not from Put; a browser must not get it from this origin
+		return Picture{}, fmt.Errorf("get picture: %w: the object is not a picture", ErrNotFound)
 	}
 	sum := sha256.Sum256(data)
 	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	return Picture{Data: data, ContentType: contentType, ETag: etag}, nil
 }
 
-// call runs one call to the bucket within the timeout, counts it and names its error. The bucket's
-// error is kept as text only: its own timeout must not look like the caller's.
+// call makes one call to the bucket within the timeout, counts it and converts its error. The
+// result does not wrap the bucket's error, because a timeout of the bucket must not look like the
+// caller's.
 func (s *Store) call(ctx context.Context, name string, f func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err := ctx.Err() // a folder does not look at it
+	err := ctx.Err() // a folder does not check it
 	if err == nil {
 		err = f(bounded)
 	}
@@ -226,7 +228,7 @@ func (s *Store) call(ctx context.Context, name string, f func(context.Context) e
 	return err
 }
 
-// typeOf returns image/jpeg or image/png, or "" for what is not stored.
+// typeOf returns image/jpeg or image/png, or "" for data that is not stored.
 func typeOf(data []byte) string {
 	contentType := http.DetectContentType(data)
 	if len(data) > MaxBytes || contentType != "image/jpeg" && contentType != "image/png" {

@@ -25,7 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// picture returns a JPEG or PNG of random-looking content, by the extension.
+// picture returns a pseudorandom JPEG or PNG, by the extension.
 func picture(t testing.TB, ext string, seed, side int) []byte {
 	t.Helper()
 	img := image.NewGray(image.Rect(0, 0, side, side))
@@ -99,7 +99,7 @@ func TestStore(t *testing.T) {
 					t.Errorf("ETag %s", got.ETag)
 				}
 
-				// What is there stays, for a caller that finds it in the bucket as well.
+				// Put does not overwrite the picture in the bucket.
 				other := picture(t, filepath.Ext(name), 2, 100)
 				if err := s.Put(ctx, name, other); err != nil {
 					t.Fatal(err)
@@ -164,13 +164,13 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What is no picture is neither stored nor served, whoever put it into the bucket.
+// Other files are neither stored nor served, even if another program has put them into the bucket.
 func TestPicturesOnly(t *testing.T) {
 	dir := newFolder(t)
 	s := open(t, dir)
 	for name, data := range map[string][]byte{
 		"html":      []byte("<!DOCTYPE html><script>alert(1)</script>"),
-		"empty":     {}, // which a power cut can leave: it has to be made again
+		"empty":     {}, // a power cut can leave it; the picture must be made again
 		"gif":       []byte("GIF89a..."),
 		"too-large": append(picture(t, ".jpg", 1, 8), make([]byte, MaxBytes)...),
 	} {
@@ -210,7 +210,7 @@ func TestOpenRefuses(t *testing.T) {
 		"s3://":                       "no bucket",
 		"s3://b?region=x&sse=1":       `sse=1`,
 		"s3://b?endpoint=minio:9000":  "endpoint",
-		"s3://b?s3ForcePathStyle=yes": `s3ForcePathStyle=yes is unknown, or can only be "true"`,
+		"s3://b?s3ForcePathStyle=yes": `s3ForcePathStyle=yes is unknown or can only be "true"`,
 		"s3://b?request_checksum_calculation=when_supported": `can only be "when_required"`,
 	} {
 		t.Run(bucketURL, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestOpenAcceptsTheDocumentedURLs(t *testing.T) {
 	}
 }
 
-// A hundred readers of one picture share one read and one copy, whoever of them leaves.
+// A hundred readers of one picture share one read and one copy, even if one of them is canceled.
 func TestConcurrentGetsShareOneCopy(t *testing.T) {
 	data := picture(t, ".png", 1, 100)
 	slow := &slowBucket{data: data, waiting: make(chan struct{})}
@@ -270,7 +270,7 @@ func TestConcurrentGetsShareOneCopy(t *testing.T) {
 	wg.Wait()
 	for _, p := range got[1:] {
 		if len(p.Data) != len(data) || &p.Data[0] != &got[1].Data[0] {
-			t.Fatal("two copies of one picture")
+			t.Fatal("got two copies of one picture, want one")
 		}
 	}
 	if n := slow.gets.Load(); n != 1 {
@@ -301,11 +301,11 @@ func TestRecentPicturesAreKept(t *testing.T) {
 		if _, err := s.Get(t.Context(), "a.png"); err != nil {
 			t.Fatal(err)
 		}
-		_ = os.Remove(filepath.Join(dir, "a.png")) // the second Get finds it in memory
+		_ = os.Remove(filepath.Join(dir, "a.png")) // the second Get must find it in memory
 	}
 }
 
-// A reader sees all of a picture or nothing, and of two writers the first one's.
+// A reader sees a complete picture or none. Of two writers, the first one wins.
 func TestPutIsAtomicForReaders(t *testing.T) {
 	s := open(t, newFolder(t))
 	versions := [][]byte{picture(t, ".png", 1, 400), picture(t, ".png", 2, 700)}

@@ -14,17 +14,16 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// s3Options are the parameters of an s3:// URL, with the only value that some can have.
-// The two about checksums are there for old URLs: bodies never carry a trailing checksum,
-// because COS and OSS refuse it.
+// s3Options are the parameters of an s3:// URL; some can have only one value. Old URLs may have the
+// two about checksums. Bodies never have a trailing checksum, because COS and OSS refuse it.
 var s3Options = map[string]string{
 	"region": "", "endpoint": "", "s3ForcePathStyle": "true",
 	"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required",
 }
 
 // s3Bucket is the bucket of s3://name?region=…&endpoint=…, at AWS, COS, OSS or MinIO. The
-// credentials need GetObject, PutObject and ListBucket: without the last one S3 answers 403 for a
-// picture that is not there.
+// credentials need GetObject, PutObject and ListBucket: without ListBucket, S3 answers 403 for a
+// missing picture.
 type s3Bucket struct {
 	client *minio.Client
 	name   string
@@ -35,7 +34,7 @@ func openS3(u *url.URL) (*s3Bucket, error) {
 		return nil, err
 	}
 	if u.Host == "" {
-		return nil, errors.New("the URL names no bucket")
+		return nil, errors.New("the URL has no bucket")
 	}
 	if os.Getenv("AWS_ACCESS_KEY_ID") == "" || os.Getenv("AWS_SECRET_ACCESS_KEY") == "" {
 		return nil, errors.New("s3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -52,7 +51,7 @@ func openS3(u *url.URL) (*s3Bucket, error) {
 		Creds:        credentials.NewEnvAWS(),
 		Secure:       endpoint.Scheme == "https",
 		Region:       q.Get("region"),
-		BucketLookup: minio.BucketLookupDNS, // COS and OSS take nothing else
+		BucketLookup: minio.BucketLookupDNS, // COS and OSS need it
 		MaxRetries:   3,
 	}
 	if q.Has("s3ForcePathStyle") {
@@ -70,7 +69,7 @@ func (b *s3Bucket) exists(ctx context.Context, name string) (bool, error) {
 	return err == nil && info.Size > 0, s3Error(err)
 }
 
-// put looks first, because not every server knows If-None-Match: some ignore it, others refuse it.
+// put checks first whether the object exists, because some servers ignore or refuse If-None-Match.
 func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byte) error {
 	if found, err := b.exists(ctx, name); found || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -80,7 +79,7 @@ func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byt
 			ContentType:          contentType,
 			CacheControl:         CacheControl,
 			SendContentMd5:       true,
-			DisableContentSha256: true, // over http the body would be sent in signed chunks
+			DisableContentSha256: true, // else http bodies are sent in signed chunks
 			DisableMultipart:     true,
 		}
 		if conditional {
@@ -92,7 +91,7 @@ func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byt
 	}
 	err := put(true)
 	switch minio.ToErrorResponse(err).StatusCode {
-	case http.StatusPreconditionFailed: // another replica was faster
+	case http.StatusPreconditionFailed: // another replica has stored it
 		return nil
 	case http.StatusNotImplemented:
 		err = put(false)

@@ -16,11 +16,11 @@ import (
 	"shares/internal/testenv"
 )
 
-// proxied is an S3 that stands for any host behind a forward proxy. The process reads its proxies from
-// the environment once, so they are set before any test runs. Loopback addresses are never proxied.
+// proxied is an S3 that acts as every host behind a forward proxy. The process reads the proxies
+// from the environment once, so TestMain sets them. Loopback addresses are never proxied.
 var proxied = new(testenv.S3)
 
-// fullDisk has this program write to a full disk instead of testing.
+// fullDisk is the variable that makes this program write to a full disk instead of testing.
 const fullDisk = "SHARES_TEST_FULL_DISK"
 
 func TestMain(m *testing.M) {
@@ -91,7 +91,7 @@ func TestS3Put(t *testing.T) {
 	}
 }
 
-// Some servers refuse a conditional write, and one may find that another replica was faster.
+// A server may refuse conditional writes, or another replica may have stored the picture first.
 func TestS3ConditionalPut(t *testing.T) {
 	for status, want := range map[int]int{http.StatusNotImplemented: 2, http.StatusPreconditionFailed: 1} {
 		server, address := startS3(t)
@@ -126,7 +126,7 @@ func TestS3TruncatedAnswer(t *testing.T) {
 	}
 }
 
-// COS and OSS take the bucket in the host name only.
+// COS and OSS accept the bucket only in the host name.
 func TestS3VirtualHostThroughProxy(t *testing.T) {
 	proxied.Fault(func(r *http.Request) int {
 		if r.Host != testenv.S3Bucket+".cos.ap-guangzhou.example.test" || r.URL.Path != "/qrcode/a.png" {
@@ -183,7 +183,7 @@ func TestS3Faults(t *testing.T) {
 					t.Errorf("took %v", took)
 				}
 				if text := fmt.Sprint(err); strings.Contains(text, "test-secret-key") || strings.Contains(text, "Signature") {
-					t.Errorf("the error tells too much: %s", text)
+					t.Errorf("the error contains a secret: %s", text)
 				}
 			})
 		}
@@ -194,7 +194,7 @@ func TestS3Faults(t *testing.T) {
 			t.Errorf("Put: %v", err)
 		}
 	})
-	t.Run("caller hangs up", func(t *testing.T) {
+	t.Run("caller's deadline", func(t *testing.T) {
 		s := open(t, bucketURL(hanging.URL))
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
