@@ -15,7 +15,8 @@ import (
 
 const s3Secret = "wechat-suite-s3-secret-access-key"
 
-// TestBucketInS3 has two replicas share a bucket; one of them says that it is public behind a CDN.
+// TestBucketInS3 checks two replicas that share a bucket. One of them has QRCODE_PUBLIC_URL of a
+// CDN.
 func TestBucketInS3(t *testing.T) {
 	t.Parallel()
 	const cdn = "https://cdn.example.test/codes"
@@ -53,11 +54,11 @@ func TestBucketInS3(t *testing.T) {
 	s.Fault(func(*http.Request) int { return http.StatusForbidden })
 	timed(t, func() reply { return direct.post(t, getQrcode, u.session, qrcode{"pages/s3", "broken"}) }).
 		refused(t, http.StatusServiceUnavailable, -1)
-	// What a replica knows to be there needs no bucket.
+	// A replica does not need the bucket for a code that it knows.
 	direct.post(t, getQrcode, u.session, qrcode{"pages/s3", "made"}).ok(t)
 	s.Fault(nil)
 	if got := s.Names(); len(got) != 1 {
-		t.Errorf("the bucket holds %q, want nothing new", got)
+		t.Errorf("the bucket has %q, want nothing new", got)
 	}
 	for i, r := range []*replica{behind, direct} {
 		waitUntil(t, "codes are made again", func() bool {
@@ -65,6 +66,6 @@ func TestBucketInS3(t *testing.T) {
 		})
 	}
 	if puts, refused := s.Puts(); refused != 0 || len(puts) != 3 {
-		t.Errorf("%d of %d writes were of a form that COS and OSS refuse, want 0 of 3", refused, len(puts))
+		t.Errorf("COS and OSS would refuse %d of %d writes, want 0 of 3", refused, len(puts))
 	}
 }

@@ -22,7 +22,8 @@ const (
 	getUserInfo    = "weixin.get_user_info"
 )
 
-// reply is an answer of the HTTP API; all of its fields are in one struct, for no two endpoints disagree about a name.
+// reply is an answer of any endpoint of the HTTP API. One struct is enough, because no two
+// endpoints use one name differently.
 type reply struct {
 	status     int
 	retryAfter string
@@ -41,7 +42,7 @@ type reply struct {
 
 func (r reply) String() string { return fmt.Sprintf("%d/%d (%s)", r.status, r.Code, r.Msg) }
 
-// call posts body to an endpoint, which answers in English. It is for goroutines, too.
+// call posts body to an endpoint, which answers in English. Goroutines may call it, too.
 func (r *replica) call(ctx context.Context, endpoint, session string, body any) (reply, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -79,11 +80,11 @@ func (r *replica) post(t testing.TB, endpoint, session string, body any) reply {
 	return got
 }
 
-// ok fails the test unless the call went well.
+// ok fails the test unless the call succeeded.
 func (r reply) ok(t testing.TB) reply {
 	t.Helper()
 	if r.status != http.StatusOK {
-		t.Fatalf("refused: %v", r)
+		t.Fatalf("got %v, want success", r)
 	}
 	return r
 }
@@ -96,7 +97,7 @@ func (r reply) refused(t testing.TB, status, code int, words ...string) {
 	}
 	for _, word := range words {
 		if !strings.Contains(r.Msg, word) {
-			t.Errorf("%q does not say %q", r.Msg, word)
+			t.Errorf("got %q, want a text with %q", r.Msg, word)
 		}
 	}
 	switch status {
@@ -110,7 +111,7 @@ func (r reply) refused(t testing.TB, status, code int, words ...string) {
 	}
 }
 
-// user is someone who is logged in; any replica knows them.
+// user is a user with a session, which any replica accepts.
 type user struct {
 	openid, session string
 }
@@ -122,7 +123,7 @@ func (w *world) code(name string, opts ...simulator.CodeOption) string {
 	return code
 }
 
-// phoneCode returns what the getPhoneNumber button gives for a number.
+// phoneCode returns a code for a number, as the getPhoneNumber button does.
 func (w *world) phoneCode(phone string) string {
 	secrets.Hide("phone", phone)
 	code := w.wechat.PhoneCode(phone)
@@ -148,7 +149,7 @@ type setting struct {
 	Value string `json:"value"`
 }
 
-// picture fetches what the address of a picture leads to on this replica, which stands behind the public one.
+// picture fetches the picture of a public address from this replica.
 func (r *replica) picture(t testing.TB, address string) []byte {
 	t.Helper()
 	path, ok := strings.CutPrefix(address, public)

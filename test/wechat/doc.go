@@ -1,4 +1,5 @@
-// Package wechat holds the running program to what it promises about WeChat: one access token and one picture however many replicas
-// and callers there are, the documented error and nothing stored whatever WeChat does, limits that replicas share, and no secret in
-// any log or error. Its tests run real processes on a real MariaDB and Redis and a simulated WeChat, and talk to them by HTTP alone.
+// Package wechat tests the promises of the running program about WeChat. Any number of replicas and
+// callers share one access token, one picture and the limits. Every fault of WeChat results in the
+// documented error and stores nothing. No log or error contains a secret. The tests run real
+// processes with a real MariaDB and Redis and a simulated WeChat, and use only their HTTP API.
 package wechat

@@ -10,12 +10,12 @@ import (
 	"shares/simulator"
 )
 
-// longest is more than WECHAT_TIMEOUT, and less than a WeChat that hangs takes.
+// longest is more than WECHAT_TIMEOUT and less than the delay of a hanging WeChat.
 const longest = 40 * time.Second
 
-// TestFaults has WeChat fail while one request is on. It gets the documented error in time, nothing is stored, and the next request
-// after the fault is served. A few good calls stand between two faults: many failures in a row open the breakers, which is not what is
-// looked at here.
+// TestFaults makes WeChat fail during one request. The request gets the documented error in time,
+// nothing is stored, and the next request after the fault succeeds. A few successful calls between
+// two faults keep the breakers closed, which this test is not about.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -23,7 +23,7 @@ func TestFaults(t *testing.T) {
 	faults := []struct {
 		fault        simulator.Fault
 		status, code int
-		calls        int // of a QR code: -1 and 5xx are tried once more
+		calls        int // for a QR code: -1 and 5xx are retried once
 	}{
 		{simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Minute}, http.StatusGatewayTimeout, -1, 1},
 		{simulator.Fault{Kind: simulator.FaultErrcode, Errcode: -1}, http.StatusServiceUnavailable, -1, 2},
@@ -55,22 +55,22 @@ func TestFaults(t *testing.T) {
 	t.Run("QR code", func(t *testing.T) {
 		t.Parallel()
 		for i, tt := range faults {
-			u := r.login(t, fmt.Sprint("collector-", i)) // the wait below uses up its rate limit
+			u := r.login(t, fmt.Sprint("collector-", i)) // the wait below uses up the user's rate limit
 			scene := fmt.Sprint("failed-", i)
 			r.post(t, getQrcode, u.session, qrcode{"pages/fault", fmt.Sprint("before-", i)}).ok(t)
 			calls, pictures := w.wechat.Calls()[unlimitedCode], len(w.pictures(t))
 			w.wechat.SetFault(unlimitedCode, tt.fault)
 			get := func() reply { return r.post(t, getQrcode, u.session, qrcode{"pages/fault", scene}) }
 			timed(t, get).refused(t, tt.status, tt.code)
-			timed(t, get).refused(t, tt.status, tt.code) // from memory
+			timed(t, get).refused(t, tt.status, tt.code) // the cached failure
 			w.heal(unlimitedCode)
 			if n := w.wechat.Calls()[unlimitedCode] - calls; n < 1 || n > tt.calls {
 				t.Errorf("%s: %d calls of WeChat, want %d", tt.fault.Kind, n, tt.calls)
 			}
 			if got := w.pictures(t); len(got) != pictures {
-				t.Errorf("%s: the bucket holds %q, want no more than the %d before", tt.fault.Kind, got, pictures)
+				t.Errorf("%s: the bucket has %q, want only the %d pictures from before", tt.fault.Kind, got, pictures)
 			}
-			waitUntil(t, "the code that failed is made", func() bool {
+			waitUntil(t, "the failed code is made", func() bool {
 				got := get()
 				return got.status == http.StatusOK && scan(t, r.picture(t, got.URL)) == simulator.CodeText("pages/fault", scene)
 			})
@@ -78,12 +78,12 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// heal ends the fault of one endpoint; ClearFaults would end those of tests that run beside this one, too.
+// heal ends the fault of one endpoint. ClearFaults would also end the faults of parallel tests.
 func (w *world) heal(endpoint string) {
 	w.wechat.SetFault(endpoint, simulator.Fault{Kind: simulator.FaultDelay, Delay: 1})
 }
 
-// timed fails the test when an answer takes too long.
+// timed fails the test if an answer takes more than longest.
 func timed(t testing.TB, do func() reply) reply {
 	t.Helper()
 	start := time.Now()
@@ -94,7 +94,8 @@ func timed(t testing.TB, do func() reply) reply {
 	return got
 }
 
-// TestMisconfiguration has WeChat refuse what an operator has set. Users are told to try later, the operator what to do.
+// TestMisconfiguration makes WeChat refuse the operator's settings. Users are told to try again
+// later, and the log tells the operator what to do.
 func TestMisconfiguration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

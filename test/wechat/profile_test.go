@@ -7,7 +7,8 @@ import (
 	"shares/simulator"
 )
 
-// TestContentCheck has WeChat judge nicknames before they are stored, on a replica for each of the choices for when it cannot.
+// TestContentCheck checks nicknames with WeChat before they are stored, with one replica for each
+// value of WECHAT_CONTENT_CHECK_AWAY.
 func TestContentCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -16,12 +17,12 @@ func TestContentCheck(t *testing.T) {
 	for nickName, tt := range map[string]struct {
 		on      *replica
 		errcode int      // of WeChat; 0: none
-		words   []string // of the refusal; none where the name is stored
+		words   []string // of the refusal; none if the name is stored
 	}{
 		"Alice, review me": {allow, 0, nil},
 		"违规":               {allow, 0, []string{"nickName", "content check"}},
 		"Carol":            {allow, -1, nil},
-		"Dave":             {refuse, 61010, []string{"nickName", "cannot be checked"}}, // who was not active
+		"Dave":             {refuse, 61010, []string{"nickName", "cannot be checked"}}, // inactive
 	} {
 		u := tt.on.login(t, nickName)
 		if tt.errcode != 0 {
@@ -37,12 +38,12 @@ func TestContentCheck(t *testing.T) {
 			got.ok(t)
 		}
 		if shown := tt.on.post(t, getUserInfo, u.session, struct{}{}).ok(t).NickName; shown != want {
-			t.Errorf("get_user_info tells %q, want %q", shown, want)
+			t.Errorf("get_user_info returned %q, want %q", shown, want)
 		}
 	}
 }
 
-// TestVerifiedPhones stores the number of WeChat's proof alone.
+// TestVerifiedPhones checks that only a number that WeChat has verified is stored.
 func TestVerifiedPhones(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -55,7 +56,7 @@ func TestVerifiedPhones(t *testing.T) {
 	r.post(t, upsetUserInfo, u.session, setting{"phoneCode", code}).ok(t)
 	r.post(t, upsetUserInfo, u.session, setting{"phoneCode", code}).refused(t, http.StatusBadRequest, 1001, "refused")
 	if got := r.post(t, getUserInfo, u.session, struct{}{}).ok(t).Phone; got != phone {
-		t.Errorf("get_user_info tells %q, want %q", got, phone)
+		t.Errorf("get_user_info returned %q, want %q", got, phone)
 	}
-	r.post(t, upsetUserInfo, u.session, setting{"phone", ""}).ok(t) // one's number may go without proof
+	r.post(t, upsetUserInfo, u.session, setting{"phone", ""}).ok(t) // clearing needs no proof
 }

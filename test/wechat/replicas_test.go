@@ -21,13 +21,14 @@ import (
 	"shares/simulator"
 )
 
-// TestCrowds has crowds come to two processes that share everything. The two topologies take turns, and nothing else runs beside them: a
-// machine so busy that Redis seems away makes replicas go on without it, as they should, and that is not what is looked at here.
+// TestCrowds sends many concurrent requests to two processes that share everything. The two
+// topologies run one after the other and without parallel tests: on a very busy machine Redis seems
+// unavailable, and replicas then continue without it, which this test is not about.
 func TestCrowds(t *testing.T) {
 	for _, top := range topologies {
 		t.Run(top.name, func(t *testing.T) {
 			w := newWorld(t)
-			replicas := top.start(t, w, patient)
+			replicas := top.start(t, w, raisedLimits)
 			users := make([]user, 20)
 			for i := range users {
 				users[i] = replicas[i%len(replicas)].login(t, fmt.Sprint("user-", i))
@@ -39,15 +40,17 @@ func TestCrowds(t *testing.T) {
 	}
 }
 
-// patient raises WECHAT_TIMEOUT, because WeChat answers only when the last caller has come, and limits on what is done at once and by
-// one user. Rows are not kept in memory: how long reading one for many callers may take is no setting.
-var patient = map[string]string{
+// raisedLimits raises WECHAT_TIMEOUT, because WeChat answers only after the last request was sent,
+// and the limits of concurrency and of each user. Rows are not kept in memory, because the time
+// limit for reading one for many callers is not a setting.
+var raisedLimits = map[string]string{
 	"WECHAT_TIMEOUT": "40s", "SHARES_MAX_IN_FLIGHT": "8192",
 	"SHARES_USER_PER_SECOND": "100000", "SHARES_USER_BURST": "100000",
 	"SHARES_LOCAL_USERS": "0",
 }
 
-// crowd makes n requests that are all on their way before WeChat answers the first call of path, and fails the test when one fails.
+// crowd makes n concurrent requests and holds WeChat's answers of path until all requests are sent.
+// It fails the test if one fails.
 func crowd(t *testing.T, w *world, path string, n int, do func(ctx context.Context, i int) error) {
 	t.Helper()
 	release := w.hold(path)
@@ -57,7 +60,8 @@ func crowd(t *testing.T, w *world, path string, n int, do func(ctx context.Conte
 		sent.Wait()
 		release()
 	}()
-	// A server waits some seconds for the header of a request: that many at once are sent soon enough, even on a busy machine.
+	// A server waits only some seconds for a request's header. So few concurrent requests are sent
+	// in time, even on a busy machine.
 	sending := make(chan struct{}, 32)
 	together(t, n, func(i int) error {
 		sending <- struct{}{}
@@ -72,7 +76,7 @@ func crowd(t *testing.T, w *world, path string, n int, do func(ctx context.Conte
 	})
 }
 
-// together calls do n times at once and fails the test with the first error.
+// together calls do n times concurrently and fails the test with the first error.
 func together(t *testing.T, n int, do func(i int) error) {
 	t.Helper()
 	failed := make(chan error, n)
@@ -90,7 +94,7 @@ func together(t *testing.T, n int, do func(i int) error) {
 	}
 }
 
-// allOK is an error for a call that was refused.
+// allOK returns err, or an error for a refused call.
 func allOK(got reply, err error) error {
 	if err == nil && got.status != http.StatusOK {
 		err = fmt.Errorf("refused: %v", got)
@@ -98,7 +102,7 @@ func allOK(got reply, err error) error {
 	return err
 }
 
-// testColdCallers has callers come to replicas that have no access token yet.
+// testColdCallers makes concurrent calls to replicas that have no access token yet.
 func testColdCallers(t *testing.T, w *world, replicas []*replica, users []user) {
 	const callers = 200
 	codes := make([]string, callers)
@@ -119,7 +123,7 @@ func testColdCallers(t *testing.T, w *world, replicas []*replica, users []user) 
 	}
 }
 
-// testRotation has WeChat void the access token in the middle of a load.
+// testRotation invalidates the access token in the middle of a load.
 func testRotation(t *testing.T, w *world, replicas []*replica, users []user) {
 	const callers, each = 8, 25
 	before := w.wechat.Calls()[stableToken]
@@ -147,7 +151,7 @@ func testRotation(t *testing.T, w *world, replicas []*replica, users []user) {
 	}
 }
 
-// testOneCode has requests come for a code that does not exist yet.
+// testOneCode makes concurrent requests for a code that does not exist yet.
 func testOneCode(t *testing.T, w *world, replicas []*replica, users []user) {
 	const requests = 1000
 	addresses := make([]string, requests)
@@ -161,7 +165,7 @@ func testOneCode(t *testing.T, w *world, replicas []*replica, users []user) {
 	}
 	for _, address := range addresses {
 		if address != addresses[0] {
-			t.Fatalf("addresses %q and %q", addresses[0], address)
+			t.Fatalf("got addresses %q and %q, want one", addresses[0], address)
 		}
 	}
 	want := []string{strings.TrimPrefix(addresses[0], public+"/shares/images/")}
@@ -175,7 +179,7 @@ func testOneCode(t *testing.T, w *world, replicas []*replica, users []user) {
 	}
 }
 
-// scan reads a QR code as a phone would.
+// scan reads a QR code.
 func scan(t testing.TB, picture []byte) string {
 	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
@@ -188,12 +192,12 @@ func scan(t testing.TB, picture []byte) string {
 	}
 	code, err := scanner.NewQRCodeReader().Decode(bitmap, nil)
 	if err != nil {
-		t.Fatal(fmt.Errorf("no QR code to be seen: %w", err))
+		t.Fatal(fmt.Errorf("scan QR code: %w", err))
 	}
 	return code.GetText()
 }
 
-// TestLimitsAreShared has two replicas keep one quota and one cap per user.
+// TestLimitsAreShared checks that two replicas share the quota and each user's cap.
 func TestLimitsAreShared(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -219,7 +223,7 @@ func TestLimitsAreShared(t *testing.T) {
 	retryAfter(get(first, "2"), 24*time.Hour)
 	get(second, "3").ok(t)
 	retryAfter(get(third, "4"), time.Minute)
-	for _, scene := range []string{"1", "3"} { // what exists is free
+	for _, scene := range []string{"1", "3"} { // existing codes do not count
 		get(third, scene).ok(t)
 	}
 	if n := w.wechat.Calls()[unlimitedCode]; n != 2 {

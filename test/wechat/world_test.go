@@ -31,7 +31,7 @@ const (
 	public        = "https://shares.example.test"
 )
 
-// WeChat's paths, as its statistics name them.
+// WeChat's paths.
 const (
 	code2session  = "/sns/jscode2session"
 	stableToken   = "/cgi-bin/stable_token"
@@ -40,7 +40,7 @@ const (
 	textCheck     = "/wxa/msg_sec_check"
 )
 
-// secrets is what no program of this suite may print and no error may tell.
+// secrets must not appear in the output of a program of this suite or in an error.
 var secrets testprocess.Secrets
 
 func TestMain(m *testing.M) { os.Exit(secrets.Verify(testenv.Main(m))) }
@@ -56,7 +56,7 @@ type world struct {
 	transport *http.Transport
 
 	mu   sync.Mutex
-	held map[string]chan struct{} // WeChat's paths that do not answer before it is closed
+	held map[string]chan struct{} // by WeChat's path: its calls wait until the channel is closed
 }
 
 func newWorld(t *testing.T) *world {
@@ -104,7 +104,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// serveWechat is the simulated WeChat. It notes the secrets that it tells the service.
+// serveWechat is the simulated WeChat. It records the secrets in its answers.
 func (w *world) serveWechat(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	held := w.held[r.URL.Path]
@@ -117,7 +117,7 @@ func (w *world) serveWechat(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	copied := &tee{ResponseWriter: rw}
-	defer func() { // faults leave by panic
+	defer func() { // deferred, because some faults panic
 		for kind, shape := range told {
 			for _, m := range shape.FindAllSubmatch(copied.body.Bytes(), -1) {
 				secrets.Hide(kind, string(m[1]))
@@ -127,7 +127,7 @@ func (w *world) serveWechat(rw http.ResponseWriter, r *http.Request) {
 	w.wechat.ServeHTTP(copied, r)
 }
 
-// hold lets no call of one of WeChat's paths through before release, which is called once.
+// hold makes calls of one of WeChat's paths wait until release is called. Call release once.
 func (w *world) hold(path string) (release func()) {
 	held := make(chan struct{})
 	w.mu.Lock()
@@ -136,7 +136,7 @@ func (w *world) hold(path string) (release func()) {
 	return func() { close(held) }
 }
 
-// told are the secrets in WeChat's answers; half an answer may hold half a secret.
+// told matches the secrets in WeChat's answers, also in truncated ones.
 var told = map[string]*regexp.Regexp{
 	"session key":  regexp.MustCompile(`"session_key":"([^"]{8,})`),
 	"openid":       regexp.MustCompile(`"openid":"([^"]{8,})`),
@@ -144,7 +144,7 @@ var told = map[string]*regexp.Regexp{
 	"phone":        regexp.MustCompile(`"purePhoneNumber":"([^"]{8,})`),
 }
 
-// tee keeps the beginning of an answer.
+// tee keeps the first 4 KiB of an answer.
 type tee struct {
 	http.ResponseWriter
 	body bytes.Buffer
@@ -161,18 +161,18 @@ func (t *tee) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 // replica is one process that serves the HTTP API.
 type replica struct {
 	*world
-	process *testprocess.Process // prints the log of all that concerns WeChat
+	process *testprocess.Process // its output has the log lines about WeChat
 	base    string
-	admin   string // URL of the metrics that concern WeChat
+	admin   string // URL of the metrics about WeChat
 }
 
-// run starts one program of the world, with settings on top of its own.
+// run starts one program of the world with additional settings.
 func (w *world) run(t *testing.T, command string, env map[string]string) *testprocess.Process {
 	t.Helper()
 	all := maps.Clone(w.env)
 	maps.Copy(all, env)
 	p := testprocess.Run(t, testprocess.Options{Args: []string{command}, Env: all, Secrets: &secrets})
-	t.Cleanup(w.transport.CloseIdleConnections) // goes before the end of the process, which waits for connections
+	t.Cleanup(w.transport.CloseIdleConnections) // runs first, because the process waits for connections
 	return p
 }
 
@@ -224,7 +224,7 @@ func freeAddress(t *testing.T) string {
 	return address
 }
 
-// pictures returns the paths of all files in the bucket, half-written ones too.
+// pictures returns the paths of all files in the bucket, including incomplete ones.
 func (w *world) pictures(t testing.TB) []string {
 	t.Helper()
 	var files []string
@@ -240,7 +240,7 @@ func (w *world) pictures(t testing.TB) []string {
 	return files
 }
 
-// rows returns how many there are of one openid.
+// rows returns the number of rows of an openid.
 func (w *world) rows(t testing.TB, openid string) (n int) {
 	t.Helper()
 	if err := w.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM wx_userinfo WHERE openid = ?", openid).Scan(&n); err != nil {
@@ -249,7 +249,7 @@ func (w *world) rows(t testing.TB, openid string) (n int) {
 	return n
 }
 
-// metric returns the value of a line of the metrics, "" when it is not there.
+// metric returns the value of a metric, or "" if it is absent.
 func (r *replica) metric(t testing.TB, name string) string {
 	t.Helper()
 	resp, err := r.client.Get(r.admin + "/metrics")
