@@ -29,7 +29,7 @@ const hours = 3_600_000;
 let users = 0;
 const newUser = () => `user${++users}`;
 
-/** A phone of a new user, the client on it, and the clock that it believes. */
+/** A phone of a new user, its client, and its clock. */
 function newPhone(options: Partial<PlatformOptions> = {}) {
   const phone = new Phone(server, newUser());
   const clock = { offset: 0 };
@@ -38,7 +38,7 @@ function newPhone(options: Partial<PlatformOptions> = {}) {
   return { phone, clock, open, client: open() };
 }
 
-/** What a promise is rejected with. */
+/** Returns the error of a rejected promise. */
 async function rejection(promise: Promise<unknown>): Promise<SharesError> {
   const error = await promise.then(
     (value) => assert.fail(`resolved with ${JSON.stringify(value)}`),
@@ -51,12 +51,12 @@ async function rejection(promise: Promise<unknown>): Promise<SharesError> {
 /** Resolves once check holds. */
 async function eventually(check: () => boolean): Promise<void> {
   for (const end = Date.now() + 60_000; !check(); ) {
-    assert.ok(Date.now() < end, "it did not happen within a minute");
+    assert.ok(Date.now() < end, "the condition is still false after a minute");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
-/** Runs a server of the test's own and returns its URL. */
+/** Starts a server with the test's own handler and returns its URL. */
 async function listen(listener: RequestListener): Promise<string> {
   const own = createServer(listener);
   await new Promise<void>((resolve) => own.listen(0, "127.0.0.1", resolve));
@@ -67,7 +67,7 @@ async function listen(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(own.address() as AddressInfo).port}`;
 }
 
-/** A session in the form that clients store, which no server knows. */
+/** A session in the stored form that no server accepts. */
 function forged(): string {
   const now = Date.now();
   const session = { sessionId: "A".repeat(84), openId: "", overdueTime: now / 1000 + 7200 };
@@ -117,9 +117,9 @@ describe("every endpoint", () => {
   }
 });
 
-test("a client has the public endpoints too", async () => {
+test("a client has the public endpoints, too", async () => {
   const { phone, client } = newPhone();
-  assert.equal((await client.reLogin()).relogin, true); // there is no session, and none is made
+  assert.equal((await client.reLogin()).relogin, true); // there is no session, and no login
   const { openId } = await client.oauth({ jscode: await server.code(newUser()) });
   assert.notEqual(openId, "");
   assert.deepEqual(phone.takeRequests(), ["re_login", "oauth"]);
@@ -133,12 +133,12 @@ test("baseURL needs scheme and host", () => {
   }
 });
 
-/** Sends a call as the generator writes it for forms that no endpoint has yet. */
+/** Sends a call in a form that the generator supports but no endpoint uses yet. */
 function sendPublic(client: Client, call: Call): Promise<unknown> {
   return (client as unknown as { callPublic(call: Call): Promise<unknown> }).callPublic(call);
 }
 
-test("a call's parts go where shares.api says", async () => {
+test("each part of a call is sent where shares.api says", async () => {
   const requests: TransportRequest[] = [];
   const inner = fetchTransport(fetch);
   const transport: Transport = {
@@ -160,7 +160,7 @@ test("a call's parts go where shares.api says", async () => {
   ]);
 });
 
-test("a mini program cannot send PATCH, and the error says so", async () => {
+test("PATCH in a mini program is rejected with an error that names it", async () => {
   const error = await rejection(sendPublic(newPhone().client, { method: "PATCH", path: "/notes/7", body: {} }));
   assert.deepEqual([error.code, error.msg], [codes.invalid, "a mini program cannot send PATCH"]);
 });
@@ -226,14 +226,14 @@ describe("an avatar", () => {
 });
 
 describe("the session", () => {
-  test("is made once for all who call at the same time", async () => {
+  test("is made once for concurrent calls", async () => {
     const { phone, client } = newPhone();
     await Promise.all(Array.from({ length: 50 }, () => client.getUserInfo()));
     assert.equal(phone.logins, 1);
     assert.deepEqual(phone.takeRequests(), ["oauth", ...Array<string>(50).fill("get_user_info")]);
   });
 
-  test("outlives the app", async () => {
+  test("survives a restart of the app", async () => {
     const { phone, client, open } = newPhone();
     const { openId } = await client.login();
     const again = open();
@@ -242,7 +242,7 @@ describe("the session", () => {
     assert.equal(phone.logins, 1);
   });
 
-  test("is forgotten on request", async () => {
+  test("is deleted by forget", async () => {
     const { phone, client, open } = newPhone();
     await client.login();
     client.forget();
@@ -251,7 +251,7 @@ describe("the session", () => {
     assert.equal(phone.logins, 2);
   });
 
-  test("lives in memory where storage fails", async () => {
+  test("is kept in memory if storage fails", async () => {
     const { phone, client } = newPhone();
     phone.getStorageSync = phone.setStorageSync = phone.removeStorageSync = () => {
       throw new Error("storage is full");
@@ -264,7 +264,7 @@ describe("the session", () => {
   });
 
   for (const stored of ["", "{", "null", "{}", `{"sessionId":1}`]) {
-    test(`is made anew where storage holds ${JSON.stringify(stored)}`, async () => {
+    test(`is made again if storage has ${JSON.stringify(stored)}`, async () => {
       const { phone, client } = newPhone();
       phone.stored.set("shares.session", stored);
       await client.getUserInfo();
@@ -272,7 +272,7 @@ describe("the session", () => {
     });
   }
 
-  test("that the service refuses is replaced once for all, and calls repeated", async () => {
+  test("that the service refuses is replaced once, and all calls are repeated", async () => {
     const { phone, client } = newPhone();
     phone.stored.set("shares.session", forged());
     const answers = await Promise.all(Array.from({ length: 10 }, () => client.getUserInfo()));
@@ -281,7 +281,7 @@ describe("the session", () => {
     assert.equal(phone.takeRequests().filter((path) => path === "get_user_info").length, 20);
   });
 
-  test("that is refused even when fresh is given up", async () => {
+  test("that is refused even when new is not replaced again", async () => {
     const phone = new Phone(server, newUser());
     const inner = requestTransport(phone);
     const withoutSession: Transport = {
@@ -299,7 +299,7 @@ describe("the session", () => {
     ]);
   });
 
-  test("is renewed before it ends, once for all, while calls go on", async () => {
+  test("is renewed once before it expires, while calls continue", async () => {
     const { phone, clock, client } = newPhone();
     await client.login();
     const before = phone.stored.get("shares.session");
@@ -314,7 +314,7 @@ describe("the session", () => {
     assert.equal(phone.logins, 1);
   });
 
-  test("past its end is replaced by a login at once", async () => {
+  test("that has expired is replaced by a login before the call", async () => {
     const { phone, clock, client } = newPhone();
     await client.login();
     clock.offset = 2.1 * hours;
@@ -323,7 +323,7 @@ describe("the session", () => {
     assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
   });
 
-  test("serves on while it cannot be renewed, and nobody insists", async () => {
+  test("stays in use while renewals fail, and renewals are rare", async () => {
     const phone = new Phone(server, newUser());
     const inner = requestTransport(phone);
     let tries = 0;
@@ -355,11 +355,11 @@ describe("the session", () => {
     assert.equal(phone.logins, 1);
   });
 
-  test("is renewed when the app comes to the front", async () => {
+  test("is renewed when the app comes to the foreground", async () => {
     const { phone, clock, open, client } = newPhone();
-    phone.show(); // nobody is logged in yet
+    phone.show(); // no session yet
     await client.login();
-    phone.show(); // it is fresh
+    phone.show(); // the session is new
     clock.offset = 60_000;
     phone.takeRequests();
     const before = phone.stored.get("shares.session");
@@ -373,7 +373,7 @@ describe("the session", () => {
     assert.equal(phone.logins, 1);
   });
 
-  test("that the service no longer knows is forgotten when the app comes to the front", async () => {
+  test("that the service no longer accepts is deleted when the app comes to the foreground", async () => {
     const { phone, client } = newPhone();
     phone.stored.set("shares.session", forged());
     await client.onShow();
@@ -382,7 +382,7 @@ describe("the session", () => {
     assert.deepEqual(phone.takeRequests(), ["re_login", "oauth", "get_user_info"]);
   });
 
-  test("of a login that overtook a renewal stays", async () => {
+  test("of a login is not replaced by an older renewal", async () => {
     const phone = new Phone(server, newUser());
     phone.stored.set("shares.session", forged());
     const { transport, release } = holdingFirst("re_login", phone);
@@ -395,7 +395,7 @@ describe("the session", () => {
     assert.equal(phone.logins, 1);
   });
 
-  test("of a login serves those whose refusal comes late", async () => {
+  test("of a login is also used after a late refusal of the old one", async () => {
     const phone = new Phone(server, newUser());
     phone.stored.set("shares.session", forged());
     const { transport, release } = holdingFirst("get_user_info", phone);
@@ -422,7 +422,7 @@ describe("the session", () => {
   });
 
   for (const offset of [-30 * hours, 30 * hours]) {
-    test(`stands a clock that is ${offset / hours} hours off`, async () => {
+    test(`works with a clock that is ${offset / hours} hours off`, async () => {
       for (const known of [true, false]) {
         const { phone, clock, client } = newPhone(known ? {} : { transport: withoutDate(() => phone) });
         clock.offset = offset;
@@ -437,8 +437,8 @@ describe("the session", () => {
 });
 
 /**
- * A transport that keeps the first answer of an endpoint until release, and
- * may replace headers of its request.
+ * A transport that holds the first answer of an endpoint until release. It may
+ * replace headers of that request.
  */
 function holdingFirst(endpoint: string, phone: Phone, headers: Record<string, string> = {}) {
   let release = () => {};
@@ -459,7 +459,7 @@ function holdingFirst(endpoint: string, phone: Phone, headers: Record<string, st
   return { transport, release };
 }
 
-/** A transport that, as fetch across origins, does not show the answer's Date. */
+/** A transport that hides the answer's Date, like fetch across origins. */
 function withoutDate(phone: () => Phone): Transport {
   return {
     send: async (request) => {
@@ -470,7 +470,7 @@ function withoutDate(phone: () => Phone): Transport {
 }
 
 describe("a login that fails", () => {
-  test("in WeChat rejects all who wait, and the next call tries again", async () => {
+  test("in WeChat rejects all waiting calls, and the next call tries again", async () => {
     const { phone, client } = newPhone();
     phone.login_ = (options) => options.fail({ errMsg: "login:fail timeout" });
     const errors = await Promise.all(Array.from({ length: 10 }, () => rejection(client.getUserInfo())));
@@ -484,14 +484,14 @@ describe("a login that fails", () => {
     assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
   });
 
-  test("because WeChat never answers is given up in time", async () => {
+  test("because WeChat never answers is rejected after the timeout", async () => {
     const { phone, client } = newPhone({ timeout: 20, language: "en" });
     phone.login_ = () => {};
     const error = await rejection(client.getUserInfo());
     assert.deepEqual([error.code, error.msg], [codes.unavailable, "WeChat's login failed: try again later"]);
   });
 
-  test("because of a spent code is tried with a second one", async () => {
+  test("because of a used code is repeated with a second one", async () => {
     const { phone, client } = newPhone();
     const spent = await server.code(phone.user);
     await new Client({ baseURL: server.url, transport: fetchTransport(fetch), login: async () => spent }).login();
@@ -503,7 +503,7 @@ describe("a login that fails", () => {
     assert.deepEqual(phone.takeRequests(), ["oauth", "oauth", "get_user_info"]);
   });
 
-  test("because of one bad code after the other is given up", async () => {
+  test("because of a second bad code is rejected", async () => {
     const { phone, client } = newPhone();
     phone.login_ = (options) => options.success({ code: "not a code" });
     const error = await rejection(client.getUserInfo());
@@ -520,7 +520,7 @@ describe("a login that fails", () => {
     assert.deepEqual(phone.takeRequests(), ["oauth"]);
   });
 
-  test("because of too many is not tried again before the service allows", async () => {
+  test("because of too many logins is not repeated before Retry-After", async () => {
     const { phone, clock, client } = newPhone();
     await server.simulator("faults", { endpoint: "/sns/jscode2session", kind: "errcode", errcode: 45011, times: 1 });
     const error = await rejection(client.getUserInfo());
@@ -545,7 +545,7 @@ describe("an error", () => {
     await eventually(() => server.log().includes(`request_id=${error.requestId}`));
   });
 
-  test("comes in the language asked for", async () => {
+  test("is in the requested language", async () => {
     const zh = newPhone({ language: "zh" });
     const en = newPhone({ language: "en" });
     const body = { key: "capacity", value: "9" };
@@ -553,13 +553,13 @@ describe("an error", () => {
     assert.match((await rejection(en.client.upsetUserInfo(body))).msg, /^capacity cannot be set/);
   });
 
-  test("tells of an address without the service", async () => {
+  test("is returned for an address without the service", async () => {
     const { client } = newPhone({ baseURL: server.url + "/nowhere" });
     const error = await rejection(client.getUserInfo());
     assert.deepEqual([error.code, error.status], [codes.notFound, 404]);
   });
 
-  test("tells of a dead network", async () => {
+  test("is returned if the network fails", async () => {
     const { client } = newPhone({ baseURL: "http://127.0.0.1:1" });
     const error = await rejection(client.getUserInfo());
     assert.deepEqual([error.code, error.status, error.requestId], [codes.unavailable, 0, ""]);
@@ -567,7 +567,7 @@ describe("an error", () => {
     assert.match(JSON.stringify(error.cause), /request:fail/);
   });
 
-  test("tells of what is no answer of the service", async () => {
+  test("is returned for an answer that is not from the service", async () => {
     const pages: [number, string][] = [
       [502, "<html>Bad Gateway</html>"],
       [200, "<html>Welcome to the hotel</html>"],
@@ -583,7 +583,7 @@ describe("an error", () => {
   });
 
   for (const kind of ["wx", "fetch"]) {
-    test(`tells of a service that never answers, over ${kind}`, async () => {
+    test(`is returned if the service never answers, over ${kind}`, async () => {
       const url = await listen(() => {});
       const transport = kind === "fetch" ? { transport: fetchTransport(fetch) } : {};
       const { client } = newPhone({ baseURL: url, timeout: 50, ...transport });
@@ -593,7 +593,7 @@ describe("an error", () => {
   }
 });
 
-test("a service in the first system's form is understood too", async () => {
+test("the legacy service's answer format is accepted, too", async () => {
   const old = await startServer({ SHARES_ENVELOPE: "true" });
   const phone = new Phone(old, "alice");
   phone.stored.set("shares.session", forged());
@@ -605,7 +605,7 @@ test("a service in the first system's form is understood too", async () => {
   assert.match(error.msg, /gender/);
 });
 
-test("the scene of a code is decoded, of a page and of the app", () => {
+test("the scene of a code is decoded, for a page and for the app", () => {
   const cases: [Parameters<typeof sceneOf>[0], string][] = [
     [{ scene: "id%3D1%26from%3Dqr" }, "id=1&from=qr"],
     [{ scene: "plain" }, "plain"],

@@ -1,5 +1,5 @@
-// Goes through the example as a user does, in a world that has what a mini
-// program has and nothing else: no web, no Node.
+// Uses the example like a user, in an environment with only the globals of a
+// mini program: no web, no Node.
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { startServer } from "./server.mjs";
 const example = fileURLToPath(new URL("../../example", import.meta.url));
 const server = await startServer();
 
-/** What WeChat DevTools gives from wx.login in a project without an AppID. */
+/** The code from wx.login in WeChat DevTools in a project without an AppID. */
 const mockCode = "the code is a mock one";
 
 interface Page {
@@ -98,7 +98,7 @@ test("a user logs in without an AppID, edits the profile and makes a code", asyn
   assert.deepEqual([shown.nickName, shown.rg, shown.only20], ["小明", false, true]);
 
   await page["onLogInAgain"]();
-  assert.deepEqual({ ...page.data["me"] }, shown, "what is stored is what was shown");
+  assert.deepEqual({ ...page.data["me"] }, shown, "the stored profile differs from the shown one");
   assert.equal(program.phone.logins, 2);
 
   await page["onQrcode"]();
@@ -113,7 +113,7 @@ test("a user logs in without an AppID, edits the profile and makes a code", asyn
   assert.deepEqual(program.toasts, ["已保存", "refreshed"]);
 });
 
-test("a user sees what went wrong, and switches turn back", async () => {
+test("a user sees errors, and a switch that cannot be saved turns back", async () => {
   const program = new MiniProgram(server.url);
   const page = program.open("pages/index/index");
   await page["onLoad"]({});
@@ -130,7 +130,7 @@ test("a user sees what went wrong, and switches turn back", async () => {
   assert.deepEqual(away.toasts, ["网络异常，请稍后再试"]);
 });
 
-test("its files fit together", () => {
+test("the example's files are consistent", () => {
   const json = (file: string) => JSON.parse(readFileSync(join(example, file), "utf8"));
   assert.equal(json("project.config.json").appid, "touristappid");
   assert.equal(json("project.config.json").setting.urlCheck, false);

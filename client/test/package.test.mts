@@ -14,7 +14,7 @@ const server = await startServer();
 const project = mkdtempSync(join(tmpdir(), "shares-project-"));
 after(() => rmSync(project, { recursive: true, force: true }));
 
-// What `npm test` has just built is packed as it is.
+// Packs the build of `npm test`.
 const packed = JSON.parse(
   execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", project], { cwd: client, encoding: "utf8" }),
 );
@@ -28,7 +28,7 @@ const installed = join(project, "node_modules/shares-client");
 
 const run = promisify(execFile);
 
-test("the package holds both forms, their types, and nothing else", () => {
+test("the package has both forms, their types, and nothing else", () => {
   const names = files.map((file) => file.path);
   for (const folder of ["dist", "miniprogram_dist"]) {
     for (const file of ["index.js", "index.d.ts", "generated.js", "generated.d.ts"]) {
@@ -39,7 +39,7 @@ test("the package holds both forms, their types, and nothing else", () => {
   assert.deepEqual(others.sort(), ["README.md", "dist/package.json", "package.json"]);
 });
 
-test("DevTools finds what it copies into miniprogram_npm", () => {
+test("DevTools finds the files for miniprogram_npm", () => {
   const { miniprogram, dependencies } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.ok(existsSync(join(installed, miniprogram, "index.js")));
   assert.equal(dependencies, undefined);
@@ -67,7 +67,7 @@ for (const [name, text] of Object.entries(forms)) {
   });
 }
 
-test("TypeScript finds its types, however it looks for them", async () => {
+test("TypeScript finds its types with every module resolution", async () => {
   mkdirSync(join(project, "src"));
   writeFileSync(
     join(project, "src/app.ts"),
@@ -76,12 +76,12 @@ export const name = async (client: Client): Promise<string> => {
   const me: GetUserInfoResp = await client.getUserInfo();
   return me.nickName;
 };
-// @ts-expect-error types are there, so a misspelt field is seen
+// @ts-expect-error a misspelt field is an error, because there are types
 export const wrong = async (client: Client) => (await client.getUserInfo()).nickname;
 `,
   );
   const tsc = join(client, "node_modules/typescript/bin/tsc");
-  // The third way, a bundler's, is that of test/types.
+  // test/types covers the third one, a bundler's.
   const ways = [
     ["--module", "CommonJS", "--moduleResolution", "node10"],
     ["--module", "NodeNext"],

@@ -1,4 +1,4 @@
-// The parts of wx and uni that a client uses, doing real HTTP.
+// Implements the parts of wx and uni that a client uses, with real HTTP.
 import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import type { Weixin } from "shares-client";
@@ -10,11 +10,11 @@ type LoginOptions = Parameters<Weixin["login"]>[0];
 
 /** One phone with one user. */
 export class Phone implements Weixin {
-  /** Paths of the requests that went out, without what all have in common. */
+  /** Paths of the sent requests, without their common prefix. */
   requests: string[] = [];
   logins = 0;
   stored = new Map<string, unknown>();
-  /** Instead of the user's fresh code, if set. */
+  /** If set, replaces the login that returns a new code of the user. */
   login_: ((options: LoginOptions) => void) | undefined;
   private readonly shown: (() => void)[] = [];
 
@@ -38,7 +38,7 @@ export class Phone implements Weixin {
         const text = Buffer.concat(chunks).toString();
         let data: unknown = text;
         try {
-          data = JSON.parse(text); // as both platforms do by default
+          data = JSON.parse(text); // both platforms decode JSON by default
         } catch {}
         options.success({ statusCode: response.statusCode || 0, data, header: this.headers(response.rawHeaders) });
       });
@@ -55,7 +55,7 @@ export class Phone implements Weixin {
         form.append(options.name, new Blob([file]), "tmp_1.jpeg");
         return fetch(options.url, { method: "POST", headers: options.header, body: form });
       })
-      // uploadFile, unlike request, leaves the answer a text and tells no headers.
+      // Unlike request, uploadFile does not decode JSON and passes no headers.
       .then(async (response) => options.success({ statusCode: response.status, data: await response.text() }))
       .catch((error: unknown) => options.fail({ errMsg: `uploadFile:fail ${error}` }));
     return {};
@@ -76,12 +76,12 @@ export class Phone implements Weixin {
   removeStorageSync = (key: string): void => void this.stored.delete(key);
   onAppShow = (listener: () => void): void => void this.shown.push(listener);
 
-  /** Brings the app to the front. */
+  /** Brings the app to the foreground. */
   show(): void {
     this.shown.forEach((listener) => listener());
   }
 
-  /** What went out since the last call. */
+  /** Returns the requests since the last call of takeRequests. */
   takeRequests(): string[] {
     return this.requests.splice(0);
   }

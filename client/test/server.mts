@@ -1,4 +1,4 @@
-// Runs the real service, with everything embedded, for as long as a test file.
+// Runs the real, fully embedded service during the tests of a file.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,15 +8,15 @@ import { fileURLToPath } from "node:url";
 
 export interface Server {
   url: string;
-  /** What the process has logged so far. */
+  /** Returns the log of the process so far. */
   log(): string;
-  /** A login code of the simulated WeChat. */
+  /** Returns a login code of the simulated WeChat. */
   code(user: string, more?: object): Promise<string>;
   /** Posts to one of the simulator's control paths. */
   simulator(path: string, body: object): Promise<Record<string, unknown>>;
 }
 
-/** So long that a busy machine does not reach them. */
+/** Long enough for a busy machine. */
 const deadlines = {
   SHARES_TIMEOUT: "60s",
   SHARES_RPC_TIMEOUT: "50s",
@@ -25,7 +25,7 @@ const deadlines = {
   SHARES_SHUTDOWN: "90s",
 };
 
-/** Starts `shares serve` and ends it after the test, or the file, that it is called in. */
+/** Starts `shares serve` and stops it after the current test or file. */
 export async function startServer(env: Record<string, string> = {}): Promise<Server> {
   const data = mkdtempSync(join(tmpdir(), "shares-client-"));
   const binary = process.env["SHARES_BIN"] || fileURLToPath(new URL("../shares", import.meta.url));

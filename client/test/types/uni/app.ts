@@ -1,4 +1,4 @@
-// Compiled, never run: a uni-app in TypeScript, and a page of the web.
+// A uni-app in TypeScript, and a web page. They are only compiled, never run.
 import { Client, fetchTransport, forUni } from "shares-client";
 
 const shares = forUni(uni, { baseURL: "https://shares.example.com" });

@@ -1,4 +1,4 @@
-// Compiled, never run: a mini program in TypeScript, with WeChat's own typings.
+// A mini program in TypeScript with WeChat's own typings. It is only compiled, never run.
 import { codes, forWeixin, sceneOf, SharesError, type GetUserInfoResp } from "shares-client";
 
 const shares = forWeixin(wx, { baseURL: "https://shares.example.com", language: "zh" });
@@ -33,9 +33,9 @@ Page({
   },
 });
 
-// @ts-expect-error a field of another type
+// @ts-expect-error a field with a wrong type
 void shares.updateUserInfo({ nickName: 1 });
 // @ts-expect-error no such field
 void shares.updateUserInfo({ nickname: "" });
-// @ts-expect-error a stranger's transport
+// @ts-expect-error an invalid transport
 forWeixin({}, { baseURL: "" });
