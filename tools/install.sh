@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the named commands where they are missing, and prints that. The system's versions suffice,
-# because none of them is part of the product.
+# Installs the given commands if they are missing, and prints that. The system's versions are enough,
+# because no command is part of the product.
 set -eu
 
 debian() {
@@ -27,7 +27,7 @@ brewed() {
 }
 
 have() {
-	if [ "$1" = chromium ]; then # by any of its names
+	if [ "$1" = chromium ]; then # has several names
 		for alias in chromium chromium-browser google-chrome google-chrome-stable; do # not $name: sh has no locals
 			! command -v "$alias" >/dev/null 2>&1 || return 0
 		done
@@ -36,7 +36,7 @@ have() {
 	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]
 }
 
-# A version that is too old is an error: the package manager has no newer one.
+# fit fails for a version that is too old, because the package manager has no newer one.
 fit() {
 	[ "$1" = node ] || return 0
 	node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' || {
@@ -70,7 +70,7 @@ elif command -v brew >/dev/null 2>&1; then
 	# shellcheck disable=SC2086
 	brew install --quiet $packages
 else
-	echo "missing, and neither apt-get nor brew is here to install it:$missing" >&2
+	echo "cannot install without apt-get or brew:$missing" >&2
 	exit 1
 fi
 for name in $missing; do

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a command and prints every eight seconds that it is still running:
+# Runs a command and prints a line every eight seconds while it runs:
 #   tools/progress.sh 'what (how long it takes)' command...
 set -u
 what=$1

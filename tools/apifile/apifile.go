@@ -14,8 +14,8 @@ import (
 	"github.com/zeromicro/go-zero/tools/goctl/pkg/parser/api/parser"
 )
 
-// Parse reads a file. Routes have their whole paths. Its error names the first part, with file and
-// line, that is not served by the generated handlers.
+// Parse reads a file. Its routes have complete paths. Its error names the file and line of the
+// first part that the generated handlers do not support.
 func Parse(file string) (*spec.ApiSpec, error) {
 	api, err := parser.Parse(file, nil)
 	if err != nil {
@@ -33,16 +33,17 @@ func Parse(file string) (*spec.ApiSpec, error) {
 type Field struct {
 	spec.Member
 	In      string            // "json", "path", "form" or "header"
-	Name    string            // there
-	Rules   map[string]string // of the tag: "optional" without, "default" with a value
-	Omitted bool              // may be left out: of a request, or of an answer
+	Name    string            // in the request or answer
+	Rules   map[string]string // of the tag, such as "optional" without and "default" with a value
+	Omitted bool              // may be absent
 	Options []string
 }
 
-// tagRule is one of "optional", "default=x", "options=x|y", "options=[x,y]", "range=[1:5)".
+// tagRule matches a rule such as "optional", "default=x", "options=x|y", "options=[x,y]" and
+// "range=[1:5)".
 var tagRule = regexp.MustCompile(`([a-z]+)(?:=([\[(][^\])]*[\])]|[^,]*))?(?:,|$)`)
 
-// Fields returns the fields of a struct and, in their place, those of the structs that it embeds.
+// Fields returns the fields of a struct, with the fields of embedded structs in their place.
 func Fields(api *spec.ApiSpec, s spec.DefineStruct) ([]Field, error) {
 	var fields []Field
 	for _, m := range s.Members {
@@ -67,7 +68,7 @@ func Fields(api *spec.ApiSpec, s spec.DefineStruct) ([]Field, error) {
 	return fields, nil
 }
 
-// Struct returns the declaration of a struct type, or of what a pointer to one points to.
+// Struct returns the declaration of a struct type or of the target of a pointer type.
 func Struct(api *spec.ApiSpec, t spec.Type) (spec.DefineStruct, error) {
 	if p, ok := t.(spec.PointerType); ok {
 		t = p.Type
@@ -113,8 +114,7 @@ func fieldOf(m spec.Member) (Field, error) {
 	return f, nil
 }
 
-// Has reports whether a middleware stands before the endpoints of g. Behind
-// Session are those that the server refuses without a session.
+// Has reports whether the endpoints of g have a middleware. Endpoints with Session need a session.
 func Has(g spec.Group, middleware string) bool {
 	middlewares := strings.Split(strings.ReplaceAll(g.GetAnnotation("middleware"), " ", ""), ",")
 	return slices.Contains(middlewares, middleware)

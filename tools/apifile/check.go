@@ -14,15 +14,15 @@ import (
 	"github.com/zeromicro/go-zero/tools/goctl/api/spec"
 )
 
-// checker finds what the handlers do not serve: what core/mapping would refuse or ignore in each
-// request, and what the strict JSON rules cannot tell apart.
+// checker finds unsupported parts: those that core/mapping would refuse or ignore in each request,
+// and names that the strict JSON rules cannot distinguish.
 type checker struct {
 	api   *spec.ApiSpec
 	file  string
 	lines []string
 }
 
-// at returns err with the file and the line where the patterns are found one behind the other.
+// at returns err with the file and the line where the patterns match one after the other.
 func (c checker) at(err error, patterns ...string) error {
 	line := 0
 	for _, pattern := range patterns {
@@ -57,7 +57,7 @@ func (c checker) check() error {
 
 var parameter = regexp.MustCompile(`/:(\w+)`)
 
-// route checks what a route and the fields of its request say of each other.
+// route checks that a route and the fields of its request are consistent.
 func route(g spec.Group, r spec.Route, fields []Field) error {
 	if !slices.Contains([]string{"get", "post", "put", "delete", "patch"}, r.Method) {
 		return errors.New("the methods are GET, POST, PUT, DELETE and PATCH")
@@ -100,7 +100,7 @@ func (c checker) request(r spec.Route) ([]Field, error) {
 	return Fields(c.api, s)
 }
 
-// fields checks the fields of a request, or of a struct in one, which has JSON alone.
+// fields checks the fields of a request, or of a nested struct, which may have only JSON tags.
 func (c checker) fields(s spec.DefineStruct, nested bool, around []string) error {
 	declared := func(member string) []string { return []string{`(type\s+)?` + s.RawName + `\b.*\{`, member + `\b`} }
 	for _, m := range s.Members {
@@ -117,7 +117,7 @@ func (c checker) fields(s spec.DefineStruct, nested bool, around []string) error
 		err := f.check(nested)
 		if name := strings.ToLower(f.Name); err == nil && f.In == "json" {
 			if names[name] {
-				err = errors.New("another field has the same name, whatever its case")
+				err = errors.New("another field has the same name (case-insensitively)")
 			}
 			names[name] = true
 		}
@@ -126,7 +126,7 @@ func (c checker) fields(s spec.DefineStruct, nested bool, around []string) error
 		}
 		if err != nil {
 			if strings.HasPrefix(err.Error(), c.file) {
-				return err // of a field inside
+				return err // of a nested field
 			}
 			return c.at(fmt.Errorf("%s.%s: %w", s.RawName, f.Member.Name, err), declared(f.Member.Name)...)
 		}
@@ -134,7 +134,7 @@ func (c checker) fields(s spec.DefineStruct, nested bool, around []string) error
 	return nil
 }
 
-// goTypes are the types of values that mapping reads.
+// goTypes are the simple types that core/mapping supports.
 var goTypes = map[string]reflect.Type{
 	"string": reflect.TypeFor[string](), "bool": reflect.TypeFor[bool](), "byte": reflect.TypeFor[byte](),
 	"int": reflect.TypeFor[int](), "int8": reflect.TypeFor[int8](), "int16": reflect.TypeFor[int16](),
@@ -144,7 +144,7 @@ var goTypes = map[string]reflect.Type{
 	"float32": reflect.TypeFor[float32](), "float64": reflect.TypeFor[float64](),
 }
 
-// jsonType checks that mapping reads values of a type; around are the structs that it is in.
+// jsonType checks that core/mapping supports a type. around are the structs that contain it.
 func (c checker) jsonType(t spec.Type, around []string) error {
 	switch t := t.(type) {
 	case spec.PrimitiveType:
@@ -170,7 +170,7 @@ func (c checker) jsonType(t spec.Type, around []string) error {
 		}
 	case spec.DefineStruct:
 		if slices.Contains(around, t.RawName) {
-			return errors.New("a request cannot hold itself")
+			return errors.New("a request cannot contain itself")
 		}
 		s, err := Struct(c.api, t)
 		if err != nil {
@@ -178,10 +178,10 @@ func (c checker) jsonType(t spec.Type, around []string) error {
 		}
 		return c.fields(s, true, around)
 	}
-	return fmt.Errorf("a request cannot hold the type %s", t.Name())
+	return fmt.Errorf("a request cannot contain the type %s", t.Name())
 }
 
-// IsAny reports whether a type takes every value.
+// IsAny reports whether a type accepts every value.
 func IsAny(t spec.Type) bool { return t.Name() == "interface{}" || t.Name() == "any" }
 
 // check checks the tag of a field of a request.
@@ -198,9 +198,9 @@ func (f Field) check(nested bool) error {
 	case f.Name == "" || f.Name == "-" || strings.Contains(f.Name, ".") && f.In != "form":
 		return fmt.Errorf("the %s tag needs a name, without dots", f.In)
 	case nested && f.In != "json":
-		return fmt.Errorf("a struct in a request has json tags alone, not %s", f.In)
+		return fmt.Errorf("a struct in a request may have only json tags, not %s", f.In)
 	case f.In != "json" && simple == nil && !(f.In == "form" && isList):
-		return fmt.Errorf("the tag %s cannot hold the type %s", f.In, f.Type.Name())
+		return fmt.Errorf("the tag %s does not support the type %s", f.In, f.Type.Name())
 	case (len(f.Options) > 0 || ranged) && simple == nil:
 		return errors.New("options= and range= have no effect on this type")
 	case ranged && (base.Name() == "string" || base.Name() == "bool"):
@@ -213,14 +213,14 @@ func (f Field) check(nested bool) error {
 		case rule == "number" && f.In == "json" && base.Name() == "string":
 		case rule == "open" && f.In == "json" && f.Type.Name() == "string" && !nested && f.Omitted:
 		default:
-			return fmt.Errorf("%s is not served in a request", rule)
+			return fmt.Errorf("%s is not supported in a request", rule)
 		}
 	}
 	return f.probe(simple, list, isList)
 }
 
-// probe has mapping read a request without the field: it fails for a rule that it cannot parse or a
-// default that is not of the type.
+// probe makes core/mapping read a request without the field. That fails for an invalid rule or a
+// default of another type.
 func (f Field) probe(simple reflect.Type, list spec.ArrayType, isList bool) error {
 	_, hasDefault := f.Rules["default"]
 	switch {
@@ -241,7 +241,7 @@ func (f Field) probe(simple reflect.Type, list spec.ArrayType, isList bool) erro
 	return nil
 }
 
-// answer checks that the fields of an answer have JSON tags; around are the structs that t is in.
+// answer checks that the fields of an answer have JSON tags. around are the structs that contain t.
 func (c checker) answer(t spec.Type, around []string) error {
 	switch t := t.(type) {
 	case spec.PointerType:
@@ -261,7 +261,7 @@ func (c checker) answer(t spec.Type, around []string) error {
 		}
 		for _, f := range fields {
 			if f.In != "json" {
-				return c.at(fmt.Errorf("%s.%s: an answer has json tags alone, not %s", s.RawName, f.Member.Name, f.In),
+				return c.at(fmt.Errorf("%s.%s: an answer may have only json tags, not %s", s.RawName, f.Member.Name, f.In),
 					`(type\s+)?`+s.RawName+`\b.*\{`, f.Member.Name+`\b`)
 			}
 			if err := c.answer(f.Type, append(slices.Clone(around), s.RawName)); err != nil {

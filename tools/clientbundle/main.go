@@ -1,7 +1,6 @@
-// Command clientbundle turns the TypeScript client into one ES module that a
-// browser loads as it is, for the page of dev mode, which must run without a
-// build step and show the very client that is shipped. `make gen` runs it; it
-// needs no Node. Types are checked where the client is tested.
+// Command clientbundle turns the TypeScript client into one ES module for the page of dev mode. The
+// page uses the shipped client and needs no build step. `make gen` runs clientbundle, which needs
+// no Node. It does not check types; the client's tests do.
 //
 //	clientbundle client/src/index.ts internal/page/static/client.js
 package main
@@ -34,14 +33,14 @@ func run(from, to string) error {
 	return os.WriteFile(to, code, 0o644)
 }
 
-// bundle returns the module of an entry point and all that it imports.
+// bundle returns the module of an entry point with all its imports.
 func bundle(entry string) ([]byte, error) {
 	entry, err := filepath.Abs(entry)
 	if err != nil {
 		return nil, err
 	}
 	result := api.Build(api.BuildOptions{
-		// Files are named from here, so that the module is the same everywhere.
+		// File names are relative to this folder, so that the module is the same on every machine.
 		AbsWorkingDir: filepath.Dir(entry),
 		EntryPoints:   []string{entry},
 		Bundle:        true,

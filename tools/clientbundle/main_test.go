@@ -48,7 +48,7 @@ func TestBundle(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.Contains(string(got), tt.want) || strings.Contains(string(got), dir) {
-				t.Errorf("got a module without %q, or with a path of this machine:\n%s", tt.want, got)
+				t.Errorf("got this module, want one with %q and without paths of this machine:\n%s", tt.want, got)
 			}
 		})
 	}

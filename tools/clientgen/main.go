@@ -1,6 +1,6 @@
 // Command clientgen writes the types and calls of the TypeScript client from an .api file, so that
-// client and server have one source. `make gen` runs it. `goctl api ts` does not do: it knows neither
-// which endpoints need a session nor the difference between a cleared field and an absent one.
+// client and server have one source. `make gen` runs it. `goctl api ts` is not enough: it does not
+// know which endpoints need a session, and does not distinguish cleared fields from absent ones.
 //
 //	clientgen shares.api client/src/generated.ts
 package main

@@ -22,7 +22,7 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	if got != read(t, golden) {
-		t.Errorf("not what %s says (-update rewrites it):\n%s", golden, got)
+		t.Errorf("the result differs from %s (-update rewrites it):\n%s", golden, got)
 	}
 }
 

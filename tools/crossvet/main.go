@@ -1,5 +1,5 @@
-// Command crossvet vets a module and its tests for other operating systems, from source: `go vet` with
-// GOOS compiles every dependency first, which takes minutes.
+// Command crossvet vets a module and its tests for other operating systems, from source. It exists
+// because `go vet` with GOOS compiles every dependency first, which takes minutes.
 //
 //	go -C tools run ./crossvet .. windows darwin
 package main
@@ -37,9 +37,9 @@ func check(dir, system string) (int, error) {
 		return 0, err
 	}
 	if packages.PrintErrors(loaded) > 0 {
-		return 0, errors.New("it does not compile")
+		return 0, errors.New("the module does not compile")
 	}
-	// Without those that the vet of Go 1.26 does not have.
+	// Leave out analyzers that the vet of Go 1.26 does not have.
 	suite := slices.DeleteFunc(slices.Clone(vet.Suite), func(a *analysis.Analyzer) bool {
 		return a.Name == "scannererr" || a.Name == "sqlrowserr"
 	})

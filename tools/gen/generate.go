@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// step is one line of what gen prints, with the commands behind it.
+// step is a group of commands, for which gen prints one line.
 type step struct {
 	makes, from string
 	commands    []command
 }
 
-// command is a command line, split at spaces, and the folder to run it in.
+// command is a command line without quotes, and the folder to run it in.
 type command struct{ dir, line string }
 
-// The same lines are in the README, for those who use goctl without make.
+// The README has the same goctl commands, for use without make.
 var steps = []step{
 	{"api", "shares.api", []command{
 		{".", "goctl api go --api shares.api --dir api --style go_zero --home tools/goctl"},
@@ -43,14 +43,14 @@ var steps = []step{
 	}},
 }
 
-// stub tells the files that goctl writes once and leaves alone where they are:
-// generate has it write all of them, settle puts the ones from before back.
+// stub matches the files that goctl writes once and does not overwrite. generate makes goctl write
+// all of them, and settle restores the old ones.
 var stub = regexp.MustCompile(`^(api|rpc)/internal/(logic|middleware)/(.*/)?[^/]+_(logic|middleware)\.go$`)
 
-// remade tells the files that hold no line by hand.
+// remade matches the files that are completely generated.
 var remade = regexp.MustCompile(`^(api/internal/handler/|rpc/pb/|rpc/internal/server/).*\.go$|^model/[^/]+_model_gen\.go$`)
 
-// generate runs the generators in tree, a copy that nothing else uses.
+// generate runs the generators in tree, which is a temporary copy.
 func generate(tree string) error {
 	all, err := readTree(tree)
 	if err != nil {
@@ -75,7 +75,7 @@ func generate(tree string) error {
 			fmt.Printf("gen:         took %s\n", took.Round(time.Second))
 		}
 	}
-	// goctl adds sample settings where they are missing; the real ones are in etc/.
+	// goctl adds sample settings if there are none; the real ones are in etc/.
 	for _, samples := range []string{"api/etc", "rpc/etc"} {
 		if err := os.RemoveAll(filepath.Join(tree, samples)); err != nil {
 			return err
@@ -88,7 +88,7 @@ func (c command) run(tree string) error {
 	words := strings.Fields(c.line)
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir = filepath.Join(tree, c.dir)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build`: the same packages are in the cache
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // like `make build`, for its build cache
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", c.line, err, out)
 	}
@@ -97,7 +97,7 @@ func (c command) run(tree string) error {
 
 var protocVersion = regexp.MustCompile(`(?m)^// -?\s*protoc\s+v.*\n`)
 
-// dropProtocVersion deletes the line that differs from machine to machine.
+// dropProtocVersion deletes the line with the protoc version, which differs between machines.
 func dropProtocVersion(tree string) error {
 	generated, err := filepath.Glob(filepath.Join(tree, "rpc/pb/*.pb.go"))
 	if err != nil {

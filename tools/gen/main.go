@@ -1,14 +1,12 @@
-// Command gen generates all code from its three sources, shares.api,
-// rpc/weixin.proto and model/migrations. It works in a copy of the tree and
-// moves the result when every generator has succeeded. At the end it names the
-// files that are left to fill, the logic whose signature no longer fits, and
-// the files that nothing uses any more. `make gen` runs it, with the
-// generators of tools/go.mod on the PATH.
+// Command gen generates all code from its three sources: shares.api, rpc/weixin.proto and
+// model/migrations. It works in a copy of the tree and moves the result when all generators have
+// succeeded. Then it lists stubs to fill in, logic whose signature no longer fits, and unused
+// files. `make gen` runs it, with the generators of tools/go.mod on the PATH.
 //
 //	go -C tools run ./gen [-check] [-root FOLDER]
 //
-// With -check it writes nothing and fails when something would change, when a
-// signature does not fit, or when a file is not used.
+// With -check it writes nothing. It fails if something would change, if a signature does not fit,
+// or if a file is not used.
 package main
 
 import (
@@ -66,9 +64,9 @@ func run(root string, check bool) error {
 	found.print()
 	switch {
 	case check && !changes.empty():
-		return errors.New("the generated code differs from what its sources give: run make gen")
+		return errors.New("the generated code does not match its sources: run make gen")
 	case check && len(found.misfits)+len(found.unused) > 0:
-		return errors.New("change or delete the files that are named above")
+		return errors.New("change or delete the files named above")
 	}
 	return nil
 }

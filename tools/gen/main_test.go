@@ -31,7 +31,7 @@ func newTree(t *testing.T) tree {
 	return tree{t, root}
 }
 
-// replace changes a file: pairs of what is there and what takes its place.
+// replace changes a file. pairs are old and new texts in turn.
 func (tr tree) replace(name string, pairs ...string) {
 	tr.t.Helper()
 	path := filepath.Join(tr.root, name)
@@ -65,7 +65,7 @@ func (tr tree) files() files {
 	return all
 }
 
-// gen runs the command and returns what it prints.
+// gen runs the command and returns its output.
 func (tr tree) gen(check bool) (string, error) {
 	tr.t.Helper()
 	r, w, err := os.Pipe()
@@ -109,7 +109,7 @@ func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
 		"shares.api:52: GetQrcodeReq.Page: omitempty is not served": func(tr tree) {
 			tr.replace("shares.api", `json:"page,optional"`, `json:"page,omitempty"`)
 		},
-		// A good contract, so that goctl has written handlers by then.
+		// The contract is valid, so goctl has already written handlers.
 		"clientbundle": func(tr tree) {
 			tr.replace("shares.api", "/weixin.get_qrcode", "/weixin.get_code")
 			tr.replace("client/src/index.ts", "./client.js", "./absent.js")
@@ -132,7 +132,7 @@ func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
 	}
 }
 
-// A migration that creates a table gives it a model, with the constructor that the users' has.
+// A migration with a new table gets a model with the same constructor as the users' model.
 func TestSecondTable(t *testing.T) {
 	tr := newTree(t)
 	const table = "-- +goose Up\nCREATE TABLE `note` (\n  `id` bigint NOT NULL AUTO_INCREMENT,\n" +
@@ -154,7 +154,7 @@ func TestSecondTable(t *testing.T) {
 		}
 	}
 
-	// Without its table, the model is not generated any more and what is by hand is named.
+	// Without its table, the model is no longer generated, and its handwritten file is reported.
 	for _, dialect := range []string{"mysql", "sqlite"} {
 		if err := os.Remove(filepath.Join(tr.root, "model/migrations", dialect, "00099_note.sql")); err != nil {
 			t.Fatal(err)
@@ -190,7 +190,7 @@ func TestReport(t *testing.T) {
 	if changed := changedFiles(before, tr.files()); len(changed) > 0 {
 		t.Errorf("the check wrote %v", changed)
 	}
-	for range 2 { // the second run changes nothing and says the same
+	for range 2 { // the second run changes nothing and prints the same
 		out, err = tr.gen(false)
 		if err != nil {
 			t.Fatal(err)
@@ -207,7 +207,7 @@ func TestReport(t *testing.T) {
 		for _, name := range []string{"get_qrcode_logic.go", "re_login_logic.go"} {
 			name = "api/internal/logic/weixin/" + name
 			if !bytes.Equal(before[name], after[name]) {
-				t.Errorf("%s, which is written by hand, was changed", name)
+				t.Errorf("the handwritten file %s was changed", name)
 			}
 		}
 	}

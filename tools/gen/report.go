@@ -14,10 +14,10 @@ import (
 	"strings"
 )
 
-// report is what is left to do by hand.
+// report lists the remaining manual work.
 type report struct {
-	unfilled []string // stubs as goctl writes them
-	misfits  []string // file:line: the signature wanted there
+	unfilled []string // unchanged stubs of goctl
+	misfits  []string // file:line: the expected signature
 	unused   []string // files that no route, rpc or table uses
 }
 
@@ -37,8 +37,8 @@ func (r report) print() {
 	}
 }
 
-// settle puts the filled files of before into a generated tree, and reports
-// where they and what goctl wants do not meet.
+// settle restores the filled files of before in a generated tree, and reports where they do not fit
+// goctl's stubs.
 func settle(tree string, before files) (report, error) {
 	var r report
 	generated, err := readTree(tree)
@@ -89,9 +89,9 @@ func isTodo(source []byte) bool {
 		bytes.Contains(source, []byte("TODO generate middleware implement function"))
 }
 
-// compareMethod returns "file:line: signature" where the package of the file
-// name lacks the method that goctl's source of it has, or has another
-// signature; the names of parameters do not count. Middlewares have one form.
+// compareMethod returns "file:line: signature" if the package of the file name lacks the method of
+// goctl's stub or has it with another signature. The names of parameters do not count. It skips
+// middlewares, which all have the same signature.
 func compareMethod(tree, name string, wanted []byte) (string, error) {
 	if !strings.HasSuffix(name, "_logic.go") {
 		return "", nil
@@ -158,7 +158,7 @@ func signature(f *ast.FuncDecl) string {
 	return text
 }
 
-// header returns the line that declares f.
+// header returns the declaration line of f.
 func header(f *ast.FuncDecl) string {
 	return "func (l " + receiver(f) + ") " + f.Name.Name + strings.TrimPrefix(types.ExprString(f.Type), "func")
 }

@@ -14,14 +14,13 @@ import (
 	"strings"
 )
 
-// sources are the files and folders that the generators read or write. Their
-// paths have slashes.
+// sources are the files and folders that the generators read or write, with slashes.
 var sources = []string{
 	"go.mod", "go.sum", "shares.api", "api", "rpc", "model", "internal", "docs", "client/src",
 	"client/tsconfig.json", "tools",
 }
 
-// files are contents by path; the paths have slashes and begin at the root.
+// files are contents by path. Paths have slashes and are relative to the root.
 type files map[string][]byte
 
 // copyTree copies the sources from root and returns them.
@@ -60,7 +59,7 @@ func readTree(root string) (files, error) {
 	return all, nil
 }
 
-// write replaces a file as a whole, so that no reader finds half of it.
+// write replaces a file atomically.
 func write(root, name string, data []byte) error {
 	path := filepath.Join(root, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -72,14 +71,14 @@ func write(root, name string, data []byte) error {
 	return os.Rename(path+".tmp", path)
 }
 
-// changes are the files that generating wrote and deleted.
+// changes are the files that the generators have written and deleted.
 type changes struct {
 	written files
 	deleted []string
 }
 
-// compare returns the difference between a generated tree and before. Go files
-// count as gofmt writes them.
+// compare returns the difference between a generated tree and before, with Go files in gofmt's
+// format.
 func compare(tree string, before files) (changes, error) {
 	after, err := readTree(tree)
 	if err != nil {
@@ -131,9 +130,9 @@ func (c changes) print(root, tree string) {
 		}
 		diff := exec.Command("diff", "-u", "-N", filepath.Join(root, name), filepath.Join(tree, name))
 		diff.Stdout, diff.Stderr = os.Stdout, os.Stderr
-		diff.Run() // it fails where the files differ
+		diff.Run() // fails if the files differ
 	}
 	for _, name := range c.deleted {
-		fmt.Println("not generated any more:", name)
+		fmt.Println("no longer generated:", name)
 	}
 }

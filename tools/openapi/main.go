@@ -1,7 +1,7 @@
-// Command openapi completes what goctl makes of shares.api. goctl's parameters are replaced, because
-// some are wrong: it requires fields with default= and all headers, takes options=[x,y] for one
-// value, and puts the query of a DELETE into a form. Sessions travel as a header or a cookie, and
-// every operation lists the errors of the catalogue. `make gen` runs it.
+// Command openapi completes goctl's OpenAPI document of shares.api. It replaces goctl's parameters,
+// because some are wrong: goctl requires fields with default= and all headers, reads options=[x,y]
+// as one value, and puts the query of a DELETE into a form. It adds sessions as a header or a
+// cookie, and the errors of the catalogue. `make gen` runs it.
 //
 //	openapi shares.api docs/openapi.json
 package main
@@ -35,7 +35,7 @@ func main() {
 
 type object = map[string]any
 
-// service is what the service's code says, as api/internal/openapi prints it.
+// service is the output of api/internal/openapi about the service's code.
 type service struct {
 	Cookie  string
 	MaxFile int
@@ -81,7 +81,7 @@ var parameter = regexp.MustCompile(`:(\w+)`)
 
 func complete(doc object, api *spec.ApiSpec, s service) error {
 	for key := range doc {
-		if strings.HasPrefix(key, "x-") { // such as the day, as x-date
+		if strings.HasPrefix(key, "x-") { // such as x-date, the current day
 			delete(doc, key)
 		}
 	}
@@ -123,7 +123,7 @@ func completeOperation(operation object, api *spec.ApiSpec, g spec.Group, r spec
 		operation["parameters"] = parameters
 	}
 	operation["consumes"] = []string{"application/json"}
-	foreign := []string{"NOT_MULTIPART"} // what this operation never answers
+	foreign := []string{"NOT_MULTIPART"} // errors that this operation never returns
 	if apifile.Has(g, "Upload") {
 		foreign = []string{"UNSUPPORTED_MEDIA", "MALFORMED_BODY"}
 		operation["consumes"] = []string{"multipart/form-data"}
@@ -162,7 +162,7 @@ func completeOperation(operation object, api *spec.ApiSpec, g spec.Group, r spec
 	return nil
 }
 
-// parametersOf returns the parameters of a request, those of its body last and in one.
+// parametersOf returns the parameters of a request. The last one is the body.
 func parametersOf(api *spec.ApiSpec, r spec.Route) ([]object, error) {
 	var parameters []object
 	if r.RequestType == nil {
@@ -205,7 +205,7 @@ func parametersOf(api *spec.ApiSpec, r spec.Route) ([]object, error) {
 	return parameters, nil
 }
 
-// property returns the schema of a field, with what its tag says.
+// property returns the schema of a field, with the rules of its tag.
 func property(api *spec.ApiSpec, f apifile.Field, around []string) (object, error) {
 	p, err := schema(api, f.Type, around)
 	if err != nil {
@@ -238,7 +238,7 @@ func property(api *spec.ApiSpec, f apifile.Field, around []string) (object, erro
 	return p, nil
 }
 
-// literal returns a value of a tag as JSON has it.
+// literal returns a value of a tag as a JSON value.
 func literal(text string, kind any) any {
 	if kind == "string" {
 		return text
@@ -246,7 +246,7 @@ func literal(text string, kind any) any {
 	return json.RawMessage(text)
 }
 
-// schema returns the schema of a type; around are the structs that it is in.
+// schema returns the schema of a type. around are the structs that contain it.
 func schema(api *spec.ApiSpec, t spec.Type, around []string) (object, error) {
 	switch t := t.(type) {
 	case spec.PointerType:

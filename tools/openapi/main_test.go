@@ -8,7 +8,7 @@ import (
 	"shares/tools/apifile"
 )
 
-// What goctl gets wrong: required with default= and of headers, options=[x,y], and queries of
+// openapi corrects goctl's errors: required for default= and headers, options=[x,y], and queries of
 // other methods than GET.
 func TestComplete(t *testing.T) {
 	api, err := apifile.Parse("../clientgen/testdata/every_form.api")
@@ -35,7 +35,7 @@ func TestComplete(t *testing.T) {
 		{"/v1/door.open", "post", `"limit":{"exclusiveMaximum":true,"maximum":10,"minimum":1,"type":"integer"}`},
 		{"/v1/door.open", "post", `"by":{"additionalProperties":{"items":{"properties":{"name":{"type":"string"}},"required":["name"],"type":"object"},"type":"array"},"type":"object"}`},
 		{"/v1/door.open", "post", `"bytes":{"format":"byte","type":"string"}`},
-		{"/v1/door.open", "post", `"required":["any","inner"]`}, // of the answer
+		{"/v1/door.open", "post", `"required":["any","inner"]`}, // in the answer
 		{"/v2/notes/{id}", "get", `{"in":"header","name":"X-Trace","required":false,"type":"string"}`},
 		{"/v2/notes/{id}", "get", `{"in":"path","name":"id","required":true,"type":"integer"}`},
 		{"/v2/notes/{id}", "get", `{"default":1,"in":"query","name":"page","required":false,"type":"integer"}`},
@@ -59,6 +59,6 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	if doc["x-date"] != nil {
-		t.Error("the day is still there")
+		t.Error("got the current day in the document, want none")
 	}
 }
