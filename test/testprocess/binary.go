@@ -17,9 +17,9 @@ import (
 	"shares/internal/testenv/testos"
 )
 
-// Binary builds the program and returns its path. It is built once per calling process, with the
-// race detector where the caller itself has it, and is up to date in a second when nothing changed
-// since the last build of any caller. The file stays until a later caller finds this process gone.
+// Binary builds the program and returns its path. It builds once per calling process, with the race
+// detector if the caller has it. It takes a second if nothing changed since any caller's last
+// build. A later caller removes the file once this process has ended.
 func Binary() (string, error) { return binary() }
 
 var binary = sync.OnceValues(build)
@@ -58,7 +58,8 @@ func build() (_ string, err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("testprocess: build: %w\n%s", err, out)
 	}
-	// A link of our own: another caller may build again while processes of this one come and go.
+	// The process has its own link, because another caller may build again while this one starts
+	// processes.
 	own := filepath.Join(dir, testenv.Owned(name))
 	if err := os.Remove(own); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err

@@ -1,7 +1,7 @@
-// Package testprocess builds the real `shares` program and runs it as processes of its own, so that
-// a suite sees what an operator sees: start lines, ports, signals, exit codes. The suites under test/
-// use it; the service must not. Start and Once need no testing.TB and leave ending the process to the
-// caller; Run ends it with the test and fails the test when the program did not end well. Storage
+// Package testprocess builds the real `shares` program and runs it as separate processes, so that a
+// suite sees what an operator sees: start lines, ports, signals, exit codes. The suites under test/
+// use it; the service must not. Start and Once need no testing.TB and leave ending the process to
+// the caller. Run ends it with the test and fails the test if the program ended badly. Storage
 // comes from internal/testenv.
 package testprocess
 
@@ -20,7 +20,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// deadlines are so long that a program does not reach them because the machine is busy.
+// deadlines are so long that programs on a busy machine do not reach them.
 var deadlines = []string{
 	"SHARES_TIMEOUT=60s", "SHARES_RPC_TIMEOUT=50s", "MYSQL_TIMEOUT=40s", "WECHAT_TIMEOUT=10s", "REDIS_TIMEOUT=5s",
 	"SHARES_SHUTDOWN=90s",
@@ -30,15 +30,14 @@ var deadlines = []string{
 type Options struct {
 	// Args are the command line, such as "serve" or "simulator", "--listen", "127.0.0.1:0".
 	Args []string
-	// Env are the program's settings. Nothing of the caller's environment that could be one gets
-	// through. Unless they say otherwise, the program listens on a free port of 127.0.0.1 and has
-	// long deadlines.
+	// Env are the program's settings. The caller's own settings are not passed on. By default, the
+	// program listens on a free port of 127.0.0.1 and has long deadlines.
 	Env map[string]string
-	// Shipped keeps the deadlines that the program is shipped with.
+	// Shipped keeps the program's default deadlines.
 	Shipped bool
-	// Dir is the working folder, and so where ./data is made; empty is the caller's.
+	// Dir is the working folder, in which ./data is created. Empty means the caller's.
 	Dir string
-	// Secrets gets all that the program prints; nil is nobody.
+	// Secrets gets the program's output, unless it is nil.
 	Secrets *Secrets
 }
 
@@ -47,11 +46,11 @@ func (o Options) name() string { return "shares " + strings.Join(o.Args, " ") }
 // Process is one running or ended program.
 type Process struct{ *testenv.Process }
 
-// announcement is the start line of every program that serves, for people or as JSON.
+// announcement matches the start line of every serving program, as text or JSON.
 var announcement = regexp.MustCompile(`(?:shares(?: rpc)? \S+|a simulated WeChat) on (?:http://)?([^\s"]+)[\s"]`)
 
-// Start starts a program that serves, and returns when it accepts connections. A program that ends
-// before that, or is not ready within a minute, is an error that carries what it printed.
+// Start starts a serving program, and returns when it accepts connections. If the program ends
+// before that, or is not ready within a minute, the error holds its output.
 func Start(o Options) (*Process, error) {
 	p, err := newProcess(o, announcement)
 	if err != nil {
@@ -85,8 +84,8 @@ func (p *Process) Start() error {
 	}
 }
 
-// Once runs a program that does its work and ends, such as `shares migrate`, and returns what it
-// printed and its exit code. The error says that it could not be run to its end; ctx ends it by force.
+// Once runs a program that ends, such as `shares migrate`, and returns its output and its exit
+// code. The error says why it could not run to its end; it is killed when ctx ends.
 func Once(ctx context.Context, o Options) (printed string, code int, err error) {
 	p, err := newProcess(o, nil)
 	if err != nil {
@@ -120,7 +119,7 @@ func newProcess(o Options, ready *regexp.Regexp) (*Process, error) {
 func environment(o Options) []string {
 	env := []string{
 		"SHARES_HOST=127.0.0.1", "SHARES_PORT=0",
-		"GORACE=atexit_sleep_ms=0", // by default the race detector keeps an ending program for a second
+		"GORACE=atexit_sleep_ms=0", // by default the race detector delays the end by a second
 	}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "GORACE", "GOCOVERDIR", "GOMAXPROCS"} {
 		if value, ok := os.LookupEnv(name); ok {
@@ -130,15 +129,15 @@ func environment(o Options) []string {
 	if !o.Shipped {
 		env = append(env, deadlines...)
 	}
-	for name, value := range o.Env { // of two equal names the last counts
+	for name, value := range o.Env { // the last of equal names counts
 		env = append(env, name+"="+value)
 	}
 	return env
 }
 
-// Run starts a program that serves, in a folder of the test's own unless o names one, and ends it
-// with the test. The test fails when the program then ends with a code other than 0 or reported a
-// data race. When the test fails, its log names a file with what the program printed.
+// Run starts a serving program and ends it with the test. Its folder is temporary unless o names
+// one. The test fails if the program then ends with a code other than 0 or reported a data race. If
+// the test fails, its log names a file with the program's output.
 func Run(t testing.TB, o Options) *Process {
 	t.Helper()
 	if o.Dir == "" {
@@ -155,7 +154,7 @@ func Run(t testing.TB, o Options) *Process {
 func finish(t testing.TB, name string, p *Process) {
 	t.Helper()
 	select {
-	case <-p.Done(): // the test ended it and knows how
+	case <-p.Done(): // the test ended it and checked how
 	default:
 		code, err := p.Term()
 		if err != nil {
@@ -175,15 +174,15 @@ func finish(t testing.TB, name string, p *Process) {
 
 // Address returns the host:port on which the program serves.
 func (p *Process) Address() string {
-	// The name may stand for ::1 too, and the program listens on one of them.
+	// localhost may also mean ::1, but the program listens on only one of them.
 	return strings.Replace(p.Announced(), "localhost:", "127.0.0.1:", 1)
 }
 
 // URL returns the http URL of Address, without a trailing slash.
 func (p *Process) URL() string { return "http://" + p.Address() }
 
-// Term ends the program with SIGTERM, waits until it is gone and returns its exit code. A program
-// that ignores it is killed after two minutes; that is an error.
+// Term ends the program with SIGTERM, waits for its end and returns its exit code. If the program
+// ignores it, Term kills it after two minutes and returns an error.
 func (p *Process) Term() (int, error) {
 	if err := p.Stop(); err != nil {
 		return 0, err

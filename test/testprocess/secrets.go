@@ -13,19 +13,20 @@ import (
 	"sync"
 )
 
-// Secrets holds what a suite's programs printed and the errors that they answered, and what must be in none of it: the app's secret,
-// access tokens, login codes, session keys, sessions, phone numbers, openids. A suite makes one, gives it to its programs
-// (Options.Secrets) and to its HTTP client (Transport), tells it each secret (Hide), and ends its TestMain with Verify. The zero value
-// is ready; its methods are safe for concurrent use.
+// Secrets holds the output and the error responses of a suite's programs, and the secrets that must
+// not appear in them: the app's secret, access tokens, login codes, session keys, sessions, phone
+// numbers, openids. A suite makes one Secrets, passes it to its programs (Options.Secrets) and its
+// HTTP client (Transport), adds each secret (Hide), and ends its TestMain with Verify. The zero
+// value is ready. Its methods are safe for concurrent use.
 type Secrets struct {
 	mu      sync.Mutex
 	kinds   map[string]string // by secret
 	seen    []*transcript
 	answers *transcript
-	short   []string // kinds of what was too short to look for
+	short   []string // kinds of the secrets that are too short to search for
 }
 
-// transcript is what one source said, in its order.
+// transcript is the text of one source, in order.
 type transcript struct {
 	source string
 
@@ -39,11 +40,12 @@ func (t *transcript) Write(b []byte) (int, error) {
 	return t.text.Write(b)
 }
 
-// minSecret is the length in bytes of the shortest text that can be told from one that is there by chance.
+// minSecret is the length in bytes of the shortest secret that is not found by chance.
 const minSecret = 8
 
-// Hide notes values that must not be seen. kind says what they are, such as "session key", and is what a finding shows in their place.
-// Empty values are ignored; one of less than 8 bytes makes Verify fail, since it cannot be looked for.
+// Hide adds values that must not appear. kind names them, such as "session key"; findings show it
+// in their place. Empty values are ignored. A value of less than 8 bytes makes Verify fail, because
+// it cannot be searched for.
 func (s *Secrets) Hide(kind string, values ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +64,7 @@ func (s *Secrets) Hide(kind string, values ...string) {
 	}
 }
 
-// printed returns where the output of one program goes.
+// printed returns the writer for the output of one program.
 func (s *Secrets) printed(program string) io.Writer {
 	t := &transcript{source: program}
 	s.mu.Lock()
@@ -71,8 +73,8 @@ func (s *Secrets) printed(program string) io.Writer {
 	return t
 }
 
-// Transport returns next with a look at every answer: headers and body of those that are errors, be it by their status or, in the
-// envelope of the first system, by "state":false.
+// Transport returns next, and records the headers and bodies of error responses: by their status
+// or, in the legacy service's envelope, by "state":false.
 func (s *Secrets) Transport(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
@@ -98,7 +100,7 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 func (s *Secrets) answered(req *http.Request, resp *http.Response, body []byte) {
 	s.mu.Lock()
 	if s.answers == nil {
-		s.answers = &transcript{source: "an error's answer"}
+		s.answers = &transcript{source: "an error response"}
 		s.seen = append(s.seen, s.answers)
 	}
 	answers := s.answers
@@ -110,10 +112,10 @@ func (s *Secrets) answered(req *http.Request, resp *http.Response, body []byte) 
 	}
 	b.Write(bytes.ReplaceAll(body, []byte("\n"), []byte(" ")))
 	b.WriteByte('\n')
-	answers.Write(b.Bytes()) // memory
+	answers.Write(b.Bytes())
 }
 
-// shapes are secrets that are known by their form, so that those which no suite can get hold of are found, too.
+// shapes match secrets by their form, to find secrets that no suite can know.
 var shapes = map[string]*regexp.Regexp{
 	"access token":            regexp.MustCompile(`\b[0-9]{1,3}_[0-9A-Za-z_-]{64,}`),
 	"access token in a query": regexp.MustCompile(`access_token=[^\s&"\[]`),
@@ -122,7 +124,7 @@ var shapes = map[string]*regexp.Regexp{
 	"login code in a query":   regexp.MustCompile(`js_code=[^\s&"\[]`),
 }
 
-// Leaks returns one line for each line that shows a secret, with what each secret is in its place.
+// Leaks returns each line that shows a secret, with the secret replaced by its kind.
 func (s *Secrets) Leaks() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,8 +151,8 @@ func (s *Secrets) Leaks() []string {
 	return leaks
 }
 
-// Verify ends a TestMain: it takes the exit code of the tests and returns the suite's. It prints to
-// stderr what shows and must not.
+// Verify ends a TestMain: it takes the tests' exit code and returns the suite's. It prints leaks to
+// stderr.
 func (s *Secrets) Verify(code int) int { return s.verify(code, os.Stderr) }
 
 func (s *Secrets) verify(code int, w io.Writer) int {
@@ -158,7 +160,7 @@ func (s *Secrets) verify(code int, w io.Writer) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, kind := range s.short {
-		leaks = append(leaks, fmt.Sprintf("cannot look for a secret of less than %d bytes (%s)", minSecret, kind))
+		leaks = append(leaks, fmt.Sprintf("cannot search for a secret of less than %d bytes (%s)", minSecret, kind))
 	}
 	if len(leaks) == 0 {
 		return code

@@ -20,7 +20,7 @@ func TestSecretsAreFound(t *testing.T) {
 		want    []string
 	}{
 		"nothing":            {"all is well\n", nil},
-		"a beginning only":   {"13800138\n", nil},
+		"a prefix only":      {"13800138\n", nil},
 		"in a line":          {"before\nphone 13800138000 stored\nafter", []string{"phone [phone] stored"}},
 		"in a last line":     {"of 13800138000", []string{"of [phone]"}},
 		"escaped":            {"key=5tF5KuDigyB6e4m7FigHvw%3D%3D\n", []string{"key=[session key]"}},
@@ -36,7 +36,7 @@ func TestSecretsAreFound(t *testing.T) {
 			s.Hide("phone", "13800138000")
 			s.Hide("session key", "5tF5KuDigyB6e4m7FigHvw==", "")
 			s.Hide("openid", "oAbcdefghij", "oAbcdefghij-longest")
-			// Programs print as they like, and at the same time.
+			// Programs print concurrently, in pieces of any size.
 			other, out := s.printed("shares rpc"), s.printed("shares serve")
 			for _, piece := range bytes.SplitAfter([]byte(tt.printed), []byte("8")) {
 				if _, err := out.Write(piece); err != nil {
@@ -66,7 +66,7 @@ func TestSecretsTooShort(t *testing.T) {
 	var s Secrets
 	s.Hide("code", "1234567")
 	if got := s.verify(0, io.Discard); got != 1 {
-		t.Errorf("Verify: %d, want 1: such a secret cannot be looked for", got)
+		t.Errorf("Verify: %d, want 1: such a secret cannot be searched for", got)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestSecretsInErrorAnswers(t *testing.T) {
 	}
 }
 
-func TestSecretsGetWhatAProgramPrints(t *testing.T) {
+func TestSecretsGetAProgramsOutput(t *testing.T) {
 	t.Parallel()
 	var s Secrets
 	s.Hide("version", "commit unknown")
@@ -113,6 +113,6 @@ func TestSecretsGetWhatAProgramPrints(t *testing.T) {
 		t.Fatal(code, err)
 	}
 	if got := s.Leaks(); len(got) != 1 {
-		t.Errorf("got %q, want the one line", got)
+		t.Errorf("got %q, want one line", got)
 	}
 }

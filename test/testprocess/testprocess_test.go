@@ -27,11 +27,11 @@ func TestServeStartsAndEnds(t *testing.T) {
 		t.Errorf("SIGTERM gave code %d, %v, want 0", code, err)
 	}
 	if _, err := net.Dial("tcp", p.Address()); err == nil {
-		t.Error("something still listens after the end")
+		t.Error("the port is still open after the end")
 	}
 }
 
-// failing is a test that failed, and what it logged.
+// failing is a failed test that keeps its log.
 type failing struct {
 	testing.TB
 	logged string
@@ -60,7 +60,7 @@ func TestStartFails(t *testing.T) {
 	t.Parallel()
 	_, err := Start(Options{Args: []string{"serve"}, Env: map[string]string{"SHARES_MODE": "pro"}, Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "MYSQL_DSN is required") || !strings.Contains(err.Error(), "exit status 1") {
-		t.Errorf("got %v, want the code and what was printed", err)
+		t.Errorf("got %v, want the exit code and the output", err)
 	}
 }
 
@@ -80,6 +80,6 @@ func TestOnce(t *testing.T) {
 func TestEnvironmentIsClean(t *testing.T) {
 	t.Setenv("SHARES_MODE", "pro")
 	if _, code, err := Once(t.Context(), Options{Args: []string{"migrate"}, Dir: t.TempDir()}); code != 0 || err != nil {
-		t.Errorf("got %d, %v: the caller's settings got through", code, err)
+		t.Errorf("got %d, %v: want the caller's settings ignored", code, err)
 	}
 }

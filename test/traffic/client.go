@@ -21,7 +21,7 @@ type Answer struct {
 	Status     int
 	RetryAfter bool
 	Body       []byte
-	Err        error // there was no answer, or not the right one
+	Err        error // no answer, or a wrong one
 }
 
 // Failure returns why the request was not served, nil if it was.
@@ -40,7 +40,8 @@ func (a Answer) Into(v any) error {
 	return json.Unmarshal(a.Body, v)
 }
 
-// Kind names a failure in a word: an HTTP status, or refused, reset, timeout, eof, other.
+// Kind names a failure by its HTTP status or by session lost, refused, reset, timeout, eof or
+// other.
 func (a Answer) Kind() string {
 	var netErr net.Error
 	switch {
@@ -88,11 +89,11 @@ func send(ctx context.Context, client *http.Client, method, url, session, conten
 	return Answer{resp.StatusCode, resp.Header.Get("Retry-After") != "", got, errors.Join(err, resp.Body.Close())}
 }
 
-// Target is a server, or a client's way to one.
+// Target is a server, or one client's way to it.
 type Target struct {
 	URL    string // without a path
 	Client *http.Client
-	Away   atomic.Bool // nothing is sent there
+	Away   atomic.Bool // it gets no requests
 }
 
 const prefix = "/shares/api/v1/weixin."
@@ -113,7 +114,7 @@ func (t *Target) Upload(ctx context.Context, session string, file []byte) Answer
 	return send(ctx, t.Client, http.MethodPost, t.URL+prefix+"upload_avatar", session, "multipart/form-data; boundary=b", strings.NewReader(body))
 }
 
-// Picture returns the path of the picture that an answer names.
+// Picture returns the path of the picture in an answer.
 func Picture(a Answer) (string, Answer) {
 	var picture struct{ Url string }
 	if a.Into(&picture) != nil {
@@ -127,7 +128,7 @@ func Picture(a Answer) (string, Answer) {
 	return u.Path, a
 }
 
-// QRCode asks for a code and returns the path of its picture.
+// QRCode requests a code and returns the path of its picture.
 func (t *Target) QRCode(ctx context.Context, session, scene string) (string, Answer) {
 	return Picture(t.Post(ctx, "get_qrcode", session, map[string]string{"page": "pages/index/index", "scene": scene}))
 }

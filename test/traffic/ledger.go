@@ -8,34 +8,34 @@ import (
 	"sync"
 )
 
-// Ledger is what the service acknowledged, to be compared with what it stores. Every field of every
-// writer holds a number that only grows. Its methods are safe for concurrent use.
+// Ledger records the acknowledged writes and compares them with the stored rows. Every field of
+// every writer holds a number that only grows. Its methods are safe for concurrent use.
 type Ledger struct {
 	mu       sync.Mutex
 	fields   []*field
 	loggedIn []*Person // whose login was acknowledged
-	count    int       // of acknowledgements since the last Settle
-	lost     int       // of them, found missing
+	count    int       // acknowledgements since the last Settle
+	lost     int       // acknowledged but not stored
 }
 
-// field is one column of one user. One write to it is under way at a time, because the order of two
-// at once is not defined.
+// field is one column of one user. It has one write at a time, because the order of concurrent
+// writes is undefined.
 type field struct {
 	owner     *Person
 	key       string // in JSON
-	acked     int64  // the last number acknowledged
-	attempted int64  // the last number sent
+	acked     int64  // the last acknowledged number
+	attempted int64  // the last sent number
 	busy      bool
-	// unsure: a write got no acknowledgement. The statement may still be on its way to a database that
-	// hangs, and run when it wakes, after a later one; no server can order that, so nothing is written
-	// here until Reconcile or Settle.
+	// unsure: a write got no acknowledgement. Its statement may still be on its way to a hung
+	// database, and run after a later one. No server can order that, so the field is not written
+	// again until Reconcile or Settle.
 	unsure bool
 }
 
-// Fields are the fields that are written, by their names in JSON.
+// Fields are the JSON names of the fields that are written.
 var Fields = []string{"nickName", "city", "province", "country"}
 
-// NewLedger begins with users that have nothing in their fields.
+// NewLedger returns the ledger of users whose fields are empty.
 func NewLedger(users []*Person) *Ledger {
 	l := &Ledger{}
 	for _, u := range users {
@@ -46,7 +46,7 @@ func NewLedger(users []*Person) *Ledger {
 	return l
 }
 
-// take picks a field to write and the number to write into it, or none.
+// take picks a field to write and the next number for it, or none.
 func (l *Ledger) take() (*field, int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,7 +62,7 @@ func (l *Ledger) take() (*field, int64) {
 	return nil, 0
 }
 
-// give notes how the write of n went.
+// give records the outcome of the write of n.
 func (l *Ledger) give(f *field, n int64, acknowledged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,7 +82,7 @@ func (l *Ledger) login(p *Person) {
 	l.count++
 }
 
-// request is the endpoint and body that write n into f, in one of two ways.
+// request returns the endpoint and body that write n into f, in one of two ways.
 func (f *field) request(n int64) (string, map[string]string) {
 	value := f.key + " " + strconv.FormatInt(n, 10)
 	if n%2 == 0 {
@@ -97,12 +97,12 @@ func (f *field) number(text string) (int64, error) {
 	}
 	digits, ok := strings.CutPrefix(text, f.key+" ")
 	if !ok {
-		return 0, fmt.Errorf("%s holds another value than those written", f.key)
+		return 0, fmt.Errorf("%s holds a value that was never written", f.key)
 	}
 	return strconv.ParseInt(digits, 10, 64)
 }
 
-// Profile is what is stored of a user: Fields by their names. It is nil when there is no such user.
+// Profile is the stored Fields of a user by name. It is nil if the user does not exist.
 type Profile map[string]string
 
 // Answered returns the profile in an answer of get_user_info.
@@ -118,8 +118,8 @@ func Answered(a Answer) (Profile, error) {
 	return p, nil
 }
 
-// Reconcile looks at the fields that are unsure, now that all is quiet, so that they can be written
-// again. Settle counts what they lack.
+// Reconcile compares the unsure fields with the stored rows after late statements have run, so that
+// the fields can be written again. Settle counts what they lack.
 func (l *Ledger) Reconcile(stored func(*Person) (Profile, error)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,8 +133,8 @@ func (l *Ledger) Reconcile(stored func(*Person) (Profile, error)) error {
 	return nil
 }
 
-// Settle counts what was acknowledged since the last time, and how much of it is not stored. No
-// request is under way.
+// Settle returns how many writes and logins were acknowledged since the last Settle, and how many
+// of these are not stored. No request is running.
 func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lost int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +157,7 @@ func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lo
 	return acknowledged, lost, nil
 }
 
-// look compares a field with what is stored.
+// look compares a field with its stored value.
 func (l *Ledger) look(f *field, stored func(*Person) (Profile, error)) error {
 	profile, err := stored(f.owner)
 	if err != nil {

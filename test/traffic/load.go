@@ -1,6 +1,6 @@
-// Package traffic is the load that the faults and the cluster suite put on the service: people who log
-// in, read, write, read what they wrote, renew their sessions and get QR codes, at a fixed rate. A
-// ledger remembers what was acknowledged. The suites judge the answers.
+// Package traffic is the load of the faults and the cluster suite. Its users log in, read, write,
+// read their writes, renew sessions and get QR codes, at a fixed rate. A ledger records the
+// acknowledged writes. The suites judge the answers.
 package traffic
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Kind is what a request of the load is about.
+// Kind is the purpose of a request.
 type Kind string
 
 const (
@@ -23,55 +23,55 @@ const (
 	Renew   Kind = "re_login"         // a session
 	Write   Kind = "write"            // one field of a user
 	Check   Kind = "read after write" // the same user, a second after the acknowledgement, elsewhere
-	Login   Kind = "login"            // of a newcomer, or again
+	Login   Kind = "login"            // of a new user, or a later one
 	Code    Kind = "QR code"          // that exists
 	NewCode Kind = "new QR code"
 	Image   Kind = "picture"
 )
 
-// Share is how often a kind is sent, in parts of the whole. Checks follow writes.
+// Share is the share of a kind in the mix, in parts of the sum. Checks follow writes.
 type Share struct {
 	Kind
 	Parts int
 }
 
-// freshness is after how long a read must see an acknowledged write.
+// freshness is the time after which a read must see an acknowledged write.
 const freshness = time.Second
 
 var errSessionLost = errors.New("session lost")
 
-// Load sends requests at a fixed rate, whether or not the earlier ones have been answered.
+// Load sends requests at a fixed rate, whether or not earlier ones have been answered.
 type Load struct {
-	Targets []*Target // each gets a request in turn, unless it is away
-	Codes   string    // base URL of the simulated WeChat that gives login codes
-	Rate    float64   // a second
+	Targets []*Target // each gets a request in turn, unless it is Away
+	Codes   string    // base URL of the simulated WeChat, for login codes
+	Rate    float64   // requests a second
 	Mix     []Share
 	People  *People
 	Ledger  *Ledger
-	// Newcomers has every other login be that of a new user.
+	// Newcomers makes every other login that of a new user.
 	Newcomers bool
-	// Balance has a request go to the next target when one does not listen, which is then Away.
+	// Balance sends a request to the next target if one refuses the connection, and sets it Away.
 	Balance bool
-	// Judge gets each answer with the target that gave it.
+	// Judge gets each answer with its target.
 	Judge func(k Kind, t *Target, sent time.Time, a Answer)
-	// Checked hears of each Check whether the write was not to be seen.
+	// Checked gets whether each Check missed the write.
 	Checked func(stale bool)
 
 	stop    context.CancelFunc
 	sender  sync.WaitGroup
-	running sync.WaitGroup // requests, and reads that are due
+	running sync.WaitGroup // requests, and Checks that are due
 	next    atomic.Int64   // counts picks
 	renewed atomic.Int64   // counts renewals
 }
 
-// Start begins the load. Requests are cancelled with ctx.
+// Start starts the load. Requests are cancelled with ctx.
 func (l *Load) Start(ctx context.Context) {
 	sending, stop := context.WithCancel(ctx)
 	l.stop = stop
 	l.sender.Go(func() { l.send(sending, ctx) })
 }
 
-// Stop ends the load when everything that was begun is answered.
+// Stop stops the load and returns when every request is answered.
 func (l *Load) Stop() {
 	l.stop()
 	l.sender.Wait()
@@ -97,7 +97,7 @@ func (l *Load) send(until, ctx context.Context) {
 	}
 }
 
-// Pause waits, and returns ctx's error if that ends before.
+// Pause waits for d, or returns ctx's error if ctx ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -107,7 +107,7 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pick returns a target in balance, in turn.
+// pick returns the next target that is not Away.
 func (l *Load) pick() *Target {
 	n := int(l.next.Add(1))
 	for i := range l.Targets {
@@ -118,8 +118,8 @@ func (l *Load) pick() *Target {
 	return l.Targets[n%len(l.Targets)]
 }
 
-// balanced sends a request as a balancer does: to the next target where one does not listen, because
-// then the request was surely not begun.
+// balanced sends a request like a load balancer. If a target refuses the connection, the request
+// goes to the next one, because it was surely not processed.
 func (l *Load) balanced(ctx context.Context, k Kind, first *Target, do func(*Target) Answer) (Answer, *Target) {
 	sent := time.Now()
 	t := first
@@ -153,7 +153,7 @@ func (l *Load) request(ctx context.Context, k Kind) {
 		send(func(t *Target) Answer {
 			path, a := t.QRCode(ctx, reader.Session(), RepeatedScene(n))
 			if a.Failure() == nil && path != p.Pictures[n] {
-				a.Err = errors.New("the code has another address than before")
+				a.Err = errors.New("the code's address has changed")
 			}
 			return a
 		})
@@ -169,7 +169,7 @@ func (l *Load) request(ctx context.Context, k Kind) {
 	}
 }
 
-// renew renews a session. A session that lives and is not renewed is a failure.
+// renew renews a session. It is a failure if a valid session is not renewed.
 func (l *Load) renew(ctx context.Context, t *Target, who *Person) Answer {
 	a := t.Post(ctx, "re_login", who.Session(), struct{}{})
 	var got struct {
@@ -201,7 +201,7 @@ func (l *Load) login(ctx context.Context, again *Person) {
 	var who *Person
 	a, _ := l.balanced(ctx, Login, l.pick(), func(t *Target) (a Answer) {
 		who, a = login(ctx, t, code)
-		if !real && a.Status == http.StatusUnauthorized { // WeChat is back, and does not know the made-up code
+		if !real && a.Status == http.StatusUnauthorized { // WeChat is back and refuses the made-up code
 			a.Status = http.StatusOK
 		}
 		return a
@@ -210,16 +210,17 @@ func (l *Load) login(ctx context.Context, again *Person) {
 		return
 	}
 	if !newcomer {
-		who = again // who renews the session
+		who = again
 	}
 	l.Ledger.login(who)
 }
 
-// write writes a field, and has it read elsewhere a second after the acknowledgement.
+// write writes a field. A second after the acknowledgement it reads the field through another
+// target.
 func (l *Load) write(ctx context.Context) {
 	f, n := l.Ledger.take()
 	if f == nil {
-		return // all have failed: nothing new can be learnt
+		return // every field is busy or unsure
 	}
 	endpoint, body := f.request(n)
 	a, wroteTo := l.balanced(ctx, Write, l.pick(), func(t *Target) Answer { return t.Post(ctx, endpoint, f.owner.Session(), body) })

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Metric returns the sum of the samples on a page of metrics whose lines begin with prefix. A name
-// that ends with a blank has no labels. It is an error when there is no such sample.
+// Metric returns the sum of the samples on a page of metrics whose lines begin with prefix. End a
+// name without labels with a blank. It is an error if there is no such sample.
 func Metric(page, prefix string) (float64, error) {
 	sum, found := 0.0, false
 	for line := range strings.Lines(page) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Person is a user who is logged in.
+// Person is a logged-in user.
 type Person struct {
 	Name   string // at the simulator
 	OpenID string
@@ -35,10 +35,10 @@ func (p *Person) renewed(session string) {
 
 // People are the users of a load.
 type People struct {
-	Readers  []*Person // whose rows are not written while the load runs, so that they stay cached
+	Readers  []*Person // never written during the load, so that their rows stay cached
 	Writers  []*Person
-	Renewers []*Person // who renew their sessions
-	Pictures []string  // paths of the codes that exist
+	Renewers []*Person // they renew their sessions
+	Pictures []string  // paths of the existing codes
 
 	newcomers, scenes atomic.Int64
 }
@@ -49,12 +49,12 @@ func RepeatedScene(i int) string { return fmt.Sprintf("again%d", i) }
 // NewScene returns the scene of a code that does not exist yet.
 func (p *People) NewScene() string { return fmt.Sprintf("new%d%s", p.scenes.Add(1), rand.Text()[:8]) }
 
-// LogIn logs somebody in at the first target, and reads the profile at all of them. codes is the base
-// URL of the simulated WeChat that gives login codes.
+// LogIn logs a user in at the first target, and reads the profile at all of them. codes is the base
+// URL of the simulated WeChat, which issues login codes.
 func LogIn(ctx context.Context, targets []*Target, codes, name string) (*Person, error) {
 	code, ok := loginCode(ctx, codes, name)
 	if !ok {
-		return nil, errors.New("the simulator gives no login code")
+		return nil, errors.New("the simulator issued no login code")
 	}
 	p, a := login(ctx, targets[0], code)
 	if err := a.Failure(); err != nil {
@@ -78,7 +78,8 @@ func login(ctx context.Context, t *Target, code string) (*Person, Answer) {
 	return &Person{OpenID: got.OpenId, session: got.SessionId}, a
 }
 
-// loginCode has the simulator make a login code. When it cannot, WeChat is away, and any code will do.
+// loginCode gets a login code from the simulator. If WeChat is down, it returns a made-up code and
+// false.
 func loginCode(ctx context.Context, codes, name string) (code string, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Stats is what happened since the last Begin.
+// Stats counts the load since the last Begin.
 type Stats struct {
 	Requests int            // answered or not
 	Failed   int            // not answered with 200
@@ -23,11 +23,11 @@ type Stats struct {
 	First    time.Time      // when the first failed request was sent; zero if none
 	Last     time.Time      // when the last failed request was sent; zero if none
 	Stale    int            // reads older than a write acknowledged a second before
-	Lost     int            // acknowledged writes and logins that were gone at the last Verify
-	Samples  []string       // the first few failures, for people
+	Lost     int            // acknowledged writes and logins that Verify did not find
+	Samples  []string       // the first few failures, as text
 }
 
-// Run is a load on one address that counts. Its methods are safe for concurrent use.
+// Run is a load on one address with its statistics. Its methods are safe for concurrent use.
 type Run struct {
 	ctx  context.Context
 	load *Load
@@ -37,16 +37,16 @@ type Run struct {
 	stats Stats
 }
 
-// steadyMix is without QR codes, which cost the app's quota.
+// steadyMix has no QR codes, which cost the app's quota.
 var steadyMix = []Share{{Read, 40}, {Renew, 15}, {Write, 40}, {Login, 5}}
 
-// Start logs users in at service and begins a load of theirs, which ends with ctx. Every other request
-// opens a connection of its own. codes is the base URL of the simulated WeChat.
+// Start logs users in at service and starts their load, which ends with ctx. Every other request
+// opens a new connection. codes is the base URL of the simulated WeChat.
 func Start(ctx context.Context, service, codes string, users int, rate float64) (*Run, error) {
 	r := &Run{ctx: ctx}
 	people := &People{}
 	targets := []*Target{{URL: service, Client: newClient(true)}, {URL: service, Client: newClient(false)}}
-	id := time.Now().UnixMilli() // users of their own: the fields of earlier ones are not empty
+	id := time.Now().UnixMilli() // new users, because earlier ones have fields that are not empty
 	for i := range users {
 		p, err := LogIn(ctx, targets, codes, fmt.Sprintf("load-%d-%d", id, i))
 		if err != nil {
@@ -71,7 +71,7 @@ func Start(ctx context.Context, service, codes string, users int, rate float64) 
 	return r, nil
 }
 
-// Begin forgets what was counted, and counts requests that are sent from now on.
+// Begin resets the statistics, and counts requests that are sent from now on.
 func (r *Run) Begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +79,7 @@ func (r *Run) Begin() {
 	r.stats = Stats{Kinds: make(map[string]int)}
 }
 
-// Stats returns what was counted since Begin.
+// Stats returns the statistics since Begin.
 func (r *Run) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,12 +88,12 @@ func (r *Run) Stats() Stats {
 	return s
 }
 
-// Verify stops the load, counts what was acknowledged and is not there, and starts the load again. An
+// Verify stops the load, counts the acknowledged writes that are missing, and restarts the load. An
 // error means that a profile could not be read.
 func (r *Run) Verify(ctx context.Context) error {
 	r.load.Stop()
 	defer r.load.Start(r.ctx)
-	if err := Pause(ctx, freshness); err != nil { // a value in memory may be as old
+	if err := Pause(ctx, freshness); err != nil { // a cached value may be this old
 		return err
 	}
 	_, lost, err := r.load.Ledger.Settle(func(p *Person) (Profile, error) {
@@ -136,8 +136,8 @@ func (r *Run) count(k Kind, sent time.Time, a Answer) {
 	}
 }
 
-// newClient returns a client that keeps its connections, or makes one for each request. Its timeout is
-// above the service's own.
+// newClient returns a client that keeps its connections, or opens one per request. Its timeout
+// exceeds the service's.
 func newClient(keepAlive bool) *http.Client {
 	return &http.Client{
 		Timeout: 8 * time.Second,
@@ -147,15 +147,15 @@ func newClient(keepAlive bool) *http.Client {
 	}
 }
 
-// The ports that connections come from, in turn.
+// Connections use the ports of this range in turn.
 const firstPort, lastPort = 10_000, 60_000
 
 var nextPort atomic.Uint32
 
-// dial has every connection come from another port than those of the last minutes. The kernel's own
-// choice comes back to a port after one, while a node remembers for two to which pod the port's last
-// connection went: a new one from it would be sent there too, although the pod is gone. Only a client
-// that opens dozens of connections a second from one address meets that.
+// dial takes each connection's port in turn, so that a port is not reused for minutes. The kernel
+// reuses a port after one minute. A node remembers for two which pod the port's last connection
+// went to, and would send a new connection there even after the pod has ended. Only a client that
+// opens dozens of connections a second from one address is affected.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	for tries := 1; ; tries++ {
 		port := firstPort + int(nextPort.Add(1))%(lastPort-firstPort)

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// service is as much of the real one as the load needs, with faults.
+// service fakes the endpoints that the load needs, with faults.
 type service struct {
 	mu      sync.Mutex
 	stored  map[string]Profile // by session, which is the user's name
-	status  int                // answered instead, if not 0
+	status  int                // of every answer, if not 0
 	forget  bool               // writes are acknowledged and dropped
 	relogin bool               // sessions are lost
-	hangUp  bool               // no answer at all
+	hangUp  bool               // connections are closed without an answer
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +113,7 @@ func TestKind(t *testing.T) {
 	refused := httptest.NewServer(nil)
 	refused.Close()
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that the client went away
+		_, _ = io.Copy(io.Discard, r.Body) // only then can the server see that the client disconnects
 		<-r.Context().Done()
 	}))
 	t.Cleanup(slow.Close)
@@ -130,7 +130,7 @@ func TestKind(t *testing.T) {
 	}
 }
 
-// Ports are not come back to before all others have been.
+// No port is reused before all others.
 func TestPorts(t *testing.T) {
 	var ports []int
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -145,7 +145,7 @@ func TestPorts(t *testing.T) {
 	}
 	for i, port := range ports {
 		if port < firstPort || port >= lastPort || i > 0 && port < ports[i-1] && port > firstPort+100 {
-			t.Errorf("from %d after %d", port, ports[max(0, i-1)])
+			t.Errorf("port %d after %d", port, ports[max(0, i-1)])
 		}
 	}
 }
@@ -154,7 +154,7 @@ func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("waited in vain")
+			t.Fatal("not within a minute")
 		}
 	}
 }
