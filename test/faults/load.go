@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	readers = 40 // whose rows nobody writes while the load runs, so that they stay cached
+	readers = 40 // not written during the load, so that their rows stay cached
 	writers = 40
-	codes   = 20 // QR codes that exist
+	codes   = 20 // existing QR codes
 )
 
-// everything is what must be served while a fault that takes nothing away lasts.
+// everything must be served during faults that take nothing away.
 var everything = []traffic.Kind{
 	traffic.Read, traffic.Renew, traffic.Write, traffic.Check, traffic.Login, traffic.Code, traffic.NewCode, traffic.Image,
 }
@@ -29,7 +29,7 @@ var mix = []traffic.Share{
 	{Kind: traffic.Code, Parts: 15}, {Kind: traffic.NewCode, Parts: 1}, {Kind: traffic.Image, Parts: 9},
 }
 
-// load is the traffic during one row, and the judgement of its answers.
+// load is the traffic during one row, and judges its answers.
 type load struct {
 	traffic.Load
 	w       *world
@@ -39,7 +39,7 @@ type load struct {
 	probes  sync.WaitGroup
 
 	mu       sync.Mutex
-	lastBad  time.Time // when the last answer other than 200 came
+	lastBad  time.Time // time of the last answer other than 200
 	examples map[string]int
 }
 
@@ -67,7 +67,7 @@ func (w *world) startLoad(ctx context.Context, of row, r *report) *load {
 	return l
 }
 
-// stop ends the load when everything that was begun is answered.
+// stop stops the load and returns when every request is answered.
 func (l *load) stop() {
 	l.Stop()
 	l.stopped()
@@ -77,7 +77,7 @@ func (l *load) stop() {
 	}
 }
 
-// probe takes a server out of balance while it says that it is not ready.
+// probe takes a server out of balance while it is not ready.
 func (l *load) probe(ctx context.Context, s *server) {
 	for traffic.Pause(ctx, 100*time.Millisecond) == nil {
 		if ready := s.ready(ctx); ctx.Err() == nil {
@@ -109,7 +109,7 @@ func (l *load) judge(k traffic.Kind, t *traffic.Target, start time.Time, a traff
 		r.inFlight++
 	default:
 		r.failures++
-		// Without what differs each time.
+		// Unwrap it, because the outer texts differ each time.
 		err := a.Failure()
 		for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 			err = inner
@@ -118,8 +118,8 @@ func (l *load) judge(k traffic.Kind, t *traffic.Target, start time.Time, a traff
 	}
 }
 
-// died reports whether a request was with a process when it was killed: with the edge, or with a user
-// service behind it, which the edge says by 503.
+// died reports whether a request failed because its process was killed: the edge, or a user service
+// behind it, which the edge reports as 503.
 func (l *load) died(t *traffic.Target, start, end time.Time, a traffic.Answer) bool {
 	suspects := l.w.users
 	if a.Err != nil {
@@ -130,15 +130,14 @@ func (l *load) died(t *traffic.Target, start, end time.Time, a traffic.Answer) b
 	return slices.ContainsFunc(suspects, func(s *server) bool { return s.killedDuring(start, end) })
 }
 
-// quietSince returns when the last answer other than 200 came.
+// quietSince returns the time of the last answer other than 200.
 func (l *load) quietSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lastBad
 }
 
-// moveIn logs everybody in, has the codes made, and warms both replicas. What earlier people wrote is
-// theirs.
+// moveIn logs new users in, creates the QR codes and warms both replicas.
 func (w *world) moveIn(ctx context.Context) error {
 	p := &traffic.People{}
 	w.settings++
@@ -159,7 +158,7 @@ func (w *world) moveIn(ctx context.Context) error {
 	}
 	p.Renewers = p.Readers
 	for i := range codes {
-		for _, edge := range w.edges { // each of them has to know that the code exists
+		for _, edge := range w.edges { // each must have seen that the code exists
 			path, a := edge.QRCode(ctx, p.Readers[i].Session(), traffic.RepeatedScene(i))
 			if a.Failure() != nil {
 				return fmt.Errorf("first codes: %w", a.Failure())
@@ -173,7 +172,7 @@ func (w *world) moveIn(ctx context.Context) error {
 	return nil
 }
 
-// profiles returns what the database holds of each user.
+// profiles returns a function that returns a user's stored profile.
 func profiles(ctx context.Context, db *sql.DB) (_ func(*traffic.Person) (traffic.Profile, error), err error) {
 	rows, err := db.QueryContext(ctx, "SELECT openid, nick_name, city, province, country FROM wx_userinfo")
 	if err != nil {

@@ -26,19 +26,18 @@ func main() {
 	}
 }
 
-// run breaks everything in turn and prints the table to out, and what goes on
-// meanwhile to progress.
+// run measures every row and prints the table to out, and its progress to progress.
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
 	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	only := flags.String("only", "", "run the rows whose name matches this regular expression")
+	only := flags.String("only", "", "run only the rows whose name matches this regular expression")
 	rate := flags.Int("rate", 300, "requests a second")
 	markdown := flags.Bool("markdown", false, "print the table as Markdown")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *rate < 20 {
-		return errors.New("-rate: at least 20, or not every kind of request is there in time")
+		return errors.New("-rate: must be at least 20, so that every kind of request is sent in time")
 	}
 	wanted, err := regexp.Compile(*only)
 	if err != nil {

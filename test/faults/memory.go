@@ -30,15 +30,15 @@ const (
 	serveMemory = 400
 )
 
-// limitedServer is a server of its own within a memory limit.
+// limitedServer is a server with a memory limit.
 type limitedServer struct {
 	*server
 	limit int // in MiB
 	group *cgroup
 }
 
-// limited starts a server within a memory limit in MiB, as the manifests set it. Without the right
-// to make cgroups, GOMEMLIMIT stands alone, and the row says so.
+// limited starts a server with a memory limit in MiB, as the manifests set it. Without permission
+// to create cgroups it sets only GOMEMLIMIT, and adds a note to the row.
 func (w *world) limited(ctx context.Context, r *report, name string, limit int, env map[string]string) (*limitedServer, error) {
 	all := map[string]string{"GOMEMLIMIT": fmt.Sprintf("%dMiB", limit*9/10), "SHARES_RATE_LIMIT": "off"}
 	maps.Copy(all, env)
@@ -53,7 +53,7 @@ func (w *world) limited(ctx context.Context, r *report, name string, limit int, 
 	return s, s.waitReady(ctx)
 }
 
-// end checks that the server lived to here, and stops it.
+// end checks that the server is still ready, and stops it.
 func (s *limitedServer) end(ctx context.Context, r *report) error {
 	if !s.ready(ctx) {
 		r.breaks("%s is not ready at the end", s.name)
@@ -99,14 +99,15 @@ func newCgroup(pid int, limit int64) (*cgroup, error) {
 	return nil, fmt.Errorf("no memory controller")
 }
 
-// peak returns the most memory that the process has had, in MiB.
+// peak returns the process's peak memory in MiB.
 func (g *cgroup) peak() int {
 	text, _ := os.ReadFile(filepath.Join(g.dir, g.peakFile))
 	bytes, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	return int(bytes >> 20)
 }
 
-// floods are the ways to hold a connection without a complete request, and what such clients send.
+// floods returns the ways to hold a connection without a complete request, and the bytes that such
+// clients send.
 func floods(picture string) map[string]string {
 	return map[string]string{
 		"idle":         "",
@@ -116,7 +117,7 @@ func floods(picture string) map[string]string {
 	}
 }
 
-// flood opens connections, sends an opening into each, and holds them while the fault lasts, with another
+// flood opens connections, sends an opening on each, and holds them during the fault, with another
 // byte now and then.
 func flood(ctx context.Context, s *server, clients int, openings []string) error {
 	var conns []net.Conn
@@ -132,7 +133,7 @@ func flood(ctx context.Context, s *server, clients int, openings []string) error
 		}
 		conns = append(conns, c)
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-		_, _ = io.WriteString(c, openings[i%len(openings)]) // those cut off need no more
+		_, _ = io.WriteString(c, openings[i%len(openings)]) // the server may have closed it
 	}
 	for range 2 {
 		if err := traffic.Pause(ctx, lasting/2); err != nil {
@@ -147,8 +148,8 @@ func flood(ctx context.Context, s *server, clients int, openings []string) error
 	return nil
 }
 
-// flooded opens 15,000 connections of all kinds, and 5,000 of each, one kind after the other. The process
-// lives, and a user is served within 2 s all the while.
+// flooded opens 15,000 connections of all kinds, then 5,000 of each kind. The process must survive,
+// and serve a user within 2 s throughout.
 func flooded(name string, mebibytes int) func(context.Context, *world, *report) (time.Time, error) {
 	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
 		env := map[string]string{}
@@ -188,7 +189,7 @@ func flooded(name string, mebibytes int) func(context.Context, *world, *report) 
 	}
 }
 
-// largestAvatar uploads a picture of noise, which is stored as one of the largest avatars, and
+// largestAvatar uploads a picture of noise, which becomes an avatar of nearly the maximum size, and
 // returns its path.
 func (s *server) largestAvatar(ctx context.Context, session string) (string, error) {
 	noise := image.NewGray(image.Rect(0, 0, 640, 640))
@@ -211,8 +212,8 @@ func (s *server) largestAvatar(ctx context.Context, session string) (string, err
 	return path, nil
 }
 
-// useMeanwhile is a user whose every request has a connection of its own, and is tried again when
-// the connection breaks.
+// useMeanwhile sends a user's requests, each on a new connection. It retries if the connection
+// breaks.
 func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during string) {
 	client := &http.Client{Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true}}
 	for traffic.Pause(ctx, 50*time.Millisecond) == nil {
@@ -228,7 +229,7 @@ func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during s
 		r.requests++
 		if a.Failure() != nil {
 			r.failures++
-			r.breaks("%s: a user is refused: %v", during, a.Failure())
+			r.breaks("%s: a user was refused: %v", during, a.Failure())
 			return
 		}
 		r.slowest = max(r.slowest, took)
@@ -238,7 +239,8 @@ func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during s
 	}
 }
 
-// manyUploads sends 96 uploads of 2 MiB to rpc at once, through an api that has the memory for them.
+// manyUploads sends 96 concurrent uploads of 2 MiB to rpc, through an api that has the memory for
+// them.
 func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 	rpc, err := w.limited(ctx, r, "rpc", rpcMemory, nil)
 	if err != nil {
@@ -275,12 +277,12 @@ func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 			case a.Status == http.StatusServiceUnavailable && a.RetryAfter:
 				r.refused++
 				r.refusal = max(r.refusal, time.Since(start))
-			case a.Status == http.StatusOK, a.Status == http.StatusTooManyRequests, // a second one of the user
+			case a.Status == http.StatusOK, a.Status == http.StatusTooManyRequests, // a second upload of the user
 				a.Status == http.StatusGatewayTimeout: // not decoded in time
 				r.slowest = max(r.slowest, time.Since(start))
 			default:
 				r.failures++
-				r.breaks("an upload: status %d", a.Status)
+				r.breaks("upload: status %d", a.Status)
 			}
 		})
 	}
@@ -288,8 +290,8 @@ func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
 	return time.Now(), errors.Join(rpc.end(ctx, r), s.Kill())
 }
 
-// garbageLogins sends 1,150 logins at once from one address while WeChat takes 2.8 s. Other requests
-// are served as before.
+// garbageLogins sends 1,150 concurrent logins from one address while WeChat takes 2.8 s. Other
+// requests are served as before.
 func garbageLogins(ctx context.Context, w *world, r *report) (time.Time, error) {
 	s := w.edges[0]
 	slow := map[string]any{"endpoint": "/sns/jscode2session", "kind": "delay", "delay_ms": 2800}

@@ -13,18 +13,18 @@ import (
 	"shares/test/traffic"
 )
 
-// inFlight is SHARES_MAX_IN_FLIGHT as it is by default.
+// inFlight is the default of SHARES_MAX_IN_FLIGHT.
 const inFlight = 1024
 
-// crowd is clients that send one request after the other, and what they get.
+// crowd is clients that send one request after the other, and their results.
 type crowd struct {
 	mu              sync.Mutex
-	served, refused []time.Duration // sorted once it is over
-	other           []error         // of answers that are neither
+	served, refused []time.Duration // sorted when run returns
+	other           []error         // of other answers
 }
 
-// run has clients come within a second and stay until ctx ends. Who is refused comes again when the
-// refusal says so, a second later.
+// run starts the clients within a second and stops them when ctx ends. A refused client sends its
+// next request a second later, as Retry-After tells it to.
 func (c *crowd) run(ctx context.Context, clients int, send func() traffic.Answer) {
 	var all sync.WaitGroup
 	for i := range clients {
@@ -59,9 +59,9 @@ func (c *crowd) count(a traffic.Answer, took time.Duration) (refused bool) {
 	return false
 }
 
-// overload has a replica of its own, without rate limits: first as many clients as it serves best, to
-// learn what it can serve, and then four times as many as it lets in at once. They write, which is the
-// dearest request.
+// overload starts a replica without rate limits. It first measures what the replica can serve, with
+// as many clients as it serves best. Then it sends from four times as many clients as the replica
+// admits. They write, which is the most expensive request.
 func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
 	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})
 	if err != nil {
@@ -73,7 +73,7 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 		return time.Time{}, err
 	}
 	var n atomic.Int64
-	send := func() traffic.Answer { // a field that the ledger does not look at
+	send := func() traffic.Answer { // a field that the ledger does not check
 		i := n.Add(1)
 		return s.Post(ctx, "update_user_info", w.people.Writers[i%writers].Session(),
 			map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
@@ -116,29 +116,29 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	r.overloaded(c, can, lasts, before, memory)
 	r.note("100 served in a row %s later", short(time.Since(mended)))
 	if healthy < 100 {
-		r.breaks("not well after an overload")
+		r.breaks("not healthy after the overload")
 	}
 	return mended, nil
 }
 
-// overloaded judges what a crowd got of a server that can serve so many requests a second.
+// overloaded judges the results of a crowd on a server that can serve can requests a second.
 func (r *report) overloaded(c *crowd, can, seconds int, before int64, memory []int64) {
-	// All clients are there by the second half.
+	// All clients have started by the second half.
 	half, last := len(memory)/2, len(memory)*3/4
 	early, late := slices.Max(memory[half:last]), slices.Max(memory[last:])
 	r.requests, r.refused, r.failures = len(c.served)+len(c.refused)+len(c.other), len(c.refused), len(c.other)
 	r.slowest, r.refusal = percentile(c.served, 100), percentile(c.refused, 100)
-	r.note("it can serve %d/s; of %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d",
+	r.note("capacity %d/s; %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d",
 		can, 4*inFlight, len(c.served)/seconds, short(percentile(c.served, 50)), short(percentile(c.served, 99)),
 		len(c.refused)/seconds, short(percentile(c.refused, 50)), short(percentile(c.refused, 99)), before>>20, early>>20, late>>20)
 	if late > early+early/4+(16<<20) {
 		r.breaks("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
 	}
-	if len(c.served)/seconds < can/4 { // the clients have had most of the machine
-		r.breaks("of %d/s that it can serve, %d/s are left under overload", can, len(c.served)/seconds)
+	if len(c.served)/seconds < can/4 { // the clients take most of the machine
+		r.breaks("of a capacity of %d/s, %d/s are left under overload", can, len(c.served)/seconds)
 	}
 	if len(c.refused) == 0 {
-		r.breaks("no overload came about")
+		r.breaks("there was no overload")
 	}
 	if len(c.other) > 0 {
 		r.breaks("%d answers were neither 200 nor 503 with Retry-After: %v", len(c.other), c.other[0])

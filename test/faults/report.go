@@ -14,20 +14,20 @@ type report struct {
 	name string
 
 	requests int
-	failures int           // not served, and not allowed to be so
-	refused  int           // 503 with Retry-After, where the fault allows it
-	inFlight int           // lost with the process that was killed while it worked on them
-	slowest  time.Duration // of the served
+	failures int           // not served, although promised
+	refused  int           // 503 with Retry-After, if the fault allows it
+	inFlight int           // lost with a killed process
+	slowest  time.Duration // of the served requests
 	refusal  time.Duration // the slowest refusal
-	written  int           // writes and logins acknowledged
-	lost     int           // of these, not in the database afterwards
-	stale    int           // reads more than a second after a write was acknowledged, without it
+	written  int           // acknowledged writes and logins
+	lost     int           // of these, missing in the database afterwards
+	stale    int           // reads more than a second after an acknowledged write, without it
 	checked  int           // such reads
 	notes    []string
 	broken   []string
 }
 
-// breaks notes a broken promise.
+// breaks adds a broken promise.
 func (r *report) breaks(format string, args ...any) {
 	r.broken = append(r.broken, fmt.Sprintf(format, args...))
 }
@@ -38,7 +38,7 @@ func (r *report) note(format string, args ...any) {
 
 var heads = []string{
 	"fault", "requests", "failures", "refused (503)", "in flight, lost", "slowest", "slowest refusal",
-	"writes acknowledged", "lost", "reads after writes", "stale", "seen",
+	"writes acknowledged", "lost", "reads after writes", "stale", "notes",
 }
 
 func (r *report) cells() []string {

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	_ "image/jpeg" // codes are
-	_ "image/png"  // one or the other
+	_ "image/jpeg" // QR codes are JPEG
+	_ "image/png"  // or PNG
 	"io/fs"
 	"net"
 	"net/http"
@@ -23,22 +23,23 @@ import (
 )
 
 const (
-	steady   = time.Second     // of load before a fault
-	lasting  = 3 * time.Second // of a fault
+	steady   = time.Second     // load before a fault
+	lasting  = 3 * time.Second // duration of a fault
 	recovery = 15 * time.Second
 )
 
 // row is one fault.
 type row struct {
 	name     string
-	promised []traffic.Kind // what is served all the while; the rest may be 503 with Retry-After
-	// fault breaks something, waits and mends it, and returns when it was mended. What it finds out besides goes to the report.
+	promised []traffic.Kind // must be served throughout; the rest may be 503 with Retry-After
+	// fault breaks something, waits and fixes it. It returns the time of the fix, and adds its
+	// other findings to the report.
 	fault func(ctx context.Context, w *world, r *report) (mended time.Time, err error)
-	late  bool // what is not promised may also be 504: somebody who is asked does not answer within his time
-	alone bool // without the load: the fault makes one of its own, which leaves the machine no time for another
+	late  bool // the rest may also be 504, because a dependency hangs
+	alone bool // the fault has its own load, which uses the whole machine
 }
 
-// setting is an installation and what is done to it.
+// setting is an installation and its faults.
 type setting struct {
 	start func(context.Context, *world) error
 	rows  []row
@@ -47,11 +48,11 @@ type setting struct {
 func settings() []setting {
 	withoutWrites := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Check, traffic.Code, traffic.NewCode, traffic.Image}
 	withoutWechat := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Write, traffic.Check, traffic.Code, traffic.Image}
-	// What the cache holds. The pictures are not in the database.
+	// The cache serves these. The pictures are not in the database.
 	withoutDatabase := []traffic.Kind{traffic.Read, traffic.Renew, traffic.Code, traffic.NewCode, traffic.Image}
 	return []setting{
 		{serveTwice, []row{
-			{name: "Redis killed, back with the rows of before", promised: everything, fault: redisKilled},
+			{name: "Redis killed, restarted with its old rows", promised: everything, fault: redisKilled},
 			{name: "Redis hangs", promised: everything, fault: redisHangs},
 			{name: "Redis flushed, three times", promised: everything, fault: redisFlushed},
 			{name: "MariaDB killed", promised: withoutDatabase, fault: mariadbKilled},
@@ -60,23 +61,23 @@ func settings() []setting {
 			{name: "WeChat refuses connections", promised: withoutWechat, fault: wechatKilled},
 			{name: "WeChat hangs", promised: withoutWechat, fault: wechatHangs, late: true},
 			{name: "a replica killed", promised: everything, fault: killed(edge)},
-			{name: "a replica told to end (SIGTERM)", promised: everything, fault: ended(edge)},
-			{name: "a replica killed while it makes QR codes", promised: everything, fault: killedMakingCodes},
+			{name: "a replica stopped with SIGTERM", promised: everything, fault: ended(edge)},
+			{name: "a replica killed while it creates QR codes", promised: everything, fault: killedMakingCodes},
 			{name: "2,400 clients that send byte by byte", promised: everything, fault: slowClients},
 			{name: "sessions revoked", promised: everything, fault: revoked},
 			{name: "sessions revoked while Redis hangs", promised: everything, fault: revokedWithoutRedis},
 			{name: "1,150 garbage logins while WeChat takes 2.8 s", promised: []traffic.Kind{traffic.Read, traffic.Renew, traffic.Write, traffic.Check, traffic.Code, traffic.NewCode, traffic.Image}, fault: garbageLogins, late: true},
 			{name: "serve in 400 MiB: floods of unfinished requests and unread avatars", fault: flooded("serve", serveMemory), alone: true},
-			{name: "four times the load that it can serve", fault: overload, alone: true},
+			{name: "4,096 clients, four times SHARES_MAX_IN_FLIGHT", fault: overload, alone: true},
 		}},
 		{apartTwice, []row{
-			{name: "api and rpc apart: Redis killed", promised: everything, fault: redisKilled},
-			{name: "api and rpc apart: an rpc killed", promised: everything, fault: killed(user)},
-			{name: "api and rpc apart: an rpc hangs", promised: []traffic.Kind{traffic.Read, traffic.Renew, traffic.Check, traffic.Image}, fault: rpcHangs, late: true},
-			{name: "api and rpc apart: an rpc told to end", promised: everything, fault: ended(user)},
-			{name: "api and rpc apart: an api told to end", promised: everything, fault: ended(edge)},
+			{name: "separate api and rpc: Redis killed", promised: everything, fault: redisKilled},
+			{name: "separate api and rpc: an rpc killed", promised: everything, fault: killed(user)},
+			{name: "separate api and rpc: an rpc hangs", promised: []traffic.Kind{traffic.Read, traffic.Renew, traffic.Check, traffic.Image}, fault: rpcHangs, late: true},
+			{name: "separate api and rpc: an rpc stopped with SIGTERM", promised: everything, fault: ended(user)},
+			{name: "separate api and rpc: an api stopped with SIGTERM", promised: everything, fault: ended(edge)},
 			{name: "api in 200 MiB: floods of unfinished requests and unread avatars", fault: flooded("api", apiMemory), alone: true},
-			{name: "rpc in 400 MiB: 96 uploads at once", fault: manyUploads, alone: true},
+			{name: "rpc in 400 MiB: 96 concurrent uploads", fault: manyUploads, alone: true},
 		}},
 	}
 }
@@ -99,7 +100,7 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 		err = errors.Join(traffic.Pause(ctx, time.Until(mended.Add(steady/2))), w.reconcile(ctx))
 	}
 	if err == nil {
-		// Everything works without a restart: a second of all kinds without any answer but 200.
+		// Everything must work without a restart: no answer but 200 for a second.
 		err = waitFor(ctx, recovery, "everything is served again", func() bool {
 			last := l.quietSince()
 			if reconciled := mended.Add(steady / 2); last.Before(reconciled) {
@@ -124,7 +125,7 @@ func (w *world) measure(ctx context.Context, r row) (*report, error) {
 	if report.stale > 0 {
 		report.breaks("%d reads a second after an acknowledged write returned the old value", report.stale)
 	}
-	// What comes on top is a busy machine's.
+	// A busy machine may add 2 s.
 	if most := deadly + 2*time.Second; report.slowest > most || report.refusal > most {
 		report.breaks("an answer took longer than the %s of a request", deadly)
 	}
@@ -151,7 +152,7 @@ func (w *world) redisClient() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
 }
 
-// redisKilled has Redis return with rows that were written over meanwhile.
+// redisKilled restarts Redis with rows that have changed since it stored them.
 func redisKilled(ctx context.Context, w *world, r *report) (time.Time, error) {
 	c := w.redisClient()
 	defer c.Close()
@@ -185,8 +186,7 @@ func redisFlushed(ctx context.Context, w *world, r *report) (time.Time, error) {
 	return time.Now(), w.cacheUsedAgain(ctx, r)
 }
 
-// cacheUsedAgain sees to it that every process reads rows from Redis within a
-// second of now.
+// cacheUsedAgain checks that every process reads rows from Redis again within a second.
 func (w *world) cacheUsedAgain(ctx context.Context, r *report) error {
 	const used = `shares_cache_reads_total{from="redis"}`
 	start := time.Now()
@@ -194,7 +194,7 @@ func (w *world) cacheUsedAgain(ctx context.Context, r *report) error {
 	if len(caching) == 0 {
 		caching = w.edges
 	}
-	var seen, unused time.Duration // when it was seen to be used, and when it surely was not yet
+	var seen, unused time.Duration // the earliest use seen, and the latest time without use
 	for _, s := range caching {
 		before, err := s.metric(ctx, used)
 		if err != nil {
@@ -236,8 +236,8 @@ func mariadbHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	return time.Now(), err
 }
 
-// readOnly makes the primary read-only, as a failover or a full disk does, and flushes Redis all the
-// while: reads are cold.
+// readOnly makes the primary read-only, as a failover or a full disk does. It flushes Redis
+// throughout, so that reads go to the database.
 func readOnly(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	c := w.redisClient()
 	defer c.Close()
@@ -252,8 +252,8 @@ func readOnly(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	return time.Now(), errors.Join(err, writable)
 }
 
-// rpcHangs stops a user service for longer than a call may take. Reads are repeated on the other one;
-// the rest may be answered 504.
+// rpcHangs pauses a user service for longer than a call may take. Reads are repeated on the other
+// one; the rest may be answered 504.
 func rpcHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	s := user(w)
 	err := errors.Join(s.Pause(), traffic.Pause(ctx, 2*lasting), s.Resume())
@@ -270,7 +270,7 @@ func wechatHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	return time.Now(), err
 }
 
-// edge and user pick whom to hit.
+// edge and user select the server that a fault hits.
 func edge(w *world) *server { return w.edges[0] }
 func user(w *world) *server { return w.users[0] }
 
@@ -284,8 +284,7 @@ func killed(who func(*world) *server) func(context.Context, *world, *report) (ti
 	}
 }
 
-// ended tells a server to end, and watches that it says so before it stops to
-// listen.
+// ended stops a server with SIGTERM and checks that it is unready before its listener closes.
 func ended(who func(*world) *server) func(context.Context, *world, *report) (time.Time, error) {
 	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
 		s := who(w)
@@ -320,9 +319,9 @@ func ended(who func(*world) *server) func(context.Context, *world, *report) (tim
 		}
 		between := closed.Sub(unready)
 		if unready.IsZero() || between < drain/2 {
-			r.breaks("%s stopped to listen %s after it had said that it is not ready, SHARES_DRAIN is %s", s.name, between, drain)
+			r.breaks("%s closed its listener %s after it was unready, SHARES_DRAIN is %s", s.name, between, drain)
 		}
-		r.note("not ready for %s before it stopped to listen", short(between))
+		r.note("unready for %s before it closed its listener", short(between))
 		if err := errors.Join(traffic.Pause(ctx, steady), s.Start()); err != nil {
 			return time.Time{}, err
 		}
@@ -330,8 +329,8 @@ func ended(who func(*world) *server) func(context.Context, *world, *report) (tim
 	}
 }
 
-// killedMakingCodes kills a replica three times while it makes many codes, and
-// then wants every one of them, and every picture there is to be whole.
+// killedMakingCodes kills a replica three times while it creates many codes. Afterwards every code
+// must be served, and every stored picture must be complete.
 func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, error) {
 	victim, other := w.edges[0], w.edges[1]
 	var scenes []string
@@ -340,7 +339,7 @@ func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, err
 		for i := range 60 {
 			scene := w.people.NewScene()
 			scenes = append(scenes, scene)
-			asking.Go(func() { // some get their answer, and most none: the replica dies over them
+			asking.Go(func() { // most get no answer, because the replica is killed
 				victim.QRCode(ctx, w.people.Readers[i%readers].Session(), scene)
 			})
 		}
@@ -354,11 +353,11 @@ func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, err
 	for i, scene := range scenes {
 		path, a := victim.QRCode(ctx, w.people.Readers[i%readers].Session(), scene)
 		if a.Failure() != nil {
-			r.breaks("a code cannot be made after the start: %v", a.Failure())
+			r.breaks("a code cannot be created after the restart: %v", a.Failure())
 			continue
 		}
 		if a := other.Get(ctx, path); a.Failure() != nil || !whole(a.Body) {
-			r.breaks("a code is not served whole: status %d, %d bytes", a.Status, len(a.Body))
+			r.breaks("a code is not served completely: status %d, %d bytes", a.Status, len(a.Body))
 		}
 	}
 	pictures, left := 0, 0
@@ -372,12 +371,12 @@ func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, err
 		}
 		data, err := os.ReadFile(path)
 		if err == nil && !whole(data) {
-			r.breaks("a picture in the bucket is not whole")
+			r.breaks("a picture in the bucket is incomplete")
 		}
 		pictures++
 		return err
 	})
-	r.note("%d pictures, all whole; %d unfinished left aside", pictures, left)
+	r.note("%d pictures, all complete; %d temporary files", pictures, left)
 	return mended, err
 }
 
@@ -386,7 +385,7 @@ func whole(picture []byte) bool {
 	return err == nil
 }
 
-// slowClients send a header or a body byte by byte.
+// slowClients sends headers and bodies byte by byte.
 func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 	s := w.edges[0]
 	before, err := s.Memory()
@@ -394,7 +393,7 @@ func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 		return time.Time{}, err
 	}
 	post := "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\n"
-	err = flood(ctx, s, 2400, []string{ // with more than SHARES_MAX_IN_FLIGHT bodies
+	err = flood(ctx, s, 2400, []string{ // more bodies than SHARES_MAX_IN_FLIGHT
 		post + "X-Slow: ", post + "Content-Length: 5000\r\n\r\n{", post + "Content-Length: 60000\r\n\r\n{",
 	})
 	if err != nil {
@@ -405,7 +404,7 @@ func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 	return time.Now(), err
 }
 
-// revoked ends a user's sessions, and looks on both replicas how long they last.
+// revoked ends a user's sessions and checks how long both replicas still accept them.
 func revoked(ctx context.Context, w *world, r *report) (time.Time, error) {
 	var longest time.Duration
 	for i := range 3 {
@@ -423,14 +422,14 @@ func revoked(ctx context.Context, w *world, r *report) (time.Time, error) {
 		}
 		longest = max(longest, took)
 	}
-	r.note("last taken by a replica: %s", sinceCommand(longest))
+	r.note("last accepted by a replica: %s", sinceCommand(longest))
 	if longest > time.Second {
 		r.breaks("a revoked session lasted %s", longest)
 	}
 	return time.Now(), nil
 }
 
-// revokedWithoutRedis wants the command to say that it cannot be sure.
+// revokedWithoutRedis checks that the command reports that the outcome is uncertain.
 func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
 	victim, err := traffic.LogIn(ctx, w.targets(), w.wechat.Target.URL, "victim-99")
 	if err != nil {
@@ -443,9 +442,9 @@ func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time,
 	switch {
 	case err != nil:
 	case exit == 0:
-		r.breaks("shares user revoke does not tell that Redis is away")
+		r.breaks("shares user revoke does not report that Redis is unavailable")
 	case !strings.Contains(out, "stored in the database, but Redis is unavailable"):
-		r.breaks("shares user revoke says only: %s", out)
+		r.breaks("shares user revoke reports only: %s", out)
 	}
 	ends, endErr := w.sessionEnds(ctx, victim)
 	if err := errors.Join(err, endErr, w.redis.Resume()); err != nil {
@@ -458,7 +457,7 @@ func revokedWithoutRedis(ctx context.Context, w *world, r *report) (_ time.Time,
 	if out, exit, err := w.command(ctx, "user", "revoke", victim.OpenID); err != nil || exit != 0 {
 		return time.Time{}, errors.Join(fmt.Errorf("shares user revoke again: code %d: %s", exit, out), err)
 	}
-	r.note("the command says that it cannot be sure; last taken by a replica: %s", sinceCommand(ends))
+	r.note("the command reports uncertainty; last accepted by a replica: %s", sinceCommand(ends))
 	if ends > time.Second {
 		r.breaks("a revoked session lasted %s", ends)
 	}
@@ -472,7 +471,7 @@ func sinceCommand(d time.Duration) string {
 	return short(d) + " after the command"
 }
 
-// sessionEnds returns for how long some server took the session.
+// sessionEnds returns how long any server accepted the session.
 func (w *world) sessionEnds(ctx context.Context, who *traffic.Person) (time.Duration, error) {
 	start := time.Now()
 	var taken time.Duration

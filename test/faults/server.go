@@ -11,18 +11,18 @@ import (
 	"shares/test/traffic"
 )
 
-// server is a program of ours that keeps its address when it is started again.
+// server is a process of shares that keeps its address across restarts.
 type server struct {
 	*traffic.Target
 	*testprocess.Process
 	name  string
-	admin *traffic.Target // nil of the simulator
+	admin *traffic.Target // not of the simulator
 
 	mu    sync.Mutex
 	kills []kill
 }
 
-// kill is when a process was killed, and by when it was gone (zero: not yet).
+// kill is the time at which a process was killed, and at which it had ended (zero: not yet).
 type kill struct{ from, to time.Time }
 
 // startServer starts a program that serves at address.
@@ -53,12 +53,12 @@ func (s *server) crash() error {
 	return err
 }
 
-// unnoticed is how long after a kill a client may still take an idle connection for a living one: until
-// it gets to read the end of it.
+// unnoticed is how long after a kill a client may still use an idle connection, before it reads its
+// end.
 const unnoticed = 500 * time.Millisecond
 
-// killedDuring reports whether the process was killed while a request that took from start to end was
-// with it, or sent into its dead connections.
+// killedDuring reports whether the process was killed while it had a request that took from start
+// to end, or shortly before the request was sent.
 func (s *server) killedDuring(start, end time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *server) killedDuring(start, end time.Time) bool {
 	return false
 }
 
-// ready asks /readyz, as a load balancer does.
+// ready calls /readyz, as a load balancer does.
 func (s *server) ready(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -81,7 +81,7 @@ func (s *server) waitReady(ctx context.Context) error {
 	return waitFor(ctx, 30*time.Second, s.name+" is ready", func() bool { return s.ready(ctx) })
 }
 
-// metric returns the value of a sample as /metrics prints it, name and labels.
+// metric returns the value of a sample of /metrics, given its name and labels.
 func (s *server) metric(ctx context.Context, sample string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*deadly)
 	defer cancel()
@@ -98,7 +98,7 @@ func waitFor(ctx context.Context, most time.Duration, what string, until func() 
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("waited %s until %s, in vain", most, what)
+			return fmt.Errorf("not within %s: %s", most, what)
 		}
 		if err := traffic.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err

@@ -22,25 +22,25 @@ import (
 
 const (
 	drain  = time.Second     // SHARES_DRAIN of every process
-	deadly = 5 * time.Second // SHARES_TIMEOUT: no answer may take longer, but for what a busy machine adds
+	deadly = 5 * time.Second // SHARES_TIMEOUT: no answer may take longer, except on a busy machine
 )
 
-// world is everything that runs, and what was done to it.
+// world is everything that runs.
 type world struct {
 	rate    int
 	dir     string
 	mariadb *testenv.MariaDBServer
 	redis   *testenv.RedisServer
 	wechat  *server
-	db      *sql.DB // to see what is really stored
+	db      *sql.DB // to check what is stored
 	env     map[string]string
 
-	edges []*server // where requests go
-	users []*server // the user services behind them, where they run apart
+	edges []*server // get the requests
+	users []*server // the user services behind them, if separate
 
 	people   *traffic.People
 	ledger   *traffic.Ledger
-	settings int // that were started: each has people of its own
+	settings int // started so far: each has its own users
 }
 
 func newWorld(ctx context.Context, rate int) (_ *world, err error) {
@@ -72,7 +72,7 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Logger = &mysql.NopLogger{} // that a killed database closes connections is no news
+	config.Logger = &mysql.NopLogger{} // closed connections of a killed database are expected
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err
@@ -105,13 +105,12 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 	return w, nil
 }
 
-// command runs a shares command that ends.
+// command runs a shares command to its end.
 func (w *world) command(ctx context.Context, args ...string) (string, int, error) {
 	return testprocess.Once(ctx, testprocess.Options{Args: args, Env: w.env, Dir: w.dir, Shipped: true})
 }
 
-// startServers starts n of one kind, each on an address of its own that it
-// keeps when it is started again.
+// startServers starts n servers of one kind, each on an address that it keeps across restarts.
 func (w *world) startServers(n int, name string, env map[string]string) ([]*server, error) {
 	var servers []*server
 	for i := range n {
@@ -153,7 +152,7 @@ func serveTwice(ctx context.Context, w *world) (err error) {
 	return w.ready(ctx)
 }
 
-// apartTwice starts two of each half.
+// apartTwice starts two replicas of each half.
 func apartTwice(ctx context.Context, w *world) (err error) {
 	if w.users, err = w.startServers(2, "rpc", nil); err != nil {
 		return err
@@ -177,7 +176,7 @@ func (w *world) targets() []*traffic.Target {
 	return targets
 }
 
-// ready waits until all are ready, and has the people of the load log in.
+// ready waits until every server is ready, and logs the load's users in.
 func (w *world) ready(ctx context.Context) error {
 	for _, s := range append(w.users, w.edges...) {
 		if err := s.waitReady(ctx); err != nil {
