@@ -1,7 +1,6 @@
-// Package devhost decides which Host headers dev mode answers. A browser treats
-// a host name whose DNS entry points to a local address as one origin with the
-// page that was loaded from that name (DNS rebinding), so unknown names are
-// refused.
+// Package devhost decides which Host headers dev mode accepts. It refuses unknown names as a
+// protection against DNS rebinding: a page whose name resolves to a local address could otherwise
+// call the service as if it had the same origin.
 package devhost
 
 import (
@@ -12,8 +11,9 @@ import (
 	"strings"
 )
 
-// Local reports whether a host without port is localhost, a Service of Kubernetes such as
-// shares.default.svc, or a loopback, private or link-local IP address. Public DNS has none of them.
+// Local reports whether a host without port is localhost, a Kubernetes Service such as
+// shares.default.svc, or a loopback, private or link-local IP address. None of them is in public
+// DNS.
 func Local(host string) bool {
 	if host == "localhost" {
 		return true
@@ -28,8 +28,8 @@ func Local(host string) bool {
 	return err == nil && (addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast())
 }
 
-// Machine returns the names of this machine, in lower case: its host name, and
-// the name that multicast DNS gives it in the local network.
+// Machine returns the names of this machine, in lower case: its host name and its multicast DNS
+// name.
 func Machine() []string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
@@ -40,8 +40,8 @@ func Machine() []string {
 	return []string{name, first + ".local"}
 }
 
-// Allowed reports whether a host, with or without port, is local or one of
-// names, which are in lower case and without port.
+// Allowed reports whether a host, with or without port, is local or one of names. names must be in
+// lower case and without port.
 func Allowed(hostPort string, names []string) bool {
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil { // no port

@@ -35,7 +35,7 @@ func TestMachine(t *testing.T) {
 	}
 	for _, host := range []string{name, strings.ToUpper(name) + ":82", strings.Split(name, ".")[0] + ".local:82"} {
 		if !Allowed(host, Machine()) {
-			t.Errorf("Host %q: refused, names are %q", host, Machine())
+			t.Errorf("Host %q: refused, want allowed; Machine: %q", host, Machine())
 		}
 	}
 }

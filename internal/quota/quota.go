@@ -1,5 +1,5 @@
-// Package quota limits logins, QR codes and avatars, counted in Redis over all replicas in windows
-// that move with time.
+// Package quota limits logins, QR codes and avatars across all replicas. It counts events in Redis
+// in sliding windows.
 package quota
 
 import (
@@ -15,20 +15,20 @@ import (
 	"shares/internal/reason"
 )
 
-// Limit allows Max events per key in any period of Window. It fails open while Redis is
+// Limit allows Max events per key in any period of length Window. It fails open while Redis is
 // unavailable.
 type Limit struct {
 	Redis  redis.UniversalClient
-	Prefix string // of the keys in Redis
+	Prefix string // of the Redis keys
 	Window time.Duration
 	Max    int // 0: no limit
 	Log    *slog.Logger
-	Open   prometheus.Counter // counts the events that were not counted in Redis; may be nil
+	Open   prometheus.Counter // counts events admitted without Redis; may be nil
 }
 
-// takeScript records one event in a log of events and returns 0, or, where the window is full,
-// records nothing and returns the microseconds until there is room. The log holds exact times, on
-// Redis's clock: a bucket that refills (GCRA) admits up to twice the number in one window.
+// takeScript records one event and returns 0. If the window is full, it records nothing and returns
+// the microseconds until the next event is allowed. It stores the time of every event, on Redis's
+// clock, because a token bucket (GCRA) admits up to twice the limit in one window.
 var takeScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
@@ -44,7 +44,8 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', length / 1000))
 return '0'
 `)
 
-// Take counts one event of key; giveBack removes it. Its only error has the reason RATE_LIMITED.
+// Take counts one event of key. giveBack removes it again. The only error has the reason
+// RATE_LIMITED.
 func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err error) {
 	if l.Max == 0 {
 		return func() {}, nil
@@ -52,7 +53,7 @@ func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err erro
 	key, event := l.Prefix+key, rand.Text()
 	micros, err := takeScript.Run(ctx, l.Redis, []string{key}, event, l.Window.Microseconds(), l.Max).Int64()
 	if err != nil {
-		l.Log.WarnContext(ctx, "event is not counted without redis", "limit", l.Prefix, "error", err)
+		l.Log.WarnContext(ctx, "event is not counted: redis is unavailable", "limit", l.Prefix, "error", err)
 		if l.Open != nil {
 			l.Open.Inc()
 		}
@@ -64,12 +65,12 @@ func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err erro
 	}
 	return func() {
 		if err := l.Redis.ZRem(context.WithoutCancel(ctx), key, event).Err(); err != nil {
-			l.Log.WarnContext(ctx, "failed event stays counted", "limit", l.Prefix, "error", err)
+			l.Log.WarnContext(ctx, "event could not be given back and stays counted", "limit", l.Prefix, "error", err)
 		}
 	}, nil
 }
 
-// Probe counts one event at key for a second and takes it back. It returns Redis's error.
+// Probe counts one event of key for a second, then removes it. It returns Redis's error, if any.
 func Probe(ctx context.Context, client redis.UniversalClient, key string) error {
 	const event, micros = "probe", 1_000_000
 	if err := takeScript.Run(ctx, client, []string{key}, event, micros, 1).Err(); err != nil {

@@ -19,7 +19,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// The limits run on a real Redis and on the one that is embedded for development.
+// Limits work on a real Redis and on the embedded one of dev mode.
 func TestTake(t *testing.T) {
 	servers := map[string]func(*testing.T) redis.UniversalClient{
 		"redis": func(t *testing.T) redis.UniversalClient { return testenv.Redis(t).Client(t) },
@@ -35,7 +35,7 @@ func TestTake(t *testing.T) {
 			limit := func(of string, window time.Duration, limit int) *Limit {
 				return &Limit{Redis: rdb, Prefix: of + ":", Window: window, Max: limit, Log: slog.New(slog.DiscardHandler)}
 			}
-			// wait is how long a refused event has to wait, 0 for one that is counted.
+			// wait takes one event. It returns its Retry-After, or 0 if it is admitted.
 			wait := func(l *Limit) time.Duration {
 				t.Helper()
 				_, err := l.Take(ctx, "a")
@@ -50,7 +50,7 @@ func TestTake(t *testing.T) {
 				return after
 			}
 
-			t.Run("exactly max, however many ask", func(t *testing.T) {
+			t.Run("exactly max of many concurrent events", func(t *testing.T) {
 				l := limit("many", time.Minute, 7)
 				var passed atomic.Int64
 				var wg sync.WaitGroup
@@ -74,14 +74,14 @@ func TestTake(t *testing.T) {
 					t.Fatal(err)
 				}
 				if w := wait(l); w <= 23*time.Hour {
-					t.Fatalf("the next one waits %v, want a day", w)
+					t.Fatalf("the next event waits %v, want a day", w)
 				}
 				if _, err := l.Take(ctx, "b"); err != nil {
 					t.Errorf("another key: %v", err)
 				}
 				giveBack()
 				if w := wait(l); w != 0 {
-					t.Errorf("after giving back: %v", w)
+					t.Errorf("after giveBack: wait %v, want 0", w)
 				}
 			})
 
@@ -104,7 +104,7 @@ func TestTake(t *testing.T) {
 				}
 			})
 
-			t.Run("no limit, no call", func(t *testing.T) {
+			t.Run("no limit, no call to Redis", func(t *testing.T) {
 				if w := wait(limit("none", time.Hour, 0)); w != 0 {
 					t.Error(w)
 				}

@@ -1,7 +1,6 @@
-// Package reason is the vocabulary of failures that rpc and api share. An
-// error made here is a gRPC status that carries one google.rpc.ErrorInfo, so
-// that it means the same whether it crossed a wire or a function call. api
-// alone turns a reason into an HTTP answer; it alone shows one to a user.
+// Package reason defines the errors that rpc and api share. An error is a gRPC status with one
+// google.rpc.ErrorInfo, so it survives both a network call and a function call. Only api turns a
+// reason into an HTTP answer and a text for the user.
 package reason
 
 import (
@@ -13,37 +12,37 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Reason says why a call failed, in the sense of google.rpc.ErrorInfo.
+// Reason is the reason of a failed call, as in google.rpc.ErrorInfo.
 type Reason string
 
-// The reasons, with the metadata that they carry.
+// The reasons. The comments give their meaning and metadata.
 const (
-	InvalidField     Reason = "INVALID_FIELD"      // field, rule, and what the rule's text needs (max, allowed, …)
+	InvalidField     Reason = "INVALID_FIELD"      // field, rule, and values for the rule's text (max, allowed, …)
 	LoginCodeRefused Reason = "LOGIN_CODE_REFUSED" // the mini program must call wx.login again
 	SessionInvalid   Reason = "SESSION_INVALID"    // no session, or one that is expired, revoked or forged
 	UserBlocked      Reason = "USER_BLOCKED"       // WeChat refuses this user
 	BearerMissing    Reason = "BEARER_MISSING"     // no session, but an Authorization header without "Bearer "
-	CrossOrigin      Reason = "CROSS_ORIGIN"       // a browser sent it from another site
-	HostNotAllowed   Reason = "HOST_NOT_ALLOWED"   // dev mode does not answer to this host name
+	CrossOrigin      Reason = "CROSS_ORIGIN"       // a page of another origin sent it
+	HostNotAllowed   Reason = "HOST_NOT_ALLOWED"   // dev mode does not accept this host name
 	NotFound         Reason = "NOT_FOUND"          // no such path or picture
 	MethodNotAllowed Reason = "METHOD_NOT_ALLOWED" //
 	BodyTooLarge     Reason = "BODY_TOO_LARGE"     // max, in bytes
-	UnsupportedMedia Reason = "UNSUPPORTED_MEDIA"  // the body is not JSON by its content type
-	NotMultipart     Reason = "NOT_MULTIPART"      // an upload is no multipart/form-data by its content type
+	UnsupportedMedia Reason = "UNSUPPORTED_MEDIA"  // the content type is not JSON
+	NotMultipart     Reason = "NOT_MULTIPART"      // the content type of an upload is not multipart/form-data
 	MalformedBody    Reason = "MALFORMED_BODY"     // not one JSON object
 	RateLimited      Reason = "RATE_LIMITED"       // retry_after, in seconds
-	WechatBadAnswer  Reason = "WECHAT_BAD_ANSWER"  // WeChat answered what its protocol does not know
+	WechatBadAnswer  Reason = "WECHAT_BAD_ANSWER"  // WeChat's answer does not follow its protocol
 	Unavailable      Reason = "UNAVAILABLE"        // a dependency is unavailable: retry_after, in seconds
-	Overloaded       Reason = "OVERLOADED"         // this process has all it can do: retry_after, in seconds
+	Overloaded       Reason = "OVERLOADED"         // this process is at a concurrency limit: retry_after, in seconds
 	DeadlineExceeded Reason = "DEADLINE_EXCEEDED"  //
-	Canceled         Reason = "CANCELED"           // the caller hung up
+	Canceled         Reason = "CANCELED"           // the caller disconnected
 	Internal         Reason = "INTERNAL"           // anything unknown
 )
 
 // Domain is the ErrorInfo domain of every reason.
 const Domain = "shares"
 
-// code is the gRPC code that a reason of rpc travels under. Reasons of api alone do not travel.
+// code returns the gRPC code of r. Reasons that only api uses are never sent, and have Internal.
 func (r Reason) code() codes.Code {
 	switch r {
 	case InvalidField:
@@ -66,8 +65,8 @@ func (r Reason) code() codes.Code {
 	return codes.Internal
 }
 
-// Error makes the error of a reason. metadata is key, value, key, value; it
-// may reach a user, so it must hold no secret and nothing internal.
+// Error returns an error with a reason. metadata is key, value, key, value. It may be shown to
+// users, so it must not contain secrets or internal details.
 func Error(r Reason, metadata ...string) error {
 	info := &errdetails.ErrorInfo{Reason: string(r), Domain: Domain}
 	if len(metadata) > 0 {
@@ -83,14 +82,14 @@ func Error(r Reason, metadata ...string) error {
 	return s.Err()
 }
 
-// Field makes the InvalidField error for a field and the rule that it breaks.
+// Field returns the InvalidField error for a field and the rule that it breaks.
 func Field(field, rule string, metadata ...string) error {
 	return Error(InvalidField, append([]string{"field", field, "rule", rule}, metadata...)...)
 }
 
-// Of returns err's reason and metadata. Errors that carry none are told by
-// their context error or gRPC code; what remains is Internal. The metadata
-// must not be changed.
+// Of returns err's reason and metadata. For an error without a reason it derives one from the
+// context error or the gRPC code, and otherwise returns Internal. The caller must not change the
+// metadata.
 func Of(err error) (Reason, map[string]string) {
 	if s, ok := status.FromError(err); ok {
 		if info := infoOf(s); info != nil {
@@ -102,7 +101,7 @@ func Of(err error) (Reason, map[string]string) {
 		case codes.Canceled:
 			return Canceled, nil
 		case codes.Unavailable, codes.ResourceExhausted:
-			// gRPC's own: no connection, or a message that is too large.
+			// From gRPC itself: no connection, or a message that is too large.
 			return Unavailable, nil
 		}
 	}
@@ -124,8 +123,8 @@ func infoOf(s *status.Status) *errdetails.ErrorInfo {
 	return nil
 }
 
-// Bare reports whether err is an error of Error and wraps no cause. Such an error
-// is a refusal, or its cause was logged where it was converted.
+// Bare reports whether err was made by Error and has no cause. Such an error is a refusal, or its
+// cause was logged when it was converted.
 func Bare(err error) bool {
 	s, ok := err.(interface{ GRPCStatus() *status.Status })
 	return ok && infoOf(s.GRPCStatus()) != nil

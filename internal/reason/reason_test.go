@@ -28,8 +28,8 @@ func of(err error) outcome {
 	return outcome{r, m}
 }
 
-// A reason means the same before and after a wire, and travels under the code that gRPC's tools expect.
-func TestErrorSurvivesTheWire(t *testing.T) {
+// A reason and its metadata survive a gRPC call, with the gRPC code that tools expect.
+func TestErrorSurvivesGRPC(t *testing.T) {
 	for r, code := range all {
 		err := Error(r, "field", "city", "max", "64")
 		want := outcome{r, map[string]string{"field": "city", "max": "64"}}
@@ -38,7 +38,7 @@ func TestErrorSurvivesTheWire(t *testing.T) {
 		}
 		crossed := status.FromProto(status.Convert(err).Proto()).Err()
 		if diff := cmp.Diff(want, of(crossed)); diff != "" {
-			t.Errorf("%s over a wire (-want +got):\n%s", r, diff)
+			t.Errorf("%s over gRPC (-want +got):\n%s", r, diff)
 		}
 		if got := status.Code(err); got != code {
 			t.Errorf("%s: code %v, want %v", r, got, code)
@@ -46,11 +46,11 @@ func TestErrorSurvivesTheWire(t *testing.T) {
 	}
 }
 
-// Metadata that no message can carry is lost; the code still says whose fault it was.
-func TestMetadataThatIsNoText(t *testing.T) {
+// Metadata with invalid UTF-8 is dropped; the gRPC code remains.
+func TestMetadataWithInvalidUTF8(t *testing.T) {
 	err := Field("\xff", "text")
 	if got := status.Code(err); got != codes.InvalidArgument {
-		t.Errorf("%v: code %v", err, got)
+		t.Errorf("%v: got code %v, want InvalidArgument", err, got)
 	}
 }
 
@@ -70,15 +70,15 @@ func TestOf(t *testing.T) {
 			outcome{InvalidField, map[string]string{"field": "city", "rule": "too_long", "max": "64"}}},
 		{"joined", errors.Join(errors.New("a"), Error(Unavailable)), outcome{Unavailable, nil}},
 		{"a deadline", fmt.Errorf("read: %w", context.DeadlineExceeded), outcome{DeadlineExceeded, nil}},
-		{"hung up", fmt.Errorf("read: %w", context.Canceled), outcome{Canceled, nil}},
+		{"canceled", fmt.Errorf("read: %w", context.Canceled), outcome{Canceled, nil}},
 		{"gRPC's deadline", status.Error(codes.DeadlineExceeded, "x"), outcome{DeadlineExceeded, nil}},
-		{"gRPC's hung up", status.Error(codes.Canceled, "x"), outcome{Canceled, nil}},
+		{"gRPC's cancellation", status.Error(codes.Canceled, "x"), outcome{Canceled, nil}},
 		{"gRPC has no connection", foreign.Err(), outcome{Unavailable, nil}},
-		{"gRPC has no room", status.Error(codes.ResourceExhausted, "x"), outcome{Unavailable, nil}},
+		{"gRPC's message limit", status.Error(codes.ResourceExhausted, "x"), outcome{Unavailable, nil}},
 		{"gRPC's other codes", status.Error(codes.NotFound, "x"), outcome{Internal, nil}},
-		{"gRPC's unauthenticated is no session of ours", status.Error(codes.Unauthenticated, "x"), outcome{Internal, nil}},
-		{"anything", errors.New("x"), outcome{Internal, nil}},
-		{"nothing", nil, outcome{Internal, nil}},
+		{"gRPC's unauthenticated is not our reason", status.Error(codes.Unauthenticated, "x"), outcome{Internal, nil}},
+		{"any other error", errors.New("x"), outcome{Internal, nil}},
+		{"nil", nil, outcome{Internal, nil}},
 	} {
 		if diff := cmp.Diff(tt.want, of(tt.err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
@@ -93,10 +93,10 @@ func TestBare(t *testing.T) {
 	}{
 		"a reason":                  {Error(NotFound), true},
 		"a field":                   {Field("city", "text"), true},
-		"a reason with its cause":   {errors.Join(Error(Unavailable), errors.New("oh")), false},
-		"a cause alone":             {errors.New("oh"), false},
-		"a status of gRPC's own":    {status.Error(codes.Unavailable, "refused"), false},
-		"none":                      {nil, false},
+		"a reason with a cause":     {errors.Join(Error(Unavailable), errors.New("oh")), false},
+		"only a cause":              {errors.New("oh"), false},
+		"a status from gRPC itself": {status.Error(codes.Unavailable, "refused"), false},
+		"nil":                       {nil, false},
 		"a deadline of the context": {context.DeadlineExceeded, false},
 	} {
 		if got := Bare(tt.err); got != tt.want {

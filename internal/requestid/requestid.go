@@ -1,5 +1,5 @@
-// Package requestid implements the id of a request, which is the same in the
-// X-Request-Id header, api's log and rpc's log.
+// Package requestid implements request ids. The id of a request is the same in the X-Request-Id
+// header, api's log and rpc's log.
 package requestid
 
 import (
@@ -20,17 +20,17 @@ const (
 	maxLength   = 64
 )
 
-// New returns a new id of 16 hexadecimal digits. It is no credential, so it may
-// be predictable.
+// New returns a random id of 16 hexadecimal digits. It may be predictable, because it is not a
+// credential.
 func New() string {
 	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 }
 
-// allowed are the characters of an id.
+// allowed are the characters that an id may have.
 const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
-// Clean returns id if it has 1 to 64 letters, digits, dots, dashes and
-// underscores, and a new id otherwise.
+// Clean returns id if it consists of 1 to 64 letters, digits, dots, dashes and underscores.
+// Otherwise it returns a new id.
 func Clean(id string) string {
 	if id == "" || len(id) > maxLength || strings.Trim(id, allowed) != "" {
 		return New()
@@ -41,8 +41,8 @@ func Clean(id string) string {
 // Key is the context key of the request's state, which has a method RequestID.
 type Key struct{}
 
-// FromContext returns the id of the request's state or of its gRPC metadata,
-// and "" outside of a request.
+// FromContext returns the id from the request's state or else from its gRPC metadata, or "" outside
+// of a request.
 func FromContext(ctx context.Context) string {
 	if state, ok := ctx.Value(Key{}).(interface{ RequestID() string }); ok {
 		return state.RequestID()
@@ -53,7 +53,7 @@ func FromContext(ctx context.Context) string {
 	return ""
 }
 
-// UnaryClientInterceptor sends the request's id along with a call.
+// UnaryClientInterceptor adds the request's id to the metadata of a call.
 func UnaryClientInterceptor(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 	invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if id := FromContext(ctx); id != "" {

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// state is the state of a request with this id.
+// state is a request state with this id.
 type state string
 
 func (s state) RequestID() string { return string(s) }
@@ -54,16 +54,16 @@ func TestFromContext(t *testing.T) {
 		want string
 	}{
 		{"outside of a request", context.Background(), ""},
-		{"api's own", with(context.Background(), "abc"), "abc"},
-		{"what a call brought", incoming("abc"), "abc"},
-		{"one's own before what a call brought", with(incoming("abc"), "def"), "def"},
+		{"from the state", with(context.Background(), "abc"), "abc"},
+		{"from the metadata", incoming("abc"), "abc"},
+		{"state before metadata", with(incoming("abc"), "def"), "def"},
 	} {
 		if got := FromContext(tt.ctx); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 	if got := FromContext(incoming("a b")); got == "" || got == "a b" {
-		t.Errorf("an unfit one: %q", got)
+		t.Errorf("an invalid id: got %q, want a new id", got)
 	}
 }
 
