@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// maxFile is the largest picture that is taken, in bytes.
+// maxFile is the size limit of a picture, in bytes.
 const maxFile = 2 << 20
 
 const (
@@ -27,7 +27,8 @@ const (
 	formType = "multipart/form-data; boundary=" + boundary
 )
 
-// form is a body that brings a file, as wx.uploadFile and browsers send it. fields are pairs of name and value, and come first.
+// form returns a multipart body as wx.uploadFile and browsers send it. fields are names and values,
+// which come before the file.
 func form(file []byte, fields ...string) string {
 	var b strings.Builder
 	for i := 0; i < len(fields); i += 2 {
@@ -39,10 +40,10 @@ func form(file []byte, fields ...string) string {
 }
 
 const (
-	// fileName is the client's own, and may tell who that is.
+	// fileName is personal data in the upload. The stored picture must not contain it.
 	fileName = "holiday with Alice.jpg"
-	// place is behind the test's pictures.
-	place = "somebody's home, 48.8584 N 2.2945 E"
+	// place is appended to the test's pictures. The stored picture must not contain it.
+	place = "Alice's address: 48.8584 N 2.2945 E"
 )
 
 type avatarAnswer struct {
@@ -56,7 +57,7 @@ func (u user) upload(t testing.TB, form string, options ...option) reply {
 		append([]option{header("Content-Type", formType), bearer(u.SessionID)}, options...)...)
 }
 
-// avatar uploads a picture and returns its address.
+// avatar uploads a picture and returns its URL.
 func (u user) avatar(t testing.TB, file []byte) string {
 	t.Helper()
 	var a avatarAnswer
@@ -80,7 +81,7 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		"JPEG":                  {append(asJPEG(t, quartered(64, 32)), place...), shown{"image/jpeg", 64, 32, asTaken}},
 		"WebP":                  {webp, shown{"image/jpeg", 128, 64, asTaken}},
 	} {
-		t.Run("taken: "+name, func(t *testing.T) {
+		t.Run("accepted: "+name, func(t *testing.T) {
 			u := s.newUser(t)
 			u.post(t, updateUserInfo, `{"nickName":"Alice","avatarURL":"https://e.org/a.png"}`).ok(t)
 			r := u.upload(t, form(tt.file))
@@ -94,14 +95,14 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		})
 	}
 
-	t.Run("a name is never used again", func(t *testing.T) {
+	t.Run("a name is never reused", func(t *testing.T) {
 		u, other := s.newUser(t), s.login(t, t.Name()+" other")
 		first, again, others := u.avatar(t, picture), u.avatar(t, picture), other.avatar(t, picture)
 		folder := func(address string) string { return address[:strings.LastIndexByte(address, '/')] }
 		if again == first || folder(again) != folder(first) || folder(others) == folder(first) {
-			t.Errorf("the same picture is at %q, %q and, another user's, %q", first, again, others)
+			t.Errorf("got %q, %q and, for another user, %q, want new names in a folder per user", first, again, others)
 		}
-		s.shows(t, first, shown{"image/jpeg", 8, 8, asTaken}) // it stays
+		s.shows(t, first, shown{"image/jpeg", 8, 8, asTaken}) // still served
 		want := fresh()
 		want.AvatarURL = again
 		u.has(t, want)
@@ -114,15 +115,15 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		want := fresh()
 		for name, body := range map[string]string{
 			"before":      form(picture, "isDebug", "true", "nickName", "lost", "sessionID", "nonsense"),
-			"behind":      strings.TrimSuffix(form(picture), "--\r\n") + "\r\nContent-Disposition: form-data; name=\"vip\"\r\n\r\ntrue\r\n--" + boundary + "--\r\n",
-			"a file, too": strings.Replace(form(picture, "photo", "no picture"), `"photo"`, `"photo"; filename="b.png"`, 1),
+			"after":       strings.TrimSuffix(form(picture), "--\r\n") + "\r\nContent-Disposition: form-data; name=\"vip\"\r\n\r\ntrue\r\n--" + boundary + "--\r\n",
+			"also a file": strings.Replace(form(picture, "photo", "no picture"), `"photo"`, `"photo"; filename="b.png"`, 1),
 		} {
 			var a avatarAnswer
 			u.upload(t, body).ok(t, &a)
 			want.AvatarURL = a.URL
 			u.has(t, want)
 			if a.URL == "" {
-				t.Errorf("%s: no address", name)
+				t.Errorf("%s: no URL", name)
 			}
 		}
 	})
@@ -130,7 +131,7 @@ func testUploadAvatar(t *testing.T, s *setting) {
 
 func testUploadSessions(t *testing.T, s *setting) {
 	picture := asPNG(t, quartered(8, 8))
-	t.Run("too large by its announcement", func(t *testing.T) {
+	t.Run("Content-Length too large", func(t *testing.T) {
 		u := s.newUser(t)
 		s.connect(t, uploadAvatar, "Authorization: Bearer "+u.SessionID+"\r\nContent-Type: "+formType+"\r\nContent-Length: 1000000000").
 			answer(t).refused(t, http.StatusRequestEntityTooLarge, 1082, "2 MiB")
@@ -143,7 +144,7 @@ func testUploadSessions(t *testing.T, s *setting) {
 			return s.do(t, http.MethodPost, prefix+uploadAvatar, strings.NewReader(form(picture)),
 				append(options, header("Content-Type", formType), cookie(u.SessionID))...)
 		}
-		// A form is what any page can have its visitor's browser send.
+		// Any web page can make its visitor's browser send a form.
 		for _, elsewhere := range []option{header("Origin", "https://evil.example"), header("Origin", "null")} {
 			send(elsewhere).refused(t, http.StatusForbidden, 1080)
 			u.has(t, fresh())
@@ -158,10 +159,10 @@ func testUploadSessions(t *testing.T, s *setting) {
 	t.Run("session", func(t *testing.T) {
 		u := s.newUser(t)
 		for name, credentials := range map[string][]option{
-			"none, but in the body":       nil,
-			"forged":                      {bearer(flip(u.SessionID))},
-			"invalid before valid":        {bearer("nonsense"), cookie(u.SessionID)},
-			"revoked, known to rpc alone": {bearer(u.made(t, s.secret, 1, time.Hour))},
+			"only in the body":             nil,
+			"forged":                       {bearer(flip(u.SessionID))},
+			"invalid before valid":         {bearer("nonsense"), cookie(u.SessionID)},
+			"revoked, which only rpc sees": {bearer(u.made(t, s.secret, 1, time.Hour))},
 		} {
 			for _, body := range []string{form(picture, "sessionID", u.SessionID), form(make([]byte, maxFile))} {
 				r := s.do(t, http.MethodPost, prefix+uploadAvatar, strings.NewReader(body), append(credentials, header("Content-Type", formType))...)
@@ -181,7 +182,7 @@ func testUploadRefusals(t *testing.T, s *setting) {
 		status, code      int
 		words             []string
 	}{
-		"the picture alone":      {"image/png", string(picture), 415, 1001, nil},
+		"only the picture":       {"image/png", string(picture), 415, 1001, nil},
 		"without a type":         {"", form(picture), 415, 1001, nil},
 		"another multipart":      {strings.Replace(formType, "form-data", "mixed", 1), form(picture), 415, 1001, nil},
 		"another boundary":       {formType + "x", form(picture), 400, 1001, []string{"file"}},
@@ -204,27 +205,28 @@ func testUploadRefusals(t *testing.T, s *setting) {
 		})
 	}
 
-	t.Run("two at once", func(t *testing.T) {
+	t.Run("two concurrent uploads", func(t *testing.T) {
 		u, other := s.newUser(t), s.login(t, t.Name()+" other")
 		finish := u.startUpload(t)
 		second := u.upload(t, form(picture))
 		second.refused(t, http.StatusTooManyRequests, 1094)
 		second.retryAfter(t)
-		u.has(t, fresh()) // who may call all else meanwhile
+		u.has(t, fresh()) // other calls work meanwhile
 		other.avatar(t, picture)
 		var a avatarAnswer
 		finish().ok(t, &a)
 		want := fresh()
 		want.AvatarURL = a.URL
 		u.has(t, want)
-		waitUntil(t, "another upload is taken", func() bool { // the answer may be here before the first one has ended
+		waitUntil(t, "another upload is accepted", func() bool { // the answer may arrive before the first handler has returned
 			_, err := u.upload(t, form(picture)).data()
 			return err == nil
 		})
 	})
 }
 
-// startUpload sends the first half of an upload, and returns when the service reads it. finish sends the rest.
+// startUpload sends the first half of an upload after the service has started to read it. finish
+// sends the rest.
 func (u user) startUpload(t testing.TB) (finish func() reply) {
 	t.Helper()
 	body := form(asPNG(t, quartered(64, 32)))
@@ -232,7 +234,7 @@ func (u user) startUpload(t testing.TB) (finish func() reply) {
 	c := u.s.connect(t, uploadAvatar, fmt.Sprintf("Authorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nExpect: 100-continue",
 		u.SessionID, formType, len(body)))
 	if got := c.answer(t).StatusCode; got != http.StatusContinue {
-		t.Fatalf("an upload that asks first: got %d, want 100", got)
+		t.Fatalf("an upload with Expect: 100-continue: got %d, want 100", got)
 	}
 	c.send(t, body[:half])
 	return func() reply {
@@ -241,18 +243,19 @@ func (u user) startUpload(t testing.TB) (finish func() reply) {
 	}
 }
 
-// shown is what somebody sees who opens a picture's address.
+// shown is the picture at a URL.
 type shown struct {
 	contentType   string
 	width, height int
 	corners       [4]string // top left, top right, bottom left, bottom right
 }
 
-// shows fails the test unless the service has the picture at its address: what is wanted, and nothing of the file that it was made of.
+// shows checks that the service serves the picture want at a URL, without other data of the
+// uploaded file.
 func (s *setting) shows(t *testing.T, address string, want shown) {
 	t.Helper()
 	path := s.path(t, address)
-	r := s.do(t, http.MethodGet, path, nil) // as anybody: without a session
+	r := s.do(t, http.MethodGet, path, nil) // without a session
 	if r.StatusCode != http.StatusOK {
 		t.Fatalf("GET %s: status %d", path, r.StatusCode)
 	}
@@ -261,7 +264,7 @@ func (s *setting) shows(t *testing.T, address string, want shown) {
 		extension = ".png"
 	}
 	if !regexp.MustCompile(`^/shares/images/avatar/[0-9a-f]{32}/[a-z2-7]{26}\` + extension + `$`).MatchString(path) {
-		t.Errorf("it is at %s", path)
+		t.Errorf("unexpected path %s", path)
 	}
 	if len(r.raw) > 200<<10 {
 		t.Errorf("%d bytes, want at most 200 KiB", len(r.raw))
@@ -270,7 +273,7 @@ func (s *setting) shows(t *testing.T, address string, want shown) {
 		"Content-Type": want.contentType, "X-Content-Type-Options": "nosniff", "Cache-Control": "public, max-age=31536000, immutable",
 	} {
 		if got := r.Header.Get(name); got != value {
-			t.Errorf("%s is %q, want %q", name, got, value)
+			t.Errorf("%s: got %q, want %q", name, got, value)
 		}
 	}
 	img, format, err := image.Decode(bytes.NewReader(r.raw))
@@ -278,7 +281,7 @@ func (s *setting) shows(t *testing.T, address string, want shown) {
 		t.Fatal(err)
 	}
 	if "image/"+format != want.contentType {
-		t.Errorf("a %s is sent as %s", format, want.contentType)
+		t.Errorf("format: got %s, want %s", format, want.contentType)
 	}
 	b := img.Bounds()
 	got := shown{want.contentType, b.Dx(), b.Dy(), [4]string{
@@ -290,17 +293,17 @@ func (s *setting) shows(t *testing.T, address string, want shown) {
 	}
 	for _, left := range []string{"ICCP", place, place[:14], fileName} {
 		if bytes.Contains(r.raw, []byte(left)) {
-			t.Errorf("%q is left in the picture", left)
+			t.Errorf("the picture contains %q", left)
 		}
 	}
 }
 
-// colours of a picture's quarters, as they are named in shown.
+// colours are the colours of a picture's quarters, by their names in shown.
 var colours = map[string]color.NRGBA{
 	"red": {255, 0, 0, 255}, "green": {0, 255, 0, 255}, "blue": {0, 0, 255, 255}, "white": {255, 255, 255, 255}, "clear": {},
 }
 
-// colourOf names the nearest colour: lossy formats touch it.
+// colourOf returns the name of a colour. It tolerates the errors of lossy formats.
 func colourOf(c color.Color) string {
 	at := color.NRGBAModel.Convert(c).(color.NRGBA)
 	near := func(a, b uint8) bool { return max(a, b)-min(a, b) < 100 }
@@ -312,7 +315,7 @@ func colourOf(c color.Color) string {
 	return fmt.Sprint(at)
 }
 
-// quartered returns a picture that is red, green, blue and white.
+// quartered returns a picture with a red, a green, a blue and a white quarter.
 func quartered(width, height int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
 	quarters := [4]color.NRGBA{colours["red"], colours["green"], colours["blue"], colours["white"]}
@@ -342,12 +345,12 @@ func asJPEG(t testing.TB, img image.Image) []byte {
 	return b.Bytes()
 }
 
-// webp is such a picture of 128 x 64 pixels with a colour profile, as Chromium writes it.
+// webp is a quartered picture of 128 x 64 pixels with a colour profile, written by Chromium.
 //
 //go:embed testdata/picture.webp
 var webp []byte
 
-// claimingPNG is the head of a PNG that says to be of a size.
+// claimingPNG returns the header of a PNG with that size.
 func claimingPNG(width, height uint32) []byte {
 	head := binary.BigEndian.AppendUint32([]byte("IHDR"), width)
 	head = append(binary.BigEndian.AppendUint32(head, height), 8, 6, 0, 0, 0)

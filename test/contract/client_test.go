@@ -29,7 +29,7 @@ const (
 	uploadAvatar   = "weixin.upload_avatar"
 )
 
-// reply is an answer of the edge, whichever form it has.
+// reply is an answer of the edge, with or without envelope.
 type reply struct {
 	*http.Response
 	envelope bool
@@ -41,10 +41,10 @@ type option func(*http.Request)
 
 func header(name, value string) option { return func(r *http.Request) { r.Header.Set(name, value) } }
 
-// bearer sends a session as the mini program does.
+// bearer sends a session in the Authorization header, as the mini program does.
 func bearer(session string) option { return header("Authorization", "Bearer "+session) }
 
-// cookie sends a session as the H5 client does.
+// cookie sends a session in the cookie, as the H5 client does.
 func cookie(session string) option {
 	return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "session_token", Value: session}) }
 }
@@ -65,7 +65,7 @@ func (s *setting) do(t testing.TB, method, path string, body io.Reader, options 
 	return r
 }
 
-// try is do for requests that may get no answer, and for goroutines.
+// try is like do, but returns the error. Goroutines use it too.
 func (s *setting) try(t testing.TB, method, path string, body io.Reader, options ...option) (reply, error) {
 	req, err := http.NewRequestWithContext(t.Context(), method, s.base+path, body)
 	if err != nil {
@@ -107,14 +107,14 @@ func (s *setting) start(t testing.TB, path string, body io.Reader, options ...op
 	}
 }
 
-// connection is one request that is sent by hand.
+// connection is one request on a raw connection.
 type connection struct {
 	net.Conn
 	answers  *bufio.Reader
 	envelope bool
 }
 
-// connect sends the header of a request, and nothing of its body.
+// connect sends the header of a request without its body.
 func (s *setting) connect(t testing.TB, endpoint, headers string) connection {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.edge.Address())
@@ -135,7 +135,7 @@ func (c connection) send(t testing.TB, text string) {
 	}
 }
 
-// answer reads an answer, which may come before the request's body was sent.
+// answer reads an answer. The body may not have been sent yet.
 func (c connection) answer(t testing.TB) reply {
 	t.Helper()
 	resp, err := http.ReadResponse(c.answers, nil)
@@ -149,7 +149,7 @@ func (c connection) answer(t testing.TB) reply {
 	return reply{Response: resp, envelope: c.envelope, raw: raw}
 }
 
-// bodyOf returns a body. A chunked one has a length that net/http does not see.
+// bodyOf returns a body. If chunked, it hides its length from net/http.
 func bodyOf(text string, chunked bool) io.Reader {
 	if chunked {
 		return struct{ io.Reader }{strings.NewReader(text)}
@@ -157,7 +157,7 @@ func bodyOf(text string, chunked bool) io.Reader {
 	return strings.NewReader(text)
 }
 
-// headers returns an error unless the answer has the headers of every answer in JSON.
+// headers returns an error unless the answer has the headers that all JSON answers have.
 func (r reply) headers() error {
 	for name, want := range map[string]string{
 		"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store", // it may hold a session
@@ -172,7 +172,7 @@ func (r reply) headers() error {
 	return nil
 }
 
-// fields are those of an error, and of the envelope.
+// fields are the fields of an error and of the envelope.
 type fields struct {
 	State *bool           `json:"state"`
 	Code  *int            `json:"code"`
@@ -181,7 +181,7 @@ type fields struct {
 	Data  json.RawMessage `json:"data"`
 }
 
-// data returns the answer of a call that went well, out of its envelope if there is one.
+// data returns the answer of a successful call, without its envelope.
 func (r reply) data() (json.RawMessage, error) {
 	if r.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d: %s", r.StatusCode, r.raw)
@@ -194,12 +194,12 @@ func (r reply) data() (json.RawMessage, error) {
 		return nil, err
 	}
 	if v.State == nil || !*v.State || v.Code == nil || *v.Code != 0 || v.Error == nil || *v.Error != "normal" || v.Data == nil || v.Msg != nil {
-		return nil, fmt.Errorf("not an answer in its envelope: %s", r.raw)
+		return nil, fmt.Errorf("not a successful answer in an envelope: %s", r.raw)
 	}
 	return v.Data, nil
 }
 
-// ok fails the test unless the call went well, and puts the answer into each of into.
+// ok fails the test unless the call succeeded, and decodes the answer into each of into.
 func (r reply) ok(t testing.TB, into ...any) {
 	t.Helper()
 	data, err := r.data()
@@ -213,8 +213,8 @@ func (r reply) ok(t testing.TB, into ...any) {
 	}
 }
 
-// refusal returns the error that a call got: its code and its text for users. The error is that of an answer which has not the form
-// of one.
+// refusal returns the code and the text of an error answer. It returns an error if the answer does
+// not have the form of one.
 func (r reply) refusal() (code int, text string, err error) {
 	if err := r.headers(); err != nil {
 		return 0, "", err
@@ -228,13 +228,13 @@ func (r reply) refusal() (code int, text string, err error) {
 		message, other = v.Error, v.Msg
 	}
 	if v.Code == nil || message == nil || other != nil || v.Data != nil || r.envelope != (v.State != nil) || r.envelope && *v.State {
-		return 0, "", fmt.Errorf("not an error's form: %s", r.raw)
+		return 0, "", fmt.Errorf("not the form of an error: %s", r.raw)
 	}
 	return *v.Code, *message, nil
 }
 
-// refused fails the test unless the call was refused with that status (200 in an envelope) and code, and with a text that holds all
-// of words. It returns the text.
+// refused fails the test unless the call was refused with that status (200 in an envelope), code,
+// and all of words in its text. It returns the text.
 func (r reply) refused(t testing.TB, status, code int, words ...string) string {
 	t.Helper()
 	gotCode, text, err := r.refusal()
@@ -252,22 +252,22 @@ func (r reply) refused(t testing.TB, status, code int, words ...string) string {
 	}
 	for _, word := range words {
 		if !strings.Contains(text, word) {
-			t.Errorf("%q does not hold %q", text, word)
+			t.Errorf("text %q does not contain %q", text, word)
 		}
 	}
 	return text
 }
 
-// retryAfter fails the test unless the answer says after how many seconds to try again.
+// retryAfter fails the test unless Retry-After is 1 to 120 seconds.
 func (r reply) retryAfter(t testing.TB) {
 	t.Helper()
 	var seconds int
 	if _, err := fmt.Sscan(r.Header.Get("Retry-After"), &seconds); err != nil || seconds < 1 || seconds > 120 {
-		t.Errorf("Retry-After is %q, want a few seconds", r.Header.Get("Retry-After"))
+		t.Errorf("Retry-After: got %q, want 1 to 120", r.Header.Get("Retry-After"))
 	}
 }
 
-// sessionCookie returns the session cookie that the answer sets, nil when it sets none.
+// sessionCookie returns the session cookie that the answer sets, or nil.
 func (r reply) sessionCookie() *http.Cookie {
 	for _, c := range r.Cookies() {
 		if c.Name == "session_token" {
@@ -277,7 +277,7 @@ func (r reply) sessionCookie() *http.Cookie {
 	return nil
 }
 
-// strictly decodes JSON that has no names but those of v.
+// strictly decodes JSON into v, and returns an error for unknown names.
 func strictly(data []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -287,7 +287,7 @@ func strictly(data []byte, v any) error {
 	return nil
 }
 
-// The answers, as the document has them. That every field is always present is in testdata.
+// The answers as documented. testdata shows that every field is always present.
 type (
 	loginAnswer struct {
 		SessionID   string `json:"sessionId"`
@@ -317,14 +317,14 @@ type (
 	}
 )
 
-// user is someone who is logged in.
+// user is a logged-in user.
 type user struct {
 	s    *setting
-	name string // as the simulator knows it
+	name string // in the simulator
 	loginAnswer
 }
 
-// simulator calls one of the simulator's control paths.
+// simulator calls a control path of the simulator.
 func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.control+"/simulator/"+path, strings.NewReader(body))
@@ -347,7 +347,8 @@ func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
 	}
 }
 
-// code returns a login code of the user of that name, as wx.login does. More fields of the control path may follow.
+// code returns a login code of the user with that name, as wx.login does. fields are more JSON
+// fields of the request.
 func (s *setting) code(t testing.TB, name string, fields ...string) string {
 	t.Helper()
 	var answer struct{ Code string }
@@ -360,7 +361,7 @@ func (s *setting) code(t testing.TB, name string, fields ...string) string {
 	return answer.Code
 }
 
-// calls returns how many calls WeChat has had of the endpoint that path ends in.
+// calls returns the number of calls to a WeChat endpoint.
 func (s *setting) calls(t testing.TB, path string) int {
 	t.Helper()
 	var stats struct{ Calls map[string]int }
@@ -368,7 +369,7 @@ func (s *setting) calls(t testing.TB, path string) int {
 	return stats.Calls[path]
 }
 
-// fault has WeChat fail until it is cleared.
+// fault switches on a fault of WeChat, until clearFaults.
 func (s *setting) fault(t testing.TB, fault string) {
 	t.Helper()
 	s.simulator(t, http.MethodPost, "faults", fault, nil)
@@ -384,12 +385,12 @@ func loginBody(code string) string { return `{"jscode":` + quote(code) + `}` }
 func quote(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // a string cannot fail
+		panic(err) // strings always marshal
 	}
 	return string(b)
 }
 
-// login logs the user of that name in.
+// login logs in the user with that name.
 func (s *setting) login(t testing.TB, name string) user {
 	t.Helper()
 	u := user{s: s, name: name}
@@ -398,19 +399,19 @@ func (s *setting) login(t testing.TB, name string) user {
 	return u
 }
 
-// newUser logs in somebody who is the test's own.
+// newUser logs in a user with the test's name.
 func (s *setting) newUser(t testing.TB) user {
 	t.Helper()
 	return s.login(t, t.Name())
 }
 
-// post calls an endpoint as the user, the session in the header.
+// post calls an endpoint with the user's session in the header.
 func (u user) post(t testing.TB, endpoint, body string, options ...option) reply {
 	t.Helper()
 	return u.s.post(t, endpoint, body, append([]option{bearer(u.SessionID)}, options...)...)
 }
 
-// profile returns what get_user_info tells.
+// profile returns the answer of get_user_info.
 func (u user) profile(t testing.TB) profile {
 	t.Helper()
 	var p profile
@@ -418,7 +419,7 @@ func (u user) profile(t testing.TB) profile {
 	return p
 }
 
-// has fails the test unless get_user_info tells want.
+// has fails the test unless get_user_info returns want, with the user's openid.
 func (u user) has(t testing.TB, want profile) {
 	t.Helper()
 	want.OpenID = u.OpenID
@@ -427,5 +428,5 @@ func (u user) has(t testing.TB, want profile) {
 	}
 }
 
-// fresh is what get_user_info tells of somebody who just came; has fills in the openid.
+// fresh returns the profile of a new user, without openid.
 func fresh() profile { return profile{Rg: true, Capacity: 5} }

@@ -10,13 +10,13 @@ import (
 	"shares/test/testprocess"
 )
 
-// unseen is what no program of this suite may print and no error may tell.
+// unseen are secrets that no program of this suite may print.
 var unseen testprocess.Secrets
 
 func TestMain(m *testing.M) { os.Exit(unseen.Verify(testenv.Main(m))) }
 
-// TestContract holds every installation, in both forms of answers, to the same table. Inside one installation the tests take turns,
-// since all of them share its simulated WeChat and its faults.
+// TestContract runs the same table against every installation and form of answers. Within one
+// installation the tests run sequentially, because they share its simulated WeChat and its faults.
 func TestContract(t *testing.T) {
 	for _, i := range installations {
 		for _, form := range []string{"plain", "envelope"} {
@@ -41,7 +41,7 @@ func TestContract(t *testing.T) {
 var parts = []struct {
 	name string
 	test func(*testing.T, *setting)
-	once bool // the edge alone decides, in every installation and form alike
+	once bool // run in one installation only, because the edge behaves the same in all
 }{
 	{"login", testLogin, false},
 	{"re_login", testReLogin, false},
@@ -60,9 +60,9 @@ var parts = []struct {
 	{"bodies", testBodies, true},
 	{"origins", testOrigins, false},
 	{"existing clients", testExistingClients, false},
-	{"no user's mistake is an error", testNoErrors, false}, // before anything really fails
+	{"refusals are not logged as errors", testNoErrors, false}, // before the test of WeChat's failures
 	{"WeChat fails", testWechatFails, false},
-	{"secrets stay out of the log", testLogs, false}, // the last
+	{"secrets are not logged", testLogs, false}, // must be last
 }
 
 // waitUntil fails the test unless holds returns true within a minute.
@@ -75,7 +75,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// testNoErrors looks for lines that would wake an operator.
+// testNoErrors checks that no line of the log has level ERROR.
 func testNoErrors(t *testing.T, s *setting) {
 	for line := range strings.Lines(s.edge.Output() + s.users.Output()) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, `"level":"ERROR"`) {
@@ -84,7 +84,7 @@ func testNoErrors(t *testing.T, s *setting) {
 	}
 }
 
-// testLogs looks at all that the processes printed so far.
+// testLogs checks that the output of the processes has no secrets and no panics.
 func testLogs(t *testing.T, s *setting) {
 	printed := s.edge.Output()
 	if s.users != s.edge {
@@ -95,7 +95,7 @@ func testLogs(t *testing.T, s *setting) {
 	for line := range strings.Lines(printed) {
 		for secret := range s.secrets {
 			if strings.Contains(line, secret) {
-				t.Errorf("a log line holds a secret, code, session, openid or phone:\n%s", line)
+				t.Errorf("a log line contains a secret, code, session, openid or phone number:\n%s", line)
 			}
 		}
 		if strings.Contains(line, "panic") {

@@ -12,11 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write testdata anew, from what the embedded installation answers")
+var update = flag.Bool("update", false, "rewrite testdata with the answers of the embedded installation")
 
-// golden compares a call with testdata/<name>.json: the request, and the answer out of its envelope.
-// The answer may have more fields than the file. placeholders are pairs: what this run has there,
-// and what the file says instead.
+// golden compares a request and its answer (without envelope) with testdata/<name>.json. The answer
+// may have more fields than the file. placeholders are pairs of a value of this run and its
+// placeholder in the file.
 func golden(t *testing.T, s *setting, name, request string, r reply, placeholders ...string) {
 	t.Helper()
 	data, err := r.data()
@@ -43,15 +43,15 @@ func compareGolden(t *testing.T, s *setting, name string, got json.RawMessage) {
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("%v (go test ./test/contract -update makes it)", err)
+		t.Fatalf("%v (go test ./test/contract -update creates it)", err)
 	}
 	want, have := exactly(t, data), exactly(t, got)
 	if diff := cmp.Diff(want, asIn(want, have)); diff != "" {
-		t.Errorf("%s (-want +got; go test ./test/contract -update writes it anew):\n%s", file, diff)
+		t.Errorf("%s (-want +got; go test ./test/contract -update rewrites it):\n%s", file, diff)
 	}
 }
 
-// exactly decodes JSON and keeps numbers as they are written.
+// exactly decodes JSON and keeps the digits of numbers.
 func exactly(t *testing.T, data []byte) any {
 	t.Helper()
 	var v any

@@ -15,7 +15,8 @@ import (
 	"shares/test/testprocess"
 )
 
-// TestDataSurvives ends the embedded service, politely and not, and starts it again on the same folder.
+// TestDataSurvives ends the embedded service with SIGTERM and SIGKILL, and restarts it in the same
+// directory.
 func TestDataSurvives(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -35,21 +36,22 @@ func TestDataSurvives(t *testing.T) {
 		}
 		s = start()
 		u.s = s
-		u.has(t, want) // the session too, since its secret is in the folder
+		u.has(t, want) // the session is valid, because its secret is in the directory
 		if again := s.login(t, u.name); again.OpenID != u.OpenID {
-			t.Errorf("openid %q, then %q", u.OpenID, again.OpenID)
+			t.Errorf("openid: got %q, want %q as before", again.OpenID, u.OpenID)
 		}
 		before := s.calls(t, unlimitedCode)
 		after := u.qrcode(t, "pages/a", "survives")
 		if _, path, _ := strings.Cut(address, "/shares/"); !strings.HasSuffix(after, path) || s.calls(t, unlimitedCode) != before {
-			t.Errorf("the picture was made again: %q, then %q", address, after)
+			t.Errorf("the QR code was created again: %q, then %q", address, after)
 		}
 	}
 }
 
 const code2session = "/sns/jscode2session"
 
-// startLogin sends a login that WeChat answers after a delay, and returns when WeChat has it.
+// startLogin sends a login that WeChat answers after delay milliseconds, and returns when WeChat
+// has received it.
 func (s *setting) startLogin(t *testing.T, delay string) (finish func() reply) {
 	t.Helper()
 	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
@@ -59,8 +61,8 @@ func (s *setting) startLogin(t *testing.T, delay string) (finish func() reply) {
 	return finish
 }
 
-// TestTermFinishesWhatRuns sends SIGTERM while a login waits for WeChat.
-func TestTermFinishesWhatRuns(t *testing.T) {
+// TestTermFinishesRequests sends SIGTERM while a login waits for WeChat.
+func TestTermFinishesRequests(t *testing.T) {
 	t.Parallel()
 	for name, install := range map[string]func(*testing.T, map[string]string) *setting{"serve": embedded, "api": apart, "rpc": apart} {
 		t.Run(name, func(t *testing.T) {
@@ -82,14 +84,14 @@ func TestTermFinishesWhatRuns(t *testing.T) {
 				t.Errorf("exit code %d, want 0", code)
 			}
 			if conn, err := net.Dial("tcp", p.Address()); err == nil {
-				t.Errorf("something still listens on the port: %v", conn.Close())
+				t.Errorf("the port is still open: %v", conn.Close())
 			}
 		})
 	}
 }
 
-// TestStorageAway kills Redis, then the database, then brings both back.
-func TestStorageAway(t *testing.T) {
+// TestStorageUnavailable kills Redis, then the database, then starts both again.
+func TestStorageUnavailable(t *testing.T) {
 	t.Parallel()
 	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
 	parts := realParts(t, db, redis)
@@ -100,7 +102,7 @@ func TestStorageAway(t *testing.T) {
 	if err := redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// Without Redis everything works, if slower.
+	// Without Redis everything works, but slower.
 	s.login(t, t.Name()+" during")
 	u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
 	want := fresh()
@@ -117,17 +119,18 @@ func TestStorageAway(t *testing.T) {
 	if err := db.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cold := apartOn(t, parts, nil) // has no row in its memory
+	cold := apartOn(t, parts, nil) // has no cached row
 	stranger := u
 	stranger.s = cold
 	for range 10 {
-		// One that knows the row may answer from it for a while; neither may send the user to log in.
+		// A process that has cached the row may still use it. None may ask the user to log in
+		// again.
 		var a reLoginAnswer
 		if r := u.post(t, reLogin, `{}`); r.StatusCode == http.StatusOK {
 			r.ok(t, &a)
 			s.hide(a.SessionID)
 			if a.Relogin {
-				t.Fatal("relogin true, although storage cannot tell")
+				t.Fatal("relogin true while the storage is unavailable")
 			}
 		} else {
 			unavailable(t, r)
@@ -138,9 +141,9 @@ func TestStorageAway(t *testing.T) {
 	unavailable(t, stranger.post(t, getUserInfo, `{}`))
 	unavailable(t, stranger.post(t, updateUserInfo, `{"nickName":"lost"}`))
 	unavailable(t, stranger.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`))
-	unavailable(t, stranger.post(t, getQrcode, codeBody("pages/a", "away")))
+	unavailable(t, stranger.post(t, getQrcode, codeBody("pages/a", "unavailable")))
 	unavailable(t, cold.post(t, oauth, loginBody(cold.code(t, t.Name()))))
-	// What needs no storage is told as ever.
+	// Answers that need no storage do not change.
 	var none reLoginAnswer
 	cold.post(t, reLogin, `{}`).ok(t, &none)
 	if !none.Relogin {
@@ -155,7 +158,7 @@ func TestStorageAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, who := range []user{u, stranger} {
-		waitUntil(t, "the service works again by itself", func() bool {
+		waitUntil(t, "the service recovers without a restart", func() bool {
 			return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
 		})
 		who.has(t, want)
@@ -164,18 +167,19 @@ func TestStorageAway(t *testing.T) {
 	testLogs(t, cold)
 }
 
-// unavailable fails the test unless the answer is 503 with a time to try again, and leaves the cookie alone.
+// unavailable fails the test unless the answer is 503 with Retry-After, and does not set the
+// cookie.
 func unavailable(t *testing.T, r reply) {
 	t.Helper()
 	r.refused(t, http.StatusServiceUnavailable, -1)
 	r.retryAfter(t)
 	if r.sessionCookie() != nil {
-		t.Error("the answer touches the cookie")
+		t.Error("the answer sets the cookie")
 	}
 }
 
-// TestUsersAway ends the user service under a running edge, and starts it again.
-func TestUsersAway(t *testing.T) {
+// TestUserServiceUnavailable kills rpc while api runs, and starts it again.
+func TestUserServiceUnavailable(t *testing.T) {
 	t.Parallel()
 	s := apart(t, nil)
 	u := s.newUser(t)
@@ -189,13 +193,13 @@ func TestUsersAway(t *testing.T) {
 	}
 	s.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
 	s.users = testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: s.env})
-	waitUntil(t, "the edge finds the user service again", func() bool {
+	waitUntil(t, "api reconnects to rpc", func() bool {
 		return u.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
 	})
 	u.has(t, fresh())
 }
 
-// TestLimits logs in more often than one address may, and calls more often than one user may.
+// TestLimits exceeds the limits of logins per address, avatars per user and calls per user.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := embedded(t, map[string]string{
@@ -203,17 +207,17 @@ func TestLimits(t *testing.T) {
 	})
 	u, other := s.newUser(t), s.login(t, t.Name()+" other")
 	calls := s.calls(t, code2session)
-	// What the client says of its address does not help.
+	// A client cannot change its address by headers.
 	for _, options := range [][]option{nil, {header("X-Forwarded-For", "1.2.3.4")}, {header("X-Real-Ip", "1.2.3.4")}} {
 		r := s.post(t, oauth, loginBody(s.code(t, t.Name())), options...)
 		r.refused(t, http.StatusTooManyRequests, 1094)
 		r.retryAfter(t)
 	}
 	if n := s.calls(t, code2session) - calls; n != 0 {
-		t.Errorf("WeChat was asked %d times", n)
+		t.Errorf("%d calls to WeChat, want 0", n)
 	}
 	var a reLoginAnswer
-	u.post(t, reLogin, `{}`).ok(t, &a) // who is in stays in
+	u.post(t, reLogin, `{}`).ok(t, &a) // sessions can still be renewed
 	s.hide(a.SessionID)
 
 	u.upload(t, form(nil)).refused(t, http.StatusBadRequest, 1001) // not counted
@@ -221,7 +225,7 @@ func TestLimits(t *testing.T) {
 	r := u.upload(t, form(asPNG(t, quartered(16, 16))))
 	r.refused(t, http.StatusTooManyRequests, 1094)
 	if after, err := strconv.Atoi(r.Header.Get("Retry-After")); err != nil || after < 23*60*60 || after > 24*60*60 {
-		t.Errorf("Retry-After %q, want a day", r.Header.Get("Retry-After"))
+		t.Errorf("Retry-After: got %q, want a day", r.Header.Get("Retry-After"))
 	}
 
 	var refused atomic.Pointer[reply]
@@ -239,7 +243,7 @@ func TestLimits(t *testing.T) {
 	done.Wait()
 	other.has(t, fresh())
 	if refused.Load() == nil {
-		t.Fatal("never refused")
+		t.Fatal("100 calls: none refused, want some")
 	}
 	refused.Load().refused(t, http.StatusTooManyRequests, 1094)
 	refused.Load().retryAfter(t)
@@ -249,7 +253,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// TestSettings looks at settings that change what the endpoints do.
+// TestSettings checks settings that change the behaviour of endpoints.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	s := embedded(t, map[string]string{"SHARES_NEW_USER_CAPACITY": "7", "SHARES_PHONE": "verified", "SHARES_MAX_IN_FLIGHT": "1", "WECHAT_TIMEOUT": "40s"})
@@ -258,7 +262,8 @@ func TestSettings(t *testing.T) {
 	want.Capacity = 7
 	u.has(t, want)
 
-	// A number counts only by WeChat's proof; to clear it needs none.
+	// With SHARES_PHONE=verified a number must be verified by WeChat. It can be cleared without
+	// WeChat.
 	s.hide("13800138000")
 	u.post(t, upsetUserInfo, `{"key":"phone","value":"13800138000"}`).refused(t, http.StatusBadRequest, 1001, "phoneCode")
 	u.has(t, want)
@@ -272,7 +277,8 @@ func TestSettings(t *testing.T) {
 	u.post(t, upsetUserInfo, `{"key":"phone","value":""}`).ok(t)
 	u.has(t, want)
 
-	// The one slot for logins is taken by one that waits for WeChat: another is refused at once, and other endpoints are served.
+	// A login that waits for WeChat takes the only login slot. Another login is refused
+	// immediately; other endpoints work.
 	finish := s.startLogin(t, "15000")
 	unavailable(t, s.post(t, oauth, loginBody(s.code(t, t.Name()))))
 	u.has(t, want)
@@ -281,7 +287,7 @@ func TestSettings(t *testing.T) {
 	testLogs(t, s)
 }
 
-// TestSecretsRotate signs with a new secret while the old one still counts, and then no more.
+// TestSecretsRotate adds a new secret that signs, then removes the old one.
 func TestSecretsRotate(t *testing.T) {
 	t.Parallel()
 	const next = "the-next-session-secret-0123456789-abcdefgh"
@@ -313,7 +319,8 @@ func TestSecretsRotate(t *testing.T) {
 	testLogs(t, s)
 }
 
-// TestProRefusesEmbeddedParts names every variable that is missing, all at once, and no value.
+// TestProRefusesEmbeddedParts starts pro mode without settings. The error names every missing
+// variable, and no value.
 func TestProRefusesEmbeddedParts(t *testing.T) {
 	t.Parallel()
 	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{
@@ -331,8 +338,9 @@ func TestProRefusesEmbeddedParts(t *testing.T) {
 	}
 }
 
-// TestRevocationThatMissedTheCache revokes where Redis cannot be told: whoever logs in after that must not be refused for what is cached.
-func TestRevocationThatMissedTheCache(t *testing.T) {
+// TestRevocationWithoutRedis revokes sessions while Redis is unavailable. The cached row must not
+// make the service refuse a later login.
+func TestRevocationWithoutRedis(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
 	u := s.newUser(t)
@@ -349,18 +357,20 @@ func TestRevocationThatMissedTheCache(t *testing.T) {
 	u.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
 }
 
-// TestUnmigratedDatabase: the log says what is to be done, and the answers that it may pass.
+// TestUnmigratedDatabase starts without the tables. Answers are 503, and the log says to run
+// `shares migrate`.
 func TestUnmigratedDatabase(t *testing.T) {
 	t.Parallel()
 	parts := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
 	s := serveOn(t, parts, nil)
 	unavailable(t, s.post(t, oauth, loginBody(s.code(t, t.Name()))))
-	waitUntil(t, "the log says what is to be done", func() bool { return strings.Contains(s.edge.Output(), "run `shares migrate`") })
+	waitUntil(t, "the log says to run `shares migrate`", func() bool { return strings.Contains(s.edge.Output(), "run `shares migrate`") })
 	parts.migrate(t)
 	s.newUser(t).has(t, fresh())
 }
 
-// TestSecondServe: two on one folder would each have a Redis of its own.
+// TestSecondServe starts a second process in the same directory, which fails: it would use another
+// embedded Redis.
 func TestSecondServe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -372,7 +382,7 @@ func TestSecondServe(t *testing.T) {
 	u := s.newUser(t)
 	printed, code, err = testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Dir: dir})
 	if err != nil || code != 0 {
-		t.Errorf("the first is not reached any more: code %d, %v: %s", code, err, printed)
+		t.Errorf("user revoke in the first process: code %d, %v: %s", code, err, printed)
 	}
 	u.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
 }

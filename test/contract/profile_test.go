@@ -29,17 +29,17 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 			then func(*profile)
 		}{
 			{`{"nickName":"a","city":"b","gender":"2"}`, func(p *profile) { p.NickName, p.City, p.Gender = "a", "b", "2" }},
-			{`{"city":"c"}`, func(p *profile) { p.City = "c" }},                   // not sent: stays
-			{`{"city":null,"country":"d"}`, func(p *profile) { p.Country = "d" }}, // null: stays
+			{`{"city":"c"}`, func(p *profile) { p.City = "c" }},                   // not sent: unchanged
+			{`{"city":null,"country":"d"}`, func(p *profile) { p.Country = "d" }}, // null: unchanged
 			{`{"nickName":""}`, func(p *profile) { p.NickName = "" }},             // empty: cleared
 			{`{"gender":1}`, func(p *profile) { p.Gender = "1" }},
 			{`{"gender":"","avatarURL":""}`, func(p *profile) { p.Gender = "" }}, // empty: cleared
-			{`{}`, func(*profile) {}}, // nothing at all
-			{`{"isDebug":true,"hexinv":"x","vip":true,"capacity":99,"openid":"me","rg":false,"phone":"13800138000","group":"g"}`, func(*profile) {}}, // not its fields
-			{`{"nick_name":"x"}`, func(*profile) {}}, // another name
+			{`{}`, func(*profile) {}}, // no fields
+			{`{"isDebug":true,"hexinv":"x","vip":true,"capacity":99,"openid":"me","rg":false,"phone":"13800138000","group":"g"}`, func(*profile) {}}, // fields of other endpoints
+			{`{"nick_name":"x"}`, func(*profile) {}}, // an unknown name
 			{"\ufeff" + `{"COUNTRY":"e"}`, func(p *profile) { p.Country = "e" }},
 			{`{"nickName":"a\u0000b\ud83d"}`, func(p *profile) { p.NickName = "ab" }},
-			// WeChat's own userInfo, as it is, and its anonymised form.
+			// WeChat's userInfo, and its anonymised form.
 			{`{"nickName":"小明","gender":0,"language":"zh_CN","city":"","province":"","country":"","avatarUrl":"https://e.org/132","is_demote":false}`,
 				func(p *profile) { *p = fresh(); p.NickName, p.Gender, p.AvatarURL = "小明", "0", "https://e.org/132" }},
 			{`{"nickName":"微信用户","gender":0,"language":"","city":"","province":"","country":"","avatarUrl":"https://e.org/grey","is_demote":true}`,
@@ -55,7 +55,7 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 		}
 	})
 
-	// Each is refused with a text that names the field, and nothing of it is stored.
+	// Each is refused with a text that names the field, and no field is stored.
 	for name, tt := range map[string]struct{ field, value, word string }{
 		"nickName long":         {"nickName", quote(strings.Repeat("长", 65)), "64"},
 		"city with control":     {"city", `"a\u0000b"`, ""},
@@ -82,7 +82,7 @@ func testUpdateUserInfo(t *testing.T, s *setting) {
 }
 
 func testUpsetUserInfo(t *testing.T, s *setting) {
-	t.Run("taken", func(t *testing.T) {
+	t.Run("accepted", func(t *testing.T) {
 		u := s.newUser(t)
 		want := fresh()
 		s.hide("13800138000", "13912345678")
@@ -104,7 +104,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 			{"city", "b", func(p *profile) { p.City = "b" }},
 			{"province", "c", func(p *profile) { p.Province = "c" }},
 			{"country", "d", func(p *profile) { p.Country = "d" }},
-			{"language", "en", func(*profile) {}}, // stored, and told by no endpoint
+			{"language", "en", func(*profile) {}}, // stored, but not returned by any endpoint
 			{"nickName", "", func(p *profile) { p.NickName = "" }},
 		} {
 			r := u.post(t, upsetUserInfo, `{"key":`+quote(step.key)+`,"value":`+quote(step.value)+`}`)
@@ -117,7 +117,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 		}
 	})
 
-	t.Run("phoneCode stores the number that WeChat tells", func(t *testing.T) {
+	t.Run("phoneCode stores the number from WeChat", func(t *testing.T) {
 		u := s.newUser(t)
 		s.hide("13700137000")
 		var answer struct{ Code string }
@@ -131,7 +131,7 @@ func testUpsetUserInfo(t *testing.T, s *setting) {
 			t.Errorf("phone %q", want.Phone)
 		}
 		u.has(t, want)
-		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "phoneCode") // serves once
+		u.post(t, upsetUserInfo, body).refused(t, http.StatusBadRequest, 1001, "phoneCode") // a code can be used once
 		u.has(t, want)
 	})
 }

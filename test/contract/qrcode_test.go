@@ -20,7 +20,7 @@ func codeBody(page, scene string) string {
 	return `{"page":` + quote(page) + `,"scene":` + quote(scene) + `}`
 }
 
-// qrcode returns the address of a QR code.
+// qrcode returns the URL of a QR code.
 func (u user) qrcode(t testing.TB, page, scene string) string {
 	t.Helper()
 	var a qrcodeAnswer
@@ -28,7 +28,7 @@ func (u user) qrcode(t testing.TB, page, scene string) string {
 	return a.URL
 }
 
-// path turns the address of a picture, as phones get it, into a path of this installation.
+// path returns the path of a picture's URL.
 func (s *setting) path(t testing.TB, address string) string {
 	t.Helper()
 	public := s.public
@@ -51,7 +51,7 @@ func testGetQrcode(t *testing.T, s *setting) {
 			{"pages/a", "!#$&'()*+,/:;=?@-._~abcdefgh0123", "pages/a?scene=" + url.QueryEscape("!#$&'()*+,/:;=?@-._~abcdefgh0123")},
 		} {
 			address := u.qrcode(t, tt.page, tt.scene)
-			picture := s.do(t, http.MethodGet, s.path(t, address), nil) // as a phone does: without a session
+			picture := s.do(t, http.MethodGet, s.path(t, address), nil) // without a session
 			if picture.StatusCode != http.StatusOK {
 				t.Fatalf("status %d", picture.StatusCode)
 			}
@@ -86,11 +86,11 @@ func testGetQrcode(t *testing.T, s *setting) {
 		}
 		for name, value := range want {
 			if got := get.Header.Get(name); got != value {
-				t.Errorf("GET: %s is %q, want %q", name, got, value)
+				t.Errorf("GET: %s: got %q, want %q", name, got, value)
 			}
 		}
 		if _, ok := get.Header["Set-Cookie"]; ok {
-			t.Error("a picture that any cache may keep sets a cookie")
+			t.Error("a publicly cached picture sets a cookie")
 		}
 
 		head := s.do(t, http.MethodHead, path, nil)
@@ -99,11 +99,11 @@ func testGetQrcode(t *testing.T, s *setting) {
 		}
 		for name, value := range want {
 			if got := head.Header.Get(name); got != value {
-				t.Errorf("HEAD: %s is %q, want %q", name, got, value)
+				t.Errorf("HEAD: %s: got %q, want %q", name, got, value)
 			}
 		}
 		if head.ContentLength != int64(len(get.raw)) {
-			t.Errorf("HEAD: Content-Length %d, GET sent %d", head.ContentLength, len(get.raw))
+			t.Errorf("HEAD: Content-Length %d, want %d as for GET", head.ContentLength, len(get.raw))
 		}
 
 		again := s.do(t, http.MethodGet, path, nil, header("If-None-Match", etag))
@@ -119,13 +119,13 @@ func testQrcodeCalls(t *testing.T, s *setting) {
 		before := s.calls(t, unlimitedCode)
 		address := u.qrcode(t, "pages/one", "call")
 		if again := other.qrcode(t, "pages/one", "call"); again != address {
-			t.Errorf("addresses %q and %q", address, again)
+			t.Errorf("got URLs %q and %q, want the same", address, again)
 		}
 		if n := s.calls(t, unlimitedCode) - before; n != 1 {
-			t.Errorf("%d calls of WeChat, want 1", n)
+			t.Errorf("%d calls to WeChat, want 1", n)
 		}
 		if u.qrcode(t, "pages/one", "other") == address || u.qrcode(t, "pages/other", "call") == address {
-			t.Error("another scene or page has the same address")
+			t.Error("another scene or page has the same URL")
 		}
 	})
 
@@ -143,7 +143,7 @@ func testQrcodeCalls(t *testing.T, s *setting) {
 			before := s.calls(t, unlimitedCode)
 			u.post(t, getQrcode, tt.body).refused(t, http.StatusBadRequest, 1001, tt.field)
 			if n := s.calls(t, unlimitedCode) - before; n != 0 {
-				t.Errorf("WeChat was asked %d times for what it would refuse", n)
+				t.Errorf("%d calls to WeChat, want 0", n)
 			}
 		})
 	}
@@ -166,7 +166,7 @@ func testQrcodeCalls(t *testing.T, s *setting) {
 	})
 }
 
-// scan reads a QR code as a phone would.
+// scan decodes a QR code.
 func scan(t testing.TB, picture []byte) string {
 	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
@@ -179,7 +179,7 @@ func scan(t testing.TB, picture []byte) string {
 	}
 	code, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
 	if err != nil {
-		t.Fatal(fmt.Errorf("no QR code to be seen: %w", err))
+		t.Fatal(fmt.Errorf("no readable QR code: %w", err))
 	}
 	return code.GetText()
 }

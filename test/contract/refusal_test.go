@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// refusal is a call that is refused whenever it is made.
+// refusal is a call that is always refused.
 type refusal struct {
 	name         string
 	endpoint     string
@@ -21,7 +21,7 @@ func fixed(body string) func(*testing.T, *setting) string {
 	return func(*testing.T, *setting) string { return body }
 }
 
-// refusals are one of each kind; their texts are in testdata/errors.json, in both languages.
+// refusals has one of each kind. Their texts in both languages are in testdata/errors.json.
 var refusals = []refusal{
 	{"body empty", oauth, fixed(""), true, 400, 1001},
 	{"body malformed", oauth, fixed(`{"jscode":`), true, 400, 1001},
@@ -33,10 +33,10 @@ var refusals = []refusal{
 	{"field with control characters", updateUserInfo, fixed(`{"city":"\u0007"}`), false, 400, 1001},
 	{"gender unknown", updateUserInfo, fixed(`{"gender":"3"}`), false, 400, 1001},
 	{"avatar temporary", updateUserInfo, fixed(`{"avatarURL":"wxfile://tmp_a.jpg"}`), false, 400, 1001},
-	{"avatar no URL", updateUserInfo, fixed(`{"avatarURL":"a.jpg"}`), false, 400, 1001},
+	{"avatar not a URL", updateUserInfo, fixed(`{"avatarURL":"a.jpg"}`), false, 400, 1001},
 	{"key unknown", upsetUserInfo, fixed(`{"key":"capacity","value":"9"}`), false, 400, 1001},
 	{"switch neither true nor false", upsetUserInfo, fixed(`{"key":"rg","value":"1"}`), false, 400, 1001},
-	{"phone no number", upsetUserInfo, fixed(`{"key":"phone","value":"1"}`), false, 400, 1001},
+	{"phone not a number", upsetUserInfo, fixed(`{"key":"phone","value":"1"}`), false, 400, 1001},
 	{"phone code refused", upsetUserInfo, fixed(`{"key":"phoneCode","value":"made-up"}`), false, 400, 1001},
 	{"scene refused", getQrcode, fixed(`{"scene":"%"}`), false, 400, 1001},
 	{"page refused", getQrcode, fixed(`{"page":"/a","scene":"a"}`), false, 400, 1001},
@@ -50,11 +50,11 @@ var refusals = []refusal{
 	{"user blocked", oauth, func(t *testing.T, s *setting) string { return loginBody(s.code(t, t.Name(), `"blocked":true`)) }, true, 403, 1080},
 	{"no such path", "weixin.nothing", fixed(`{}`), true, 404, 1006},
 	{"body too large", updateUserInfo, fixed(`{"pad":"` + strings.Repeat("a", 64<<10) + `"}`), false, 413, 1082},
-	{"file in no form", uploadAvatar, fixed(`{"file":"a.png"}`), false, 415, 1001},
+	{"file not in a form", uploadAvatar, fixed(`{"file":"a.png"}`), false, 415, 1001},
 	{"file missing", uploadAvatar, fixed(strings.ReplaceAll(form(nil), `"file"`, `"photo"`)), false, 400, 1001},
 	{"file cut off", uploadAvatar, fixed(strings.SplitAfter(form([]byte("picture")), "picture")[0]), false, 400, 1001},
-	{"file no picture", uploadAvatar, fixed(form([]byte("text"))), false, 400, 1001},
-	{"file of too many pixels", uploadAvatar, fixed(form(claimingPNG(60_000, 60_000))), false, 400, 1001},
+	{"file not a picture", uploadAvatar, fixed(form([]byte("text"))), false, 400, 1001},
+	{"file with too many pixels", uploadAvatar, fixed(form(claimingPNG(60_000, 60_000))), false, 400, 1001},
 	{"file too large", uploadAvatar, fixed(form(make([]byte, maxFile+1))), false, 413, 1082},
 }
 
@@ -86,17 +86,17 @@ func testRefusals(t *testing.T, s *setting) {
 			}
 			answer := texts{tt.status, tt.code, say("zh-CN"), say("en")}
 			all[tt.name] = answer
-			if tt.name == "key unknown" { // more keys may follow the last one in testdata
+			if tt.name == "key unknown" { // later versions may have more keys
 				zh, _, _ := strings.Cut(answer.Zh, ", language")
 				en, _, _ := strings.Cut(answer.En, ", language")
 				all[tt.name] = texts{tt.status, tt.code, zh + ", language", en + ", language"}
 			}
 			if answer.Zh == answer.En {
-				t.Errorf("one text for two languages: %q", answer.Zh)
+				t.Errorf("both languages have the text %q", answer.Zh)
 			}
 			for _, text := range []string{answer.Zh, answer.En} {
 				if strings.ContainsAny(text, "{}") {
-					t.Errorf("a placeholder is left in %q", text)
+					t.Errorf("%q contains a placeholder", text)
 				}
 			}
 		})
@@ -108,7 +108,7 @@ func testRefusals(t *testing.T, s *setting) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keepHTML bytes.Buffer // no \u003c in a file for people
+	var keepHTML bytes.Buffer // no \u003c, for readability
 	enc := json.NewEncoder(&keepHTML)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(json.RawMessage(file)); err != nil {
@@ -124,7 +124,7 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 				r := s.do(t, method, prefix+endpoint, nil)
 				r.refused(t, http.StatusMethodNotAllowed, 1006)
 				if got := r.Header.Get("Allow"); got != http.MethodPost {
-					t.Errorf("%s: Allow is %q, want POST", method, got)
+					t.Errorf("%s: Allow: got %q, want POST", method, got)
 				}
 			}
 			want := http.StatusMethodNotAllowed
@@ -141,16 +141,16 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 		r := s.do(t, http.MethodPost, path, nil)
 		r.refused(t, http.StatusMethodNotAllowed, 1006)
 		if got := r.Header.Get("Allow"); !strings.Contains(got, "GET") || strings.Contains(got, "POST") {
-			t.Errorf("Allow is %q, want GET, HEAD", got)
+			t.Errorf("Allow: got %q, want GET, HEAD", got)
 		}
 	})
 	paths := []string{
 		"/nothing", "/shares/api/v1", "/shares/api/v1/", "/shares/api/v1/weixin.", "/shares/api/v2/weixin.oauth", "/shares/api/v1/weixin.Oauth",
 		"/shares/api/v1/weixin.oauth/more", "/metrics", "/healthz", "/debug/pprof/", "/shares/api/v1/%2e%2e/%2e%2e/etc/passwd",
-		// Neither served under a second name nor redirected by a router that has its own form of answers.
+		// Unclean paths are neither served nor redirected.
 		"//shares/api/v1/weixin.oauth", "/shares/./api/v1/weixin.oauth", "/shares/api/../api/v1/weixin.oauth",
 	}
-	if !s.embedded() { // otherwise it is served there on purpose
+	if !s.embedded() { // dev mode serves these
 		paths = append(paths, "/", "/page/page.js", "/openapi.json", "/simulator/code")
 	}
 	for _, path := range paths {
@@ -160,22 +160,22 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 			})
 		}
 	}
-	t.Run("query is no input", func(t *testing.T) {
+	t.Run("the query is ignored", func(t *testing.T) {
 		s.post(t, oauth+"?jscode="+s.code(t, t.Name()), `{}`).refused(t, http.StatusBadRequest, 1001, "jscode")
 	})
 	t.Run("request id", func(t *testing.T) {
 		r := s.post(t, getUserInfo, `{}`, header("X-Request-Id", "of-the.client_1"))
 		r.refused(t, http.StatusUnauthorized, 1018)
 		if got := r.Header.Get("X-Request-Id"); got != "of-the.client_1" {
-			t.Errorf("X-Request-Id %q, want the client's own", got)
+			t.Errorf("X-Request-Id: got %q, want the client's", got)
 		}
 		r = s.post(t, getUserInfo, `{}`, header("X-Request-Id", "no good{}"))
 		id := r.Header.Get("X-Request-Id")
 		if id == "" || strings.Contains(id, "{") {
-			t.Errorf("X-Request-Id %q, want a fresh one", id)
+			t.Errorf("X-Request-Id: got %q, want a new id", id)
 		}
-		// The line comes after the answer.
-		waitUntil(t, "the log names the request", func() bool { return strings.Contains(s.edge.Output(), id) })
+		// The line is written after the answer.
+		waitUntil(t, "the log has the request id", func() bool { return strings.Contains(s.edge.Output(), id) })
 	})
 }
 
@@ -187,7 +187,7 @@ func testBodies(t *testing.T, s *setting) {
 	for name, tt := range map[string]struct {
 		contentType  string
 		body         string
-		status, code int // 0 is a call that goes well
+		status, code int // 0: the call succeeds
 	}{
 		"JSON, type in capitals":   {"Application/JSON;charset=UTF-8", object, 0, 0},
 		"without a type":           {"", object, 0, 0},
@@ -200,10 +200,10 @@ func testBodies(t *testing.T, s *setting) {
 		"empty":                    {asJSON, "", 400, 1001},
 		"array":                    {asJSON, `[` + object + `]`, 400, 1001},
 		"two objects":              {asJSON, object + object, 400, 1001},
-		"a name twice":             {asJSON, `{"key":"rg","\u006bey":"only20","value":"true"}`, 400, 1001},
-		"bytes that are no UTF-8":  {asJSON, "{\"key\":\"rg\xff\",\"value\":\"true\"}", 400, 1001},
+		"a duplicate name":         {asJSON, `{"key":"rg","\u006bey":"only20","value":"true"}`, 400, 1001},
+		"invalid UTF-8":            {asJSON, "{\"key\":\"rg\xff\",\"value\":\"true\"}", 400, 1001},
 		"an object for a string":   {asJSON, `{"key":{},"value":"true"}`, 400, 1001},
-		"as deep as it gets":       {asJSON, `{"a":` + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + `,"key":"rg","value":"true"}`, 400, 1001},
+		"nested too deep":          {asJSON, `{"a":` + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + `,"key":"rg","value":"true"}`, 400, 1001},
 		"64 KiB":                   {asJSON, padded(64 << 10), 0, 0},
 		"one byte more":            {asJSON, padded(64<<10 + 1), 413, 1082},
 		"a megabyte":               {asJSON, padded(1 << 20), 413, 1082},
@@ -222,13 +222,13 @@ func testBodies(t *testing.T, s *setting) {
 				} else {
 					r.refused(t, tt.status, tt.code)
 				}
-				// The connection, and so the next request on it, is not harmed.
+				// The connection can be used for the next request.
 				u.has(t, fresh())
 			}
 		})
 	}
 
-	t.Run("not needed", func(t *testing.T) {
+	t.Run("optional", func(t *testing.T) {
 		u := s.newUser(t)
 		for _, endpoint := range []string{getUserInfo, reLogin} {
 			s.do(t, http.MethodPost, prefix+endpoint, nil, bearer(u.SessionID)).ok(t)
@@ -239,25 +239,25 @@ func testBodies(t *testing.T, s *setting) {
 		}
 	})
 
-	t.Run("too large by its announcement", func(t *testing.T) {
+	t.Run("Content-Length too large", func(t *testing.T) {
 		s.connect(t, oauth, "Content-Type: application/json\r\nContent-Length: 1000000000").answer(t).refused(t, http.StatusRequestEntityTooLarge, 1082)
 	})
 
-	t.Run("a login code as long as a body", func(t *testing.T) {
-		// It is the client's fault, and WeChat's breaker must not count it.
+	t.Run("a very long login code", func(t *testing.T) {
+		// The client's error must not count for WeChat's circuit breaker.
 		r := s.post(t, oauth, loginBody(strings.Repeat("a", 60_000)))
 		if code, text, err := r.refusal(); err != nil || code != 1001 && code != 1008 {
 			t.Errorf("status %d, code %d (%s), %v, want 1001 or 1008", r.StatusCode, code, text, err)
 		}
 	})
-	t.Run("a login code of odd characters", func(t *testing.T) {
+	t.Run("a login code with special characters", func(t *testing.T) {
 		for _, code := range []string{"a b", "a&js_code=b", "茅台", "a\x00b", "a\nb", "%00", "../.."} {
 			s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 		}
 	})
 }
 
-// padded is an object that sets rg and is n bytes long.
+// padded returns an object of n bytes that sets rg.
 func padded(n int) string {
 	const start, end = `{"key":"rg","value":"true","pad":"`, `"}`
 	return start + strings.Repeat("a", n-len(start)-len(end)) + end
@@ -281,14 +281,14 @@ func testOrigins(t *testing.T, s *setting) {
 		})
 	}
 	if dev {
-		// DNS rebinding: the browser takes the page's name and this service for one origin.
+		// DNS rebinding: the browser treats the page and this service as one origin.
 		rebound := []option{header("Origin", "http://evil.example"), func(r *http.Request) { r.Host = "evil.example" }}
 		for path, method := range map[string]string{"/": http.MethodGet, "/simulator/stats": http.MethodGet,
 			"/simulator/code": http.MethodPost, prefix + reLogin: http.MethodPost} {
 			s.do(t, method, path, nil, rebound...).refused(t, http.StatusForbidden, 1080, "SHARES_PUBLIC_URL")
 		}
 	}
-	// WeChat for Windows and Mac and DevTools are Chromium: they send this and no Origin.
+	// WeChat for Windows and Mac and DevTools send these headers and no Origin.
 	s.post(t, oauth, loginBody(s.code(t, t.Name())), header("Sec-Fetch-Site", "cross-site"), header("xweb_xhr", "1"),
 		header("Referer", "https://servicewechat.com/wx0123456789abcdef/42/page-frame.html")).ok(t)
 	for _, origin := range []string{"https://evil.example", "http://localhost.evil.example", "http://8.8.8.8", "null"} {
@@ -300,14 +300,14 @@ func testOrigins(t *testing.T, s *setting) {
 			r := s.post(t, oauth, loginBody(s.code(t, t.Name())), header("Origin", origin))
 			r.refused(t, http.StatusForbidden, 1080)
 			if r.sessionCookie() != nil {
-				t.Error("a page elsewhere logged its visitor in")
+				t.Error("a page of another origin logged its visitor in")
 			}
 			s.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`, cookie(u.SessionID), header("Origin", origin)).refused(t, http.StatusForbidden, 1080)
 			for _, cookies := range [][]option{{cookie(u.SessionID)}, nil} {
 				r := s.post(t, reLogin, ``, append(cookies, header("Origin", origin))...)
 				r.refused(t, http.StatusForbidden, 1080)
 				if r.sessionCookie() != nil {
-					t.Error("a page elsewhere changed its visitor's cookie")
+					t.Error("a page of another origin changed its visitor's cookie")
 				}
 			}
 			u.has(t, fresh())

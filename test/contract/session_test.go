@@ -41,17 +41,17 @@ func testLogin(t *testing.T, s *setting) {
 	t.Run("the same user has the same openid", func(t *testing.T) {
 		first, second, other := s.newUser(t), s.newUser(t), s.login(t, t.Name()+" other")
 		if first.OpenID != second.OpenID {
-			t.Errorf("openids %q and %q", first.OpenID, second.OpenID)
+			t.Errorf("got openids %q and %q, want the same", first.OpenID, second.OpenID)
 		}
 		if first.OpenID == other.OpenID || first.SessionID == other.SessionID {
-			t.Error("two users are one")
+			t.Error("two users have the same openid or sessionId")
 		}
-		// Both sessions run to their own end.
+		// Both sessions are valid.
 		first.has(t, fresh())
 		second.has(t, fresh())
 	})
 
-	t.Run("a known user keeps what is stored", func(t *testing.T) {
+	t.Run("a known user keeps the stored profile", func(t *testing.T) {
 		u := s.newUser(t)
 		u.post(t, updateUserInfo, `{"nickName":"爱丽丝"}`).ok(t)
 		u.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`).ok(t)
@@ -67,7 +67,7 @@ func testLogin(t *testing.T, s *setting) {
 		first, other := strings.Repeat("0a1B", 8), strings.Repeat("2c3D", 8)
 		const mock = "the code is a mock one"
 		s.hide(first, other)
-		if !s.embedded() { // only the embedded simulator takes them
+		if !s.embedded() { // only the embedded simulator accepts them
 			for _, code := range []string{first, mock} {
 				s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 			}
@@ -81,15 +81,16 @@ func testLogin(t *testing.T, s *setting) {
 			openids[a.OpenID] = true
 		}
 		if len(openids) != 1 {
-			t.Errorf("%d users, want one that stays", len(openids))
+			t.Errorf("%d users, want the same one for all codes", len(openids))
 		}
-		for _, code := range []string{first, first[1:], first + "a", "a mock one"} { // used, or of another form
+		for _, code := range []string{first, first[1:], first + "a", "a mock one"} { // used, or with another form
 			s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 		}
 	})
 }
 
-// setsCookie fails the test unless the answer sets the session cookie as documented, or clears it for no session.
+// setsCookie fails the test unless the answer sets the session cookie as documented. If session is
+// "", it must clear it.
 func (s *setting) setsCookie(t *testing.T, r reply, session string, maxAge int) {
 	t.Helper()
 	c := r.sessionCookie()
@@ -126,7 +127,7 @@ func testReLogin(t *testing.T, s *setting) {
 				t.Errorf("overdueTime %d, want %d to %d", a.OverdueTime, before+lifetime, after+lifetime)
 			}
 			s.setsCookie(t, r, a.SessionID, lifetime)
-			// The new session works, and the old one runs to its own end.
+			// The new session and the old one are valid.
 			renewed := u
 			renewed.SessionID = a.SessionID
 			renewed.has(t, fresh())
@@ -139,7 +140,7 @@ func testReLogin(t *testing.T, s *setting) {
 	expired := u.made(t, s.secret, 0, -time.Minute)
 	for name, tt := range map[string]struct {
 		options []option
-		clears  bool // only a cookie that was sent
+		clears  bool // the answer clears a cookie that was sent
 	}{
 		"none":                 {nil, false},
 		"nonsense":             {[]option{bearer("nonsense")}, false},
@@ -149,7 +150,7 @@ func testReLogin(t *testing.T, s *setting) {
 		"expired":              {[]option{bearer(expired)}, false},
 		"expired cookie":       {[]option{cookie(expired)}, true},
 		"revoked":              {[]option{bearer(u.made(t, s.secret, 1, time.Hour))}, false},
-		"a secret unknown":     {[]option{bearer(u.made(t, "another-secret", 0, time.Hour))}, false},
+		"an unknown secret":    {[]option{bearer(u.made(t, "another-secret", 0, time.Hour))}, false},
 		"invalid before valid": {[]option{bearer("nonsense"), cookie(u.SessionID)}, true},
 		"user_token":           {[]option{header("Cookie", "user_token="+u.OpenID)}, false},
 	} {
@@ -168,11 +169,12 @@ func testReLogin(t *testing.T, s *setting) {
 			golden(t, s, reLogin+".again", `{}`, r)
 		})
 	}
-	// Otherwise the cases above could hold for another reason.
+	// made returns valid sessions, so the cases above were refused for the reasons that they test.
 	s.post(t, getUserInfo, `{}`, bearer(u.made(t, s.secret, 0, time.Hour))).ok(t)
 }
 
-// made returns a sessionId of the user that was not handed out, for an epoch that many later.
+// made returns a sessionId of the user signed by the test. Its epoch is later than the user's by
+// that number.
 func (u user) made(t *testing.T, secret string, later uint64, lifetime time.Duration) string {
 	t.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(u.SessionID)
@@ -200,7 +202,7 @@ func testCredentials(t *testing.T, s *setting) {
 	alice, bob := s.login(t, t.Name()+" alice"), s.login(t, t.Name()+" bob")
 	expired := alice.made(t, s.secret, 0, -time.Minute)
 
-	// Who get_user_info takes the caller for; nil is a refusal.
+	// want is the user whose profile get_user_info returns; nil: refused.
 	for name, tt := range map[string]struct {
 		options []option
 		want    *user
@@ -214,7 +216,7 @@ func testCredentials(t *testing.T, s *setting) {
 		"forged":                          {[]option{bearer(flip(alice.SessionID))}, nil},
 		"expired":                         {[]option{bearer(expired)}, nil},
 		"openid as user_token":            {[]option{header("Cookie", "user_token="+alice.OpenID)}, nil},
-		"without the word Bearer":         {[]option{header("Authorization", alice.SessionID)}, nil},
+		"without Bearer":                  {[]option{header("Authorization", alice.SessionID)}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := s.post(t, getUserInfo, `{}`, tt.options...)
@@ -225,13 +227,13 @@ func testCredentials(t *testing.T, s *setting) {
 			var p profile
 			r.ok(t, &p)
 			if p.OpenID != tt.want.OpenID {
-				t.Errorf("called as %q, want %q", p.OpenID, tt.want.OpenID)
+				t.Errorf("openid: got %q, want %q", p.OpenID, tt.want.OpenID)
 			}
 		})
 	}
 }
 
-// update_user_info takes a session in its body too. The nickname tells who was written to.
+// update_user_info also accepts a session in its body. The nicknames show which user was changed.
 func testBodyCredentials(t *testing.T, s *setting) {
 	alice, bob := s.login(t, t.Name()+" alice"), s.login(t, t.Name()+" bob")
 	expired := alice.made(t, s.secret, 0, -time.Minute)
@@ -248,8 +250,8 @@ func testBodyCredentials(t *testing.T, s *setting) {
 		"header invalid, body valid": {body(alice.SessionID, "8"), []option{bearer("nonsense")}, nil},
 		"cookie invalid, body valid": {body(alice.SessionID, "9"), []option{cookie("nonsense")}, nil},
 		"body expired":               {body(expired, "11"), nil, nil},
-		"body holds an openid":       {body(alice.OpenID, "12"), nil, nil},
-		"body's name is another":     {`{"session_id":` + quote(alice.SessionID) + `,"nickName":"13"}`, nil, nil},
+		"openid in the body":         {body(alice.OpenID, "12"), nil, nil},
+		"another name in the body":   {`{"session_id":` + quote(alice.SessionID) + `,"nickName":"13"}`, nil, nil},
 		"nowhere":                    {`{"nickName":"14"}`, nil, nil},
 	} {
 		t.Run("update_user_info, "+name, func(t *testing.T) {
@@ -272,7 +274,7 @@ func testBodyCredentials(t *testing.T, s *setting) {
 		})
 	}
 
-	t.Run("only update_user_info looks into the body", func(t *testing.T) {
+	t.Run("only update_user_info accepts a session in the body", func(t *testing.T) {
 		for endpoint, body := range map[string]string{
 			getUserInfo:   `{"sessionID":%s}`,
 			upsetUserInfo: `{"sessionID":%s,"key":"rg","value":"true"}`,
@@ -283,14 +285,14 @@ func testBodyCredentials(t *testing.T, s *setting) {
 	})
 }
 
-// testExistingClients does what the clients of the first system do: they know their session only as a cookie, and send fields that the
-// document does not have.
+// testExistingClients acts like clients of the legacy service: they keep their session only in a
+// cookie, and send undocumented fields.
 func testExistingClients(t *testing.T, s *setting) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := s.public // what the client believes to be talking to: a jar keeps Secure cookies to https
+	address := s.public // the client's URL, because a jar sends Secure cookies only over https
 	if address == "" {
 		address = s.base
 	}
@@ -335,7 +337,7 @@ func testExistingClients(t *testing.T, s *setting) {
 		t.Errorf("get_user_info (-want +got):\n%s", diff)
 	}
 
-	// A cookie that counts no more is taken away.
+	// An invalid cookie is cleared.
 	jar.SetCookies(site, []*http.Cookie{{Name: "session_token", Value: "nonsense", Path: "/"}})
 	call(reLogin, `{}`).ok(t, &first)
 	if cookies := jar.Cookies(site); !first.Relogin || len(cookies) != 0 {

@@ -17,26 +17,26 @@ import (
 // lifetime is the default of SESSION_LIFETIME, in seconds.
 const lifetime = 2 * 60 * 60
 
-// sessionSecret signs sessions wherever the setting does not make its own.
+// sessionSecret signs sessions, except in installations that generate a secret.
 const sessionSecret = "contract-suite-session-secret-0123456789"
 
 // setting is one running installation.
 type setting struct {
 	base     string // URL of the edge
-	public   string // what the addresses of pictures start with; empty: base
+	public   string // prefix of picture URLs; empty: base
 	control  string // URL of the simulator's control paths
 	envelope bool
 	secret   string // signs sessions
 
-	edge, users *testprocess.Process // the same one where they are not apart
-	env         map[string]string    // what they were started with
+	edge, users *testprocess.Process // api and rpc, or twice the same process
+	env         map[string]string    // environment of the processes
 	client      *http.Client
 
 	mu      sync.Mutex
-	secrets map[string]bool // what no log line may hold
+	secrets map[string]bool // must not be logged
 }
 
-// installation is a way to run the service; env are settings on top of its own.
+// installation is a way to run the service. install adds env to its settings.
 type installation struct {
 	name    string
 	install func(t *testing.T, env map[string]string) *setting
@@ -48,13 +48,13 @@ var installations = []installation{
 	{"apart", apart},
 }
 
-// embedded is `shares serve` with nothing configured.
+// embedded runs `shares serve` with default settings.
 func embedded(t *testing.T, env map[string]string) *setting {
 	t.Helper()
 	return embeddedIn(t, t.TempDir(), env)
 }
 
-// embeddedIn is embedded in a folder that may hold data.
+// embeddedIn is like embedded, in a directory that may contain data.
 func embeddedIn(t *testing.T, dir string, env map[string]string) *setting {
 	t.Helper()
 	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir, Secrets: &unseen})
@@ -70,7 +70,7 @@ func embeddedIn(t *testing.T, dir string, env map[string]string) *setting {
 	return s
 }
 
-// serve is `shares serve` on MariaDB, Redis and a WeChat elsewhere, behind https.
+// serve runs `shares serve` with MariaDB, Redis and a separate simulator, behind https.
 func serve(t *testing.T, env map[string]string) *setting {
 	t.Helper()
 	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
@@ -89,7 +89,7 @@ func serveOn(t *testing.T, parts pro, env map[string]string) *setting {
 	return s
 }
 
-// apart is `shares api` and `shares rpc` on MariaDB, Redis and a WeChat elsewhere.
+// apart runs `shares api` and `shares rpc` with MariaDB, Redis and a separate simulator.
 func apart(t *testing.T, env map[string]string) *setting {
 	t.Helper()
 	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
@@ -102,7 +102,7 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 	all := maps.Clone(parts)
 	all["SHARES_PUBLIC_URL"] = "http://shares.example.test/behind/a/path"
 	maps.Copy(all, env)
-	// The one program that must be told its port gets one that was free a moment ago.
+	// Both processes need to know rpc's port before it starts.
 	address, err := testenv.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
@@ -115,10 +115,11 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 	return s
 }
 
-// pro is the settings of an installation on real parts.
+// pro is the environment of an installation without embedded parts.
 type pro map[string]string
 
-// realParts is an empty database, a Redis, a folder for pictures, and a simulator that runs elsewhere.
+// realParts returns settings for an empty database, a Redis, a directory for pictures, and a
+// separate simulator.
 func realParts(t *testing.T, db *testenv.MariaDBServer, redis *testenv.RedisServer) pro {
 	t.Helper()
 	wechat := testprocess.Run(t, testprocess.Options{Args: []string{"simulator", "--listen", "127.0.0.1:0"}})
@@ -145,7 +146,7 @@ func (env pro) migrate(t *testing.T) {
 func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]string) *setting {
 	t.Helper()
 	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections) // before the program is asked to end, which waits for connections
+	t.Cleanup(transport.CloseIdleConnections) // before the program ends, because it waits for connections
 	s := &setting{
 		base:     edge.URL(),
 		public:   env["SHARES_PUBLIC_URL"],
@@ -165,15 +166,15 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 	return s
 }
 
-// embedded reports whether everything is embedded, in dev mode.
+// embedded reports whether everything is embedded (dev mode).
 func (s *setting) embedded() bool { return s.control == s.base }
 
-// https reports whether phones reach the service by https.
+// https reports whether the public URL is https.
 func (s *setting) https() bool { return strings.HasPrefix(s.public, "https://") }
 
-// hide notes what no log line may hold.
+// hide records secrets that must not be logged.
 func (s *setting) hide(secrets ...string) {
-	unseen.Hide("secret, code, session, openid or phone", secrets...)
+	unseen.Hide("secret, code, session, openid or phone number", secrets...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, secret := range secrets {

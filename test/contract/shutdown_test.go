@@ -18,10 +18,11 @@ func hang(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A process ends within SHARES_SHUTDOWN whatever hangs, with code 0 if every request was answered.
+// A process ends within SHARES_SHUTDOWN even if the trace collector hangs, with exit code 0 if
+// every request was answered.
 func TestShutdownHasALimit(t *testing.T) {
 	t.Parallel()
-	const limit = 12 * time.Second // the least for this SHARES_TIMEOUT
+	const limit = 12 * time.Second // the minimum for this SHARES_TIMEOUT
 	for name, endpoint := range map[string]string{
 		"the collector does not answer": hang(t),
 		"no collector":                  "192.0.2.1:4317",
@@ -32,7 +33,7 @@ func TestShutdownHasALimit(t *testing.T) {
 				"SHARES_OTLP_ENDPOINT": endpoint, "SHARES_TRACE_SAMPLE": "1", "SHARES_SHUTDOWN": limit.String(),
 				"SHARES_TIMEOUT": "5s", "SHARES_RPC_TIMEOUT": "4s", "MYSQL_TIMEOUT": "3s", "WECHAT_TIMEOUT": "3s",
 			})
-			s.post(t, getUserInfo, `{}`) // makes a trace
+			s.post(t, getUserInfo, `{}`) // creates a trace
 			start := time.Now()
 			code, err := s.edge.Term()
 			if err != nil {
@@ -42,13 +43,13 @@ func TestShutdownHasALimit(t *testing.T) {
 				t.Errorf("exit code: got %d, want 0", code)
 			}
 			if took := time.Since(start); took > limit+30*time.Second { // without the limit it takes a minute
-				t.Errorf("ended after %s, SHARES_SHUTDOWN is %s", took, limit)
+				t.Errorf("ended after %s, want at most SHARES_SHUTDOWN (%s)", took, limit)
 			}
 		})
 	}
 }
 
-// An upload is longer on its way than any other request.
+// A graceful shutdown waits for an upload, the slowest kind of request.
 func TestShutdownWaitsForAnUpload(t *testing.T) {
 	t.Parallel()
 	s := embedded(t, nil)
@@ -70,8 +71,8 @@ func TestShutdownWaitsForAnUpload(t *testing.T) {
 	}
 }
 
-// A second signal does not wait for the requests that run.
-func TestSecondSignalEndsAtOnce(t *testing.T) {
+// A second signal ends the process without waiting for running requests.
+func TestSecondSignalEndsImmediately(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -89,7 +90,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 				}
 			}
 			if code := s.edge.ExitCode(); code != -1 {
-				t.Errorf("exit code: got %d, want -1, of a signal", code)
+				t.Errorf("exit code: got %d, want -1 (ended by a signal)", code)
 			}
 		})
 	}

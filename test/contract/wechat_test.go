@@ -5,19 +5,19 @@ import (
 	"testing"
 )
 
-// testWechatFails has WeChat fail in one way of each kind; test/wechat has all of them. Calls that go well stand between the faults:
-// enough failures in a row open the breakers.
+// testWechatFails simulates one fault of each kind; test/wechat has all of them. It makes
+// successful calls between the faults, because consecutive failures open the circuit breakers.
 func testWechatFails(t *testing.T, s *setting) {
 	defer s.clearFaults(t)
 	for _, tt := range []struct {
 		name, fault  string
 		status, code int
 	}{
-		{"an answer that is not WeChat's", `"kind":"html"`, 502, -1},
+		{"an HTML answer", `"kind":"html"`, 502, -1},
 		{"HTTP 502", `"kind":"server_error"`, 503, -1},
 		{"wrong secret", `"kind":"errcode","errcode":40125`, 503, -1},
 		{"too many calls", `"kind":"errcode","errcode":45011`, 429, 1094},
-		{"errcode unheard of", `"kind":"errcode","errcode":99999`, 500, 2},
+		{"unknown errcode", `"kind":"errcode","errcode":99999`, 500, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 6 {
@@ -40,8 +40,8 @@ func testWechatFails(t *testing.T, s *setting) {
 		made := u.qrcode(t, "pages/fault", "made")
 		s.fault(t, `{"endpoint":"`+unlimitedCode+`","kind":"errcode","errcode":41030}`)
 		u.post(t, getQrcode, codeBody("pages/fault", "bad")).refused(t, http.StatusBadRequest, 1001, "page")
-		if got := u.qrcode(t, "pages/fault", "made"); got != made { // which needs no WeChat
-			t.Errorf("address %q, then %q", made, got)
+		if got := u.qrcode(t, "pages/fault", "made"); got != made { // needs no call to WeChat
+			t.Errorf("got URL %q, want %q as before", got, made)
 		}
 	})
 }
