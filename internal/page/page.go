@@ -1,8 +1,7 @@
-// Package page is what a browser shows at / in dev mode: the mini program on a
-// phone, run by the typed client, what it says over the wire, and the simulated
-// WeChat with its faults. Its files are in the binary and are served as they
-// are; client.js among them is made from client/src by `make gen`.
-// internal/app puts the handler around the service's own, never in pro mode.
+// Package page serves the development page at / in dev mode: the mini program on a phone, its
+// network requests, and the simulated WeChat with its faults. The page uses the typed client. The
+// static files are embedded in the binary; `make gen` generates client.js from client/src.
+// internal/app adds the handler in dev mode only.
 package page
 
 import (
@@ -22,18 +21,18 @@ import (
 //go:embed static
 var static embed.FS
 
-// Options are what the page tells of the process that serves it.
+// Options describe the process that serves the page.
 type Options struct {
-	Version   string // of the program
-	Simulated bool   // WeChat is simulated in this process, with its controls under /simulator/
+	Version   string // version of the program
+	Simulated bool   // this process simulates WeChat, with controls under /simulator/
 }
 
-// policy lets the page load nothing but itself. Pictures are the exception:
-// avatars and buckets can be anywhere.
+// policy allows the page to load only its own files, and pictures from any host, because avatars
+// and buckets can be on any host.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
 	"img-src 'self' https: http:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// contentTypes are told here because the system's own table may have others.
+// contentTypes are fixed, because the system's table may differ.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -42,9 +41,8 @@ var contentTypes = map[string]string{
 	".json": "application/json; charset=utf-8",
 }
 
-// Handler serves the page at /, its files under /page/ and the API's
-// description at /openapi.json, by GET and HEAD; next serves everything else.
-// Its errors are mistakes of the build.
+// Handler serves the page at /, its files under /page/ and the OpenAPI document at /openapi.json,
+// for GET and HEAD. next serves all other requests. Its errors are errors of the build.
 func Handler(o Options, next http.Handler) (http.Handler, error) {
 	about, err := json.Marshal(map[string]any{"version": o.Version, "simulated": o.Simulated})
 	if err != nil {
@@ -74,7 +72,7 @@ func Handler(o Options, next http.Handler) (http.Handler, error) {
 		case "about.json":
 			body = about
 		case "openapi.json":
-			// Tools that import it send their requests to the host that it is read from.
+			// Tools that import the document send their requests to its host.
 			own := maps.Clone(api)
 			own["host"] = r.Host
 			body, err = json.MarshalIndent(own, "", "  ")
@@ -91,7 +89,7 @@ func Handler(o Options, next http.Handler) (http.Handler, error) {
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-cache") // the next build may have another page
-		_, _ = w.Write(body)               // the browser may be gone; net/http drops the body of a HEAD
+		h.Set("Cache-Control", "no-cache") // the next build may change the page
+		_, _ = w.Write(body)               // net/http drops the body of a HEAD
 	}), nil
 }

@@ -18,7 +18,7 @@ import (
 	"shares/simulator"
 )
 
-// handler returns the page around a service that is a teapot.
+// handler returns the page around a service that answers with status 418.
 func handler(t testing.TB, o Options) http.Handler {
 	t.Helper()
 	h, err := Handler(o, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
@@ -48,39 +48,39 @@ func TestPaths(t *testing.T) {
 		contentType  string
 		begins       string
 	}{
-		"the page":           {"GET", "/", 200, "text/html; charset=utf-8", "<!doctype html>"},
-		"its head":           {"HEAD", "/", 200, "text/html; charset=utf-8", ""},
-		"a query":            {"GET", "/?from=readme", 200, "text/html; charset=utf-8", "<!doctype html>"},
-		"a module":           {"GET", "/page/page.js", 200, "text/javascript; charset=utf-8", "// Puts"},
-		"the client":         {"GET", "/page/client.js", 200, "text/javascript; charset=utf-8", "// Code generated"},
-		"a style":            {"GET", "/page/style.css", 200, "text/css; charset=utf-8", "/*"},
-		"an icon":            {"GET", "/page/icon.svg", 200, "image/svg+xml", "<svg"},
-		"about":              {"GET", "/page/about.json", 200, "application/json; charset=utf-8", `{"simulated":true,"version":"1.2.3"}`},
-		"the API":            {"GET", "/openapi.json", 200, "application/json; charset=utf-8", "{\n"},
-		"another file":       {"GET", "/page/page.go", 418, "", ""},
-		"the page's file":    {"GET", "/page/index.html", 418, "", ""},
-		"a way out":          {"GET", "/page/../page.go", 418, "", ""},
-		"another method":     {"POST", "/", 418, "", ""},
-		"an endpoint":        {"POST", "/shares/api/v1/weixin.oauth", 418, "", ""},
-		"a picture":          {"GET", "/shares/images/qrcode/a.jpg", 418, "", ""},
-		"an unclean path":    {"GET", "//", 418, "", ""},
-		"the API by POST":    {"POST", "/openapi.json", 418, "", ""},
-		"something below it": {"GET", "/openapi.json/x", 418, "", ""},
+		"the page":         {"GET", "/", 200, "text/html; charset=utf-8", "<!doctype html>"},
+		"its head":         {"HEAD", "/", 200, "text/html; charset=utf-8", ""},
+		"a query":          {"GET", "/?from=readme", 200, "text/html; charset=utf-8", "<!doctype html>"},
+		"a module":         {"GET", "/page/page.js", 200, "text/javascript; charset=utf-8", "// Starts"},
+		"the client":       {"GET", "/page/client.js", 200, "text/javascript; charset=utf-8", "// Code generated"},
+		"a style":          {"GET", "/page/style.css", 200, "text/css; charset=utf-8", "/*"},
+		"an icon":          {"GET", "/page/icon.svg", 200, "image/svg+xml", "<svg"},
+		"about":            {"GET", "/page/about.json", 200, "application/json; charset=utf-8", `{"simulated":true,"version":"1.2.3"}`},
+		"the API":          {"GET", "/openapi.json", 200, "application/json; charset=utf-8", "{\n"},
+		"another file":     {"GET", "/page/page.go", 418, "", ""},
+		"the page's file":  {"GET", "/page/index.html", 418, "", ""},
+		"a path traversal": {"GET", "/page/../page.go", 418, "", ""},
+		"another method":   {"POST", "/", 418, "", ""},
+		"an endpoint":      {"POST", "/shares/api/v1/weixin.oauth", 418, "", ""},
+		"a picture":        {"GET", "/shares/images/qrcode/a.jpg", 418, "", ""},
+		"an unclean path":  {"GET", "//", 418, "", ""},
+		"the API by POST":  {"POST", "/openapi.json", 418, "", ""},
+		"a path below it":  {"GET", "/openapi.json/x", 418, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body := ask(t, h, tt.method, "http://localhost:82"+tt.path)
 			if resp.StatusCode != tt.status || resp.Header.Get("Content-Type") != tt.contentType || tt.method != http.MethodHead && !strings.HasPrefix(body, tt.begins) {
-				t.Errorf("got %d, %q, %.40q", resp.StatusCode, resp.Header.Get("Content-Type"), body)
+				t.Errorf("got status %d, Content-Type %q, body %.40q", resp.StatusCode, resp.Header.Get("Content-Type"), body)
 			}
 			policy := resp.Header.Get("Content-Security-Policy")
 			if ours := tt.status == http.StatusOK; ours != strings.Contains(policy, "script-src 'self';") || strings.Contains(policy, "unsafe") {
-				t.Errorf("policy %q", policy)
+				t.Errorf("unexpected Content-Security-Policy %q", policy)
 			}
 		})
 	}
 }
 
-// TestOpenAPI compares what is served with the generated document.
+// TestOpenAPI compares the served document with the generated one.
 func TestOpenAPI(t *testing.T) {
 	h := handler(t, Options{})
 	for _, host := range []string{"localhost:8082", "192.168.1.7", `odd"host`} {
@@ -95,7 +95,7 @@ func TestOpenAPI(t *testing.T) {
 		if err := json.Unmarshal(docs.OpenAPI(), &want); err != nil {
 			t.Fatal(err)
 		}
-		want["host"] = host // tools that read it send their requests there
+		want["host"] = host // tools send their requests there
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", host, diff)
 		}
@@ -108,8 +108,8 @@ var (
 	textAsked   = regexp.MustCompile(`\bt\("([^"]+)"|\? "(\w+)" : "(\w+)"\)|data-t(?:-\w+)?="([^"]+)"`)
 )
 
-// TestTexts holds the page's texts to be there: each that is used, one for each of WeChat's calls and
-// faults, and no other.
+// TestTexts checks that the page has the texts that it uses, one for each of WeChat's endpoints and
+// faults, and no others.
 func TestTexts(t *testing.T) {
 	files, err := fs.ReadDir(static, "static")
 	if err != nil {
@@ -123,7 +123,7 @@ func TestTexts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if f.Name() == "client.js" {
-			continue // has its own
+			continue // uses no texts
 		}
 		if f.Name() == "text.js" {
 			for _, m := range textDefined.FindAllStringSubmatch(string(content), -1) {
@@ -131,7 +131,7 @@ func TestTexts(t *testing.T) {
 				zh, en := m[2], m[3]
 				if strings.Count(zh, "{}") != strings.Count(en, "{}") || han.MatchString(en) ||
 					!han.MatchString(zh) && zh != en && !strings.Contains(zh, "{}") {
-					t.Errorf("the text of %q is not there in both languages: %q, %q", m[1], zh, en)
+					t.Errorf("the text %q does not exist in both languages: %q, %q", m[1], zh, en)
 				}
 			}
 			continue
@@ -156,8 +156,8 @@ func TestTexts(t *testing.T) {
 		}
 	}
 	for _, key := range defined {
-		if !asked[key] && key != "rg" && key != "only20" { // asked for by the setting's own name
-			t.Errorf("the text of %q is never used", key)
+		if !asked[key] && key != "rg" && key != "only20" { // used by the setting's name
+			t.Errorf("the text %q is not used", key)
 		}
 	}
 }

@@ -24,10 +24,10 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// patience is how long a test waits for what must come; a healthy run needs milliseconds.
-const patience = time.Minute
+// timeout bounds each wait; a successful one takes milliseconds.
+const timeout = time.Minute
 
-// chrome is the one Chromium of the suite; each tab has storage of its own.
+// chrome is the suite's Chromium. Each tab has separate storage.
 var chrome context.Context
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -47,7 +47,7 @@ func run(m *testing.M) int {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(dir),
-		chromedp.NoSandbox, // it opens nothing but this service, and containers run it as root
+		chromedp.NoSandbox, // it opens only this service, and runs as root in containers
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
@@ -59,14 +59,14 @@ func run(m *testing.M) int {
 	var end context.CancelFunc
 	chrome, end = chromedp.NewContext(allocator)
 	defer end()
-	if err := chromedp.Do(chrome); err != nil { // starts it
+	if err := chromedp.Do(chrome); err != nil { // starts Chromium
 		fmt.Fprintln(os.Stderr, "chromium does not start:", err)
 		return 1
 	}
 	return m.Run()
 }
 
-// chromium finds the browser under any of the names that it is installed by.
+// chromium returns the path of Chromium or Chrome.
 func chromium() (string, error) {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -76,18 +76,19 @@ func chromium() (string, error) {
 	return "", fmt.Errorf("chromium is not installed: run `tools/install.sh chromium`")
 }
 
-// tab is a page that a test looks at.
+// tab is a browser tab with the page.
 type tab struct {
 	testing.TB
 	ctx  context.Context
 	base string
 
 	mu      sync.Mutex
-	faults  []string          // what no visitor should meet
-	chooser cdp.BackendNodeID // the field that a file chooser is open for; 0: there is none
+	faults  []string          // errors that fail the test
+	chooser cdp.BackendNodeID // the field with an open file chooser; 0: none
 }
 
-// open opens the page at base in a browser that prefers languages, as in Accept-Language. The test fails when the page throws, breaks its own policy or asks any other host.
+// open opens the page at base in a browser with languages as its Accept-Language. The test fails if
+// the page throws, violates its Content-Security-Policy or sends a request to another host.
 func open(t testing.TB, base, languages string) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
@@ -104,7 +105,7 @@ func open(t testing.TB, base, languages string) *tab {
 		t.Fatal(err)
 	}
 	p.screen(1280, 1000)
-	call(p, page.SetInterceptFileChooserDialog, page.SetInterceptFileChooserDialogParams{Enabled: true}) // as the system draws it
+	call(p, page.SetInterceptFileChooserDialog, page.SetInterceptFileChooserDialogParams{Enabled: true}) // the system draws it
 	call(p, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 		UserAgent: eval[string](p, "navigator.userAgent"), AcceptLanguage: languages,
 	})
@@ -112,11 +113,11 @@ func open(t testing.TB, base, languages string) *tab {
 	return p
 }
 
-// visit opens the page, or opens it again.
+// visit opens or reloads the page.
 func (p *tab) visit() {
 	p.Helper()
 	p.do(chromedp.Navigate(p.base + "/"))
-	p.until("the page is complete", `document.querySelector("#version").textContent !== "" &&
+	p.until("the page is loaded", `document.querySelector("#version").textContent !== "" &&
 		(document.querySelector("#wechat").hidden || document.querySelector("#kinds").children.length > 0)`)
 }
 
@@ -126,7 +127,7 @@ func (p *tab) screen(width, height int64) {
 	p.do(chromedp.EmulateViewport(width, height))
 }
 
-// scheme changes the system's colours: light or dark.
+// scheme sets the preferred colour scheme: light or dark.
 func (p *tab) scheme(name string) {
 	p.Helper()
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -148,11 +149,11 @@ func (p *tab) watch(event any) {
 		}
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork { // refusals are part of the tests
-			fault = "the browser complains: " + e.Entry.Text
+			fault = "the browser logged an error: " + e.Entry.Text
 		}
 	case *network.EventRequestWillBeSent:
 		if !strings.HasPrefix(e.Request.URL, p.base+"/") {
-			fault = "the page asks another host: " + e.Request.URL
+			fault = "the page requested another host: " + e.Request.URL
 		}
 	}
 	if fault != "" {
@@ -164,7 +165,7 @@ func (p *tab) watch(event any) {
 
 func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		p.Fatal(err)
@@ -173,7 +174,7 @@ func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 
 func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	r, err := chromedp.Call(ctx, command, params)
 	if err != nil {
@@ -182,10 +183,10 @@ func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	return r
 }
 
-// eval returns the value of a JavaScript expression; a promise is waited for.
+// eval returns the value of a JavaScript expression, or of its promise.
 func eval[T any](p *tab, js string) T {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -194,12 +195,12 @@ func eval[T any](p *tab, js string) T {
 	return v
 }
 
-// wait waits until ok.
+// wait waits until ok returns true.
 func (p *tab) wait(what string, ok func() bool) {
 	p.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); !ok(); time.Sleep(30 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			p.Fatalf("not after %s: %s\nthe page shows:\n%s", patience, what, eval[string](p, "document.body.innerText"))
+			p.Fatalf("not after %s: %s\nthe page shows:\n%s", timeout, what, eval[string](p, "document.body.innerText"))
 		}
 	}
 }
@@ -210,14 +211,14 @@ func (p *tab) until(what, js string) {
 	p.wait(what, func() bool { return eval[bool](p, js) })
 }
 
-// element is what a screen reader tells of a part of the page.
+// element is a node of the accessibility tree.
 type element struct {
 	role, name, value string
 	properties        map[string]string
 	node              cdp.BackendNodeID
 }
 
-// elements returns all that a screen reader tells of the page, in its order.
+// elements returns the page's accessibility tree, in reading order.
 func (p *tab) elements() []element {
 	p.Helper()
 	var all []element
@@ -234,7 +235,7 @@ func (p *tab) elements() []element {
 	return all
 }
 
-// text returns a value as one; it is empty when there is none.
+// text returns a value as text, or "" if there is none.
 func text(v *accessibility.Value) string {
 	if v == nil || len(v.Value) == 0 {
 		return ""
@@ -246,7 +247,7 @@ func text(v *accessibility.Value) string {
 	return string(v.Value)
 }
 
-// look returns the first element of a role and a name, if there is one now.
+// look returns the first element with a role and a name, if there is one.
 func (p *tab) look(role, name string) (element, bool) {
 	p.Helper()
 	for _, e := range p.elements() {
@@ -257,7 +258,7 @@ func (p *tab) look(role, name string) (element, bool) {
 	return element{}, false
 }
 
-// find waits for an element of a role and a name.
+// find waits for an element with a role and a name.
 func (p *tab) find(role, name string) element {
 	p.Helper()
 	var found element
@@ -268,20 +269,20 @@ func (p *tab) find(role, name string) element {
 	return found
 }
 
-// click clicks the middle of what a person would click, wherever it is on the screen.
+// click scrolls an element into view and clicks its centre.
 func (p *tab) click(role, name string) {
 	p.Helper()
 	e := p.find(role, name)
 	call(p, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{BackendNodeID: e.node})
 	quads := call(p, dom.GetContentQuads, dom.GetContentQuadsParams{BackendNodeID: e.node}).Quads
 	if len(quads) == 0 {
-		p.Fatalf("the %s %q is nowhere on the screen", role, name)
+		p.Fatalf("the %s %q is not visible", role, name)
 	}
 	q := quads[0]
 	p.do(chromedp.MouseClickXY((q[0]+q[4])/2, (q[1]+q[5])/2))
 }
 
-// fill clicks into a field and types a text in place of what is there.
+// fill replaces the text of a field.
 func (p *tab) fill(name, value string) {
 	p.Helper()
 	p.click("textbox", name)
@@ -289,7 +290,7 @@ func (p *tab) fill(name, value string) {
 	call(p, input.InsertText, input.InsertTextParams{Text: value})
 }
 
-// choose picks an option of a list by its keyboard, as the list itself is drawn by the system.
+// choose selects an option with the keyboard, because the system draws the list.
 func (p *tab) choose(list, option string) {
 	p.Helper()
 	e := p.find("combobox", list)
@@ -301,10 +302,10 @@ func (p *tab) choose(list, option string) {
 		}
 		p.do(chromedp.KeyEvent(kb.ArrowDown))
 	}
-	p.Fatalf("the list %q has no %q", list, option)
+	p.Fatalf("the list %q has no option %q", list, option)
 }
 
-// pick picks a file in the chooser that is open, or about to be.
+// pick waits for a file chooser and selects a file.
 func (p *tab) pick(path string) {
 	p.Helper()
 	var field cdp.BackendNodeID
@@ -317,7 +318,7 @@ func (p *tab) pick(path string) {
 	call(p, dom.SetFileInputFiles, dom.SetFileInputFilesParams{Files: []string{path}, BackendNodeID: field})
 }
 
-// says waits until the page announces a text, as status or as alert.
+// says waits until an element with role status or alert contains a text.
 func (p *tab) says(role, part string) {
 	p.Helper()
 	js, err := json.Marshal(part)
@@ -328,7 +329,7 @@ func (p *tab) says(role, part string) {
 		fmt.Sprintf(`[...document.querySelectorAll('[role=%s]')].some((e) => e.textContent.includes(%s))`, role, js))
 }
 
-// switched waits until a switch is as wanted.
+// switched waits until a switch is on or off.
 func (p *tab) switched(name string, on bool) {
 	p.Helper()
 	p.wait(fmt.Sprintf("switch %q is %t", name, on), func() bool {

@@ -1,4 +1,3 @@
-// Package page has no code of its own: its tests open the page of dev mode in Chromium, against the running program, and use it as
-// a person would: controls are found by the role and name that a screen reader tells, and clicked or typed into where they are on
-// the screen. With -update-screenshot the story writes docs/page.png, the picture in the README. Nothing imports it.
+// Package page contains only tests. They open the development page in Chromium, served by the real
+// program. They find controls by their accessible role and name, and click and type like a user.
 package page

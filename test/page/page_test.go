@@ -22,10 +22,10 @@ import (
 	"shares/test/testprocess"
 )
 
-// The names of WeChat's calls and faults on the English page.
+// Names of a WeChat call and a fault on the English page.
 const (
 	loginCall = "login code to openid"
-	errcode   = "answers an errcode"
+	errcode   = "errcode as JSON"
 )
 
 func serve(t testing.TB) string {
@@ -33,13 +33,13 @@ func serve(t testing.TB) string {
 	return testprocess.Run(t, testprocess.Options{Args: []string{"serve"}}).URL()
 }
 
-// TestStory is what the README promises that one sees within a minute.
+// TestStory uses every part of the page once.
 func TestStory(t *testing.T) {
 	p := open(t, serve(t), "en")
 
 	p.forEveryone(t)
 
-	// Log in: the client does it by itself.
+	// The client logs in automatically.
 	p.click("button", "Alice")
 	p.says("status", "Logged in")
 	p.shown(t, "wx.login 200", "weixin.oauth 200", "weixin.get_user_info 200")
@@ -47,7 +47,7 @@ func TestStory(t *testing.T) {
 
 	p.forEveryone(t)
 
-	// The two switches, kept by the service.
+	// The two switches.
 	p.switched("Red up, green down", true)
 	p.switched("20-day average only", false)
 	p.click("switch", "20-day average only")
@@ -56,13 +56,13 @@ func TestStory(t *testing.T) {
 	p.says("status", "Red up, green down: off")
 	p.find("image", "Sample chart: rising days green, falling days red, averages 20")
 
-	// All of it is still there the next time, without a login.
+	// After a reload the settings are the same, without a login.
 	p.visit()
 	p.find("image", "Sample chart: rising days green, falling days red, averages 20")
 	p.switched("20-day average only", true)
 	p.counted(t, loginCall, 1)
 
-	// The profile: what is not changed is not sent.
+	// The profile: only changed fields are sent.
 	p.click("button", "Me")
 	p.fill("Nickname", "爱丽丝 🦊")
 	p.choose("Gender", "female")
@@ -77,7 +77,7 @@ func TestStory(t *testing.T) {
 	p.fill("Nickname", strings.Repeat("W", 60))
 	p.forEveryone(t)
 
-	// A picture from the phone; what is typed meanwhile stays.
+	// A picture from the phone. Text typed during the upload is kept.
 	p.fill("Avatar URL", "")
 	p.fill("City", "Guangzhou")
 	p.click("button", "Choose a picture")
@@ -85,7 +85,7 @@ func TestStory(t *testing.T) {
 	p.says("status", "The picture is stored")
 	p.shows(t, "weixin.upload_avatar 200", "file: photo.png, ")
 	p.faces()
-	p.until("its address, and what was typed", `document.querySelector("[name=avatarURL]").value.includes("/shares/images/avatar/") &&
+	p.until("the avatar URL, and the typed text", `document.querySelector("[name=avatarURL]").value.includes("/shares/images/avatar/") &&
 		document.querySelector("[name=city]").value === "Guangzhou"`)
 	text := filepath.Join(t.TempDir(), "notes.txt")
 	if err := os.WriteFile(text, []byte("no picture"), 0o600); err != nil {
@@ -96,9 +96,9 @@ func TestStory(t *testing.T) {
 	p.says("alert", "PNG, JPEG or WebP")
 	p.faces()
 
-	p.click("button", "By WeChat")
-	p.says("status", "proven by WeChat")
-	p.faces() // kept by the service
+	p.click("button", "Get from WeChat")
+	p.says("status", "verified by WeChat")
+	p.faces()
 	p.until("the profile", `document.querySelector("#name").textContent === "爱丽丝 🦊" &&
 		document.querySelector("[name=gender]").value === "2"`)
 	p.until("the phone number", `/^\+?(86)?138\d{8}$/.test(document.querySelector("#phone-number").value)`)
@@ -112,30 +112,30 @@ func storyUnderFaults(t *testing.T, p *tab) {
 	p.fill("Page", "pages/stock/detail")
 	p.fill("Scene", "code=600519")
 	p.click("button", "Get the QR code")
-	p.says("status", "The QR code is here")
+	p.says("status", "The QR code is ready")
 	p.find("image", "QR code of page pages/stock/detail with scene code=600519")
 	if got, want := p.scan(t, "#qr"), "pages/stock/detail?scene=code%3D600519"; got != want {
-		t.Errorf("the QR code says %q, want %q", got, want)
+		t.Errorf("QR code: got %q, want %q", got, want)
 	}
 
-	// A fault, and what goes on in spite of it.
-	p.choose("Of", "QR code")
+	// A fault of the QR code, while other calls work.
+	p.choose("Applies to", "QR code")
 	p.click("switch", errcode)
 	p.says("status", "Fault on: "+errcode+" -1")
 	p.fill("Scene", "code=000001")
 	p.click("button", "Get the QR code")
 	p.says("alert", "try again later (request ")
-	p.until("the refusal on the wire", `document.querySelector("#calls .badge").className.includes("bad")`)
+	p.until("the failed request", `document.querySelector("#calls .badge").className.includes("bad")`)
 	p.forEveryone(t)
-	p.fill("Scene", "code=600519") // made before, so WeChat is not asked
+	p.fill("Scene", "code=600519") // a code that exists, so WeChat is not called
 	p.click("button", "Get the QR code")
-	p.says("status", "The QR code is here")
+	p.says("status", "The QR code is ready")
 	p.click("button", "Market")
 	p.click("switch", "20-day average only")
 	p.says("status", "20-day average only: off")
 
-	// Logins fail too, until the fault is over.
-	p.choose("Of", loginCall)
+	// A second fault makes logins fail, until it is switched off.
+	p.choose("Applies to", loginCall)
 	p.click("switch", "502 with an HTML page")
 	p.says("status", "Fault on: 502 with an HTML page")
 	p.click("button", "Me")
@@ -143,17 +143,17 @@ func storyUnderFaults(t *testing.T, p *tab) {
 	p.says("status", "Logged out")
 	p.click("button", "Bob")
 	p.says("alert", "try again later (request ")
-	p.click("switch", "502 with an HTML page") // of this call alone
+	p.click("switch", "502 with an HTML page") // only of this call
 	p.says("status", "Fault off: 502 with an HTML page")
 	p.click("button", "Bob")
 	p.says("status", "Logged in")
-	p.choose("Of", "QR code")
+	p.choose("Applies to", "QR code")
 	p.switched(errcode, true)
 	p.click("button", "All off")
 	p.switched(errcode, false)
 }
 
-// TestFaults meets every fault that there is, and a void access token, in the middle of a user's calls.
+// TestFaults switches on every fault and invalidates the access token, while a user makes calls.
 func TestFaults(t *testing.T) {
 	base := serve(t)
 	p := open(t, base, "en")
@@ -166,28 +166,28 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	if len(names) != len(stats.Kinds) || len(names) == 0 {
-		t.Fatalf("switches %q for the faults %q", names, stats.Kinds)
+		t.Fatalf("switches: got %q, want one for each of %q", names, stats.Kinds)
 	}
 	p.click("button", "A new user")
 	p.says("status", "Logged in")
-	p.choose("Of", "content check")
+	p.choose("Applies to", "content check")
 	for _, name := range names {
 		p.click("switch", name)
 		p.says("status", "Fault on: "+name)
 		p.switched(name, true)
 	}
-	p.choose("Of", "All calls")
+	p.choose("Applies to", "All calls")
 	p.switched(names[len(names)-1], false)
 	p.click("checkbox", "next call only")
 	p.click("switch", errcode)
 	p.says("status", "Fault on: "+errcode+" -1 (1 left)")
-	p.click("button", "Void the access token")
-	p.says("status", "The access token is void")
+	p.click("button", "Invalidate the access token")
+	p.says("status", "The access token is invalid")
 	p.click("switch", "Red up, green down")
 	p.says("status", "Red up, green down: off")
 }
 
-// TestCopyAsCurl runs what is copied, in a shell whose curl tells its arguments.
+// TestCopyAsCurl runs the copied command in a shell where curl prints its arguments.
 func TestCopyAsCurl(t *testing.T) {
 	base := serve(t)
 	p := open(t, base, "en")
@@ -207,10 +207,10 @@ func TestCopyAsCurl(t *testing.T) {
 	p.fill("Nickname", `it's "Al$ice" \`)
 	p.click("button", "Save")
 	p.says("status", "Saved")
-	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
+	p.until("the newest call is shown", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
 	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) summary")))
 	p.do(chromedp.Click(chromedp.CSS("#calls li:nth-child(2) .copy")))
-	p.until("it is copied", `document.querySelector("#calls li:nth-child(2) .copy").textContent === "Copied"`)
+	p.until("the command is copied", `document.querySelector("#calls li:nth-child(2) .copy").textContent === "Copied"`)
 	command := eval[string](p, "navigator.clipboard.readText()")
 
 	out, err := exec.Command("sh", "-c", "curl() { printf '%s\\0' \"$@\"; }\n"+command).Output()
@@ -238,53 +238,53 @@ func TestCopyAsCurl(t *testing.T) {
 
 }
 
-// TestWithoutSimulator shows what a developer with a real AppID sees.
+// TestWithoutSimulator opens the page of a service with a real AppID.
 func TestWithoutSimulator(t *testing.T) {
 	service := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: map[string]string{
 		"WECHAT_APPID": "wx0123456789abcdef", "WECHAT_SECRET": "0123456789abcdef0123456789abcdef", "WECHAT_BASE_URL": "http://127.0.0.1:1",
 	}})
 	p := open(t, service.URL(), "en")
-	p.until("the reason", `document.querySelector("#view-users").innerText.includes("no simulated WeChat")`)
+	p.until("the explanation", `document.querySelector("#view-users").innerText.includes("no simulated WeChat")`)
 	for _, e := range p.elements() {
 		if e.name == "Alice" || strings.Contains(e.name, "simulated WeChat") && e.role != "StaticText" && e.role != "InlineTextBox" {
-			t.Errorf("the page shows the %s %q", e.role, e.name)
+			t.Errorf("the page shows the %s %q, want none", e.role, e.name)
 		}
 	}
 }
 
-// shown waits until the wire has these calls and statuses first, the oldest of them first.
+// shown waits until the list of requests starts with these names and statuses, oldest first.
 func (p *tab) shown(t testing.TB, want ...string) {
 	t.Helper()
 	var got []string
 	for range want {
 		got = append(got, "")
 	}
-	p.wait(fmt.Sprintf("on the wire: %q", want), func() bool {
+	p.wait(fmt.Sprintf("requests: %q", want), func() bool {
 		got = eval[[]string](p, `[...document.querySelectorAll("#calls li")].map((li) =>
 			li.querySelector(".name").textContent + " " + li.querySelector(".badge").textContent).reverse()`)
 		return cmp.Equal(want, got[:min(len(want), len(got))])
 	})
 	if took := eval[string](p, `document.querySelector("#calls .took").textContent`); !strings.HasSuffix(took, " ms") {
-		t.Errorf("the newest call took %q", took)
+		t.Errorf("duration of the newest call: got %q, want milliseconds", took)
 	}
 }
 
-// shows looks for a text in the newest call.
+// shows checks the newest call and a text in its request.
 func (p *tab) shows(t testing.TB, call, part string) {
 	t.Helper()
 	got := eval[[]string](p, `["name", "badge", "request"].map((name) => document.querySelector("#calls ." + name).textContent)`)
 	if got[0]+" "+got[1] != call || !strings.Contains(got[2], part) {
-		t.Errorf("the newest call is %q, want %s with %q", got, call, part)
+		t.Errorf("newest call: got %q, want %s with %q", got, call, part)
 	}
 }
 
-// faces waits until the user's face is the picture of pictureFile, as the service stores it.
+// faces waits until the avatar is the picture of pictureFile, in the size that the service stores.
 func (p *tab) faces() {
 	p.Helper()
-	p.until("the picture is there", `document.querySelector("#face img")?.naturalWidth === 640`)
+	p.until("the avatar is loaded", `document.querySelector("#face img")?.naturalWidth === 640`)
 }
 
-// pictureFile writes a picture, and returns its path.
+// pictureFile writes a picture and returns its path.
 func pictureFile(t testing.TB, name string) string {
 	t.Helper()
 	var file bytes.Buffer
@@ -298,7 +298,7 @@ func pictureFile(t testing.TB, name string) string {
 	return path
 }
 
-// sent looks for the body of the newest call of a name.
+// sent checks the body of the newest call with that name.
 func (p *tab) sent(t testing.TB, name, want string) {
 	t.Helper()
 	got := eval[string](p, fmt.Sprintf(`[...document.querySelectorAll("#calls li")]
@@ -316,14 +316,14 @@ func (p *tab) sent(t testing.TB, name, want string) {
 	}
 }
 
-// counted waits until the simulated WeChat has been asked so often.
+// counted waits until the page shows want calls of a WeChat endpoint.
 func (p *tab) counted(t testing.TB, name string, want int) {
 	t.Helper()
 	p.until(fmt.Sprintf("%s: %d", name, want), fmt.Sprintf(`[...document.querySelectorAll("#counters tr")]
 		.some((row) => row.cells[0].innerText.startsWith(%q) && row.cells[1].textContent === "%d")`, name, want))
 }
 
-// scan reads the QR code that an element shows on the screen, as a phone would.
+// scan decodes the QR code in an element, from a screenshot.
 func (p *tab) scan(t testing.TB, selector string) string {
 	t.Helper()
 	picture, err := chromedp.Run(p.ctx, chromedp.Screenshot(chromedp.CSS(selector)))
@@ -340,7 +340,7 @@ func (p *tab) scan(t testing.TB, selector string) string {
 	}
 	code, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
 	if err != nil {
-		t.Fatalf("no QR code to be seen: %v", err)
+		t.Fatalf("no readable QR code: %v", err)
 	}
 	return code.GetText()
 }

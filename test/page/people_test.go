@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// TestLanguage opens the page in browsers whose first known language is not the first one.
+// TestLanguage opens the page in browsers whose first language is not supported.
 func TestLanguage(t *testing.T) {
 	base := serve(t)
 	for languages, want := range map[string][2]string{
@@ -18,46 +18,47 @@ func TestLanguage(t *testing.T) {
 	} {
 		p := open(t, base, languages)
 		if got := eval[string](p, "document.documentElement.lang"); got != want[0] {
-			t.Errorf("%s: the page's language is %q, want %q", languages, got, want[0])
+			t.Errorf("%s: got language %q, want %q", languages, got, want[0])
 		}
 		p.find("button", want[1])
 	}
 }
 
-// forEveryone looks at what is shown now on all screens, by day and by night, and with the ears of a screen reader.
+// forEveryone checks the current page for accessibility: names, screen sizes and contrast.
 func (p *tab) forEveryone(t *testing.T) {
 	t.Helper()
 	testNames(t, p)
-	for _, width := range []int64{320, 390, 768} { // small phones, usual ones, tablets
+	for _, width := range []int64{320, 390, 768} { // small phones, common phones, tablets
 		p.screen(width, 740)
 		testFits(t, p, width)
 	}
 	p.screen(1280, 1000)
 	for _, scheme := range []string{"dark", "light"} {
 		p.scheme(scheme)
-		p.until("the paint is dry", `document.getAnimations().length === 0`)
+		p.until("animations have ended", `document.getAnimations().length === 0`)
 		if faint := eval[[]string](p, faintTexts); len(faint) > 0 {
 			t.Errorf("%s: not enough contrast:\n%s", scheme, strings.Join(faint, "\n"))
 		}
 	}
 }
 
-// testFits holds the page to what small screens need: nothing is cut off, and what is to be touched can be.
+// testFits checks that the page fits a screen width, and that controls are large enough to touch.
 func testFits(t *testing.T, p *tab, width int64) {
 	for _, what := range []string{"document.documentElement", `document.querySelector(".screen")`} {
 		if over := eval[int](p, what+".scrollWidth - "+what+".clientWidth"); over > 0 {
-			t.Errorf("at %d pixels, %s is %d too wide", width, what, over)
+			t.Errorf("at %d pixels, %s is %d pixels too wide", width, what, over)
 		}
 	}
 	for _, small := range eval[[]string](p, `[...document.querySelectorAll("button, input, select, summary, label")].filter((e) => {
 		const { width, height } = e.getBoundingClientRect();
 		return e.checkVisibility() && (width < 24 || height < 24) && !e.closest("label");
 	}).map((e) => e.outerHTML.slice(0, 100))`) {
-		t.Errorf("at %d pixels, too small for a finger: %s", width, small)
+		t.Errorf("at %d pixels, smaller than 24 by 24: %s", width, small)
 	}
 }
 
-// faintTexts lists the texts with a contrast of less than 4.5 to what is behind them, which WCAG 2.2 asks for at level AA.
+// faintTexts lists the texts with a contrast below 4.5 to their background, the limit of WCAG 2.2
+// level AA.
 const faintTexts = `(() => {
 	const channels = (color) => color.match(/[\d.]+/g).map(Number);
 	const luminance = (color) => {
@@ -92,7 +93,7 @@ const faintTexts = `(() => {
 	return [...faint];
 })()`
 
-// testNames holds the page to what a screen reader needs: a name for all that can be reached, and a skeleton of headings and landmarks.
+// testNames checks that all controls have accessible names, and that headings and landmarks exist.
 func testNames(t *testing.T, p *tab) {
 	all := p.elements()
 	for _, e := range all {
@@ -101,8 +102,8 @@ func testNames(t *testing.T, p *tab) {
 		}
 	}
 	for _, want := range []element{
-		{role: "heading", name: "shares"}, {role: "heading", name: "On the wire"}, {role: "heading", name: "The simulated WeChat"},
-		{role: "region", name: "Phone"}, {role: "region", name: "On the wire"}, {role: "region", name: "The simulated WeChat"},
+		{role: "heading", name: "shares"}, {role: "heading", name: "Network requests"}, {role: "heading", name: "The simulated WeChat"},
+		{role: "region", name: "Phone"}, {role: "region", name: "Network requests"}, {role: "region", name: "The simulated WeChat"},
 		{role: "banner"}, {role: "main"},
 	} {
 		if !slices.ContainsFunc(all, func(e element) bool { return e.role == want.role && e.name == want.name }) {
@@ -110,18 +111,18 @@ func testNames(t *testing.T, p *tab) {
 		}
 	}
 	if twice := eval[[]string](p, `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((id, i, all) => all.indexOf(id) !== i)`); len(twice) > 0 {
-		t.Errorf("ids that are there twice: %q", twice)
+		t.Errorf("duplicate ids: %q", twice)
 	}
 }
 
-// TestKeyboard does without a mouse.
+// TestKeyboard uses the page with the keyboard only.
 func TestKeyboard(t *testing.T) {
 	p := open(t, serve(t), "en")
-	p.tabTo("Skip to the wire")
+	p.tabTo("Skip to network requests")
 	p.tabTo("Alice")
 	p.press(kb.Enter)
 	p.says("status", "Logged in")
-	p.until("the keyboard is on the page that came", `document.activeElement.closest(".view").id === "view-market"`)
+	p.until("the focus is on the new view", `document.activeElement.closest(".view").id === "view-market"`)
 	p.tabTo("20-day average only")
 	p.press(" ")
 	p.switched("20-day average only", true)
@@ -135,19 +136,19 @@ func TestKeyboard(t *testing.T) {
 	call(p, input.InsertText, input.InsertTextParams{Text: "Alice"})
 	p.press(kb.Enter)
 	p.says("status", "Saved")
-	p.until("the newest call is read", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
+	p.until("the newest call is shown", `document.querySelector("#calls .name").textContent === "weixin.get_user_info"`)
 	p.tabTo("Copy as curl")
-	p.tabTo("Of")
+	p.tabTo("Applies to")
 	p.press(kb.ArrowDown)
-	p.tabTo("answers an errcode")
+	p.tabTo("errcode as JSON")
 	p.press(" ")
-	p.says("status", "Fault on: answers an errcode -1")
+	p.says("status", "Fault on: errcode as JSON -1")
 
 	p.visit()
-	p.tabTo("Skip to the wire")
+	p.tabTo("Skip to network requests")
 	p.press(kb.Enter)
 	p.press(kb.Tab)
-	p.until("the keyboard is behind what was skipped", `document.activeElement.closest("section")?.id === "wire"`)
+	p.until("the focus is in the skip target", `document.activeElement.closest("section")?.id === "wire"`)
 }
 
 func (p *tab) press(key string) {
@@ -155,7 +156,8 @@ func (p *tab) press(key string) {
 	p.do(chromedp.KeyEvent(key))
 }
 
-// tabTo presses Tab until the keyboard is on what has a name; on the way, it can always be seen where it is.
+// tabTo presses Tab until the element with that name has the focus, and checks that the focus is
+// always visible.
 func (p *tab) tabTo(name string) {
 	p.Helper()
 	const most = 60
@@ -166,7 +168,7 @@ func (p *tab) tabTo(name string) {
 			const e = document.activeElement;
 			return e === document.body || getComputedStyle(e).outlineStyle !== "none" ? "" : e.outerHTML.slice(0, 100);
 		})()`); at != "" {
-			p.Errorf("the focus cannot be seen on %s", at)
+			p.Errorf("the focus is not visible on %s", at)
 		}
 		for _, e := range p.elements() {
 			if e.properties["focused"] == "true" && e.role != "RootWebArea" {
@@ -177,5 +179,5 @@ func (p *tab) tabTo(name string) {
 			}
 		}
 	}
-	p.Fatalf("no %q in %d steps of the keyboard: %q", name, most, way)
+	p.Fatalf("no %q after %d tabs: %q", name, most, way)
 }

@@ -1,11 +1,11 @@
-// A chart of made-up prices that follows the user's two switches.
+// A chart of sample prices that follows the user's two switches.
 import { t } from "./text.js";
 
 const days = 44;
 const width = 320;
 const height = 150;
 
-/** Days of made-up prices, always the same. */
+/** Returns sample prices by day, always the same. */
 function prices() {
   const all = [];
   let close = 21.4;
@@ -26,7 +26,7 @@ function svg(name, attributes) {
   return element;
 }
 
-/** Draws the chart into place and returns what shows it by a user's settings. */
+/** Draws the chart into place. Returns a function that applies a user's settings to it. */
 export function drawChart(place, price, change) {
   const all = prices();
   const seen = all.slice(-days);

@@ -1,4 +1,4 @@
-// Puts the page together.
+// Starts the page.
 import { startPhone } from "./phone.js";
 import { language, translate } from "./text.js";
 import { startWechat } from "./wechat.js";

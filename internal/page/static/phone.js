@@ -1,23 +1,23 @@
-// The mini program, as its user sees it.
+// The mini program on the phone.
 import { forWeixin, SharesError } from "./client.js";
 import { drawChart } from "./chart.js";
 import { language, t } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** Where the phone remembers who used it last. */
+/** The storage key of the phone's last user. */
 const lastUser = "shares.page.user";
 
-/** Runs the mini program on the phone that wx stands for; with resume, for who used it last. */
+/** Runs the mini program on the phone wx. With resume, it opens for the last user. */
 export function startPhone(wx, { resume }) {
   let client;
-  let me; // the answer of the last get_user_info
-  let switching = Promise.resolve(); // switches reach the service in the order of the clicks
+  let me; // the last answer of get_user_info
+  let switching = Promise.resolve(); // switches are sent in the order of the clicks
   const showChart = drawChart(byId("chart"), byId("price"), byId("change"));
   const profile = byId("profile-form").elements;
   const fields = ["nickName", "gender", "country", "province", "city", "avatarURL"];
 
-  /** Opens the mini program for a user: the client logs in by itself when it has to. */
+  /** Opens the mini program for a user. The client logs in automatically if it has no session. */
   async function open(user, focus = true) {
     wx.user = user;
     client = forWeixin(wx, { baseURL: location.origin, language, storageKey: `shares.session.${user}` });
@@ -30,7 +30,7 @@ export function startPhone(wx, { resume }) {
 
   async function load() {
     me = await client.getUserInfo();
-    const { overdueTime } = await client.login(); // who is logged in; asks nobody
+    const { overdueTime } = await client.login(); // returns the stored session without a request
     for (const field of fields) {
       profile[field].value = me[field];
     }
@@ -56,7 +56,7 @@ export function startPhone(wx, { resume }) {
     }
   }
 
-  /** Shows one page of the mini program, and takes the keyboard there unless told not to. */
+  /** Shows one page of the mini program and, with focus, moves the focus to it. */
   function show(name, focus = true) {
     for (const view of document.querySelectorAll(".view")) {
       view.hidden = view.id !== `view-${name}`;
@@ -73,7 +73,7 @@ export function startPhone(wx, { resume }) {
     }
   }
 
-  /** Does what a control asks for, once at a time, and says how it went. */
+  /** Returns a handler that runs work for a control, one run at a time, and shows its result. */
   function act(control, work) {
     return async (event) => {
       event?.preventDefault();
@@ -134,10 +134,10 @@ export function startPhone(wx, { resume }) {
   byId("avatar").addEventListener("change", act(byId("choose-avatar"), async () => {
     const { user } = wx;
     const [file] = byId("avatar").files;
-    byId("avatar").value = ""; // so that the same one can be chosen again
+    byId("avatar").value = ""; // so that the same file can be chosen again
     const { url } = await client.uploadAvatar(wx.chosen(file));
     if (wx.user === user) {
-      me.avatarURL = profile.avatarURL.value = url; // and what else was typed stays
+      me.avatarURL = profile.avatarURL.value = url; // keeps the other fields that were typed
       showFace();
     }
     return t("avatarStored");
@@ -152,7 +152,7 @@ export function startPhone(wx, { resume }) {
 
   byId("qr-form").addEventListener("submit", act(byId("qr-form"), async () => {
     const { page, scene } = byId("qr-form").elements;
-    byId("code").hidden = true; // it is another's
+    byId("code").hidden = true; // it shows the previous code
     const { url } = await client.getQrcode({ page: page.value, scene: scene.value });
     const picture = byId("qr");
     picture.src = url;
@@ -196,7 +196,7 @@ export function startPhone(wx, { resume }) {
 
 let fading;
 
-/** Says what was done, for a while, or what went wrong, until the next action. */
+/** Shows a success for four seconds, or a failure until the next action. */
 function say(done, failed) {
   byId("done").textContent = done;
   byId("failed").textContent = failed;
@@ -206,7 +206,7 @@ function say(done, failed) {
   }
 }
 
-/** What an error tells the user; the request's name is what an operator looks for. */
+/** Returns the text of an error for the user, with the request id for an operator. */
 function words(error) {
   if (!(error instanceof SharesError)) {
     return error.message;

@@ -1,18 +1,18 @@
-// What the page says, in Chinese and in English.
+// The texts of the page, in Chinese and English.
 
-/** Each text as [zh, en]; {} is where a value goes. */
+/** Each text as [zh, en]. {} is replaced by a value. */
 export const texts = {
-  tagline: ["小程序后端的开发页面：查看运行过程、收发内容和故障时的表现", "the development page: see it run, what it says, and how it copes"],
-  skipToWire: ["跳到网络请求", "Skip to the wire"],
+  tagline: ["小程序后端的开发页面：查看运行过程、收发内容和故障时的表现", "development page: run the mini program, read its requests, simulate failures"],
+  skipToWire: ["跳到网络请求", "Skip to network requests"],
   skipToWechat: ["跳到微信模拟器", "Skip to the simulated WeChat"],
 
   phone: ["手机", "Phone"],
   tabs: ["小程序页面", "Pages of the mini program"],
-  whoOpens: ["由哪位用户打开小程序？", "Who opens the mini program?"],
-  whoOpensHint: ["微信是模拟的：任选一位用户，wx.login 就会返回其登录凭证。", "WeChat is simulated: pick anyone, and wx.login gives their login code."],
+  whoOpens: ["由哪位用户打开小程序？", "Choose a user"],
+  whoOpensHint: ["微信是模拟的：任选一位用户，wx.login 就会返回其登录凭证。", "WeChat is simulated: choose any user, and wx.login returns a login code for them."],
   notSimulated: [
     "此进程没有运行微信模拟器（已设置 WECHAT_APPID，或 api 单独运行）。浏览器无法获取登录凭证，因此不能在此登录：请在微信开发者工具或手机上打开小程序。",
-    "This process has no simulated WeChat: WECHAT_APPID is set, or api runs alone. A browser cannot get a login code, so nobody can log in here: open the mini program in WeChat DevTools or on a phone.",
+    "This process has no simulated WeChat: WECHAT_APPID is set, or api runs alone. A browser cannot get a login code, so open the mini program in WeChat DevTools or on a phone instead.",
   ],
   newUser: ["新用户", "A new user"],
   market: ["行情", "Market"],
@@ -22,7 +22,7 @@ export const texts = {
   green: ["绿", "green"],
   rg: ["红涨绿跌", "Red up, green down"],
   only20: ["只看 20 日线", "20-day average only"],
-  switchesHint: ["开关保存在服务端，换手机登录后依然有效。", "Both are kept by the service: they follow the user to the next phone."],
+  switchesHint: ["开关保存在服务端，换手机登录后依然有效。", "The service stores both switches, so they stay set when the user changes phones."],
   switched: ["{}：{}", "{}: {}"],
   on: ["开", "on"],
   off: ["关", "off"],
@@ -31,7 +31,7 @@ export const texts = {
   qrScene: ["scene 参数", "Scene"],
   makeCode: ["生成小程序码", "Get the QR code"],
   codeAlt: ["小程序码：页面 {}，scene {}", "QR code of page {} with scene {}"],
-  codeReady: ["小程序码已生成", "The QR code is here"],
+  codeReady: ["小程序码已生成", "The QR code is ready"],
   pictureLost: ["图片加载失败", "The picture did not load"],
   openPicture: ["打开图片", "Open the picture"],
   me: ["我的", "Me"],
@@ -51,47 +51,47 @@ export const texts = {
   empty: ["未填写", "empty"],
   save: ["保存", "Save"],
   saved: ["已保存", "Saved"],
-  unchanged: ["没有改动", "Nothing has changed"],
+  unchanged: ["没有改动", "No changes"],
   phoneNumber: ["手机号", "Phone"],
-  askPhone: ["微信授权", "By WeChat"],
-  phoneStored: ["手机号已由微信验证", "The number is stored, proven by WeChat"],
+  askPhone: ["微信授权", "Get from WeChat"],
+  phoneStored: ["手机号已由微信验证", "The phone number is stored, verified by WeChat"],
   capacity: ["可用容量", "Capacity"],
   sessionUntil: ["会话有效期至", "Session until"],
   showApp: ["回到前台", "Bring to front"],
-  shown: ["已回到前台：会话每半分钟最多续期一次", "To the front: renews the session, at most every half minute"],
+  shown: ["已回到前台：会话每半分钟最多续期一次", "Brought to front: the session is renewed at most every 30 seconds"],
   logOut: ["退出登录", "Log out"],
   loggedIn: ["已登录", "Logged in"],
   loggedOut: ["已退出登录", "Logged out"],
   requestId: ["请求 ID {}", "request {}"],
 
-  wire: ["网络请求", "On the wire"],
-  wireHint: ["每个请求的内容、状态与耗时；最新的在最上面", "each call with its body, status and time; the newest first"],
-  wireEmpty: ["还没有请求。在手机上登录试试。", "Nothing yet: log in on the phone."],
+  wire: ["网络请求", "Network requests"],
+  wireHint: ["每个请求的内容、状态与耗时；最新的在最上面", "each request with its body, status and duration, newest first"],
+  wireEmpty: ["还没有请求。在手机上登录试试。", "No requests yet: log in on the phone."],
   clear: ["清空", "Clear"],
   request: ["请求", "Request"],
   answer: ["响应", "Answer"],
   copyCurl: ["复制为 curl", "Copy as curl"],
   copied: ["已复制", "Copied"],
-  notCopied: ["浏览器不允许复制", "The browser does not let it be copied"],
+  notCopied: ["浏览器不允许复制", "The browser does not allow copying"],
   running: ["进行中", "running"],
   noAnswer: ["无响应", "no answer"],
-  byWeixin: ["由手机上的微信发出，不是小程序发出的", "WeChat on the phone asks this, not the mini program"],
+  byWeixin: ["由手机上的微信发出，不是小程序发出的", "Sent by WeChat on the phone, not by the mini program"],
 
   wechat: ["微信模拟器", "The simulated WeChat"],
   wechatHint: [
     "打开一个故障开关，再操作手机：登录和生成新的小程序码会在超时时间内报错，其他功能不受影响。",
-    "Switch a fault on and use the phone: logins and new QR codes fail within their deadline, all else goes on.",
+    "Switch a fault on and use the phone: logins and new QR codes fail within their deadline; everything else works.",
   ],
-  calls: ["服务端对微信的调用", "What the service asked WeChat"],
+  calls: ["服务端对微信的调用", "Calls from the service to WeChat"],
   call: ["接口", "Call"],
   count: ["次数", "Count"],
   fault: ["故障", "Fault"],
   none: ["无", "none"],
   allCalls: ["全部接口", "All calls"],
-  rotate: ["使 access_token 失效", "Void the access token"],
-  rotated: ["access_token 已失效：服务端会自动重新获取", "The access token is void: the service gets another by itself"],
+  rotate: ["使 access_token 失效", "Invalidate the access token"],
+  rotated: ["access_token 已失效：服务端会自动重新获取", "The access token is invalid: the service gets a new one automatically"],
   faults: ["故障开关", "Faults"],
-  target: ["作用于", "Of"],
+  target: ["作用于", "Applies to"],
   errcode: ["errcode", "errcode"],
   delay: ["延迟（毫秒）", "delay in ms"],
   once: ["仅下一次", "next call only"],
@@ -100,34 +100,34 @@ export const texts = {
   faultOff: ["故障已关闭：{}", "Fault off: {}"],
   faultsOff: ["故障已全部关闭", "All faults are off"],
   timesLeft: ["{}（还剩 {} 次）", "{} ({} left)"],
-  wechatAway: ["微信模拟器没有响应：服务是否已停止？", "The simulated WeChat does not answer: has the service stopped?"],
+  wechatUnavailable: ["微信模拟器没有响应：服务是否已停止？", "The simulated WeChat does not answer: check whether the service is running"],
 
   "/sns/jscode2session": ["用登录凭证换 openid", "login code to openid"],
   "/cgi-bin/stable_token": ["获取 access_token", "access token"],
-  "/cgi-bin/token": ["旧版 access_token 接口，不应调用", "old access token; not to be used"],
+  "/cgi-bin/token": ["旧版 access_token 接口，不应调用", "old access token, not to be used"],
   "/wxa/getwxacodeunlimit": ["生成小程序码", "QR code"],
   "/wxa/business/getuserphonenumber": ["验证手机号", "phone number"],
   "/wxa/msg_sec_check": ["文本内容安全检测", "content check"],
 
-  delay_kind: ["延迟后正常响应", "answers late"],
-  errcode_kind: ["返回错误码", "answers an errcode"],
+  delay_kind: ["延迟后正常响应", "delayed answer"],
+  errcode_kind: ["返回错误码", "errcode as JSON"],
   text_json_kind: ["返回 text/plain 格式的错误码", "errcode as text/plain"],
   server_error_kind: ["502 错误页", "502 with an HTML page"],
   html_kind: ["200，内容却是 HTML", "200 with an HTML page"],
   empty_json_kind: ["空 JSON", "empty JSON"],
-  truncated_kind: ["响应只有一半", "half of the answer"],
-  empty_kind: ["响应为空", "an empty answer"],
-  slow_body_kind: ["响应中途停顿", "stalls half way"],
-  cut_body_kind: ["响应中途断开", "breaks off half way"],
-  huge_kind: ["8 MiB 的响应", "8 MiB of answer"],
-  reset_kind: ["连接被重置", "resets the connection"],
+  truncated_kind: ["响应只有一半", "truncated answer"],
+  empty_kind: ["响应为空", "empty answer"],
+  slow_body_kind: ["响应中途停顿", "stalled answer"],
+  cut_body_kind: ["响应中途断开", "connection closed midway"],
+  huge_kind: ["8 MiB 的响应", "8 MiB answer"],
+  reset_kind: ["连接被重置", "connection reset"],
 };
 
-/** The language of the page, the first of the browser's that it speaks. */
+/** The language of the page: the first of the browser's languages that it supports. */
 export const language =
   navigator.languages.map((tag) => tag.toLowerCase().split("-")[0]).find((tag) => tag === "zh" || tag === "en") || "en";
 
-/** The text of a key, with values in the places of {}. A key without a text is its own. */
+/** Returns the text of a key, with values in place of {}. It returns the key if there is no text. */
 export function t(key, ...values) {
   const both = texts[key];
   let text = both ? both[language === "zh" ? 0 : 1] : key;
@@ -137,7 +137,7 @@ export function t(key, ...values) {
   return text;
 }
 
-/** Fills in the texts of an element and all within it. */
+/** Sets the texts of all elements inside root. */
 export function translate(root) {
   for (const element of root.querySelectorAll("[data-t]")) {
     element.textContent = t(element.dataset.t);

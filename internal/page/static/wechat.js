@@ -1,10 +1,10 @@
-// The simulated WeChat: what it was asked, and switches for its faults.
+// The simulated WeChat: its call counters, and switches for its faults.
 import { t } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 const all = "*";
 
-/** Shows the simulated WeChat and lets its faults be switched; refreshes after each call on wire. */
+/** Shows the simulator's counters and fault switches. Refreshes after each call on wire. */
 export function startWechat(wire) {
   let stats = { calls: {}, faults: [], endpoints: [], kinds: [] };
 
@@ -26,7 +26,7 @@ export function startWechat(wire) {
     try {
       stats = await refreshing;
     } catch {
-      say(t("wechatAway"));
+      say(t("wechatUnavailable"));
       return;
     }
     build();
@@ -34,7 +34,7 @@ export function startWechat(wire) {
     showSwitches();
   }
 
-  /** Makes rows and switches, once: what there is, the simulator says. */
+  /** Creates rows and switches for the simulator's endpoints and faults, once. */
   function build() {
     if (byId("kinds").children.length > 0) {
       return;
@@ -107,7 +107,7 @@ export function startWechat(wire) {
     say(t("faultOn", words(fault)));
   }
 
-  /** Ends the target's fault. The simulator ends all at once, so the others are set anew. */
+  /** Ends the target's fault. The simulator can only end all faults, so the others are set again. */
   async function switchOff(kind) {
     const { faults } = await control("GET", "stats");
     await control("DELETE", "faults");
@@ -119,7 +119,7 @@ export function startWechat(wire) {
     say(t("faultOff", t(`${kind}_kind`)));
   }
 
-  /** Does what a control asks for and shows what came of it. */
+  /** Runs work, then shows its error, if any, and the new state. */
   async function attempt(work) {
     try {
       await work();
@@ -152,7 +152,7 @@ function name(endpoint) {
   return endpoint === all ? t("allCalls") : t(endpoint);
 }
 
-/** What a fault does, in a few words. */
+/** Returns a short description of a fault. */
 function words(fault) {
   let text = t(`${fault.kind}_kind`);
   if (fault.errcode) {

@@ -1,12 +1,12 @@
-// The part of wx that a mini program uses, on the phone that this page draws.
+// The part of wx that the mini program uses, on the simulated phone.
 
 const simulator = { headers: { "Content-Type": "application/json" }, timeout: 10_000 };
 
-/** Stands for wx; whose phone it is, user says. */
+/** Implements wx on the phone of user. */
 export class Weixin {
   user = "";
   #wire;
-  #files = new Map(); // by the paths that stand for them
+  #files = new Map(); // by temporary path
   #onShow = () => {};
 
   constructor(wire) {
@@ -34,7 +34,7 @@ export class Weixin {
     );
   }
 
-  /** Returns what a button of open-type chooseAvatar hands to the page: a path that means something on this phone alone. */
+  /** Returns the temporary path that a button of open-type chooseAvatar returns for a file. */
   chosen(file) {
     const path = `http://tmp/${this.#files.size + 1}`;
     this.#files.set(path, file);
@@ -45,7 +45,7 @@ export class Weixin {
     this.#ask("wx.login", "/simulator/code", { user: this.user }).then((code) => success({ code }), fail);
   }
 
-  /** Resolves with what a button of open-type getPhoneNumber hands to the page. */
+  /** Resolves with the code that a button of open-type getPhoneNumber returns. */
   getPhoneNumber(phone) {
     return this.#ask("getPhoneNumber", "/simulator/phone_code", { phone });
   }
@@ -62,7 +62,7 @@ export class Weixin {
     localStorage.removeItem(key);
   }
 
-  /** Has one listener: each mini program that opens takes the place of the one before. */
+  /** Keeps one listener, because each mini program that opens replaces the previous one. */
   onAppShow(listener) {
     this.#onShow = listener;
   }

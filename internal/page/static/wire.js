@@ -1,21 +1,21 @@
-// What went over the wire: Wire sends and remembers, showWire shows it.
+// Network requests: Wire sends them, showWire lists them.
 import { t, translate } from "./text.js";
 
-/** Calls that are kept in sight. */
+/** The number of calls in the list. */
 const most = 100;
 
-/** Sends requests and tells listeners of "call" about each when it starts and when it ends. */
+/** Sends requests. It emits "call" when a request starts and when it ends. */
 export class Wire extends EventTarget {
   /**
    * Posts JSON text or a FormData of files, and resolves with status, headers
-   * and body; rejects when no answer arrived within timeout milliseconds.
+   * and body. Rejects if no answer arrives within timeout milliseconds.
    */
   async post(url, { headers, body, timeout, note = "" }) {
     const start = performance.now();
     const call = { at: new Date(), url: new URL(url, location.href), headers, body, note, running: true };
     this.tell(call);
     try {
-      // The session is in a header, as on a phone: cookies would hide a mistake with it.
+      // The session is in a header, as on a phone; a cookie would hide errors in it.
       const response = await fetch(url, { method: "POST", headers, body, credentials: "omit", signal: AbortSignal.timeout(timeout) });
       call.status = response.status;
       call.requestId = response.headers.get("X-Request-Id") || "";
@@ -38,11 +38,11 @@ export class Wire extends EventTarget {
   }
 }
 
-/** The call as a command line for a POSIX shell. */
+/** Returns the call as a command line for a POSIX shell. */
 export function curl(call) {
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
   const headers = Object.entries(call.headers).map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`);
-  // Double quotes are for curl: a file's name may hold what separates its options.
+  // curl needs double quotes if a file name contains its separators.
   const path = (name) => (/[",;\\]/.test(name) ? JSON.stringify(name) : name);
   const body = isForm(call)
     ? [...call.body].map(([field, file]) => ` -F ${quoted(`${field}=@${path(file.name)}`)}`)
@@ -52,14 +52,14 @@ export function curl(call) {
 
 const isForm = (call) => call.body instanceof FormData;
 
-/** Shows the calls of wire in the page's list, the newest first. */
+/** Shows the calls of wire in the page's list, newest first. */
 export function showWire(wire) {
   const list = document.getElementById("calls");
   const empty = document.getElementById("wire-empty");
   const status = document.getElementById("wire-status");
   const template = document.getElementById("call-template");
   const items = new WeakMap();
-  let opened; // by itself, as the newest is
+  let opened; // the newest call, which was opened automatically
 
   wire.addEventListener("call", ({ detail: call }) => {
     let item = items.get(call);
@@ -71,7 +71,7 @@ export function showWire(wire) {
       const details = item.querySelector("details");
       item.querySelector("summary").addEventListener("click", () => {
         if (opened === details) {
-          opened = undefined; // it is the reader's now
+          opened = undefined; // the user controls it now
         }
       });
       item.querySelector(".copy").addEventListener("click", async () => {
@@ -112,7 +112,7 @@ function fillRequest(item, call) {
   const headers = Object.entries(call.headers).map(([name, value]) => `${name}: ${value}\n`);
   let body;
   if (isForm(call)) {
-    headers.unshift("Content-Type: multipart/form-data\n"); // the browser's, with a boundary that it makes up
+    headers.unshift("Content-Type: multipart/form-data\n"); // set by the browser, with a boundary
     body = [...call.body].map(([field, file]) => `${field}: ${file.name}, ${Math.ceil(file.size / 1024)} KB`).join("\n");
   } else {
     body = pretty(call.body);
@@ -150,7 +150,7 @@ function pretty(text) {
   }
 }
 
-/** Copies text, also where the page is not on localhost and so has no clipboard of its own. */
+/** Copies text. Falls back to execCommand, because only https and localhost have a clipboard API. */
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
