@@ -89,7 +89,7 @@ func (b bounds) slots(r *http.Request) *semaphore.Weighted {
 }
 
 // isUpload reports whether a request uploads a file to the upload endpoint. All other bodies have
-// the limit decode.MaxBody, whatever their content type.
+// the limit decode.MaxBody, with any content type.
 func (b bounds) isUpload(r *http.Request) bool {
 	const prefix = "multipart/" // in any case
 	kind := r.Header.Get("Content-Type")

@@ -32,7 +32,7 @@ import (
 type Options struct {
 	config.Config
 	Memory  int64    // bytes for all running uploads
-	Routes  []string // the labels of metrics and log lines; all other paths are "other"
+	Routes  []string // labels of metrics and log lines; other paths are "other"
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
