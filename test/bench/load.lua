@@ -1,5 +1,5 @@
--- The load of one run. The lines before this one, written by wrk.go, say what
--- it is: body, token, values (a file), pause (ms, 0 for none).
+-- The load of one run. wrk.go puts a line before this one that sets body, token, values (a file) and
+-- pause (ms, 0 for none).
 
 wrk.method = "POST"
 wrk.body = body
@@ -9,8 +9,8 @@ if token ~= "" then
 end
 
 if values ~= "" then
-  -- Each request carries the next line of the file where the @@@ are. All
-  -- lines have one length, so that nothing else of a request changes.
+  -- In each request, the next line of the file replaces the @@@. All lines have the same length, so
+  -- that nothing else in the request changes.
   local lines = {}
   for line in io.lines(values) do lines[#lines + 1] = line end
   local head, tail, at = nil, nil, 0

@@ -1,6 +1,6 @@
-// Command bench measures the service against what its parts can do at most, on this machine and in
-// one run, and writes docs/benchmarks.md. `make bench` runs it; QUICK=1 takes less time and measures
-// less surely. It starts all that it needs, and takes Linux (for /proc) and wrk.
+// Command bench measures the service against references in one run on this machine, and writes
+// docs/benchmarks.md. `make bench` runs it; QUICK=1 takes less time and is less accurate. It starts
+// everything it needs, and requires Linux (for /proc) and wrk.
 package main
 
 import (
@@ -14,13 +14,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 6 && os.Args[1] == "reference" { // started by the benchmark itself
+	if len(os.Args) == 6 && os.Args[1] == "reference" { // the benchmark starts itself
 		a := os.Args[2:]
 		fail(reference(a[0], a[1], a[2], a[3]))
 		return
 	}
 	quick := flag.Bool("quick", false, "fewer rounds, and 100,000 users instead of a million")
-	out := flag.String("o", "docs/benchmarks.md", "where the report goes; empty: to stdout alone")
+	out := flag.String("o", "docs/benchmarks.md", "file for the report; empty: stdout only")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -38,15 +38,15 @@ func fail(err error) {
 	}
 }
 
-// schedule is how much is measured.
+// schedule says how much is measured.
 type schedule struct {
-	rounds   int // of everything that is compared; short ones, because neighbours change within seconds
-	firsts   int // rounds of what a program does once: its first pass over the users
+	rounds   int // of each comparison; short, because other load changes within seconds
+	firsts   int // processes whose first pass over the users is measured
 	users    int // in the large table
-	distinct int // users that ask
-	starts   int // of the program, for the time that it takes
+	distinct int // users that send requests
+	starts   int // of the program, to measure its start time
 	isQuick  bool
 }
 
-// each is how long one load lasts.
+// each is the duration of one load.
 const each = time.Second

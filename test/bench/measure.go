@@ -17,7 +17,7 @@ type contender struct {
 	load     load
 }
 
-// result is what one request to a contender takes: of several runs, the median of each number.
+// result is the cost of one request to a contender; of several runs, the median of each number.
 type result struct {
 	answers
 	cpu    time.Duration // of the contender's programs
@@ -25,8 +25,8 @@ type result struct {
 	rates  []float64     // of each run
 }
 
-// of returns how much of b's rate a has: the median over the rounds, where they were compared in
-// turn, so that a neighbour who comes or goes changes both.
+// of returns a's rate divided by b's: the median over the rounds. They were compared in turn, so
+// that other load on the machine affects both.
 func (a result) of(b result) float64 {
 	var ratios []float64
 	for i := range a.rates {
@@ -35,7 +35,7 @@ func (a result) of(b result) float64 {
 	return median(ratios, func(r float64) float64 { return r })
 }
 
-// measure puts the load on a contender once.
+// measure runs the load on a contender once.
 func (w *world) measure(ctx context.Context, c contender) (result, error) {
 	before, err := total(c.programs)
 	if err != nil {
@@ -61,8 +61,8 @@ func (w *world) measure(ctx context.Context, c contender) (result, error) {
 	return r, nil
 }
 
-// compare measures the contenders in turn, in several rounds after one that does not count, so that
-// what the machine's neighbours do meets all of them.
+// compare measures the contenders in turn, in several rounds after a warm-up round, so that other
+// load on the machine affects all of them.
 func (w *world) compare(ctx context.Context, rounds int, contenders ...contender) (map[string]result, error) {
 	runs := make(map[string][]result)
 	for round := range rounds + 1 {

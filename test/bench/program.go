@@ -15,16 +15,16 @@ import (
 	"shares/test/traffic"
 )
 
-// program is one running server. What it prints goes to a file, as under a service manager, and the
-// file is emptied between runs.
+// program is one running server. Its output goes to a file, as under a service manager. The file is
+// truncated between runs.
 type program struct {
 	*testenv.Process
 	admin string // host:port of readiness and metrics
 	log   string
-	ready time.Duration // from its start to its readiness
+	ready time.Duration // between its start and its readiness
 }
 
-// start runs a program and returns once its /readyz says yes.
+// start runs a program and returns when its /readyz answers 200.
 func start(dir, name, admin string, env map[string]string, path string, args ...string) (*program, error) {
 	log := filepath.Join(dir, name+".log")
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_TRUNC, 0o600)
@@ -52,7 +52,7 @@ func start(dir, name, admin string, env map[string]string, path string, args ...
 		}
 		select {
 		case <-p.Done():
-			return nil, fmt.Errorf("%s ended at its start:\n%s", name, p.printed())
+			return nil, fmt.Errorf("%s ended at start:\n%s", name, p.printed())
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -64,10 +64,10 @@ func (p *program) printed() string {
 	return string(b[max(0, len(b)-4<<10):])
 }
 
-// forget empties the log.
+// forget truncates the log.
 func (p *program) forget() error { return os.Truncate(p.log, 0) }
 
-// usage is what programs have used so far.
+// usage is what programs have used since their start.
 type usage struct {
 	cpu    time.Duration // user and system
 	allocs float64

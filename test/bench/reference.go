@@ -13,7 +13,7 @@ import (
 	"github.com/zeromicro/go-zero/rest"
 )
 
-// The references, as the report names them. They answer what the service would, as bytes.
+// The references, as the report names them. They answer with the service's JSON as bytes.
 const (
 	bare   = "bare net/http"
 	goZero = "go-zero, an empty route with its default middlewares"
@@ -21,8 +21,8 @@ const (
 
 const path = "/shares/api/v1/weixin.get_user_info"
 
-// reference runs one until it is ended: the benchmark starts itself again for each. The answer comes
-// from a file.
+// reference runs one reference until it is stopped, in a process that the benchmark starts. The
+// answer is in a file.
 func reference(name, listen, admin, answerFile string) error {
 	answer, err := os.ReadFile(answerFile)
 	if err != nil {
@@ -38,8 +38,8 @@ func reference(name, listen, admin, answerFile string) error {
 		if err != nil {
 			return err
 		}
-		// As goctl's projects have it: all middlewares, the log on the console. Only shedding is off:
-		// it would refuse a part of what is measured.
+		// As in goctl's projects: all middlewares, the log on the console. Only load shedding is
+		// off, because it would refuse some requests.
 		var c rest.RestConf
 		err = conf.LoadFromYamlBytes([]byte("Name: reference\nHost: "+host+"\nPort: "+port+
 			"\nCpuThreshold: 0\nLog: {Mode: console, Encoding: json}\n"), &c)
@@ -55,7 +55,7 @@ func reference(name, listen, admin, answerFile string) error {
 	}
 	go func() { fmt.Fprintln(os.Stderr, serve()) }()
 
-	// Readiness and the runtime's counters on a port of their own, as the service has.
+	// Serve readiness and the runtime's counters on a separate port, as the service does.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector())
 	mux := http.NewServeMux()
@@ -65,7 +65,7 @@ func reference(name, listen, admin, answerFile string) error {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		conn.Close() // it listens
+		conn.Close()
 	})
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return http.ListenAndServe(admin, mux)

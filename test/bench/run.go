@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// connections is how many wrk holds open: enough that the server always has something to do, few
-	// enough that it is not their number that is measured.
+	// connections is the number of wrk's connections: enough to keep the server busy, and few
+	// enough that their number does not matter.
 	connections = 64
-	// A login waits for WeChat and MySQL: it takes more of them to keep the cores busy.
+	// Logins wait for WeChat and MySQL, so it takes more connections to keep the cores busy.
 	loginConnections = 2 * connections
-	knownUsers       = 10_000 // who log in again
+	knownUsers       = 10_000 // they log in again
 )
 
 // The contenders, as the report names them.
 const (
 	serveName   = "`get_user_info`, `shares serve`"
 	reLoginName = "`re_login`, `shares serve`"
-	qrcodeName  = "`get_qrcode` again, `shares serve`"
+	qrcodeName  = "repeated `get_qrcode`, `shares serve`"
 	splitName   = "`get_user_info`, `shares api` + `shares rpc`"
 
 	smallTable = "1,000 users of 1,000 in the table"
 	largeTable = "1,000 users of the large table"
 	fewUsers   = "100 users"
-	allCold    = "all users, each for the first time"
-	restarted  = "all users, each for the first time after a restart"
-	allWarm    = "all users, again"
+	allCold    = "all users, first requests"
+	restarted  = "all users, first requests after a restart"
+	allWarm    = "all users, repeated requests"
 
 	firstLogins = "`oauth`, first logins"
 	laterLogins = "`oauth`, later logins"
@@ -85,8 +85,8 @@ func (w *world) infoLoad() load {
 	return load{path: path, body: "{}", token: w.session(1, 1), connections: connections, duration: each}
 }
 
-// atMost measures what one machine serves of each endpoint, beside the references, and the latency
-// at half of that.
+// atMost measures the maximum throughput of each endpoint and the references, and the latency at
+// half of it.
 func (w *world) atMost(ctx context.Context, dsn string, rep *report) error {
 	serve, address, err := w.serve(dsn, "most")
 	if err != nil {
@@ -101,7 +101,7 @@ func (w *world) atMost(ctx context.Context, dsn string, rep *report) error {
 	reLogin.path = "/shares/api/v1/weixin.re_login"
 	qrcode.path, qrcode.body = "/shares/api/v1/weixin.get_qrcode", `{"page":"pages/index/index","scene":"bench"}`
 	empty.refusals = .01                               // go-zero's breakers refuse some of any full load
-	if _, err := answer(address, qrcode); err != nil { // the first has it made
+	if _, err := answer(address, qrcode); err != nil { // the first request creates the code
 		return err
 	}
 	net, netAddress, err := w.reference(bare, json)
@@ -131,7 +131,7 @@ func (w *world) atMost(ctx context.Context, dsn string, rep *report) error {
 	}
 	for i := range half {
 		half[i].load.pause = 10 * time.Millisecond
-		each := half[i].load.pause.Seconds() + .0005 // an answer takes some time as well
+		each := half[i].load.pause.Seconds() + .0005 // an answer takes some time, too
 		half[i].load.connections = max(1, int(rep.most[half[i].name].rate/2*each))
 	}
 	if rep.half, err = w.compare(ctx, rep.plan.rounds, half...); err != nil {
@@ -140,7 +140,7 @@ func (w *world) atMost(ctx context.Context, dsn string, rep *report) error {
 	return w.stop(append(apart, serve, net, zero)...)
 }
 
-// process measures what the program is at rest.
+// process measures the binary, the start and the idle memory.
 func (w *world) process(ctx context.Context, dsn string, rep *report) error {
 	info, err := os.Stat(w.binary)
 	if err != nil {
@@ -157,7 +157,7 @@ func (w *world) process(ctx context.Context, dsn string, rep *report) error {
 			return err
 		}
 		if i == 0 {
-			select { // at rest is after a while
+			select { // wait until it is idle
 			case <-time.After(2 * time.Second):
 			case <-ctx.Done():
 				return ctx.Err()
@@ -173,7 +173,7 @@ func (w *world) process(ctx context.Context, dsn string, rep *report) error {
 	return nil
 }
 
-// askers returns the load of n users, spread over a table of all.
+// askers returns the load of n users, spread over a table of all users.
 func (w *world) askers(n, all int) (load, error) {
 	l := w.infoLoad()
 	l.token = placeholder(l.token)
@@ -185,7 +185,7 @@ func (w *world) askers(n, all int) (load, error) {
 	return l, err
 }
 
-// tables measures what it matters how many users there are.
+// tables measures whether the number of users in the table matters.
 func (w *world) tables(ctx context.Context, small, large string, rep *report) error {
 	var contenders []contender
 	var programs []*program
@@ -211,8 +211,8 @@ func (w *world) tables(ctx context.Context, small, large string, rep *report) er
 	return w.stop(programs...)
 }
 
-// passes measures what it matters how many users ask: for the first time, with nothing cached anywhere
-// and then with Redis warm, of which a program has one each; and again.
+// passes measures whether the number of users that send requests matters: for first requests,
+// without any cache and with Redis warm, in one process each; and for repeated requests.
 func (w *world) passes(ctx context.Context, dsn string, rep *report) error {
 	plan := rep.plan
 	everybody, err := w.askers(plan.distinct, plan.users)
@@ -236,7 +236,7 @@ func (w *world) passes(ctx context.Context, dsn string, rep *report) error {
 			if serve, address, err = w.serve(dsn, fmt.Sprintf("pass-%d", round)); err != nil {
 				return err
 			}
-			// Of its 100 users the program has its connections.
+			// The warm-up opens the process's connections.
 			if _, err := w.measure(ctx, contender{"(warm-up)", address, []*program{serve}, few}); err != nil {
 				return err
 			}
@@ -245,10 +245,10 @@ func (w *world) passes(ctx context.Context, dsn string, rep *report) error {
 				return err
 			}
 			if first.requests > plan.distinct {
-				return fmt.Errorf("%d requests for %d users: not all were first ones", first.requests, plan.distinct)
+				return fmt.Errorf("%d requests for %d users: some were repeated", first.requests, plan.distinct)
 			}
 			firsts[name] = append(firsts[name], first)
-			// The rest of them, at half the speed if need be.
+			// The remaining users, at half the speed if necessary.
 			others := everybody
 			others.duration = (time.Duration(2*float64(plan.distinct)/first.rate) + 1) * time.Second
 			if _, err := w.measure(ctx, contender{"(the others)", address, []*program{serve}, others}); err != nil {
@@ -271,7 +271,7 @@ func (w *world) passes(ctx context.Context, dsn string, rep *report) error {
 	return w.stop(serve)
 }
 
-// logins measures oauth of users who are known, and of others.
+// logins measures oauth of known and of new users.
 func (w *world) logins(ctx context.Context, rep *report) error {
 	dsn, err := w.database(ctx, knownUsers)
 	if err != nil {
@@ -297,7 +297,7 @@ func (w *world) logins(ctx context.Context, rep *report) error {
 	}
 	runs := make(map[string][]result)
 	for round := range rep.plan.rounds {
-		// More than can log in meanwhile, and others in each round.
+		// New users in each round, more than can log in during it.
 		first, err := oauth(firstLogins, fmt.Sprintf("codes-%d", round), int(each/time.Second)*20_000,
 			func(i int) string { return fmt.Sprintf("oFirst%02d%020d", round, i) })
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 	"shares/simulator"
 )
 
-// instantWechat is WeChat as fast as it can be, for logins: the login code is the openid. The
+// instantWechat returns a WeChat that answers logins immediately: the login code is the openid. The
 // simulator answers everything else.
 func instantWechat() http.Handler {
 	mux := http.NewServeMux()

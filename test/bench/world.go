@@ -26,11 +26,11 @@ import (
 // sessionSecret signs the sessions of one benchmark.
 const sessionSecret = "benchmark-secret-of-32-characters"
 
-// world is what the measured programs stand on: a MariaDB that makes each
-// commit durable, a Redis, a WeChat that answers at once, and users.
+// world is everything that the measured programs use: a MariaDB with durable commits, a Redis, an
+// instant WeChat, and users.
 type world struct {
 	dir     string
-	binary  string // shares, as it is shipped
+	binary  string // shares, built as shipped
 	maria   *testenv.MariaDBServer
 	redis   *testenv.RedisServer
 	wechat  string // its URL
@@ -90,7 +90,8 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// givePool has MariaDB keep the large table in memory, as an operator would: a million users are some 500 MB, and tests run with 64.
+// givePool makes MariaDB keep the large table in memory, as an operator would: a million users take
+// about 500 MB, and test servers have 64 MB.
 func (w *world) givePool(ctx context.Context) (err error) {
 	db, err := sql.Open("mysql", w.maria.DSN(""))
 	if err != nil {
@@ -101,7 +102,7 @@ func (w *world) givePool(ctx context.Context) (err error) {
 	return err
 }
 
-// stop ends programs before the end of all.
+// stop stops programs before the benchmark ends.
 func (w *world) stop(programs ...*program) error {
 	var errs []error
 	for _, p := range programs {
@@ -111,8 +112,7 @@ func (w *world) stop(programs ...*program) error {
 	return errors.Join(errs...)
 }
 
-// database makes a database with n users, their ids and epochs 1 to n, and
-// returns its DSN.
+// database creates a database with n users, whose ids and epochs are 1 to n, and returns its DSN.
 func (w *world) database(ctx context.Context, n int) (dsn string, err error) {
 	name, err := w.maria.CreateDatabase(ctx)
 	if err != nil {
@@ -133,14 +133,13 @@ func (w *world) database(ctx context.Context, n int) (dsn string, err error) {
 	const batch = 50_000
 	for from := 1; from <= n; from += batch {
 		if err := insertUsers(ctx, db, from, min(from+batch-1, n)); err != nil {
-			return "", fmt.Errorf("make users: %w", err)
+			return "", fmt.Errorf("insert users: %w", err)
 		}
 	}
 	return dsn, nil
 }
 
-// insertUsers fills every column that get_user_info answers, in the lengths
-// that real ones have.
+// insertUsers fills every column of get_user_info with values of realistic length.
 func insertUsers(ctx context.Context, db *sql.DB, from, to int) error {
 	_, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO wx_userinfo (id, openid, nick_name, avatar_url, gender, city, province, country, language, phone, "+
 		"`group`, session_epoch, last_login_at, created_at, updated_at) "+
@@ -152,10 +151,10 @@ func insertUsers(ctx context.Context, db *sql.DB, from, to int) error {
 
 const openidSQL = "CONCAT('oBench', LPAD(seq, 22, '0'))"
 
-// openid is that of a user who insertUsers made.
+// openid returns the openid of a user from insertUsers.
 func openid(id int) string { return fmt.Sprintf("oBench%022d", id) }
 
-// serve starts `shares serve` on a database, with keys in Redis that begin with prefix.
+// serve starts `shares serve` on a database. prefix names its log.
 func (w *world) serve(dsn, prefix string) (*program, string, error) {
 	env, err := w.settings(dsn)
 	if err != nil {
@@ -194,7 +193,7 @@ func (w *world) settings(dsn string) (map[string]string, error) {
 		"SHARES_MODE":       "pro",
 		"SHARES_HOST":       "127.0.0.1",
 		"SHARES_PUBLIC_URL": "https://shares.example.com",
-		"SHARES_RATE_LIMIT": "off", // one user asks thousands of times a second
+		"SHARES_RATE_LIMIT": "off", // one user sends thousands of requests a second
 		"SESSION_SECRET":    sessionSecret,
 		"MYSQL_DSN":         dsn,
 		"REDIS_ADDR":        w.redis.Addr(),
@@ -205,8 +204,8 @@ func (w *world) settings(dsn string) (map[string]string, error) {
 	}, nil
 }
 
-// start starts the binary with a free port for each of its listeners, and returns it with the
-// address of its HTTP edge.
+// start starts the binary with a free port for each listener, and returns it with the address of
+// its HTTP edge.
 func (w *world) start(name string, env map[string]string, command string) (*program, string, error) {
 	address, admin, err := addresses()
 	if err != nil {
@@ -222,7 +221,7 @@ func (w *world) start(name string, env map[string]string, command string) (*prog
 	return p, address, err
 }
 
-// reference starts one of the references, with answer as its answer.
+// reference starts one of the references with the given answer.
 func (w *world) reference(name, answer string) (*program, string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -249,7 +248,7 @@ func addresses() (address, admin string, err error) {
 	return address, admin, errors.Join(err1, err2)
 }
 
-// answer asks a server once and returns its answer.
+// answer sends one request and returns the answer.
 func answer(address string, l load) (string, error) {
 	req, err := http.NewRequest(http.MethodPost, "http://"+address+l.path, strings.NewReader(l.body))
 	if err != nil {
@@ -269,7 +268,7 @@ func answer(address string, l load) (string, error) {
 	return string(body), err
 }
 
-// write writes one line per value to a file.
+// write writes n values to a file, one per line, and returns its path.
 func (w *world) write(name string, n int, value func(i int) string) (string, error) {
 	file := filepath.Join(w.dir, name)
 	var b strings.Builder

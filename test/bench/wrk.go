@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// load is what one run of wrk asks for.
+// load describes one run of wrk.
 type load struct {
 	path   string
 	body   string
 	token  string        // of the Authorization header; empty: none
-	values string        // file with one value a line; the @@@ in body or token become the next one
+	values string        // file with one value per line; the next one replaces the @@@ in body or token
 	pause  time.Duration // between an answer and the connection's next request, on average; 0: none
 
-	refusals    float64 // the share of answers that need not be 2xx
+	refusals    float64 // the allowed share of answers other than 2xx
 	connections int
 	duration    time.Duration // in whole seconds
 }
 
-// answers is what came back.
+// answers are the results of one run.
 type answers struct {
 	requests int
 	rate     float64 // a second
@@ -35,8 +35,8 @@ type answers struct {
 //go:embed load.lua
 var script string
 
-// wrk puts a load on the server at address. More refusals than expected are an
-// error: they are cheaper than what is measured.
+// wrk runs a load on the server at address. More refusals than allowed are an error, because a
+// refusal costs less than an answer.
 func wrk(ctx context.Context, dir, address string, l load) (answers, error) {
 	file := filepath.Join(dir, "load.lua")
 	settings := fmt.Sprintf("local body, token, values, pause = %q, %q, %q, %d\n",
@@ -59,7 +59,7 @@ func wrk(ctx context.Context, dir, address string, l load) (answers, error) {
 		_, err = fmt.Sscan(result, &a.requests, &took, &failed, &p50, &p99)
 	}
 	if !ok || err != nil {
-		return answers{}, fmt.Errorf("wrk: no result in\n%s", out)
+		return answers{}, fmt.Errorf("wrk: no result:\n%s", out)
 	}
 	if a.requests == 0 || float64(failed)/float64(a.requests) > l.refusals {
 		return answers{}, fmt.Errorf("wrk: %d requests to %s, %d failed", a.requests, l.path, failed)
@@ -75,7 +75,7 @@ func wrkVersion() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("wrk is not installed: tools/install.sh wrk")
 	}
-	out, _ := exec.Command(path, "-v").CombinedOutput() // its usage, with exit code 1
+	out, _ := exec.Command(path, "-v").CombinedOutput() // prints its usage and exits with 1
 	line, _, _ := strings.Cut(string(out), "\n")
 	line, _, _ = strings.Cut(line, " Copyright")
 	return line, nil
