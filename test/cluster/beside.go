@@ -15,7 +15,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// Ports beside the cluster. They are the usual ones where policies name them.
+// Ports beside the cluster. Those that policies name are the usual ones.
 const (
 	mysqlPort     = "3306"
 	redisPort     = "6379"
@@ -23,7 +23,7 @@ const (
 	s3Port        = "9000"
 )
 
-// server is a process beside the cluster, as a managed service would be.
+// server is a process beside the cluster, like a managed service.
 type server struct {
 	*testenv.Process
 	suite *suite
@@ -33,8 +33,8 @@ type server struct {
 // at returns an address beside the cluster.
 func (s *suite) at(port string) string { return net.JoinHostPort(s.address, port) }
 
-// newServer starts a shell's command line. The shell writes down the process's id where it runs, which
-// may be another pid namespace.
+// newServer starts a shell's command line. The shell writes its process id to a file, because it
+// may run in another pid namespace.
 func (s *suite) newServer(name, ready string, line ...string) (*server, error) {
 	v := &server{suite: s, pid: filepath.Join(s.dir, name+".pid")}
 	v.Process = testenv.NewProcess(testenv.Program{
@@ -45,7 +45,7 @@ func (s *suite) newServer(name, ready string, line ...string) (*server, error) {
 	return v, v.Start()
 }
 
-// kill ends the server at once and returns when it is gone.
+// kill ends the server with SIGKILL and returns when it has ended.
 func (v *server) kill() error {
 	select {
 	case <-v.Done():
@@ -92,7 +92,7 @@ func (s *suite) startBeside(ctx context.Context) error {
 		{&s.mysql, "mysql", "port: " + mysqlPort, []string{
 			"mariadbd --no-defaults", user, "--datadir=" + data, "--tmpdir=" + data, "--socket=" + filepath.Join(s.dir, "mysql.sock"),
 			"--bind-address=" + s.address, "--port=" + mysqlPort, "--init-file=" + init, "--max-connections=300", "--skip-name-resolve",
-			"--innodb-flush-log-at-trx-commit=2", // survives a kill, and does not wait for a busy disk
+			"--innodb-flush-log-at-trx-commit=2", // survives a kill without waiting for a busy disk
 		}},
 		{&s.redis, "redis", "Ready to accept connections", []string{"redis-server", redisConf}},
 		{new(*server), "simulator", "WeChat on ", []string{binary, "simulator --listen", s.at(simulatorPort)}},
@@ -115,7 +115,7 @@ func (s *suite) stopBeside() error {
 
 const bucket = testenv.S3Bucket
 
-// serveS3 is a bucket in memory.
+// serveS3 serves a bucket in memory.
 func serveS3(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Runs the suite on a cluster of its own, made by ../shared/cluster (or the
-# folder that CLUSTER names) on this machine and removed afterwards.
+# Creates a cluster with ../shared/cluster (or the folder CLUSTER), runs the suite on it and removes it.
 #   test/cluster/ci.sh [-run REGEXP]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -22,8 +21,8 @@ fi
 
 trap '"$CLUSTER/down.sh" purge' EXIT
 "$CLUSTER/up.sh"
-# Names must outlive a node that is drained or killed, as in any real cluster;
-# this one's CoreDNS, a slim one, ends without the few seconds of lame duck.
+# DNS must survive the loss of a node, as in any real cluster. This slim CoreDNS stops without the
+# usual seconds of lame duck, so it runs on the node that stays.
 "$CLUSTER/in.sh" 1 kubectl -n kube-system patch deploy/coredns \
   -p '{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node1"}}}}}' >/dev/null
 "$CLUSTER/in.sh" 1 kubectl -n kube-system rollout status deploy/coredns --timeout=300s >/dev/null
@@ -31,4 +30,4 @@ trap '"$CLUSTER/down.sh" purge' EXIT
 
 KUBECTL="$CLUSTER/in.sh 1 kubectl" LOAD_IMAGE="$CLUSTER/load.sh" KILL_NODE="test/cluster/ci.sh kill-node" \
   BESIDE="$CLUSTER/in.sh 1" BESIDE_ADDR=10.250.0.1 \
-  go run -tags no_k8s,grpcnotrace ./test/cluster -keep "$@" # what is in it goes with the cluster
+  go run -tags no_k8s,grpcnotrace ./test/cluster -keep "$@" # -keep: the whole cluster is removed

@@ -19,7 +19,7 @@ const (
 
 const serviceURL = "http://shares." + namespace
 
-// tell posts to the loader, through the API server.
+// tell sends a POST to the loader through the API server.
 func (s *suite) tell(ctx context.Context, path string, params url.Values) error {
 	target := "/api/v1/namespaces/" + loadNamespace + "/pods/loader:8080/proxy" + path
 	if len(params) > 0 {
@@ -42,21 +42,21 @@ func (s *suite) stats(ctx context.Context) (traffic.Stats, error) {
 	return stats, json.Unmarshal([]byte(out), &stats)
 }
 
-// login is one login, whatever else goes on.
+// login sends one login, independent of the steady load.
 func (s *suite) login(ctx context.Context, service, codes string) error {
 	return s.tell(ctx, "/login", url.Values{"service": {service}, "codes": {codes}})
 }
 
-// expect is what the load may show.
+// expect says what the load may report.
 type expect struct {
-	failures int             // at most; -1: any number of the kinds
-	kinds    map[string]bool // that count as such; nil: all
-	stale    bool            // old reads are no failure
-	failing  bool            // at least one failure: the control run
+	failures int             // maximum; -1: any number
+	kinds    map[string]bool // allowed kinds of failure; nil: all
+	stale    bool            // stale reads are allowed
+	failing  bool            // at least one failure is required, in the control run
 }
 
-// underLoad does something to the service while the steady load is on it, and
-// holds the load to what is expected: until the thing is done, and ten seconds on.
+// underLoad calls do under the steady load, and checks the load's results until ten seconds after
+// do.
 func (s *suite) underLoad(ctx context.Context, res *result, e expect, do func() error) error {
 	if err := s.settled(ctx); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *suite) underLoad(ctx context.Context, res *result, e expect, do func() 
 func (e expect) check(stats traffic.Stats) error {
 	var errs []error
 	if stats.Requests < 100 {
-		errs = append(errs, fmt.Errorf("only %d requests: that shows nothing", stats.Requests))
+		errs = append(errs, fmt.Errorf("only %d requests, want at least 100", stats.Requests))
 	}
 	if stats.Lost > 0 {
 		errs = append(errs, fmt.Errorf("%d acknowledged writes were lost", stats.Lost))
@@ -90,7 +90,7 @@ func (e expect) check(stats traffic.Stats) error {
 	}
 	if e.failing {
 		if stats.Failed == 0 {
-			errs = append(errs, errors.New("nothing failed: the load would not notice"))
+			errs = append(errs, errors.New("no request failed: the load does not detect failures"))
 		}
 		return errors.Join(errs...)
 	}

@@ -1,17 +1,16 @@
-// Command cluster shows on a real Kubernetes cluster that deploy/ keeps its
-// promises: it installs the service from nothing, puts a steady load on it,
-// does to it what operators, releases and accidents do, and prints a table. It
-// exits with 1 when one row fails. `make test-cluster` runs it.
+// Command cluster shows on a real Kubernetes cluster that deploy/ keeps its promises. It installs the
+// service from nothing, puts a steady load on it, repeats what operators, releases and accidents do,
+// and prints a table. It exits with 1 if a row fails. `make test-cluster` runs it.
 //
-// The cluster needs two nodes that take pods, metrics-server, and a place
-// beside it where MariaDB, Redis, an S3 server and a simulated WeChat can run
-// and pods can reach them, as managed services would be. From the environment:
+// The cluster needs two schedulable nodes, metrics-server, and a host beside it that pods can reach.
+// MariaDB, Redis, an S3 server and a simulated WeChat run there, like managed services. Settings in the
+// environment:
 //
 //	KUBECTL      how to call kubectl                        kubectl
 //	LOAD_IMAGE   how to load an image archive               kind load image-archive
 //	KILL_NODE    how to kill a node, by its name            docker kill
-//	BESIDE       how to run a process beside the cluster    (here)
-//	BESIDE_ADDR  that place's address, as pods see it       the gateway of kind's network
+//	BESIDE       how to run a process beside the cluster    (directly)
+//	BESIDE_ADDR  the address of that process for pods       the gateway of kind's network
 package main
 
 import (
@@ -30,12 +29,12 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "s3" { // beside the cluster, started by the suite itself
+	if len(os.Args) == 3 && os.Args[1] == "s3" { // the suite starts itself beside the cluster
 		fmt.Fprintln(os.Stderr, serveS3(os.Args[2]))
 		os.Exit(1)
 	}
-	only := flag.String("run", "", "only the rows whose name matches this regular expression (and those that install)")
-	keep := flag.Bool("keep", false, "leave what was installed in the cluster")
+	only := flag.String("run", "", "run only the rows whose name matches this regular expression, and the installation")
+	keep := flag.Bool("keep", false, "do not uninstall the service from the cluster")
 	flag.Parse()
 	rows, err := regexp.Compile(*only)
 	if err != nil {
@@ -62,7 +61,7 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 	if s.address == "" {
 		out, err := exec.CommandContext(ctx, "docker", "network", "inspect", "kind", "-f", `{{range .IPAM.Config}}{{.Gateway}} {{end}}`).Output()
 		if err != nil || len(strings.Fields(string(out))) == 0 {
-			return errors.New("BESIDE_ADDR is not set, and there is no network of kind's to take it from")
+			return errors.New("BESIDE_ADDR: must be set, because there is no network of kind")
 		}
 		for _, gateway := range strings.Fields(string(out)) {
 			if !strings.Contains(gateway, ":") {
@@ -77,7 +76,7 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 
 	defer func() { err = errors.Join(err, s.stopBeside()) }()
 	if !keep {
-		// Without the request's context: it may have ended.
+		// uninstall must also run after ctx has ended.
 		defer s.uninstall(context.WithoutCancel(ctx))
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -93,7 +92,7 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 		}
 		if !s.do(ctx, r) {
 			failed++
-			if r.always { // nothing can be shown without it
+			if r.always { // the other rows need it
 				break
 			}
 		}
@@ -105,7 +104,7 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 	return nil
 }
 
-// do runs one row and notes its result.
+// do runs one row and records its result.
 func (s *suite) do(ctx context.Context, r row) bool {
 	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), r.name)
 	start := time.Now()

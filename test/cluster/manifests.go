@@ -18,20 +18,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// rendered is what one overlay makes.
+// rendered is the output of one overlay.
 type rendered struct {
 	name    string
 	objects []object
 	configs map[string]any // data of ConfigMaps, by name
 }
 
-// object is one document.
+// object is one YAML document.
 type object struct {
 	text    string
 	content any
 }
 
-// at returns what is at a path of names and indexes, nil if there is nothing.
+// at returns the value at a path of names and indexes, nil if there is none.
 func at(v any, path string) any {
 	for name := range strings.SplitSeq(path, ".") {
 		switch in := v.(type) {
@@ -59,7 +59,7 @@ func text(v any, path string) string {
 func (o object) kind() string   { return text(o.content, "kind") }
 func (o object) String() string { return o.kind() + " " + text(o.content, "metadata.name") }
 
-// template returns the object's template of pods, nil if it makes none.
+// template returns the object's pod template, nil if it has none.
 func (o object) template() any {
 	if t := at(o.content, "spec.jobTemplate.spec.template"); t != nil {
 		return t
@@ -94,8 +94,8 @@ func read(name, text string) (*rendered, error) {
 	return r, nil
 }
 
-// variants returns the overlays' folders, and copies of external with each
-// other way in and with metrics.
+// variants returns the overlays' folders, and those of copies of external: one for each other
+// ingress, one with metrics.
 func (s *suite) variants() (map[string]string, error) {
 	root := filepath.Join(s.dir, "variants")
 	if err := os.CopyFS(root, os.DirFS("deploy")); err != nil {
@@ -126,9 +126,8 @@ func (s *suite) variants() (map[string]string, error) {
 	return dirs, nil
 }
 
-// manifests shows that the API server takes everything, strictly, that the
-// namespace's Pod Security admits every pod, and that the manifests keep the
-// house's rules.
+// manifests checks that the API server accepts everything in strict mode, that the namespace's Pod
+// Security admits every pod, and that the manifests follow our rules.
 func (s *suite) manifests(ctx context.Context, res *result) error {
 	if _, err := s.kube(ctx, "apply", "-f", "deploy/base/namespace.yaml"); err != nil {
 		return err
@@ -159,8 +158,8 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 			pods++
 			pod := maps.Clone(at(t, "spec").(map[string]any))
 			for _, later := range []string{
-				"serviceAccountName", "priorityClassName", // not there yet
-				"topologySpreadConstraints", // matchLabelKeys are the Deployment's to fill in
+				"serviceAccountName", "priorityClassName", // do not exist yet
+				"topologySpreadConstraints", // the Deployment fills in matchLabelKeys
 			} {
 				delete(pod, later)
 			}
@@ -184,13 +183,13 @@ func (s *suite) manifests(ctx context.Context, res *result) error {
 	errs = append(errs, s.validate(ctx, "examples/secrets.yaml", string(content)))
 	res.note = fmt.Sprintf("%d objects, %d kinds of pod", documents, pods)
 	if len(unknown) > 0 {
-		res.note += "; no definition here of " + strings.Join(slices.Sorted(maps.Keys(unknown)), ", ")
+		res.note += "; not defined here: " + strings.Join(slices.Sorted(maps.Keys(unknown)), ", ")
 	}
 	return errors.Join(errs...)
 }
 
-// validate has the API server judge objects without keeping them. A warning of
-// Pod Security is a refusal.
+// validate makes the API server check objects without storing them. A warning of Pod Security is a
+// failure.
 func (s *suite) validate(ctx context.Context, name, text string) error {
 	path, err := s.file("validate.yaml", text)
 	if err != nil {
@@ -198,12 +197,12 @@ func (s *suite) validate(ctx context.Context, name, text string) error {
 	}
 	out, err := shell(ctx, s.kubectl, "apply", "--dry-run=server", "--validate=strict", "-f", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "PodSecurity") || strings.Contains(string(out), "deprecated") {
-		return fmt.Errorf("%s: %w: %s", name, cmp.Or(err, errors.New("warned of")), out)
+		return fmt.Errorf("%s: %w: %s", name, cmp.Or(err, errors.New("warning")), out)
 	}
 	return nil
 }
 
-// rules returns what breaks the manifests' rules, which the API server does not know.
+// rules returns the violations of our rules, which the API server does not know.
 func (r *rendered) rules() []error {
 	var errs []error
 	for _, o := range r.objects {
@@ -239,9 +238,9 @@ func (r *rendered) rules() []error {
 	return errs
 }
 
-// deployment checks what replicas of a server need.
+// deployment checks the rules for a server with replicas.
 func (r *rendered) deployment(d object, pod any, bad func(string, ...any)) {
-	if r.name != "dev" { // one pod, which is not missed
+	if r.name != "dev" { // one pod without replicas
 		scalers, budgets := 0, 0
 		for _, o := range r.objects {
 			target := at(o.content, "spec.scaleTargetRef")
@@ -270,13 +269,13 @@ func (r *rendered) deployment(d object, pod any, bad func(string, ...any)) {
 	}
 }
 
-// drains checks that preStop and the process's own times fit into the grace period.
+// drains checks that preStop and the process's shutdown fit into the grace period.
 func (r *rendered) drains(pod any) error {
 	var settings struct{ Drain, Shutdown time.Duration }
 	volumes, _ := at(pod, "volumes").([]any)
 	for _, v := range volumes {
 		if text(v, "name") == "settings" {
-			// Its name has dots.
+			// The key has a dot, so at cannot read it.
 			data, _ := r.configs[text(v, "configMap.name")].(map[string]any)
 			content, _ := data["shares.yaml"].(string)
 			var raw map[string]string
@@ -302,7 +301,7 @@ func (r *rendered) drains(pod any) error {
 	return nil
 }
 
-// goMemory is a container's GOMEMLIMIT in MiB; 0 if it is not set so.
+// goMemory returns a container's GOMEMLIMIT in MiB, 0 if it is not set in MiB.
 func goMemory(c any) int {
 	env, _ := at(c, "env").([]any)
 	for _, e := range env {
@@ -313,7 +312,7 @@ func goMemory(c any) int {
 	return 0
 }
 
-// mebibytes reads a number that ends in Mi; anything else is 0.
+// mebibytes parses a number that ends in Mi, and returns 0 for other texts.
 func mebibytes(s string) int {
 	n, err := strconv.Atoi(strings.TrimSuffix(s, "Mi"))
 	if err != nil || !strings.HasSuffix(s, "Mi") {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// good is what rules accept.
+// good follows the rules.
 const good = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
@@ -86,7 +86,7 @@ func TestRules(t *testing.T) {
 				return
 			}
 			if !strings.Contains(fmt.Sprint(errs), tt.want) {
-				t.Errorf("rules say %v, want %q", errs, tt.want)
+				t.Errorf("got %v, want %q", errs, tt.want)
 			}
 		})
 	}

@@ -59,7 +59,7 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 	}
 }
 
-// TestMetricsExist holds alerts and dashboard to the names that the code registers.
+// TestMetricsExist checks that the code registers every metric of alerts and dashboard.
 func TestMetricsExist(t *testing.T) {
 	registered := make(map[string]bool)
 	definition := regexp.MustCompile(`"(shares_[a-z_]+)"`)
@@ -82,7 +82,7 @@ func TestMetricsExist(t *testing.T) {
 	check := func(of, expr string) {
 		for _, name := range used.FindAllString(expr, -1) {
 			if !registered[name] && !registered[strings.TrimSuffix(name, "_bucket")] {
-				t.Errorf("%s uses %s, which nothing registers", of, name)
+				t.Errorf("%s uses %s, which is not registered", of, name)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"shares/simulator"
 )
 
-// Releases of the service. The second has a migration more than the first.
+// Releases of the service. The second has more migrations than the first.
 const (
 	imageName   = "localhost/shares"
 	loaderImage = "localhost/shares-loader:suite"
@@ -23,16 +23,16 @@ const (
 	missing     = "suite-none" // is never built
 )
 
-// slowMigration makes the second release's Job take long enough to see who waits for it.
+// slowMigration makes the second release's Job slow enough to show that pods wait for it.
 const slowMigration = "-- +goose Up\nDO SLEEP(8);\n"
 
 const newColumn = "-- +goose Up\nALTER TABLE wx_userinfo ADD COLUMN suite_note VARCHAR(16) NOT NULL DEFAULT '';\n"
 
-// prepare builds and loads the images, starts what is beside the cluster, and
-// chooses the nodes.
+// prepare builds and loads the images, starts the servers beside the cluster, and chooses the
+// nodes.
 func (s *suite) prepare(ctx context.Context) error {
 	if _, err := os.Stat("deploy/image.sh"); err != nil {
-		return errors.New("run it at the top of the repository")
+		return errors.New("must run in the top folder of the repository")
 	}
 	if err := s.chooseNodes(ctx); err != nil {
 		return err
@@ -67,8 +67,8 @@ func (s *suite) prepare(ctx context.Context) error {
 	return s.startLoader(ctx)
 }
 
-// overlay returns a file for `go build -overlay` that adds two migrations to both
-// dialects, whatever the last one's number is.
+// overlay returns a file for `go build -overlay` that adds two migrations to both dialects, after
+// all others.
 func (s *suite) overlay() (string, error) {
 	replace := make(map[string]string)
 	for name, content := range map[string]string{
@@ -93,7 +93,7 @@ func (s *suite) overlay() (string, error) {
 	return s.file("overlay.json", string(content))
 }
 
-// chooseNodes takes two nodes that take pods, the last to be drained and killed.
+// chooseNodes chooses two schedulable nodes; the last is drained and killed.
 func (s *suite) chooseNodes(ctx context.Context) error {
 	out, err := s.kube(ctx, "get", "nodes", "-o", "json")
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *suite) chooseNodes(ctx context.Context) error {
 		}
 	}
 	if len(names) < 2 {
-		return fmt.Errorf("two nodes that take pods are needed, there are %d", len(names))
+		return fmt.Errorf("got %d schedulable nodes, want two", len(names))
 	}
 	s.keep, s.victim = names[0], names[len(names)-1]
 	return nil
@@ -154,7 +154,7 @@ spec:
 	return err
 }
 
-// secrets makes the Secrets that overlays refer to, as examples/secrets.yaml does.
+// secrets creates the Secrets of the overlays, like examples/secrets.yaml.
 func (s *suite) secrets(ctx context.Context) error {
 	secrets := map[string]map[string]string{
 		"shares-session": {"SESSION_SECRET": s.secret},
@@ -185,8 +185,7 @@ func (s *suite) secrets(ctx context.Context) error {
 	return nil
 }
 
-// database gives MariaDB and Redis names in the cluster: Services without
-// selectors.
+// database gives MariaDB and Redis names in the cluster, with Services without selectors.
 func (s *suite) database(ctx context.Context) error {
 	var manifest strings.Builder
 	for name, port := range map[string]string{"mysql": mysqlPort, "redis": redisPort} {
@@ -213,8 +212,8 @@ var (
 	newTag  = regexp.MustCompile(`(?m)^  newTag: .*$`)
 )
 
-// release writes deploy/ with one overlay's image edited, as an operator would,
-// and an overlay over it with what only this suite needs. It returns the latter's folder.
+// release copies deploy/, sets one overlay's image as an operator would, and adds an overlay with
+// the suite's own settings. It returns the folder of the added overlay.
 func (s *suite) release(overlay, tag string, patches ...patch) (string, error) {
 	s.releases++
 	root := filepath.Join(s.dir, fmt.Sprintf("release-%d", s.releases))
@@ -231,7 +230,7 @@ func (s *suite) release(overlay, tag string, patches ...patch) (string, error) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		return "", err
 	}
-	list, err := json.Marshal(append([]patch{}, patches...)) // YAML takes JSON
+	list, err := json.Marshal(append([]patch{}, patches...)) // JSON is YAML
 	if err != nil {
 		return "", err
 	}
@@ -251,8 +250,8 @@ patches: %s
 	if err != nil {
 		return "", err
 	}
-	// Where policies are enforced, these ways are needed: the loader and the API
-	// server's proxy in, the servers beside the cluster out.
+	// If policies are enforced, the suite needs these paths: in from the loader and the API
+	// server's proxy, out to the servers beside the cluster.
 	_, err = s.file(fmt.Sprintf("release-%d/overlays/suite/policy.yaml", s.releases), fmt.Sprintf(`apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: suite, namespace: %s}
@@ -265,13 +264,13 @@ spec:
 	return filepath.Join(root, "overlays", "suite"), err
 }
 
-// patch is one of kustomize's.
+// patch is a patch of kustomize.
 type patch struct {
 	Target map[string]string `json:"target"`
 	Patch  string            `json:"patch"`
 }
 
-// deploy applies a release and waits until it is rolled out.
+// deploy applies a release and waits for its rollout.
 func (s *suite) deploy(ctx context.Context, tag string, patches ...patch) error {
 	dir, err := s.release("external", tag, patches...)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"shares/test/traffic"
 )
 
-// rows are in an order in which each leaves the cluster fit for the next; the loss of a node is the
-// last.
+// rows returns the rows in an order in which each leaves the cluster usable for the next. The loss
+// of a node is the last.
 func (s *suite) rows() []row {
 	loaded := func(do func(context.Context, *result) error) func(context.Context, *result) error {
 		return func(ctx context.Context, res *result) error {
@@ -22,10 +22,10 @@ func (s *suite) rows() []row {
 		}
 	}
 	return []row{
-		{name: "the API server and Pod Security take every manifest", run: s.manifests},
+		{name: "the API server and Pod Security accept every manifest", run: s.manifests},
 		{name: "dev overlay, from nothing to a login", run: s.installDev},
 		{name: "external overlay, from an empty namespace to a login", always: true, run: s.install},
-		{name: "nothing (the load alone)", run: loaded(func(ctx context.Context, _ *result) error { return traffic.Pause(ctx, 15*time.Second) })},
+		{name: "no fault (the load alone)", run: loaded(func(ctx context.Context, _ *result) error { return traffic.Pause(ctx, 15*time.Second) })},
 		{name: "control: rolling update without drain", run: s.control},
 		{name: "rolling update of api", run: loaded(func(ctx context.Context, _ *result) error { return s.restart(ctx, "api") })},
 		{name: "rolling update of rpc", run: loaded(s.rollRPC)},
@@ -35,23 +35,23 @@ func (s *suite) rows() []row {
 		{name: "session secret rotated", run: loaded(s.rotate)},
 		{name: "pods evicted, one after the other", run: loaded(s.evict)},
 		{name: "the disruption budget refuses a second eviction", run: loaded(s.budget)},
-		{name: "pod of api deleted by force", run: s.force("api")},
-		{name: "pod of rpc deleted by force", run: s.force("rpc")},
-		{name: "Redis killed and back after 5 s", run: loaded(func(ctx context.Context, _ *result) error { _, err := s.outage(ctx, s.redis); return err })},
-		{name: "MySQL killed and back after 5 s", run: s.restartMySQL},
+		{name: "pod of api force-deleted", run: s.force("api")},
+		{name: "pod of rpc force-deleted", run: s.force("rpc")},
+		{name: "Redis killed, restarted after 5 s", run: loaded(func(ctx context.Context, _ *result) error { _, err := s.outage(ctx, s.redis); return err })},
+		{name: "MySQL killed, restarted after 5 s", run: s.restartMySQL},
 		{name: "autoscaler up and down", run: s.scale},
 		{name: "node drained", run: s.drain},
 		{name: "node killed", run: s.loseNode},
 	}
 }
 
-// installDev tries what the README says first.
+// installDev follows the README's first steps.
 func (s *suite) installDev(ctx context.Context, res *result) error {
 	dir, err := s.release("dev", first)
 	if err != nil {
 		return err
 	}
-	// The overlay alone, in a namespace of its own and open to the loader.
+	// Apply the dev overlay itself, in its own namespace and open to the loader.
 	dir = strings.Replace(dir, "/overlays/suite", "/overlays/dev", 1)
 	file := filepath.Join(dir, "kustomization.yaml")
 	content, err := os.ReadFile(file)
@@ -117,7 +117,7 @@ func (s *suite) install(ctx context.Context, res *result) error {
 	return s.startLoad(ctx, steadyUsers, steadyRate)
 }
 
-// control takes away what winds pods down gently, and must see failures.
+// control removes the drain settings, and must see failures.
 func (s *suite) control(ctx context.Context, res *result) error {
 	abrupt := func(component string) patch {
 		return patch{
@@ -128,7 +128,7 @@ func (s *suite) control(ctx context.Context, res *result) error {
 		}
 	}
 	patches := []patch{abrupt("api"), abrupt("rpc")}
-	if err := s.deploy(ctx, first, patches...); err != nil { // the last gentle one
+	if err := s.deploy(ctx, first, patches...); err != nil { // the last rollout that drains
 		return err
 	}
 	err := s.underLoad(ctx, res, expect{failing: true, stale: true}, func() error {
@@ -149,8 +149,8 @@ func (s *suite) restart(ctx context.Context, component string) error {
 	return s.rolledOut(ctx, component)
 }
 
-// rollRPC also looks how soon new pods are called, and that old ones are not
-// any more by the time their listener closes.
+// rollRPC also measures how soon new pods get calls, and checks that old pods get none by the time
+// their listener closes.
 func (s *suite) rollRPC(ctx context.Context, res *result) error {
 	if err := s.restart(ctx, "rpc"); err != nil {
 		return err
@@ -174,8 +174,7 @@ func (s *suite) rollRPC(ctx context.Context, res *result) error {
 	return s.quietEnd(ctx)
 }
 
-// quietEnd sees that pods which terminate are not called for the last seconds
-// before SIGTERM.
+// quietEnd checks that terminating pods get no calls in the last seconds before SIGTERM.
 func (s *suite) quietEnd(ctx context.Context) error {
 	pods, err := s.pods(ctx, "rpc")
 	if err != nil {
@@ -185,7 +184,8 @@ func (s *suite) quietEnd(ctx context.Context) error {
 		if p.Metadata.DeletionTimestamp == nil {
 			continue
 		}
-		// deletionTimestamp is when the grace period (75 s) ends; SIGTERM comes 45 s after its begin.
+		// deletionTimestamp is the end of the grace period (75 s). SIGTERM comes 45 s after the
+		// period begins.
 		term := p.Metadata.DeletionTimestamp.Add(-30 * time.Second)
 		if err := traffic.Pause(ctx, time.Until(term)-8*time.Second); err != nil {
 			return err
@@ -202,14 +202,14 @@ func (s *suite) quietEnd(ctx context.Context) error {
 			return err
 		}
 		if before != after {
-			return fmt.Errorf("%s is still called %s before it closes: %v calls in 4 s", p.Metadata.Name, time.Until(term).Round(time.Second), after-before)
+			return fmt.Errorf("%s still gets calls %s before it closes: %v in 4 s", p.Metadata.Name, time.Until(term).Round(time.Second), after-before)
 		}
-		return nil // they were all deleted at once
+		return nil // one is enough, because all were deleted together
 	}
-	return errors.New("no pod of rpc terminates: its wind-down is too short to see")
+	return errors.New("no pod of rpc terminates: its shutdown is too short to observe")
 }
 
-// calls is how many rows a pod of rpc was asked for.
+// calls returns how many rows a pod of rpc has read.
 func (s *suite) calls(ctx context.Context, p pod) (float64, error) {
 	out, err := s.kube(ctx, "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+p.Metadata.Name+":8081/proxy/metrics")
 	if err != nil {
@@ -218,8 +218,8 @@ func (s *suite) calls(ctx context.Context, p pod) (float64, error) {
 	return traffic.Metric(out, "shares_cache_reads_total{")
 }
 
-// upgrade applies everything of the next release at once: its pods must wait
-// for its migration, which takes its time.
+// upgrade applies the whole next release in one step: its pods must wait for its migration, which
+// is slow.
 func (s *suite) upgrade(ctx context.Context, res *result) error {
 	if err := s.deploy(ctx, second); err != nil {
 		return err
@@ -241,7 +241,7 @@ func (s *suite) upgrade(ctx context.Context, res *result) error {
 		return err
 	}
 	for _, p := range pods {
-		// Both times are whole seconds, and the process ends a moment after its work.
+		// Both times are in whole seconds, and the process ends a moment after its work.
 		if early := migrated.Sub(p.readySince()); early > 2*time.Second {
 			return fmt.Errorf("%s was ready %s before the migration ended", p.Metadata.Name, early)
 		}
@@ -269,13 +269,13 @@ func (s *suite) missingImage(ctx context.Context, res *result) error {
 	return s.deploy(ctx, first)
 }
 
-// rotate does as docs/operations.md says: known, used, retired.
+// rotate follows docs/operations.md: add the new secret, sign with it, remove the old one.
 func (s *suite) rotate(ctx context.Context, _ *result) error {
 	const next = "the-second-secret-of-the-cluster-suite-002"
 	old := s.secret
 	for _, secrets := range []string{old + "," + next, next + "," + old, next} {
 		s.secret = secrets
-		// The pause is in real life a session's lifetime: every user renews meanwhile.
+		// In production, the pause is a session's lifetime, in which every user renews.
 		for _, step := range []func() error{
 			func() error { return s.secrets(ctx) },
 			func() error { return s.restart(ctx, "api") },
@@ -290,7 +290,7 @@ func (s *suite) rotate(ctx context.Context, _ *result) error {
 	return nil
 }
 
-// eviction asks for a pod's eviction, as a drain does.
+// eviction requests a pod's eviction, as a drain does.
 func (s *suite) eviction(ctx context.Context, p pod) error {
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": "policy/v1", "kind": "Eviction",
@@ -310,7 +310,7 @@ func (s *suite) evict(ctx context.Context, res *result) error {
 			return err
 		}
 		for _, p := range pods {
-			// As a drain does: again and again, until the budget allows it.
+			// Retry until the budget allows it, as a drain does.
 			if err := until(ctx, 5*time.Minute, "the eviction of "+p.Metadata.Name, func() (bool, error) {
 				err := s.eviction(ctx, p)
 				return err == nil, err
@@ -338,7 +338,7 @@ func (s *suite) budget(ctx context.Context, res *result) error {
 	return nil
 }
 
-// force deletes a pod with all that is in flight in it: what is sent within a quarter of a second.
+// force deletes a pod and its requests in flight: those sent within a quarter of a second.
 func (s *suite) force(component string) func(context.Context, *result) error {
 	return func(ctx context.Context, res *result) error {
 		return s.underLoad(ctx, res, expect{failures: steadyRate / 4}, func() error {
@@ -354,11 +354,11 @@ func (s *suite) force(component string) func(context.Context, *result) error {
 	}
 }
 
-// recovery is the longest that requests may fail after MySQL answers again. Probes find it within a
+// recovery is how long requests may fail after MySQL answers again. Probes detect it within a
 // second; pods on a busy machine take longer.
 const recovery = 10 * time.Second
 
-// restartMySQL: what cannot be done is refused with 503, and nothing else.
+// restartMySQL checks that requests which need MySQL are refused with 503, and that no others fail.
 func (s *suite) restartMySQL(ctx context.Context, res *result) error {
 	var back time.Time
 	err := s.underLoad(ctx, res, expect{failures: -1, kinds: map[string]bool{"503": true}}, func() (err error) {
@@ -377,7 +377,7 @@ func (s *suite) restartMySQL(ctx context.Context, res *result) error {
 	return s.allReady(ctx)
 }
 
-// allReady sees that no pod was restarted for a fault that was not its own.
+// allReady checks that no pod was restarted because of another server's fault.
 func (s *suite) allReady(ctx context.Context) error {
 	out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
 	if err != nil {
@@ -389,7 +389,7 @@ func (s *suite) allReady(ctx context.Context) error {
 	return nil
 }
 
-// outage kills a server for five seconds and returns when it was back.
+// outage kills a server for five seconds and returns the time of its restart.
 func (s *suite) outage(ctx context.Context, v *server) (back time.Time, err error) {
 	if err := errors.Join(traffic.Pause(ctx, 3*time.Second), v.kill(), traffic.Pause(ctx, 5*time.Second), v.Start()); err != nil {
 		return time.Time{}, err
@@ -397,15 +397,15 @@ func (s *suite) outage(ctx context.Context, v *server) (back time.Time, err erro
 	return time.Now(), traffic.Pause(ctx, 5*time.Second)
 }
 
-// scale raises the load until api's autoscaler adds pods, and lowers it until
-// they are gone. The scaler waits 10 s, not 5 minutes, before it takes one away.
+// scale raises the load until api's autoscaler adds pods, and lowers it until they are removed. The
+// autoscaler waits 10 s, not 5 minutes, before it removes a pod.
 func (s *suite) scale(ctx context.Context, res *result) error {
 	quick := patch{
 		Target: map[string]string{"kind": "HorizontalPodAutoscaler"},
 		Patch: `[{"op":"replace","path":"/spec/behavior/scaleDown","value":{"stabilizationWindowSeconds":10,"policies":[{"type":"Pods","value":2,"periodSeconds":10}]}},
 {"op":"replace","path":"/spec/maxReplicas","value":3}]`,
 	}
-	low := patch{ // so that a load that this machine can make is a high one
+	low := patch{ // so that this machine can make a high load
 		Target: map[string]string{"kind": "Deployment", "name": "shares-api"},
 		Patch:  `[{"op":"replace","path":"/spec/template/spec/containers/0/resources/requests/cpu","value":"50m"}]`,
 	}
@@ -438,7 +438,7 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 			return err
 		}
 		res.note = fmt.Sprintf("2 to %d pods and back", most)
-		// Where a pod's metrics are late, the autoscaler assumes that it uses all of its CPU.
+		// If a pod's metrics are late, the autoscaler assumes full CPU use.
 		if err := until(ctx, 10*time.Minute, "two pods of api", func() (bool, error) {
 			n, err := count()
 			return n == 2, err
@@ -450,7 +450,7 @@ func (s *suite) scale(ctx context.Context, res *result) error {
 	return errors.Join(err, s.deploy(ctx, first), s.settled(ctx), s.startLoad(ctx, steadyUsers, steadyRate))
 }
 
-// failedSoFar is for a load that is about to be replaced.
+// failedSoFar checks a load that is about to be replaced.
 func (s *suite) failedSoFar(ctx context.Context) error {
 	if err := s.tell(ctx, "/verify", nil); err != nil {
 		return err
@@ -473,13 +473,12 @@ func (s *suite) drain(ctx context.Context, res *result) error {
 	if err = errors.Join(err, uncordonErr); err != nil {
 		return err
 	}
-	// Pods do not move back by themselves.
+	// Pods do not move back on their own.
 	return errors.Join(s.restart(ctx, "api"), s.restart(ctx, "rpc"), s.settled(ctx))
 }
 
-// nodeLoss is the longest that requests may fail after a node is gone: the
-// node controller waits 50 s before it takes a silent node's pods out of
-// Services.
+// nodeLoss is how long requests may fail after a node is killed. The node controller waits 50 s
+// before it removes a silent node's pods from Services.
 const nodeLoss = 75 * time.Second
 
 func (s *suite) loseNode(ctx context.Context, res *result) error {
@@ -514,7 +513,7 @@ func (s *suite) loseNode(ctx context.Context, res *result) error {
 		gone := res.load.Last.Sub(killed)
 		res.note = fmt.Sprintf("requests failed until %.0f s after", gone.Seconds())
 		if gone > nodeLoss {
-			return fmt.Errorf("requests failed until %s after the node was gone", gone)
+			return fmt.Errorf("requests failed until %s after the node was killed", gone)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 	"shares/test/traffic"
 )
 
-// Where things are in the cluster.
+// The namespaces of the suite.
 const (
 	namespace     = "shares"
 	loadNamespace = "shares-load"
@@ -28,26 +28,26 @@ const (
 type suite struct {
 	kubectl, loadImage, killNode string // commands
 	beside, address              string
-	dir                          string // of this run
+	dir                          string // for this run's files
 
 	servers  []*server
 	mysql    *server
 	redis    *server
-	keep     string // a node that lives to the end; the loader is on it
+	keep     string // a node that stays; the loader runs on it
 	victim   string // a node that is drained and killed
-	secret   string // what SESSION_SECRET is now
+	secret   string // the current SESSION_SECRET
 	results  []result
-	releases int // of the service, in the order of their making
+	releases int // number of releases so far
 }
 
-// row is one thing that is shown.
+// row is one test of the suite.
 type row struct {
 	name   string
-	always bool // the rest needs it
+	always bool // the other rows need it
 	run    func(context.Context, *result) error
 }
 
-// result is what a row showed.
+// result is the result of a row.
 type result struct {
 	name    string
 	took    time.Duration
@@ -80,12 +80,12 @@ func (s *suite) print(w io.Writer) {
 	_ = t.Flush() // to stdout
 }
 
-// shell is a command given as in a shell, with arguments added.
+// shell returns a command from a shell's command line, with arguments added.
 func shell(ctx context.Context, line string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "sh", append([]string{"-c", line + ` "$@"`, "sh"}, args...)...)
 }
 
-// command runs a shell's command and returns what it prints.
+// command runs a shell's command line and returns its stdout.
 func command(ctx context.Context, stdin io.Reader, line string, args ...string) (string, error) {
 	cmd := shell(ctx, line, args...)
 	cmd.Stdin = stdin
@@ -102,12 +102,12 @@ func (s *suite) kube(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, nil, s.kubectl, args...)
 }
 
-// kubeIn gives kubectl something to read.
+// kubeIn runs kubectl with text on stdin.
 func (s *suite) kubeIn(ctx context.Context, stdin string, args ...string) (string, error) {
 	return command(ctx, strings.NewReader(stdin), s.kubectl, args...)
 }
 
-// pod is what the suite needs to know of one.
+// pod has the fields that the suite needs.
 type pod struct {
 	Metadata struct {
 		Name              string
@@ -126,7 +126,7 @@ type pod struct {
 	}
 }
 
-// readySince is when the pod became ready; zero if it is not.
+// readySince returns when the pod became ready, zero if it is not.
 func (p pod) readySince() time.Time {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "Ready" && c.Status == "True" {
@@ -136,7 +136,7 @@ func (p pod) readySince() time.Time {
 	return time.Time{}
 }
 
-// pods returns the pods of one component, those that terminate too.
+// pods returns the pods of one component, including terminating ones.
 func (s *suite) pods(ctx context.Context, component string) ([]pod, error) {
 	out, err := s.kube(ctx, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/component="+component, "-o", "json")
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *suite) pods(ctx context.Context, component string) ([]pod, error) {
 	return list.Items, nil
 }
 
-// running returns the pods of one component that are ready and stay.
+// running returns the pods of one component that are ready and not terminating.
 func (s *suite) running(ctx context.Context, component string) ([]pod, error) {
 	pods, err := s.pods(ctx, component)
 	return slices.DeleteFunc(pods, func(p pod) bool {
@@ -157,7 +157,7 @@ func (s *suite) running(ctx context.Context, component string) ([]pod, error) {
 	}), err
 }
 
-// until waits for a condition, at most as long as given.
+// until waits for a condition, at most for limit.
 func until(ctx context.Context, limit time.Duration, what string, ok func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -178,10 +178,9 @@ func until(ctx context.Context, limit time.Duration, what string, ok func() (boo
 	}
 }
 
-// settled waits until api and rpc have at least two ready pods each and none
-// that terminates.
+// settled waits until api and rpc have at least two ready pods each and no terminating ones.
 func (s *suite) settled(ctx context.Context) error {
-	return until(ctx, 10*time.Minute, "two ready pods of api and rpc, and none that terminates", func() (bool, error) {
+	return until(ctx, 10*time.Minute, "two ready pods of api and rpc, and no terminating ones", func() (bool, error) {
 		for _, c := range []string{"api", "rpc"} {
 			all, err := s.pods(ctx, c)
 			if err != nil {
@@ -196,7 +195,7 @@ func (s *suite) settled(ctx context.Context) error {
 	})
 }
 
-// explain shows what there is in the namespace, after a failure.
+// explain prints the state of the namespace after a failure.
 func (s *suite) explain(ctx context.Context) {
 	for _, args := range [][]string{
 		{"-n", namespace, "get", "pods,jobs,hpa", "-o", "wide"},

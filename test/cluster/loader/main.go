@@ -1,10 +1,10 @@
-// Command loader runs in the cluster beside the service and puts load on it. The suite tells it what to
-// do through the API server's proxy:
+// Command loader runs in the cluster and puts load on the service. The suite controls it through the
+// API server's proxy:
 //
-//	POST /start?users=16&rate=64      load on SERVICE; again: other load instead, counted anew
-//	POST /begin                       count anew
-//	GET  /stats                       what was counted, as JSON
-//	POST /verify                      look for lost writes; then /stats
+//	POST /start?users=16&rate=64      start the load on SERVICE, or replace it
+//	POST /begin                       reset the statistics
+//	GET  /stats                       the statistics as JSON
+//	POST /verify                      search for lost writes, and add them to the statistics
 //	POST /login?service=…&codes=…     one login: 200 or 502
 package main
 
@@ -74,7 +74,7 @@ func (l *loader) start(_ http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// running returns the load that was started.
+// running returns the current load.
 func (l *loader) running() *traffic.Run {
 	l.mu.Lock()
 	defer l.mu.Unlock()
