@@ -13,7 +13,7 @@ import (
 	"shares/internal/config"
 )
 
-// pages are documents in two languages.
+// pages are the documents in two languages.
 var pages = [][2]string{
 	{"README.md", "README.zh-CN.md"},
 	{"docs/configuration.md", "docs/zh/configuration.md"},
@@ -22,7 +22,7 @@ var pages = [][2]string{
 	{"docs/china.md", "docs/zh/china.md"},
 }
 
-// Code blocks are equal in both languages; headings and tables correspond.
+// Both languages have equal code blocks, and the same headings and tables.
 func TestTranslationsHaveTheSameCodeAndTables(t *testing.T) {
 	for _, page := range pages {
 		english, chinese := readPage(t, page[0]), readPage(t, page[1])
@@ -46,10 +46,10 @@ func TestConfigurationNamesEverySetting(t *testing.T) {
 	}
 }
 
-// link is a Markdown link or picture: in place, or defined at a line's start.
+// link matches a Markdown link or picture, inline or defined at the start of a line.
 var link = regexp.MustCompile(`(?m)\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)`)
 
-// TestLinks follows the links to files in every document.
+// TestLinks checks the links to files in every document.
 func TestLinks(t *testing.T) {
 	names, err := filepath.Glob("../../docs/*/*.md")
 	if err != nil {
@@ -82,7 +82,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// path is a file or folder of the repository in a document's code.
+// path matches the path of a file or folder in a document's code.
 var path = regexp.MustCompile("`((?:api|rpc|model|internal|simulator|deploy|client|tools|test|docs)/[\\w./-]+)`")
 
 func TestArchitectureNamesExistingFiles(t *testing.T) {
@@ -140,8 +140,7 @@ func codeOf(text string) []string {
 	return found
 }
 
-// outline returns the levels of the headings and, of each row of a table, the
-// first word of code in it.
+// outline returns the levels of the headings and the first word of code in each table row.
 func outline(text string) []string {
 	for _, block := range codeOf(text) {
 		text = strings.Replace(text, block, "", 1)

@@ -1,5 +1,5 @@
 // Package workflow replays docs/changing.md in a copy of the tree: its diffs apply, its code is
-// generated, and the tests of what it changes pass.
+// generated, and the tests of the changed packages pass.
 package workflow
 
 import (
@@ -19,7 +19,7 @@ func TestTutorial(t *testing.T) {
 			copied.Apply(t, b.Text)
 		case "sql", "go":
 			name, _, _ := strings.Cut(b.Text, "\n")
-			_, name, _ = strings.Cut(name, " ") // after the mark of a comment
+			_, name, _ = strings.Cut(name, " ") // after the comment mark
 			copied.Write(t, name, b.Text)
 		case "sh":
 			switch command := strings.TrimSpace(b.Text); {
@@ -42,7 +42,7 @@ func TestTutorial(t *testing.T) {
 	}
 	for _, out := range generated[:2] {
 		if strings.Contains(out, "left to fill") {
-			t.Errorf("make gen names files to fill where there are none:\n%s", out)
+			t.Errorf("make gen names files to fill, want none:\n%s", out)
 		}
 	}
 	for file, want := range map[string]string{

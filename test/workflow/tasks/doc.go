@@ -1,3 +1,3 @@
-// Package tasks does what developers do with shares.api, each task in a copy of the tree. Its tests
+// Package tasks performs developers' tasks with shares.api, each in a copy of the tree. Its tests
 // take minutes; `make test-workflow` runs them.
 package tasks

@@ -12,7 +12,7 @@ import (
 	"shares/test/workflow/tree"
 )
 
-// contains fails the test unless the text holds each of the words.
+// contains fails the test unless the text contains each of the words.
 func contains(t *testing.T, what, text string, words ...string) {
 	t.Helper()
 	for _, word := range words {
@@ -22,12 +22,12 @@ func contains(t *testing.T, what, text string, words ...string) {
 	}
 }
 
-// fails runs a command that must fail, and what it prints must hold each of the words.
+// fails runs a command that must fail. Its output must contain each of the words.
 func fails(t *testing.T, copied tree.Tree, line string, words ...string) {
 	t.Helper()
 	out, err := copied.Try(line, "")
 	if err == nil {
-		t.Errorf("%s passes", line)
+		t.Errorf("%s passes, want a failure", line)
 	}
 	contains(t, line, out, words...)
 }
@@ -35,8 +35,9 @@ func fails(t *testing.T, copied tree.Tree, line string, words ...string) {
 // check is `make check-gen` without the installation of its tools.
 const check = "go -C tools run ./gen -check"
 
-// In one copy of the tree, one behind the other: a stored field, a GET endpoint, a second group with
-// a table, a renamed field of an answer, plain goctl, a removed endpoint and a renamed request type.
+// The tasks follow each other in one copy of the tree: a stored field, a GET endpoint, a second
+// group with a table, a renamed field of a response, plain goctl, a removed endpoint and a renamed
+// request type.
 func TestTasks(t *testing.T) {
 	const capacity, entry = "api/internal/logic/weixin/get_capacity_logic.go", "api/internal/logic/weixin/get_entry_logic.go"
 	copied := tree.Copy(t, "../../..")
@@ -49,7 +50,7 @@ func TestTasks(t *testing.T) {
 		copied.Apply(t, string(diff))
 	}
 
-	// Plain goctl gives what make gen gives.
+	// Plain goctl generates the same code as make gen.
 	apply("1-contracts")
 	plainGoctl(t, copied)
 	contains(t, check, copied.Run(t, check), "left to fill", capacity, entry, "api/internal/logic/notes/add_note_logic.go")
@@ -57,10 +58,10 @@ func TestTasks(t *testing.T) {
 	contains(t, "the document", copied.Read(t, "docs/openapi.json"), "/shares/api/v1/entries/{id}")
 	contains(t, "the client", copied.Read(t, "client/src/generated.ts"), `lang?: "zh_CN" | "en"`, "level?: number | null")
 
-	// The code does not build while it sets the field that is gone.
+	// The code does not build while it sets the removed field.
 	fails(t, copied, "go build ./api/...", "upload_avatar_logic.go", "Url")
 	apply("2-renamed-field")
-	// Without the lines by hand, tests name the stored field.
+	// Without the handwritten lines, tests name the stored field.
 	fails(t, copied, "go test ./rpc/internal/profile ./api/internal/logic/weixin", "User leaves out level",
 		"level of UpdateProfileReq has no rule", "GetUserInfoResp.Level", `"level"`)
 	apply("3-code")
@@ -80,7 +81,7 @@ func TestTasks(t *testing.T) {
 
 var protocVersion = regexp.MustCompile(`(?m)^// -?\s*protoc\s+v.*\n`)
 
-// plainGoctl runs the lines of docs/changing.md that do without make.
+// plainGoctl runs the commands of docs/changing.md that do not need make.
 func plainGoctl(t *testing.T, copied tree.Tree) {
 	t.Helper()
 	lines := ""

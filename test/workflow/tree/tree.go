@@ -15,7 +15,7 @@ type Tree struct {
 	path, root string
 }
 
-// Copy copies what git tracks in root, and what it would, into a new folder.
+// Copy copies the files that git tracks in root, and those that it would, into a new folder.
 func Copy(t *testing.T, root string) Tree {
 	t.Helper()
 	root, err := filepath.Abs(root)
@@ -51,7 +51,7 @@ func Copy(t *testing.T, root string) Tree {
 	return tree
 }
 
-// Write writes a file, with slashes in its name.
+// Write writes a file. Its name has slashes.
 func (tree Tree) Write(t *testing.T, name, text string) {
 	t.Helper()
 	tree.write(t, name, text, 0o644)
@@ -68,7 +68,7 @@ func (tree Tree) write(t *testing.T, name, text string, mode os.FileMode) {
 	}
 }
 
-// Read returns what a file holds.
+// Read returns the content of a file.
 func (tree Tree) Read(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(tree.path, filepath.FromSlash(name)))
@@ -78,7 +78,7 @@ func (tree Tree) Read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// Try runs a command line, split at spaces, and returns what it printed.
+// Try runs a command line, split at spaces, and returns its output.
 func (tree Tree) Try(line, input string) (string, error) {
 	words := strings.Fields(line)
 	tools := filepath.Join(tree.root, ".bin")
@@ -89,7 +89,7 @@ func (tree Tree) Try(line, input string) (string, error) {
 	cmd := exec.Command(name, words[1:]...)
 	cmd.Dir = tree.path
 	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"CGO_ENABLED=0") // as in `make build`: the same packages are in the cache, also under the race detector
+		"CGO_ENABLED=0") // as in `make build`, so that its cached packages are used even under the race detector
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
