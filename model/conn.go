@@ -20,12 +20,11 @@ const (
 	longProbe = time.Second
 )
 
-// Conn is a database as the model uses it: goctl's connection, with a limit on every statement
-// that includes the wait for a free connection. Without it, requests would wait behind the
-// statements of a database that hangs until their own deadlines. At most three quarters of the
-// pool's connections read, the rest is for writes. While a database is down, statements are refused
-// at once; reads and writes are judged apart, because a primary that is read-only still serves
-// reads.
+// Conn is goctl's connection with a time limit on every statement, which includes the wait for a
+// free connection. Without the limit, a database that hangs would block requests until their own
+// deadlines. At most three quarters of the pool's connections are used for reads. While the
+// database is down, statements fail immediately. Reads and writes have separate gates, because a
+// read-only primary still serves reads.
 type Conn struct {
 	sqlx.SqlConn
 	db            *sql.DB
@@ -36,12 +35,12 @@ type Conn struct {
 	stop          context.CancelFunc
 }
 
-// NewConn returns the connection for NewWxUserinfoModel to a database of OpenMySQL or OpenSQLite. A
-// limit of 0 is none.
+// NewConn returns a Conn for NewWxUserinfoModel. db comes from OpenMySQL or OpenSQLite. A limit of
+// 0 means no limit.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Conn{
-		// sqlx's own breaker never opens: it judges by the last ten seconds.
+		// sqlx's breaker must stay closed: it would refuse statements for seconds after an outage.
 		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
 		db:      db,
 		limit:   limit,
@@ -52,32 +51,32 @@ func NewConn(db *sql.DB, limit time.Duration) *Conn {
 	c.renewed.Stop()
 	c.reads = &gate{stop: ctx, drop: c.drop, probe: db.PingContext}
 	c.writes = &gate{stop: ctx, drop: c.drop, probe: func(ctx context.Context) error {
-		// A read-only server refuses it, although no row has this id.
+		// No row has this id, but a read-only server refuses the update.
 		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
 		return err
 	}}
 	return c
 }
 
-// Close ends the probes of a database that is down. It does not close the database.
+// Close stops the probes. It does not close the database.
 func (c *Conn) Close() error {
 	c.stop()
 	return nil
 }
 
-// drop closes all connections: the idle ones now, those in use when they are returned. After a
-// failover they lead to the old primary, from where reads would get rows of before a write.
+// drop closes idle connections now, and the others when they are returned to the pool. After a
+// failover they lead to the old primary, where reads would miss new writes.
 func (c *Conn) drop() {
 	c.db.SetConnMaxLifetime(time.Nanosecond)
 	c.renewed.Reset(c.longest())
 }
 
-// longest returns how long the server may go on with a statement that this side gave up: the limit
-// and OpenMySQL's lock wait.
+// longest returns how long the server may still run a statement after the client has given up: the
+// limit plus OpenMySQL's lock wait.
 func (c *Conn) longest() time.Duration { return c.limit + lockWaitOf(c.limit) }
 
-// ExecCtx is that of sqlx.SqlConn, within the limit. When the server is read-only, as an old
-// primary is after a failover, the statement is repeated once on a new connection.
+// ExecCtx implements sqlx.SqlConn, within the limit. If the server is read-only, like an old
+// primary after a failover, it repeats the statement once on a new connection.
 func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
 	err = c.within(ctx, c.writes, func(ctx context.Context) error {
 		res, err = c.SqlConn.ExecCtx(ctx, query, args...)
@@ -90,7 +89,7 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 	return res, err
 }
 
-// QueryRowCtx is that of sqlx.SqlConn, within the limit.
+// QueryRowCtx implements sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
 	return c.within(ctx, c.reads, func(ctx context.Context) error {
 		select {
@@ -107,8 +106,9 @@ func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any
 	})
 }
 
-// within calls do within the limit if the gate allows it, and tells the gate of a failure. The end
-// of the limit is an errLate, that of the caller's own time stays a context.DeadlineExceeded.
+// within calls do within the limit if the gate is open, and reports a failure to the gate. It
+// returns errLate at the end of the limit, but context.DeadlineExceeded at the end of the caller's
+// deadline.
 func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) error) error {
 	if g.closed() {
 		return errDown
@@ -128,10 +128,10 @@ func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) err
 	return err
 }
 
-// gate refuses statements of one kind, reads or writes, while a probe fails. A failed statement
-// only starts the probing, which goes on, outside of requests, until a probe succeeds. So one
-// statement's failure refuses no other statement, and a database that works again is used again
-// after one interval.
+// gate refuses statements of one kind, reads or writes, while its probe fails. A failed statement
+// does not close the gate, but starts probing, which runs outside of requests until a probe
+// succeeds. So the failure of one statement does not affect others, and a database that is
+// available again is used after one interval.
 type gate struct {
 	probe func(context.Context) error
 	drop  func() // closes idle connections
@@ -148,7 +148,7 @@ func (g *gate) closed() bool {
 	return g.down
 }
 
-// suspect starts the probing unless it is under way. After a lost connection it drops the others.
+// suspect starts probing unless it is running. After a lost connection it drops all others.
 func (g *gate) suspect(lost bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -163,7 +163,7 @@ func (g *gate) run(lost bool) {
 	defer tick.Stop()
 	for n := 1; ; n++ {
 		if lost || n == 2 {
-			g.drop() // and the next probe dials: idle connections may lead nowhere after a failover
+			g.drop() // so that the probe dials: after a failover idle connections may be dead
 		}
 		lost = false
 		limit := probeLimit

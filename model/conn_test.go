@@ -12,7 +12,7 @@ import (
 	"shares/internal/testenv"
 )
 
-// The one connection of the pool is taken, as all are while a database hangs.
+// The only connection of the pool is taken, as all are when a database hangs.
 func TestStatementsAreBounded(t *testing.T) {
 	db, err := OpenSQLite(filepath.Join(t.TempDir(), "shares.db"))
 	if err != nil {
@@ -30,7 +30,7 @@ func TestStatementsAreBounded(t *testing.T) {
 		late        bool
 	}{
 		{"the statement's limit", 10 * time.Millisecond, time.Minute, true},
-		{"the caller's own time", time.Minute, 10 * time.Millisecond, false},
+		{"the caller's deadline", time.Minute, 10 * time.Millisecond, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := NewWxUserinfoModel(NewConn(db, tt.limit), &memoryCache{})
@@ -38,21 +38,27 @@ func TestStatementsAreBounded(t *testing.T) {
 			for what, call := range map[string]func(context.Context) error{
 				"find":    func(ctx context.Context) error { _, err := m.FindByOpenid(ctx, "x"); return err },
 				"find id": func(ctx context.Context) error { _, err := m.FindOne(ctx, 1); return err },
-				"log in":  func(ctx context.Context) error { _, _, err := m.LogIn(ctx, Login{Openid: "x"}); return err },
-				"write":   func(ctx context.Context) error { return m.UpdateProfile(ctx, 1, 1, Columns{"nick_name": name}) },
+				"log in": func(ctx context.Context) error {
+					_, _, err := m.LogIn(ctx, Login{Openid: "x"})
+					return err
+				},
+				"write": func(ctx context.Context) error {
+					return m.UpdateProfile(ctx, 1, 1, Columns{"nick_name": name})
+				},
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), tt.time)
 				err := call(ctx)
 				cancel()
-				if late := IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded); err == nil || late != tt.late {
-					t.Errorf("%s: %v, want an error that blames the database: %t", what, err, tt.late)
+				late := IsUnavailable(err) && !errors.Is(err, context.DeadlineExceeded)
+				if err == nil || late != tt.late {
+					t.Errorf("%s: %v, want an error of the database: %t", what, err, tt.late)
 				}
 			}
 		})
 	}
 }
 
-// Three quarters of the pool's connections are the most that read at once.
+// At most three quarters of the pool's connections read concurrently.
 func TestReadsAreBounded(t *testing.T) {
 	db, err := OpenMySQL(testenv.MariaDB(t).Database(t), MySQLOptions{MaxOpen: 8})
 	if err != nil {
@@ -67,7 +73,8 @@ func TestReadsAreBounded(t *testing.T) {
 	for range 20 {
 		readers.Go(func() { _ = conn.QueryRowCtx(ctx, new(int), "SELECT SLEEP(600)") })
 	}
-	const query = "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(600)'"
+	const query = "SELECT COUNT(*) FROM information_schema.processlist " +
+		"WHERE info = 'SELECT SLEEP(600)'"
 	waitFor(t, func() error {
 		if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil || n < 6 {
 			return fmt.Errorf("%d reads: %w", n, err)
@@ -75,7 +82,7 @@ func TestReadsAreBounded(t *testing.T) {
 		return nil
 	})
 	if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil || n != 6 {
-		t.Errorf("%d reads at once, %v, want 6", n, err)
+		t.Errorf("%d concurrent reads, %v, want 6", n, err)
 	}
 	cancel()
 	readers.Wait()

@@ -9,9 +9,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// dsnParams says what the driver's parameters must be, by their names.
+// dsnParams describes the allowed values of the driver's parameters, by name.
 var dsnParams = map[string]string{
-	"loc":                                   "a time zone with / written as %2F, such as Asia%2FShanghai",
+	"loc":                                   "a time zone with %2F for /, such as Asia%2FShanghai",
 	"tls":                                   "true, false, skip-verify or preferred",
 	"connectionAttributes":                  "a list such as name:value, escaped as in a URL",
 	"maxAllowedPacket":                      "a number of bytes",
@@ -24,19 +24,19 @@ var dsnParams = map[string]string{
 
 const dsnForm = "must be user:password@tcp(host:3306)/database"
 
-// parseDSN returns the driver's configuration. Its error names the part that is wrong and what is
-// allowed, and quotes nothing of the DSN, because the password is in it.
+// parseDSN returns the driver's configuration. Its error names the wrong part and its allowed form,
+// but does not quote the DSN, which contains the password.
 func parseDSN(dsn string) (*mysql.Config, error) {
 	if strings.HasPrefix(dsn, "mysql://") || strings.HasPrefix(dsn, "mariadb://") {
 		return nil, errors.New(dsnForm + ", without a scheme in front")
 	}
-	if !strings.Contains(dsn, "?strict=") && !strings.Contains(dsn, "&strict=") { // the driver panics
+	if !strings.Contains(dsn, "?strict=") && !strings.Contains(dsn, "&strict=") { // they panic
 		cfg, err := mysql.ParseDSN(dsn)
 		if err == nil && cfg.DBName != "" && (cfg.Net == "tcp" || cfg.Net == "unix") {
 			return cfg, nil
 		}
 	}
-	// The address ends with the last ")/"; without parentheses, user and password end with "@/".
+	// The address ends with the last ")/". If it is empty, the user and password end with "@/".
 	end := max(strings.LastIndex(dsn, ")/"), strings.LastIndex(dsn, "@/"))
 	if end < 0 {
 		return nil, errors.New("address: must be tcp(host:3306) or unix(path), " +
@@ -44,7 +44,7 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 	}
 	database, params, _ := strings.Cut(dsn[end+2:], "?")
 	if database == "" {
-		return nil, errors.New("database: its name is missing after the address and /")
+		return nil, errors.New("database: missing name after the address and /")
 	}
 	for param := range strings.SplitSeq(params, "&") {
 		name, value, found := strings.Cut(param, "=")
@@ -66,7 +66,7 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 	return nil, errors.New("user or address: " + dsnForm)
 }
 
-// Address returns the host and port, or the socket, of a DSN; "" if the DSN is not valid.
+// Address returns the host and port, or the socket, of a DSN; "" if the DSN is invalid.
 func Address(dsn string) string {
 	cfg, err := parseDSN(dsn)
 	if err != nil {

@@ -14,21 +14,23 @@ import (
 )
 
 var (
-	// errDown refuses a statement while the database is known to be down.
+	// errDown is returned for statements while the database is known to be down.
 	errDown = errors.New("the database is down")
 
-	// errLate says that the database took longer than it may.
+	// errLate is returned if the database took longer than the limit.
 	errLate = errors.New("no answer in time")
 
-	// errBrokenRow replaces the error of a value that does not fit its column, because that quotes it.
+	// errBrokenRow replaces the driver's error for a value of the wrong type, which quotes the
+	// value.
 	errBrokenRow = errors.New("the row holds a value that does not fit its column")
 )
 
 func wrap(op string, err error) error { return Wrap("model: "+op, err) }
 
-// Wrap names the operation that failed. MySQL's text of an error can quote values of a row, such as
-// an openid or a phone number. Unless it is known to quote none, the error's text holds only its
-// number; errors.As still finds the whole. Numbers below 1000 are those of files, disk and memory.
+// Wrap returns err with the operation that failed. A MySQL error can quote values of a row, such as
+// an openid or a phone number. So the text holds only the error's number, unless the error is known
+// to quote no values; errors.As still finds the whole error. Numbers below 1000 are errors of
+// files, disk and memory.
 func Wrap(op string, err error) error {
 	number, _ := mysqlError(err)
 	if number >= 1000 && !slices.Contains(withoutValues, number) {
@@ -37,9 +39,10 @@ func Wrap(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
-// withoutValues are errors whose texts name columns, tables and grants, and no values.
+// withoutValues lists errors whose texts name columns, tables and grants, but no values.
 var withoutValues = []uint16{
-	1005, 1044, 1045, 1049, 1071, 1091, 1114, 1118, 1142, 1205, 1213, 1227, 1290, 1709, 1832, 1833, 1834, 1846, 3780,
+	1005, 1044, 1045, 1049, 1071, 1091, 1114, 1118, 1142, 1205, 1213, 1227, 1290, 1709, 1832, 1833,
+	1834, 1846, 3780,
 }
 
 type serverError struct {
@@ -59,10 +62,12 @@ const (
 	deadlock       = 1213
 )
 
-// readOnly are the option --read-only, a read-only transaction and a read-only server.
+// readOnly lists the errors of the option --read-only, read-only transactions and read-only
+// servers.
 var readOnly = []uint16{1290, 1792, 1836}
 
-// mysqlError returns the number and the class of the SQLSTATE of MySQL's error in err; 0 for none.
+// mysqlError returns the number and the SQLSTATE class of the MySQL error in err; 0 and "" for
+// none.
 func mysqlError(err error) (number uint16, class string) {
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return m.Number, string(m.SQLState[:2])
@@ -82,11 +87,11 @@ func isWrong(err error) bool {
 	return slices.Contains([]string{"22", "23", "42"}, class)
 }
 
-// isRefused reports whether it is certain that a statement has changed nothing. After any other
-// error, such as a lost connection or a deadline, it may have been committed.
+// isRefused reports whether a statement has certainly changed nothing. After any other error, such
+// as a lost connection or a deadline, it may have been committed.
 func isRefused(err error) bool { return errors.Is(err, errDown) || isReadOnly(err) || isWrong(err) }
 
-// isDuplicate reports whether a write failed because a unique column has that value already.
+// isDuplicate reports whether a write failed because a unique column already has that value.
 func isDuplicate(err error) bool {
 	number, _ := mysqlError(err)
 	s, ok := errors.AsType[*sqlite.Error](err)
@@ -94,8 +99,7 @@ func isDuplicate(err error) bool {
 		(s.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || s.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
-// isLost reports whether a connection was lost or could not be made, or the server refused a write
-// because it is read-only.
+// isLost reports whether a connection was lost or could not be made, or the server is read-only.
 func isLost(err error) bool {
 	_, class := mysqlError(err)
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || isReadOnly(err) ||
@@ -106,9 +110,9 @@ func isLost(err error) bool {
 	return ok && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// IsUnavailable reports whether an error of this package says that the database cannot be reached
-// or cannot work now, and not that the statement was wrong: the same call may succeed later. A
-// schema that is behind counts, because `shares migrate` brings what is missing.
+// IsUnavailable reports whether err, an error of this package, means that the database is
+// unavailable and the same call may succeed later. This includes a schema that is behind, because
+// `shares migrate` updates it.
 func IsUnavailable(err error) bool {
 	if errors.Is(err, errDown) || errors.Is(err, errLate) || isLost(err) {
 		return true

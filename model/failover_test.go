@@ -49,8 +49,8 @@ func TestNoReadFromTheOldPrimary(t *testing.T) {
 		if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
 			t.Fatal(err)
 		}
-		mustExec(t, db, "INSERT INTO wx_userinfo (id, openid, city, session_epoch, last_login_at, created_at, "+
-			"updated_at) VALUES (1, 'oalice', 'old', 7, NOW(3), NOW(3), NOW(3))")
+		mustExec(t, db, "INSERT INTO wx_userinfo (id, openid, city, session_epoch, last_login_at, "+
+			"created_at, updated_at) VALUES (1, 'oalice', 'old', 7, NOW(3), NOW(3), NOW(3))")
 		if dsn, err = s.UserDSN(t.Context(), database); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,8 @@ func TestGate(t *testing.T) {
 		g.suspect(false)
 		synctest.Wait()
 		if g.closed() || probes.Load() != 1 || drops.Load() != 0 {
-			t.Fatalf("a suspicion that is wrong: closed %v, %d probes, %d drops", g.closed(), probes.Load(), drops.Load())
+			t.Fatalf("after a successful probe: closed %v, %d probes, %d drops, want false, 1, 0",
+				g.closed(), probes.Load(), drops.Load())
 		}
 
 		works.Store(false)
@@ -38,33 +39,34 @@ func TestGate(t *testing.T) {
 		g.suspect(true)
 		synctest.Wait()
 		if g.closed() || drops.Load() != 1 {
-			t.Errorf("before the probe has failed: closed %v, %d drops, want 1", g.closed(), drops.Load())
+			t.Errorf("before the probe fails: closed %v, %d drops, want false, 1", g.closed(), drops.Load())
 		}
 		time.Sleep(time.Minute)
 		if !g.closed() || drops.Load() != 2 {
-			t.Errorf("while the probe fails: closed %v, %d drops, want 2", g.closed(), drops.Load())
+			t.Errorf("while the probe fails: closed %v, %d drops, want true, 2", g.closed(), drops.Load())
 		}
 		works.Store(true)
 		for start := time.Now(); g.closed(); time.Sleep(10 * time.Millisecond) {
 			if time.Since(start) > longProbe+probeEvery {
-				t.Fatal("not used again")
+				t.Fatal("the gate stays closed")
 			}
 		}
 		after := probes.Load()
 		time.Sleep(time.Minute)
 		if probes.Load() != after {
-			t.Error("probed although nothing fails")
+			t.Error("it probes although nothing fails")
 		}
 
 		works.Store(false)
 		g.suspect(false)
 		time.Sleep(time.Second)
 		end()
-		time.Sleep(time.Minute) // a goroutine that is left fails the test
+		time.Sleep(time.Minute) // a leaked goroutine fails the test
 	})
 }
 
-// restricted returns a server, and a model whose user cannot write while the server is read-only.
+// restricted returns a server, with an administrator's pool, and a model whose user cannot write
+// while the server is read-only.
 func restricted(t *testing.T) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel) {
 	t.Helper()
 	s := testenv.NewMariaDB(t)
@@ -85,7 +87,7 @@ func restricted(t *testing.T) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel)
 	return admin, s, NewWxUserinfoModel(conn, &memoryCache{})
 }
 
-// A read-only primary refuses writes and serves reads, however many writes it refuses.
+// A read-only primary refuses writes but serves reads, even after many refused writes.
 func TestReadOnlyPrimaryServesReads(t *testing.T) {
 	admin, _, m := restricted(t)
 	ctx := t.Context()
@@ -119,7 +121,7 @@ func TestReadOnlyPrimaryServesReads(t *testing.T) {
 	waitFor(t, write)
 }
 
-// An outage of minutes and many refused statements do not delay the use of the database.
+// After an outage with many refused statements, the database is used again.
 func TestDatabaseIsUsedAgain(t *testing.T) {
 	_, s, m := restricted(t)
 	if err := s.Kill(); err != nil {

@@ -8,32 +8,33 @@ import (
 )
 
 type (
-	// Login is what is known of a user who logs in.
+	// Login is the input of a login.
 	Login struct {
 		Openid   string // 1 to 64 printable ASCII characters
 		Unionid  string // empty if WeChat sends none
-		Refresh  bool   // replace a known user's unionid by a different, non-empty one
-		Capacity int64  // of a new user: how many entries the user may keep
+		Refresh  bool   // set the unionid of a known user if Unionid is not empty
+		Capacity int64  // of a new user: the most entries the user may keep
 	}
 
-	// Registered is what a login needs to know of a user.
+	// Registered is the result of a login.
 	Registered struct {
 		Id           int64
 		Openid       string
-		Unionid      string // before the login, if the user is not new
+		Unionid      string // of a known user: the one before the login
 		SessionEpoch int64
 	}
 )
 
-// logInAttempts bounds how often a login looks for the row again, because another login inserted
-// it or `shares user delete` removed it after the last look.
+// logInAttempts bounds how often a login looks for the row. It looks again if, since the last time,
+// another login has inserted the row or `shares user delete` has removed it.
 const logInAttempts = 4
 
 // LogIn implements WxUserinfoModel.
 func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered, bool, error) {
 	if in.Openid == "" || len(in.Openid) > 64 ||
 		strings.ContainsFunc(in.Openid, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return Registered{}, false, errors.New("model: log in: openid must be 1 to 64 printable ASCII characters")
+		return Registered{}, false,
+			errors.New("model: log in: openid must be 1 to 64 printable ASCII characters")
 	}
 	conflicts := 0
 	for range logInAttempts {
@@ -41,21 +42,23 @@ func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered
 		number, _ := mysqlError(err)
 		switch {
 		case isDuplicate(err), errors.Is(err, ErrNotFound):
-		case (number == lockWait || number == deadlock) && conflicts == 0: // MySQL rolled it back
+		case (number == lockWait || number == deadlock) && conflicts == 0: // rolled back by MySQL
 			conflicts++
 		default:
 			return who, created, err
 		}
 	}
-	// A proxy reads from a replica that lags, or the openid's collation is not the schema's.
-	return Registered{}, false, wrap("log in", fmt.Errorf("%w: the openid is taken, but no row has it", errLate))
+	// A proxy reads from a lagging replica, or the openid's collation is not the schema's.
+	return Registered{}, false, wrap("log in",
+		fmt.Errorf("%w: the openid is taken, but no row has it", errLate))
 }
 
-// logIn updates the user's row or inserts one. A row that appears or disappears between its
-// statements is a duplicate or ErrNotFound.
+// logIn updates the user's row or inserts one. If a row appears or disappears between its
+// statements, it returns a duplicate error or ErrNotFound.
 func (m *customWxUserinfoModel) logIn(ctx context.Context, in Login) (Registered, bool, error) {
 	var who Registered
-	query := "select `id`, `openid`, `unionid`, `session_epoch` from " + m.table + " where `openid` = ?"
+	query := "select `id`, `openid`, `unionid`, `session_epoch` from " + m.table +
+		" where `openid` = ?"
 	err := m.conn.QueryRowCtx(ctx, &who, query, in.Openid)
 	if errors.Is(err, ErrNotFound) {
 		who, err = m.insert(ctx, in)
@@ -68,14 +71,14 @@ func (m *customWxUserinfoModel) logIn(ctx context.Context, in Login) (Registered
 		c := Columns{"unionid": in.Unionid, "last_login_at": m.timestamp()}
 		return who, false, m.apply(ctx, "set unionid of user", who.Id, nil, c)
 	}
-	// Cached rows stay valid: no reader uses last_login_at, and an invalidation would cost each
-	// user a query after every login.
+	// The cached row stays: no reader uses last_login_at, and an invalidation would cost a query
+	// after every login.
 	query = "update " + m.table + " set `last_login_at` = ? where `id` = ?"
 	res, err := m.conn.ExecCtx(ctx, query, m.timestamp(), who.Id)
 	return who, false, checkFound("update last login", res, err)
 }
 
-// insert adds a new user. It invalidates nothing, because nothing is cached for an unused id.
+// insert adds a user. It invalidates nothing, because an unused id is not cached.
 func (m *customWxUserinfoModel) insert(ctx context.Context, in Login) (Registered, error) {
 	now, epoch := m.timestamp(), NewEpoch()
 	query := "insert into " + m.table + " (`openid`, `unionid`, `capacity`, `session_epoch`, " +

@@ -43,9 +43,12 @@ func TestLogIn(t *testing.T) {
 
 		first, created := logIn(Login{Unionid: "u1", Capacity: 7})
 		if !created {
-			t.Error("the first login made no user")
+			t.Error("the first login created no user")
 		}
-		if diff := cmp.Diff(Registered{Id: 1, Openid: openid, Unionid: "u1", SessionEpoch: first.SessionEpoch}, first); diff != "" {
+		wantFirst := Registered{
+			Id: 1, Openid: openid, Unionid: "u1", SessionEpoch: first.SessionEpoch,
+		}
+		if diff := cmp.Diff(wantFirst, first); diff != "" {
 			t.Errorf("first login (-want +got):\n%s", diff)
 		}
 		if first.SessionEpoch == 0 {
@@ -61,10 +64,11 @@ func TestLogIn(t *testing.T) {
 		cached := e.find(t, first.Id)
 		e.clock.advance(time.Hour)
 		want.LastLoginAt = want.LastLoginAt.Add(time.Hour)
-		if again, created := logIn(Login{Unionid: "u2", Capacity: 9}); created || again != first {
+		again, created := logIn(Login{Unionid: "u2", Capacity: 9})
+		if created || again != first {
 			t.Errorf("second login: created %v, %+v, want %+v", created, again, first)
 		}
-		stored("a second login changes the time of the last one", want)
+		stored("second login", want)
 		if diff := cmp.Diff(cached, e.find(t, first.Id)); diff != "" {
 			t.Errorf("a login invalidated the cached row (-want +got):\n%s", diff)
 		}
@@ -79,16 +83,17 @@ func TestLogIn(t *testing.T) {
 		stored("refreshed with nothing new", want)
 
 		e.clock.advance(time.Hour)
-		want.Unionid, want.LastLoginAt, want.UpdatedAt = "u2", want.LastLoginAt.Add(time.Hour), want.UpdatedAt.Add(3*time.Hour)
+		want.Unionid, want.LastLoginAt = "u2", want.LastLoginAt.Add(time.Hour)
+		want.UpdatedAt = want.UpdatedAt.Add(3 * time.Hour)
 		logIn(Login{Unionid: "u2", Refresh: true})
 		stored("refreshed", want)
 		if got := e.find(t, first.Id).Unionid; got != "u2" {
-			t.Errorf("refreshed: the cached row has the unionid %q", got)
+			t.Errorf("refreshed: the cached row has unionid %q, want u2", got)
 		}
 	})
 }
 
-// First logins race for one openid, in two processes, and end in one row.
+// First logins of one openid race in two processes, and create one row.
 func TestFirstLoginsRace(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
 		other := NewWxUserinfoModel(NewConn(e.db, 0), e.cache)
@@ -97,9 +102,11 @@ func TestFirstLoginsRace(t *testing.T) {
 			const racers = 8
 			who, created := make([]Registered, racers), make([]bool, racers)
 			var g errgroup.Group
-			for i, m := range []WxUserinfoModel{e.model, other, e.model, other, e.model, other, e.model, other} {
+			models := []WxUserinfoModel{e.model, other}
+			for i := range racers {
 				g.Go(func() (err error) {
-					who[i], created[i], err = m.LogIn(t.Context(), Login{Openid: openid, Unionid: "u", Capacity: 3})
+					in := Login{Openid: openid, Unionid: "u", Capacity: 3}
+					who[i], created[i], err = models[i%2].LogIn(t.Context(), in)
 					return err
 				})
 			}
@@ -111,8 +118,11 @@ func TestFirstLoginsRace(t *testing.T) {
 				t.Fatal(err)
 			}
 			inserts := 0
+			want := Registered{
+				Id: row.Id, Openid: openid, Unionid: "u", SessionEpoch: row.SessionEpoch,
+			}
 			for i := range who {
-				if who[i] != (Registered{Id: row.Id, Openid: openid, Unionid: "u", SessionEpoch: row.SessionEpoch}) {
+				if who[i] != want {
 					t.Errorf("a login got %+v, the row is %+v", who[i], row)
 				}
 				if created[i] {
@@ -126,7 +136,8 @@ func TestFirstLoginsRace(t *testing.T) {
 	})
 }
 
-// A lock conflict is repeated once, and an operator's open transaction does not fail other users.
+// A login repeats once after a lock conflict. An open transaction of an operator does not affect
+// other users.
 func TestLogInWithALockedRow(t *testing.T) {
 	db, err := OpenMySQL(testenv.MariaDB(t).Database(t), MySQLOptions{Timeout: 6 * time.Second})
 	if err != nil {
@@ -139,8 +150,9 @@ func TestLogInWithALockedRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() // it ends the transaction
-	if _, err := tx.ExecContext(t.Context(), "UPDATE wx_userinfo SET vip = 1 WHERE id = ?", locked.Id); err != nil {
+	defer tx.Rollback()
+	const update = "UPDATE wx_userinfo SET vip = 1 WHERE id = ?"
+	if _, err := tx.ExecContext(t.Context(), update, locked.Id); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -163,11 +175,12 @@ func TestLogInWithALockedRow(t *testing.T) {
 	}
 }
 
-// A row that the index knows and no read finds ends in an error after some attempts.
+// If the index has a row that no read finds, the login fails after some attempts.
 func TestLogInOfAUserThatIsNeverFound(t *testing.T) {
 	e := onSQLite(t)
-	// The index takes both openids for one, as a case-insensitive collation would.
-	if _, err := e.db.ExecContext(t.Context(), "CREATE UNIQUE INDEX other ON wx_userinfo (openid COLLATE NOCASE)"); err != nil {
+	// The index treats both openids as equal, like a case-insensitive collation.
+	const index = "CREATE UNIQUE INDEX other ON wx_userinfo (openid COLLATE NOCASE)"
+	if _, err := e.db.ExecContext(t.Context(), index); err != nil {
 		t.Fatal(err)
 	}
 	e.register(t, "oalice")
@@ -176,7 +189,7 @@ func TestLogInOfAUserThatIsNeverFound(t *testing.T) {
 	}
 }
 
-// Deletes race with logins of the same user: each login returns a user who exists at that time.
+// Deletes race with logins of the same user: each login succeeds.
 func TestLoginsRaceWithDeletes(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
 		e.register(t, "oalice")

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testenv.Main(m))
 }
 
-// env is one database under test, migrated, with a model on it.
+// env is a migrated database under test with its model.
 type env struct {
 	dialect migrations.Dialect
 	db      *sql.DB
@@ -35,7 +35,7 @@ type env struct {
 	model   WxUserinfoModel
 }
 
-// onMariaDB is the real server that production's MySQL or MariaDB is stood for by.
+// onMariaDB returns an env on a MariaDB server.
 func onMariaDB(t *testing.T) env {
 	return newEnv(t, migrations.MySQL, openMySQL(t, testenv.MariaDB(t).Database(t)))
 }
@@ -55,7 +55,8 @@ func newEnv(t *testing.T, d migrations.Dialect, db *sql.DB) env {
 	if err := migrations.Migrate(t.Context(), db, d); err != nil {
 		t.Fatal(err)
 	}
-	e := env{dialect: d, db: db, cache: &memoryCache{}, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))}}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.FixedZone("CST", 8*3600))
+	e := env{dialect: d, db: db, cache: &memoryCache{}, clock: &clock{now: now}}
 	m := NewWxUserinfoModel(NewConn(db, 0), e.cache)
 	m.(*customWxUserinfoModel).now = e.clock.Now
 	e.model = m
@@ -82,7 +83,7 @@ func openSQLite(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// register makes a user that must be new.
+// register creates a user, who must be new.
 func (e env) register(t *testing.T, openid string) *WxUserinfo {
 	t.Helper()
 	_, created, err := e.model.LogIn(t.Context(), Login{Openid: openid, Capacity: 5})
@@ -123,12 +124,13 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// memoryCache remembers rows, and that there is none, until they are invalidated: a write that forgets that is seen at once.
+// memoryCache caches rows, and the absence of rows, until they are invalidated. So a write without
+// an invalidation fails a test.
 type memoryCache struct {
-	cache.Cache // the methods that the model does not call
+	cache.Cache // nil: the model does not call its other methods
 
 	mu   sync.Mutex
-	rows map[string][]byte // nil for a row that is known not to exist
+	rows map[string][]byte // JSON; nil for a row that does not exist
 }
 
 func (c *memoryCache) TakeCtx(_ context.Context, v any, key string, query func(v any) error) error {

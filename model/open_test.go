@@ -24,13 +24,18 @@ import (
 func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	for name, params := range map[string]string{
-		"plain":    "",
-		"contrary": "?parseTime=false&loc=Asia%2FShanghai&charset=latin1&collation=latin1_bin&clientFoundRows=false&interpolateParams=false&rejectReadOnly=false&multiStatements=true&time_zone=%27%2B08%3A00%27&sql_mode=%27%27&timeout=1h&autocommit=0&AUTOCOMMIT=0&sql_select_limit=1&Sql_Mode=%27%27",
+		"plain": "",
+		"contrary": "?parseTime=false&loc=Asia%2FShanghai&charset=latin1&collation=latin1_bin" +
+			"&clientFoundRows=false&interpolateParams=false&rejectReadOnly=false" +
+			"&multiStatements=true&time_zone=%27%2B08%3A00%27&sql_mode=%27%27&timeout=1h" +
+			"&autocommit=0&AUTOCOMMIT=0&sql_select_limit=1&Sql_Mode=%27%27",
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := openMySQL(t, dsn+params)
 			got := map[string]string{}
-			rows, err := db.QueryContext(t.Context(), "SHOW VARIABLES WHERE Variable_name IN ('time_zone', 'sql_mode', 'autocommit', 'sql_select_limit', 'character_set_client', 'character_set_results', 'character_set_connection')")
+			rows, err := db.QueryContext(t.Context(), "SHOW VARIABLES WHERE Variable_name IN "+
+				"('time_zone', 'sql_mode', 'autocommit', 'sql_select_limit', 'character_set_client', "+
+				"'character_set_results', 'character_set_connection')")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,17 +50,20 @@ func TestOpenMySQLSetsWhatTheServiceReliesOn(t *testing.T) {
 			want := map[string]string{
 				"autocommit": "ON", "sql_select_limit": "18446744073709551615",
 				"time_zone": "+00:00", "sql_mode": "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
-				"character_set_client": "utf8mb4", "character_set_results": "utf8mb4", "character_set_connection": "utf8mb4",
+				"character_set_client": "utf8mb4", "character_set_results": "utf8mb4",
+				"character_set_connection": "utf8mb4",
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if _, err := db.ExecContext(t.Context(), "SELECT 1; SELECT 2"); err == nil {
-				t.Error("several statements in one were taken")
+				t.Error("two statements in one were accepted")
 			}
+			moment := time.Unix(1, 0)
 			var at time.Time
-			if err := db.QueryRowContext(t.Context(), "SELECT CAST(? AS datetime(3))", time.Unix(1, 0)).Scan(&at); err != nil || !at.Equal(time.Unix(1, 0)) {
-				t.Errorf("a time came back as %v, %v", at, err)
+			row := db.QueryRowContext(t.Context(), "SELECT CAST(? AS datetime(3))", moment)
+			if err := row.Scan(&at); err != nil || !at.Equal(moment) {
+				t.Errorf("a time was read as %v, %v, want %v", at, err, moment)
 			}
 		})
 	}
@@ -100,14 +108,14 @@ func TestOpenMySQLErrorsNameThePartAndKeepItsValue(t *testing.T) {
 		"hunter2":                              "address: must be tcp(host:3306)",
 		"root:hunter2@tcp(db:3306)":            "address: must be tcp(host:3306)",
 		"root:hunter2@db:3306/users":           "address: must be tcp(host:3306)",
-		"root:hunter2@tcp(db:3306)/":           "database: its name is missing",
-		"root:hunter2@tcp(db:3306)/?tls=true":  "database: its name is missing",
-		"root:hunter2@hunter2(db)/users":       "user or address: must be user:password@tcp(host:3306)/database",
+		"root:hunter2@tcp(db:3306)/":           "database: missing name",
+		"root:hunter2@tcp(db:3306)/?tls=true":  "database: missing name",
+		"root:hunter2@hunter2(db)/users":       "user or address: must be user:password@tcp(host:3306)",
 		"mysql://root:hunter2@tcp(db)/users":   "without a scheme",
 		"mysql://root:hunter2@db:3306/users":   "without a scheme",
 		valid + "parseTime=hunter2":            "parameter parseTime: must be true or false",
-		valid + "tls=hunter2":                  "parameter tls: must be true, false, skip-verify or preferred",
-		valid + "tls=true&loc=Asia/hunter2":    "parameter loc: must be a time zone with / written as %2F, such as Asia%2FShanghai",
+		valid + "tls=hunter2":                  "parameter tls: must be true, false, skip-verify",
+		valid + "tls=true&loc=Asia/hunter2":    "must be a time zone with %2F for /",
 		valid + "loc=hunter2":                  "parameter loc: must be a time zone",
 		valid + "timeout=hunter2":              "parameter timeout: must be a duration such as 5s",
 		valid + "serverPubKey=hunter2":         "parameter serverPubKey: must be left out",
@@ -141,7 +149,7 @@ func TestMySQLTimeouts(t *testing.T) {
 		t.Error("a paused server answered")
 	}
 	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("gave up only after %s", took)
+		t.Errorf("gave up after %s, want about a second", took)
 	}
 	if err := server.Resume(); err != nil {
 		t.Fatal(err)
@@ -195,13 +203,16 @@ func TestAcknowledgedWritesSurviveKillOfMariaDB(t *testing.T) {
 	if diff := cmp.Diff(acknowledged, stored(t, db, acknowledged)); diff != "" {
 		t.Errorf("acknowledged users (-want +got):\n%s", diff)
 	}
-	// The same pool goes on.
-	if _, created, err := NewWxUserinfoModel(NewConn(db, 0), &memoryCache{}).LogIn(t.Context(), Login{Openid: "after"}); err != nil || !created {
+	// The same pool works after the restart.
+	m = NewWxUserinfoModel(NewConn(db, 0), &memoryCache{})
+	_, created, err := m.LogIn(t.Context(), Login{Openid: "after"})
+	if err != nil || !created {
 		t.Errorf("a first login after the restart: created %v, %v", created, err)
 	}
 }
 
-// logInForever names the SQLite file that this test binary, started again by the test below, registers users in until it is killed.
+// logInForever is the environment variable with the name of a SQLite file. With it, this test
+// binary registers users in the file until it is killed.
 const logInForever = "SHARES_TEST_REGISTER_FOREVER"
 
 func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
@@ -226,7 +237,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 		var openid string
 		var id int64
 		if _, err := fmt.Sscan(lines.Text(), &openid, &id); err != nil {
-			break // the last line, cut off by the kill
+			break // the kill truncated the last line
 		}
 		acknowledged[openid] = id
 		if len(acknowledged) == 20 {
@@ -239,7 +250,7 @@ func TestAcknowledgedWritesSurviveKillOnSQLite(t *testing.T) {
 		t.Fatal("the process was not killed")
 	}
 	if len(acknowledged) < 20 {
-		t.Fatalf("only %d users", len(acknowledged))
+		t.Fatalf("%d users, want at least 20", len(acknowledged))
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Fatal(err)
@@ -274,7 +285,7 @@ func logInUntilKilled(file string) int {
 	return 1
 }
 
-// Two pools on one file are what `shares user` beside `shares serve` is.
+// `shares user` beside `shares serve` means two pools on one file.
 func TestTwoPoolsOnOneSQLiteFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users.db")
 	one := newEnv(t, migrations.SQLite, openSQLite(t, file))
@@ -284,7 +295,9 @@ func TestTwoPoolsOnOneSQLiteFile(t *testing.T) {
 	for _, e := range []env{one, two} {
 		wg.Go(func() {
 			for range 50 {
-				if err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, Columns{"city": "x"}); err != nil {
+				change := Columns{"city": "x"}
+				err := e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, change)
+				if err != nil {
 					t.Error(err)
 				}
 			}
@@ -295,15 +308,18 @@ func TestTwoPoolsOnOneSQLiteFile(t *testing.T) {
 
 func TestOpenSQLiteSettings(t *testing.T) {
 	db := openSQLite(t, filepath.Join(t.TempDir(), "users.db"))
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000"} {
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000",
+	} {
 		var got string
-		if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+		err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got)
+		if err != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", pragma, got, err, want)
 		}
 	}
 }
 
-// stored returns those of users that the database has with their ids.
+// stored returns the users that the database has, with their ids.
 func stored(t *testing.T, db *sql.DB, users map[string]int64) map[string]int64 {
 	t.Helper()
 	got := maps.Clone(users)
@@ -319,7 +335,7 @@ func stored(t *testing.T, db *sql.DB, users map[string]int64) map[string]int64 {
 	return got
 }
 
-// waitFor tries until there is no error, for a minute.
+// waitFor calls try until it returns nil, for at most a minute.
 func waitFor(t *testing.T, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -329,7 +345,7 @@ func waitFor(t *testing.T, try func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for too long: %v", err)
+			t.Fatalf("not within a minute: %v", err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

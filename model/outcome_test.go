@@ -13,7 +13,7 @@ import (
 	"shares/model/migrations"
 )
 
-// replica returns a model on a pool of its own, with a cache of its own on the Redis.
+// replica returns a model with its own pool and its own cache on the Redis.
 func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) WxUserinfoModel {
 	t.Helper()
 	db := openMySQL(t, dsn)
@@ -28,7 +28,7 @@ func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) Wx
 	return NewWxUserinfoModel(NewConn(db, limit), rows)
 }
 
-// through returns the DSN with another address.
+// through returns the DSN with the address replaced.
 func through(t *testing.T, dsn, addr string) string {
 	t.Helper()
 	cfg, err := mysql.ParseDSN(dsn)
@@ -48,10 +48,11 @@ func address(t *testing.T, dsn string) string {
 	return cfg.Addr
 }
 
-// warm reads a row until it is local, and for long, in each replica.
+// warm reads a row until each replica keeps it in memory for long.
 func warm(t *testing.T, id int64, replicas ...WxUserinfoModel) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	end := time.Now().Add(2 * time.Second)
+	for ; time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		for _, m := range replicas {
 			if _, err := m.FindOne(t.Context(), id); err != nil {
 				t.Fatal(err)
@@ -70,7 +71,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	})
 }
 
-// A write that is committed and whose reply is lost is seen by all replicas.
+// If a write is committed but its reply is lost, all replicas return the new row.
 func TestCommitWithoutReply(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	if err := migrations.Migrate(t.Context(), openMySQL(t, dsn), migrations.MySQL); err != nil {
@@ -107,7 +108,7 @@ func TestCommitWithoutReply(t *testing.T) {
 			}
 			lost := proxy.DropReply(test.statement)
 			if err := test.write(row); err == nil {
-				t.Fatal("the write was acknowledged: this shows nothing")
+				t.Fatal("the write was acknowledged, so the test shows nothing")
 			}
 			<-lost
 			for role, m := range map[string]WxUserinfoModel{"writer": writer, "reader": reader} {
@@ -121,7 +122,7 @@ func TestCommitWithoutReply(t *testing.T) {
 	}
 }
 
-// A statement that waits for a lock goes on when its client has given up, and commits later.
+// A statement that waits for a lock continues after its client has given up, and commits later.
 func TestCommitAfterTheWriterGaveUp(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	db := openMySQL(t, dsn)
@@ -140,7 +141,7 @@ func TestCommitAfterTheWriterGaveUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Rollback() // it was committed
+	defer lock.Rollback() // without effect after Commit
 	if _, err := lock.Exec("select id from wx_userinfo where id = ? for update", who.Id); err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +149,9 @@ func TestCommitAfterTheWriterGaveUp(t *testing.T) {
 	if !IsUnavailable(err) {
 		t.Fatalf("%v, want the statement's limit", err)
 	}
-	for _, m := range []WxUserinfoModel{reader, writer} { // cached again, before the commit
+	for _, m := range []WxUserinfoModel{reader, writer} { // they cache the old row again
 		if row, err := m.FindOne(t.Context(), who.Id); err != nil || row.City != "" {
-			t.Fatalf("%+v, %v", row, err)
+			t.Fatalf("%+v, %v, want the old row", row, err)
 		}
 	}
 	if err := lock.Commit(); err != nil {

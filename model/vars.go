@@ -2,5 +2,5 @@ package model
 
 import "github.com/zeromicro/go-zero/core/stores/sqlx"
 
-// ErrNotFound says that there is no such user, or none with the session epoch asked for.
+// ErrNotFound is returned if no user matches, or the user has another session epoch.
 var ErrNotFound = sqlx.ErrNotFound

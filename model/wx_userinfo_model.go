@@ -21,35 +21,34 @@ import (
 var _ WxUserinfoModel = (*customWxUserinfoModel)(nil)
 
 type (
-	// WxUserinfoModel reads and writes users. It leaves out the generated Insert and Update: those
-	// write whole rows, and of two updates at once the later would undo the earlier.
+	// WxUserinfoModel reads and writes users. It omits the generated Insert and Update, which write
+	// whole rows: of two concurrent updates, the second would undo the first.
 	WxUserinfoModel interface {
 		// FindOne returns the user with the id, through the cache, or ErrNotFound.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
-		// Recheck returns the row of a user of whom FindOne returned cached, from the database, or
-		// ErrNotFound. If its session epoch is another, the cached row is invalidated: Redis may
-		// have been unavailable when the epoch was changed.
+		// Recheck returns the current row of a user from the database, or ErrNotFound. cached is
+		// the row that FindOne returned. If the user is gone or its session epoch has changed,
+		// Recheck invalidates the cached row: Redis may have been unavailable during the write.
 		Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error)
 		// FindByOpenid returns the user with the openid from the database, or ErrNotFound.
 		FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error)
-		// LogIn sets the user's last_login_at, and first inserts a user if none has the openid.
-		// However many calls race for one openid, there is one row, and created is true for at
-		// most one call.
+		// LogIn sets the user's last_login_at. It inserts a user if none has the openid. If calls
+		// for one openid race, there is one row, and created is true for at most one call.
 		LogIn(ctx context.Context, in Login) (who Registered, created bool, err error)
-		// UpdateProfile sets the columns given and leaves the others as they are, in one statement.
-		// It returns ErrNotFound if no user has both the id and the session epoch: a session that
-		// was revoked meanwhile writes nothing. Without any column it checks and writes nothing.
+		// UpdateProfile sets the columns in c, in one statement. It returns ErrNotFound if no user
+		// has both the id and the session epoch, so a revoked session cannot write. With an empty c
+		// it returns nil without a check.
 		UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error
-		// SetAdmin sets columns whatever the session epoch is, for the operator. Another session
-		// epoch, one of NewEpoch, ends all sessions so far. It returns ErrNotFound if there is no
-		// such user.
+		// SetAdmin sets columns for the operator, without a check of the session epoch. Setting
+		// session_epoch to a NewEpoch ends all sessions. It returns ErrNotFound if no user has the
+		// id.
 		SetAdmin(ctx context.Context, id int64, c Columns) error
-		// Delete removes the user, or returns ErrNotFound. The id is not given to another user.
+		// Delete removes the user, or returns ErrNotFound. The id is never used again.
 		Delete(ctx context.Context, id int64) error
 	}
 
-	// Columns is a change of a row: the values of columns by their names. Limits are the caller's
-	// to check: MySQL refuses what does not fit its columns, SQLite takes everything.
+	// Columns maps names of columns to new values. The caller must check the columns' limits: MySQL
+	// refuses values that do not fit, but SQLite stores them.
 	Columns map[string]any
 
 	customWxUserinfoModel struct {
@@ -59,7 +58,7 @@ type (
 	}
 )
 
-// NewWxUserinfoModel returns a model for the wx_userinfo table, caching rows in c.
+// NewWxUserinfoModel returns a model of the wx_userinfo table that caches rows in c.
 func NewWxUserinfoModel(conn *Conn, c cache.Cache) WxUserinfoModel {
 	return &customWxUserinfoModel{newWxUserinfoModel(conn, c), conn, time.Now}
 }
@@ -75,11 +74,13 @@ func (m *customWxUserinfoModel) FindOne(ctx context.Context, id int64) (*WxUseri
 	return &row, nil
 }
 
-func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo) (*WxUserinfo, error) {
+func (m *customWxUserinfoModel) Recheck(
+	ctx context.Context, cached *WxUserinfo,
+) (*WxUserinfo, error) {
 	var row WxUserinfo
 	err := m.read(ctx, &row, "`id` = ?", cached.Id)
 	if errors.Is(err, ErrNotFound) || err == nil && row.SessionEpoch != cached.SessionEpoch {
-		_ = m.DelCacheCtx(ctx, idKey(cached.Id)) // see write
+		_ = m.DelCacheCtx(ctx, idKey(cached.Id)) // the cache repeats failed invalidations
 	}
 	if err != nil {
 		return nil, wrap("find user past the cache", err)
@@ -87,7 +88,9 @@ func (m *customWxUserinfoModel) Recheck(ctx context.Context, cached *WxUserinfo)
 	return &row, nil
 }
 
-func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string) (*WxUserinfo, error) {
+func (m *customWxUserinfoModel) FindByOpenid(
+	ctx context.Context, openid string,
+) (*WxUserinfo, error) {
 	var row WxUserinfo
 	if err := m.read(ctx, &row, "`openid` = ?", openid); err != nil {
 		return nil, wrap("find user by openid", err)
@@ -95,13 +98,14 @@ func (m *customWxUserinfoModel) FindByOpenid(ctx context.Context, openid string)
 	return &row, nil
 }
 
-// read reads a row from the database.
 func (m *customWxUserinfoModel) read(ctx context.Context, row any, where string, arg any) error {
 	query := "select " + wxUserinfoRows + " from " + m.table + " where " + where
 	return m.conn.QueryRowCtx(ctx, row, query, arg)
 }
 
-func (m *customWxUserinfoModel) UpdateProfile(ctx context.Context, id, epoch int64, c Columns) error {
+func (m *customWxUserinfoModel) UpdateProfile(
+	ctx context.Context, id, epoch int64, c Columns,
+) error {
 	return m.apply(ctx, "update profile", id, &epoch, c)
 }
 
@@ -109,16 +113,15 @@ func (m *customWxUserinfoModel) SetAdmin(ctx context.Context, id int64, c Column
 	return m.apply(ctx, "update user", id, nil, c)
 }
 
-// NewEpoch returns a random session epoch. It is never 0, because a caller that forgot the epoch
-// sends 0.
+// NewEpoch returns a random session epoch. It is never 0, so a caller that forgets to set the epoch
+// cannot match a user.
 func NewEpoch() int64 {
 	var b [8]byte
 	rand.Read(b[:]) // it never fails
 	return cmp.Or(int64(binary.BigEndian.Uint64(b[:])), 1)
 }
 
-// apply writes the columns and updated_at to the user, if the user still has the epoch when one is
-// given.
+// apply writes the columns and updated_at. If epoch is not nil, the user must have this epoch.
 func (m *customWxUserinfoModel) apply(
 	ctx context.Context, op string, id int64, epoch *int64, c Columns,
 ) error {
@@ -150,9 +153,9 @@ func (m *customWxUserinfoModel) Delete(ctx context.Context, id int64) error {
 	return checkFound("delete user", res, err)
 }
 
-// write runs a statement that changes the user's row, and invalidates what is cached of it. Where
-// the outcome is unknown the row is invalidated at once, and again when the server has certainly
-// ended the statement.
+// write runs a statement that changes the user's row, and invalidates the cached row. If the
+// outcome is unknown, it invalidates the row again when the server has certainly ended the
+// statement.
 func (m *customWxUserinfoModel) write(
 	ctx context.Context, id int64, query string, args ...any,
 ) (sql.Result, error) {
@@ -160,7 +163,7 @@ func (m *customWxUserinfoModel) write(
 	if isRefused(err) {
 		return nil, err
 	}
-	_ = m.DelCacheCtx(ctx, idKey(id)) // see cache.Cache.DelCtx: what fails is repeated there
+	_ = m.DelCacheCtx(ctx, idKey(id)) // the cache repeats failed invalidations
 	if err != nil {
 		ctx := context.WithoutCancel(ctx)
 		time.AfterFunc(m.conn.longest(), func() { _ = m.DelCacheCtx(ctx, idKey(id)) })
@@ -168,8 +171,8 @@ func (m *customWxUserinfoModel) write(
 	return res, err
 }
 
-// checkFound turns an update that matched no row into ErrNotFound. A matched row counts even if
-// nothing in it changed, because OpenMySQL sets clientFoundRows.
+// checkFound returns ErrNotFound if a statement matched no row. A row that an update matches but
+// does not change counts, because OpenMySQL sets clientFoundRows.
 func checkFound(op string, res sql.Result, err error) error {
 	if err != nil {
 		return wrap(op, err)
@@ -184,11 +187,11 @@ func checkFound(op string, res sql.Result, err error) error {
 	return nil
 }
 
-// timestamp returns the time in the precision that the columns keep, so that what was written equals
-// what is read.
+// timestamp returns the time with the precision of the columns, so that a value reads back
+// unchanged.
 func (m *customWxUserinfoModel) timestamp() time.Time {
 	return m.now().UTC().Truncate(time.Millisecond)
 }
 
-// idKey returns the key of a row in the cache, the same for every version of the program.
+// idKey returns the cache key of a row. It must not change between versions of the program.
 func idKey(id int64) string { return "user:" + strconv.FormatInt(id, 10) }

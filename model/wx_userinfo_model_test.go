@@ -21,20 +21,23 @@ func TestUpdateProfile(t *testing.T) {
 
 		e.clock.advance(time.Minute)
 		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{
-			"nick_name": "小明 👩‍👩‍👧 \\ ' \"", "avatar_url": "https://a/b", "gender": "2", "city": "广州", "province": "广东",
+			"nick_name": "小明 👩‍👩‍👧 \\ ' \"", "avatar_url": "https://a/b", "gender": "2",
+			"city": "广州", "province": "广东",
 			"country": "中国", "language": "zh_CN", "phone": "13800000000", "rg": false, "only20": true,
 		}); err != nil {
 			t.Fatal(err)
 		}
-		want.NickName, want.AvatarUrl, want.Gender, want.City, want.Province = "小明 👩‍👩‍👧 \\ ' \"", "https://a/b", "2", "广州", "广东"
-		want.Country, want.Language, want.Phone, want.Rg, want.Only20 = "中国", "zh_CN", "13800000000", 0, 1
+		want.NickName, want.AvatarUrl, want.Gender = "小明 👩‍👩‍👧 \\ ' \"", "https://a/b", "2"
+		want.City, want.Province, want.Country = "广州", "广东", "中国"
+		want.Language, want.Phone, want.Rg, want.Only20 = "zh_CN", "13800000000", 0, 1
 		want.UpdatedAt = want.UpdatedAt.Add(time.Minute)
 		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
 			t.Errorf("all fields (-want +got):\n%s", diff)
 		}
 
 		e.clock.advance(time.Minute)
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"phone": "", "rg": true}); err != nil {
+		two := Columns{"phone": "", "rg": true}
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, two); err != nil {
 			t.Fatal(err)
 		}
 		want.Phone, want.Rg, want.UpdatedAt = "", 1, want.UpdatedAt.Add(time.Minute)
@@ -42,7 +45,7 @@ func TestUpdateProfile(t *testing.T) {
 			t.Errorf("two fields (-want +got):\n%s", diff)
 		}
 
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"phone": "", "rg": true}); err != nil {
+		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, two); err != nil {
 			t.Errorf("the same values again: %v", err)
 		}
 		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{}); err != nil {
@@ -56,7 +59,8 @@ func TestUpdateProfile(t *testing.T) {
 			"another epoch": {row.Id, row.SessionEpoch + 1},
 			"no epoch":      {row.Id, 0},
 		} {
-			if err := e.model.UpdateProfile(ctx, key[0], key[1], Columns{"city": "x"}); !errors.Is(err, ErrNotFound) {
+			err := e.model.UpdateProfile(ctx, key[0], key[1], Columns{"city": "x"})
+			if !errors.Is(err, ErrNotFound) {
 				t.Errorf("%s: %v, want ErrNotFound", name, err)
 			}
 		}
@@ -76,20 +80,27 @@ func TestConcurrentUpdatesAllSurvive(t *testing.T) {
 			{"country": "k"}, {"language": "l"}, {"phone": "1"}, {"rg": false}, {"only20": true},
 		} {
 			for range 10 {
-				g.Go(func() error { return e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, p) })
+				g.Go(func() error {
+					return e.model.UpdateProfile(t.Context(), row.Id, row.SessionEpoch, p)
+				})
 			}
 		}
-		g.Go(func() error { return e.model.SetAdmin(t.Context(), row.Id, Columns{"capacity": int64(50)}) })
 		g.Go(func() error {
-			_, _, err := e.model.LogIn(t.Context(), Login{Openid: row.Openid, Unionid: "u", Refresh: true})
+			return e.model.SetAdmin(t.Context(), row.Id, Columns{"capacity": int64(50)})
+		})
+		g.Go(func() error {
+			in := Login{Openid: row.Openid, Unionid: "u", Refresh: true}
+			_, _, err := e.model.LogIn(t.Context(), in)
 			return err
 		})
 		if err := g.Wait(); err != nil {
 			t.Fatal(err)
 		}
 		want := *row
-		want.NickName, want.AvatarUrl, want.Gender, want.City, want.Province, want.Country = "n", "a", "1", "c", "p", "k"
-		want.Language, want.Phone, want.Rg, want.Only20, want.Capacity, want.Unionid = "l", "1", 0, 1, 50, "u"
+		want.NickName, want.AvatarUrl, want.Gender = "n", "a", "1"
+		want.City, want.Province, want.Country = "c", "p", "k"
+		want.Language, want.Phone, want.Rg, want.Only20 = "l", "1", 0, 1
+		want.Capacity, want.Unionid = 50, "u"
 		if diff := cmp.Diff(&want, e.find(t, row.Id)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -111,8 +122,9 @@ func TestAnotherEpochEndsSessions(t *testing.T) {
 		if got := e.find(t, row.Id).SessionEpoch; got != epoch || got == row.SessionEpoch {
 			t.Errorf("epoch %d, was %d, want %d", got, row.SessionEpoch, epoch)
 		}
-		if err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"city": "x"}); !errors.Is(err, ErrNotFound) {
-			t.Errorf("a revoked session wrote: %v", err)
+		err := e.model.UpdateProfile(ctx, row.Id, row.SessionEpoch, Columns{"city": "x"})
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("a revoked session: %v, want ErrNotFound", err)
 		}
 		if err := e.model.UpdateProfile(ctx, row.Id, epoch, Columns{"city": "x"}); err != nil {
 			t.Errorf("the new session: %v", err)
@@ -134,7 +146,8 @@ func TestSetAdmin(t *testing.T) {
 		row := e.register(t, "oalice")
 		e.find(t, row.Id)
 		want := *row
-		if err := e.model.SetAdmin(ctx, row.Id, Columns{"vip": true, "group": "甲,乙", "capacity": int64(100)}); err != nil {
+		all := Columns{"vip": true, "group": "甲,乙", "capacity": int64(100)}
+		if err := e.model.SetAdmin(ctx, row.Id, all); err != nil {
 			t.Fatal(err)
 		}
 		want.Vip, want.Group, want.Capacity = 1, "甲,乙", 100
@@ -170,10 +183,10 @@ func TestDelete(t *testing.T) {
 		}
 		again := e.register(t, "oalice")
 		if again.Id == row.Id {
-			t.Error("the id of a deleted user was given again")
+			t.Error("the id of a deleted user was used again")
 		}
 		if again.SessionEpoch == row.SessionEpoch {
-			t.Error("sessions of the deleted user open the new one")
+			t.Error("sessions of the deleted user are valid for the new one")
 		}
 	})
 }
@@ -193,7 +206,7 @@ func TestErrorsHoldNoValues(t *testing.T) {
 
 	full := &mysql.MySQLError{Number: 6, Message: "Error on delete of '/tmp/#sql-1.MAI'"}
 	if got := Wrap("look", full).Error(); !strings.Contains(got, full.Message) {
-		t.Errorf("an error of a file: got %q, want the server's text", got)
+		t.Errorf("an error below 1000: got %q, want the server's text", got)
 	}
 
 	m := e.model.(*customWxUserinfoModel)
@@ -202,11 +215,11 @@ func TestErrorsHoldNoValues(t *testing.T) {
 		t.Fatalf("a second row for an openid: %v", err)
 	}
 	if err := wrap("insert users", err); strings.Contains(err.Error(), "oalice") {
-		t.Errorf("the error holds the openid: %v", err)
+		t.Errorf("the error contains the openid: %v", err)
 	}
 }
 
-// Refused data must not open the breaker, or one client's bad input would lock out everyone.
+// Refused data must not open the breaker, because one client's bad input would affect all users.
 func TestRefusedDataOpensNoBreaker(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
 		m := e.model.(*customWxUserinfoModel)
@@ -222,11 +235,13 @@ func TestRefusedDataOpensNoBreaker(t *testing.T) {
 	})
 }
 
-// What was changed behind the cache's back, as when Redis was away, is seen once somebody looks past it, and by all from then on.
+// Rows change in the database without an invalidation, as when Redis is down. Recheck returns the
+// new row, and later reads do too.
 func TestRecheck(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, e env) {
 		ctx := t.Context()
-		changed, deleted, same := e.register(t, "ochanged"), e.register(t, "odeleted"), e.register(t, "osame")
+		changed, deleted := e.register(t, "ochanged"), e.register(t, "odeleted")
+		same := e.register(t, "osame")
 		cached := map[int64]*WxUserinfo{}
 		for _, row := range []*WxUserinfo{changed, deleted, same} {
 			cached[row.Id] = e.find(t, row.Id)
@@ -242,26 +257,26 @@ func TestRecheck(t *testing.T) {
 		}
 		for _, old := range cached {
 			if got := e.find(t, old.Id); got.SessionEpoch != old.SessionEpoch || got.City != "" {
-				t.Fatal("the row is not cached: this shows nothing")
+				t.Fatal("the row is not cached, so the test shows nothing")
 			}
 		}
 
 		row, err := e.model.Recheck(ctx, cached[changed.Id])
 		if err != nil || row.SessionEpoch != 77 || row.Openid != "ochanged" {
-			t.Errorf("changed: %+v, %v", row, err)
+			t.Errorf("changed: %+v, %v, want epoch 77", row, err)
 		}
 		if got := e.find(t, changed.Id).SessionEpoch; got != 77 {
-			t.Errorf("the cache still has epoch %d", got)
+			t.Errorf("the cache still has epoch %d, want 77", got)
 		}
 		if _, err := e.model.Recheck(ctx, cached[deleted.Id]); !errors.Is(err, ErrNotFound) {
-			t.Errorf("deleted: %v", err)
+			t.Errorf("deleted: %v, want ErrNotFound", err)
 		}
 		if _, err := e.model.FindOne(ctx, deleted.Id); !errors.Is(err, ErrNotFound) {
 			t.Errorf("the cache still has a deleted user: %v", err)
 		}
-		// A guess at a session must not cost a user the cached row.
+		// A request with a forged session must not invalidate the cached row.
 		if row, err := e.model.Recheck(ctx, cached[same.Id]); err != nil || row.City != "elsewhere" {
-			t.Errorf("the same epoch: %+v, %v", row, err)
+			t.Errorf("the same epoch: %+v, %v, want the new city", row, err)
 		}
 		if got := e.find(t, same.Id).City; got != "" {
 			t.Error("the cached row of a user with the same epoch was invalidated")
@@ -269,23 +284,26 @@ func TestRecheck(t *testing.T) {
 	})
 }
 
-// A collation of the connection that is not the column's would make the index useless.
+// With a collation other than the column's, the lookup could not use the index.
 func TestOpenidLookupUsesTheIndex(t *testing.T) {
 	const query = "SELECT `id` FROM `wx_userinfo` WHERE `openid` = ?"
 	var plan, none string
 	e := onMariaDB(t)
 	e.register(t, "oalice")
 	err := e.db.QueryRowContext(t.Context(), "EXPLAIN FORMAT=JSON "+query, "oalice").Scan(&plan)
-	if err != nil || !strings.Contains(plan, `"access_type": "const"`) || !strings.Contains(plan, `"key": "uk_wx_userinfo_openid"`) {
-		t.Errorf("%v, %s", err, plan)
+	if err != nil || !strings.Contains(plan, `"access_type": "const"`) ||
+		!strings.Contains(plan, `"key": "uk_wx_userinfo_openid"`) {
+		t.Errorf("%v, got %s, want the unique index", err, plan)
 	}
-	err = onSQLite(t).db.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "oalice").Scan(&none, &none, &none, &plan)
-	if want := "SEARCH wx_userinfo USING COVERING INDEX uk_wx_userinfo_openid (openid=?)"; err != nil || plan != want {
+	err = onSQLite(t).db.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+query, "oalice").
+		Scan(&none, &none, &none, &plan)
+	const want = "SEARCH wx_userinfo USING COVERING INDEX uk_wx_userinfo_openid (openid=?)"
+	if err != nil || plan != want {
 		t.Errorf("%v, got %q, want %q", err, plan, want)
 	}
 }
 
-// The error of a row that cannot be read does not quote the value. Only SQLite takes such a value.
+// The error for a value of the wrong type does not quote it. Only SQLite stores such a value.
 func TestBrokenRow(t *testing.T) {
 	e := onSQLite(t)
 	row := e.register(t, "obroken")
@@ -299,7 +317,7 @@ func TestBrokenRow(t *testing.T) {
 		"recheck":   func() error { _, err := e.model.Recheck(t.Context(), row); return err },
 	} {
 		if err := read(); !errors.Is(err, errBrokenRow) || strings.Contains(err.Error(), "yes") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v, want errBrokenRow without the value", name, err)
 		}
 	}
 }
