@@ -12,16 +12,16 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// versionTable is goose's. Its version 0 is of the table itself.
+// versionTable is the version table of goose. Version 0 stands for the table itself.
 const versionTable = "goose_db_version"
 
-// begunTable has a row for each migration that was begun and is not in the version table. MySQL
-// commits DDL by itself, so a migrator that is killed between the statement and its version leaves
-// the change without the version. The next run may find the change made already: it takes that
-// for its own only where this row says that the migration was begun before.
+// begunTable has a row for each migration that has begun but is not in the version table. MySQL
+// commits DDL implicitly, so a migrator that is killed after the statement leaves the change
+// without its version. If the next run finds the change in the database, it accepts it only if this
+// row exists.
 const begunTable = "goose_begun"
 
-// makeTables has the statements that make both, also after a run that was killed between them.
+// makeTables returns statements that create both tables. They can be repeated after a killed run.
 func makeTables(d Dialect) []string {
 	id := "bigint NOT NULL AUTO_INCREMENT PRIMARY KEY"
 	if d == SQLite {
@@ -30,17 +30,18 @@ func makeTables(d Dialect) []string {
 	return []string{
 		"CREATE TABLE IF NOT EXISTS " + versionTable + " (id " + id + ", version_id bigint NOT NULL, " +
 			"is_applied boolean NOT NULL, tstamp datetime NULL DEFAULT CURRENT_TIMESTAMP)",
-		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT 1) AS one " +
-			"WHERE NOT EXISTS (SELECT 1 FROM " + versionTable + " WHERE version_id = 0)",
+		"INSERT INTO " + versionTable + " (version_id, is_applied) " +
+			"SELECT 0, 1 FROM (SELECT 1) AS one WHERE NOT EXISTS " +
+			"(SELECT 1 FROM " + versionTable + " WHERE version_id = 0)",
 		"CREATE TABLE IF NOT EXISTS " + begunTable + " (version_id bigint NOT NULL PRIMARY KEY)",
 	}
 }
 
-// applyAll applies what is missing, on a connection that no other migrator's work goes beside.
+// applyAll applies the missing migrations on conn. No other migrator may run concurrently.
 func applyAll(ctx context.Context, conn *sql.Conn, d Dialect, all []migration) error {
 	for _, statement := range makeTables(d) {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("migrations: make the version table: %w", err)
+			return fmt.Errorf("migrations: create the version table: %w", err)
 		}
 	}
 	versions, err := applied(ctx, conn)
@@ -69,7 +70,7 @@ func apply(ctx context.Context, conn *sql.Conn, m migration) error {
 	if err != nil {
 		return err
 	}
-	tx, err := conn.BeginTx(ctx, nil) // SQLite undoes DDL with it; MySQL only UPDATE and the like
+	tx, err := conn.BeginTx(ctx, nil) // SQLite can roll back DDL; MySQL cannot
 	if err != nil {
 		return err
 	}
@@ -79,8 +80,8 @@ func apply(ctx context.Context, conn *sql.Conn, m migration) error {
 		if begun == 0 {
 			err = compareWithStatement(ctx, tx, m.statement, refusal)
 		} else {
-			// The server refused, so nothing was changed: a later run must not take another
-			// program's change for this migration's.
+			// The statement has changed nothing. A later run must not accept a change that another
+			// program made.
 			_, forgetErr := conn.ExecContext(ctx, forget, m.version)
 			err = errors.Join(err, forgetErr)
 		}
@@ -97,7 +98,7 @@ func apply(ctx context.Context, conn *sql.Conn, m migration) error {
 	return tx.Commit()
 }
 
-// Errors of MySQL.
+// Error numbers of MySQL.
 const (
 	tableExists     = 1050
 	duplicateColumn = 1060
@@ -114,12 +115,12 @@ var (
 		"(\\s+ADD\\s+(?:(?:COLUMN|(?:UNIQUE\\s+)?(?:INDEX|KEY))\\s+)?`?(\\w+)`?.*)$")
 )
 
-// expectedTable is a temporary table on which a statement is made once more, to see what it gives.
+// expectedTable is a temporary table, on which a statement is repeated to see its result.
 const expectedTable = "goose_expected"
 
-// compareWithStatement returns nil where refusal says that the change is there already and the
-// table is as the statement makes it. It undoes the change and makes it again in a temporary copy of
-// the table, and compares the definitions. Else it returns refusal, with the difference.
+// compareWithStatement returns nil if refusal means that the change exists already, and the table
+// is as the statement would make it. To compare them, it undoes and repeats the change in a
+// temporary copy of the table. Otherwise it returns refusal with the difference.
 func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string,
 	refusal *mysql.MySQLError) error {
 	if refusal.Number == nothingToDrop {
@@ -129,9 +130,10 @@ func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string,
 	if again == nil {
 		return refusal
 	}
-	for _, query := range append([]string{"DROP TEMPORARY TABLE IF EXISTS " + expectedTable}, again...) {
+	drop := "DROP TEMPORARY TABLE IF EXISTS " + expectedTable
+	for _, query := range append([]string{drop}, again...) {
 		if _, err := tx.ExecContext(ctx, query); err != nil {
-			return fmt.Errorf("%w; make the statement again: %w", refusal, err)
+			return fmt.Errorf("%w; repeat the statement: %w", refusal, err)
 		}
 	}
 	want, wantErr := definition(ctx, tx, expectedTable)
@@ -142,12 +144,12 @@ func compareWithStatement(ctx context.Context, tx *sql.Tx, statement string,
 	if slices.Equal(have, want) {
 		return nil
 	}
-	return fmt.Errorf("%w; %s differs from the statement: it has %q, the statement gives %q",
+	return fmt.Errorf("%w; %s differs from the statement: it has %q, want %q",
 		refusal, table, without(have, want), without(want, have))
 }
 
-// redo returns the table that a statement changes, and the queries that make expectedTable as the
-// statement makes it; none for statements and refusals that are not comparable.
+// redo returns the table that a statement changes, and queries that create expectedTable with this
+// change. It returns no queries if the statement or the refusal cannot be compared.
 func redo(statement string, refusal uint16) (table string, again []string) {
 	if m := createTable.FindStringSubmatch(statement); m != nil && refusal == tableExists {
 		return m[1], []string{"CREATE TEMPORARY TABLE " + expectedTable + m[2]}
@@ -159,7 +161,9 @@ func redo(statement string, refusal uint16) (table string, again []string) {
 	} else if m := alterAdd.FindStringSubmatch(statement); m != nil {
 		table, name, change = m[1], m[3], alter+m[2]
 	}
-	drop := map[uint16]string{duplicateColumn: " DROP COLUMN `", duplicateIndex: " DROP INDEX `"}[refusal]
+	drop := map[uint16]string{
+		duplicateColumn: " DROP COLUMN `", duplicateIndex: " DROP INDEX `",
+	}[refusal]
 	if table == "" || drop == "" {
 		return "", nil
 	}
@@ -176,7 +180,7 @@ func without(lines, others []string) []string {
 
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
-// definition returns the columns, indexes and options of a table, one a line.
+// definition returns the columns, indexes and options of a table, one in each element.
 func definition(ctx context.Context, tx *sql.Tx, table string) ([]string, error) {
 	var name, ddl string
 	if err := tx.QueryRowContext(ctx, "SHOW CREATE TABLE `"+table+"`").Scan(&name, &ddl); err != nil {

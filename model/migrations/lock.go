@@ -8,22 +8,22 @@ import (
 	"fmt"
 )
 
-// lockName carries the database's name, because MySQL's named locks are of the whole server, and
-// hashes it, because they are at most 64 characters.
+// lockName includes the database's name, because named locks are global to a MySQL server. It
+// hashes the name, because a lock's name has at most 64 characters.
 const lockName = "CONCAT('shares.migrate.', SHA1(DATABASE()))"
 
-// WithLock runs f on a connection of the MySQL database db that alone, of all migrators of that
-// database, holds the lock. It waits for the lock until ctx ends. The lock belongs to the
-// connection: a migrator that is killed holds nothing.
+// WithLock runs f on a connection that holds the migrators' lock of the MySQL database db. It waits
+// for the lock until ctx ends. MySQL releases the lock when the connection ends, so a killed
+// migrator does not keep it.
 func WithLock(ctx context.Context, db *sql.DB, f func(*sql.Conn) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
-	defer conn.Close() // it only goes back to the pool
+	defer conn.Close() // it returns to the pool
 	for got := 0; got != 1; {
-		// A second each time, so that no read timeout of the connection cuts it off. NULL comes back
-		// at once when the server ends the wait itself.
+		// Each wait is a second, shorter than the connection's read timeout. NULL means that the
+		// server ended the wait.
 		err := conn.QueryRowContext(ctx, "SELECT COALESCE(GET_LOCK("+lockName+", 1), 0)").Scan(&got)
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("migrations: wait for the lock: %w", err)
@@ -31,18 +31,18 @@ func WithLock(ctx context.Context, db *sql.DB, f func(*sql.Conn) error) error {
 	}
 	err = f(conn)
 	_, unlockErr := conn.ExecContext(context.WithoutCancel(ctx), "DO RELEASE_LOCK("+lockName+")")
-	if err == nil && unlockErr != nil { // a connection that broke holds no lock
+	if err == nil && unlockErr != nil { // a broken connection holds no lock
 		return fmt.Errorf("migrations: release the lock: %w", unlockErr)
 	}
 	return err
 }
 
-// ErrWriteLost says that a MySQL database acknowledged a write and did not keep it.
-var ErrWriteLost = errors.New("migrations: a written row is not there on a second connection: " +
+// ErrWriteLost means that MySQL acknowledged a write that another connection does not see.
+var ErrWriteLost = errors.New("migrations: a second connection does not see a written row: " +
 	"a proxy overrides autocommit=1, or reads go to a replica")
 
-// VerifyWrites writes the time of version 0 in the version table of a migrated MySQL database on
-// one connection, and reads it on another. No migration reads that time.
+// VerifyWrites writes a row of a migrated MySQL database on one connection and reads it on another.
+// The row is version 0 in the version table, whose time no migration reads.
 func VerifyWrites(ctx context.Context, db *sql.DB) error {
 	const row = versionTable + " WHERE version_id = 0 ORDER BY id LIMIT 1"
 	conn, err := db.Conn(ctx)
@@ -56,7 +56,7 @@ func VerifyWrites(ctx context.Context, db *sql.DB) error {
 		_, err = conn.ExecContext(ctx, "UPDATE "+versionTable+" SET tstamp = ? "+
 			"WHERE version_id = 0 AND tstamp = ?", want, before)
 	}
-	// Discarding the connection makes the next read use another one, also in a pool of one.
+	// The connection is discarded, so that the next read uses another one, even in a pool of one.
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	if err != nil {
 		return fmt.Errorf("migrations: write a row: %w", err)
@@ -65,7 +65,7 @@ func VerifyWrites(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return fmt.Errorf("migrations: read the written row: %w", err)
 	}
-	if got < want { // another check may have moved it on
+	if got < want { // a concurrent check may have written a later time
 		return ErrWriteLost
 	}
 	return nil

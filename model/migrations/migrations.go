@@ -1,7 +1,7 @@
-// Package migrations holds the schema of the service's database, one folder for each dialect and one
-// for files that both take, in goose's format and with goose's version table. `shares migrate` calls
-// Migrate, and `shares serve` for its own SQLite file; a replica only asks for Pending.
-// The package imports nothing of model, because goctl generates that package from what is made here.
+// Package migrations holds and applies the schema of the service's database. The files have goose's
+// format, one folder for each dialect and one for both, and the versions are in goose's table.
+// `shares migrate` calls Migrate, and so does `shares serve` for its own SQLite file. Replicas only
+// call Pending. The package must not import model, which goctl generates from this schema.
 package migrations
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// Dialect is the SQL of a database.
+// Dialect is a dialect of SQL.
 type Dialect string
 
 const (
@@ -22,15 +22,14 @@ const (
 	SQLite Dialect = "sqlite"
 )
 
-// ErrForeignTable is returned by Migrate for a database whose wx_userinfo table these migrations did
-// not make, or whose takeover, by the takeover package, is unfinished.
+// ErrForeignTable is returned by Migrate if the migrations did not create the wx_userinfo table, or
+// if its takeover, by the takeover package, is unfinished.
 var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table " +
-	"that this service did not make")
+	"that this service did not create")
 
-// Migrate brings the database to the latest version. Its error names the migration that failed;
-// migrations before that one stay applied, and the next call continues with it. On MySQL a second
-// caller waits until the first is done or ctx ends. A migration may take long: db's read timeout
-// must allow for it.
+// Migrate applies all missing migrations. Its error names the failed migration; earlier ones stay
+// applied, and the next call continues with the failed one. On MySQL, concurrent callers wait for
+// each other until ctx ends. db's read timeout must be longer than the slowest migration.
 func Migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 	all, err := load(d)
 	if err != nil {
@@ -50,12 +49,12 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error 
 	if err != nil {
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
-	defer conn.Close() // it only goes back to the pool
+	defer conn.Close() // it returns to the pool
 	return applyAll(ctx, conn, d, all)
 }
 
-// Pending returns the file names of the migrations that the database lacks, oldest first. It only
-// reads. A database newer than the binary is up to date, because migrations are additive.
+// Pending returns the file names of the missing migrations, oldest first. It changes nothing. A
+// database newer than the binary has none, because migrations are additive.
 func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	all, err := load(d)
 	if err != nil {
@@ -79,7 +78,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// applied returns the versions in the version table, none where there is no such table.
+// applied returns the versions in the version table, none if the table does not exist.
 func applied(ctx context.Context, db querier) (map[int64]bool, error) {
 	versions := map[int64]bool{}
 	rows, err := db.QueryContext(ctx, "SELECT version_id FROM "+versionTable)
@@ -102,9 +101,9 @@ func applied(ctx context.Context, db querier) (map[int64]bool, error) {
 	return versions, nil
 }
 
-// checkOwnTable keeps the first migration, which makes wx_userinfo only if there is none, from
-// taking another system's table for this service's. In one that is being taken over, session_epoch
-// may still be NULL.
+// checkOwnTable returns ErrForeignTable if wx_userinfo belongs to another system. The first
+// migration would not notice, because it creates the table only if there is none. During a
+// takeover, session_epoch is nullable.
 func checkOwnTable(ctx context.Context, db *sql.DB, d Dialect) error {
 	query := `SELECT COUNT(*), COALESCE(SUM(column_name = 'session_epoch' AND is_nullable = 'NO'), 0)
 		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'`

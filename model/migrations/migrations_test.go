@@ -70,12 +70,12 @@ func sources(t *testing.T, d Dialect) (names []string) {
 
 func TestMigrateFromNothingTwice(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d Dialect, db *sql.DB) {
-		db.SetMaxOpenConns(1) // it needs no second connection
+		db.SetMaxOpenConns(1) // one connection is enough
 		if diff := gocmp.Diff(sources(t, d), pendingOf(t, d, db)); diff != "" {
 			t.Errorf("before (-want +got):\n%s", diff)
 		}
 		if _, err := db.ExecContext(t.Context(), "SELECT 1 FROM "+versionTable); err == nil {
-			t.Error("asking made the version table")
+			t.Error("Pending created the version table")
 		}
 		for range 2 {
 			if err := Migrate(t.Context(), db, d); err != nil {
@@ -93,19 +93,20 @@ func TestDatabaseNewerThanTheBinary(t *testing.T) {
 		if err := Migrate(t.Context(), db, d); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.ExecContext(t.Context(), "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (9999999, 1)"); err != nil {
+		const newer = "INSERT INTO " + versionTable + " (version_id, is_applied) VALUES (9999999, 1)"
+		if _, err := db.ExecContext(t.Context(), newer); err != nil {
 			t.Fatal(err)
 		}
 		if diff := gocmp.Diff([]string(nil), pendingOf(t, d, db)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if err := Migrate(t.Context(), db, d); err != nil {
-			t.Errorf("an older binary must leave it alone: %v", err)
+			t.Errorf("Migrate on a newer database: %v", err)
 		}
 	})
 }
 
-func TestMigratorsAtOnce(t *testing.T) {
+func TestConcurrentMigrators(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d Dialect, db *sql.DB) {
 		var g errgroup.Group
 		for range 8 {
@@ -115,11 +116,12 @@ func TestMigratorsAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		var applied int
-		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+versionTable+" WHERE version_id > 0").Scan(&applied); err != nil {
+		const query = "SELECT COUNT(*) FROM " + versionTable + " WHERE version_id > 0"
+		if err := db.QueryRowContext(t.Context(), query).Scan(&applied); err != nil {
 			t.Fatal(err)
 		}
 		if all := sources(t, d); applied != len(all) {
-			t.Errorf("%d migrations applied, want each once", applied)
+			t.Errorf("%d versions, want %d: each migration once", applied, len(all))
 		}
 	})
 }
@@ -132,26 +134,29 @@ func TestMigrateWaitsForTheLockUntilItsContextEnds(t *testing.T) {
 		return Migrate(ctx, db, MySQL)
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("while another migrates: %v, want a deadline", err)
+		t.Errorf("while another migrator has the lock: %v, want a deadline", err)
 	}
 	if err := Migrate(t.Context(), db, MySQL); err != nil {
-		t.Errorf("after the other is done: %v", err)
+		t.Errorf("after the lock is released: %v", err)
 	}
 }
 
-// MySQL commits DDL by itself: a run killed right after it leaves a table that no version tells of, or a version table without rows.
-func TestMigrateGoesOnAfterAKill(t *testing.T) {
+// MySQL commits DDL implicitly, so a killed run can leave a table without its version, or a version
+// table without rows.
+func TestMigrateContinuesAfterAKill(t *testing.T) {
 	db := mariaDB(t)
 	all, err := load(MySQL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := all[:1] // the others have a row that says "begun"
+	first := all[:1] // its statement can be repeated
 	if err := migrate(t.Context(), db, MySQL, first); err != nil {
 		t.Fatal(err)
 	}
 	for _, interrupted := range []string{
-		"DELETE FROM " + versionTable + " WHERE version_id > 0", "DELETE FROM " + versionTable, "DROP TABLE " + versionTable,
+		"DELETE FROM " + versionTable + " WHERE version_id > 0",
+		"DELETE FROM " + versionTable,
+		"DROP TABLE " + versionTable,
 	} {
 		if _, err := db.ExecContext(t.Context(), interrupted); err != nil {
 			t.Fatal(err)
@@ -162,8 +167,7 @@ func TestMigrateGoesOnAfterAKill(t *testing.T) {
 	}
 }
 
-// A table of another system, or one that the takeover package is not done with, is no base for
-// migrations.
+// Migrate does not touch a table of another system, or one whose takeover is unfinished.
 func TestMigrateRefusesATableThatIsNotItsOwn(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d Dialect, db *sql.DB) {
 		for _, ddl := range []string{
@@ -200,7 +204,8 @@ func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
 	for _, c := range columns {
 		again = append(again, "`"+c.Name+"` "+c.Definition)
 	}
-	_, err = db.ExecContext(t.Context(), "CREATE TABLE again ("+strings.Join(again, ", ")+", PRIMARY KEY (id)) COLLATE utf8mb4_unicode_ci")
+	_, err = db.ExecContext(t.Context(), "CREATE TABLE again ("+strings.Join(again, ", ")+
+		", PRIMARY KEY (id)) COLLATE utf8mb4_unicode_ci")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,10 +218,11 @@ func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
 func columnsOf(t *testing.T, db *sql.DB, table string) []column {
 	t.Helper()
 	return columns(t, db, "SELECT column_name, is_nullable = 'YES', COALESCE(column_default, '') "+
-		"FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '"+table+"' ORDER BY ordinal_position")
+		"FROM information_schema.columns "+
+		"WHERE table_schema = DATABASE() AND table_name = '"+table+"' ORDER BY ordinal_position")
 }
 
-// column is what code that runs on both dialects relies on.
+// column has the properties on which code for both dialects relies.
 type column struct {
 	Name     string
 	Nullable bool
@@ -235,7 +241,8 @@ func TestBothDialectsHaveTheSameVersionsAndColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := columnsOf(t, maria, "wx_userinfo")
-	got := columns(t, lite, "SELECT name, `notnull` = 0, COALESCE(dflt_value, '') FROM pragma_table_info('wx_userinfo') ORDER BY cid")
+	got := columns(t, lite, "SELECT name, `notnull` = 0, COALESCE(dflt_value, '') "+
+		"FROM pragma_table_info('wx_userinfo') ORDER BY cid")
 	if len(want) == 0 {
 		t.Fatal("no columns")
 	}
@@ -244,7 +251,7 @@ func TestBothDialectsHaveTheSameVersionsAndColumns(t *testing.T) {
 	}
 	for _, c := range want {
 		if c.Nullable {
-			t.Errorf("%s may be NULL: the model has no place for that", c.Name)
+			t.Errorf("column %s is nullable, but the model cannot store NULL", c.Name)
 		}
 	}
 }
@@ -270,14 +277,18 @@ func columns(t *testing.T, db *sql.DB, query string) (cs []column) {
 }
 
 func TestParse(t *testing.T) {
+	const up, add = "-- +goose Up\n", "ALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c'"
 	for text, want := range map[string]string{
-		"-- +goose NO TRANSACTION\n-- +goose Up\n-- why\nDO 1;\n":                      "DO 1",
-		"-- +goose Up\nDO 1;\n-- +goose Down\nDO 2;\n":                                 "DO 1",
-		"-- +goose Up\nALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c';\n": "ALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c'",
-		"-- +goose Up\nDO 1;\nDO 2;\n":                                                 "error: 2 statements, want 1 in each file",
-		"-- +goose Up\n\n":                                                             "error: 0 statements, want 1 in each file",
-		"-- +goose Up\nALTER TABLE t ADD a int,\n  ADD b int;\n":                       "error: ALTER TABLE with 2 actions, want 1 in each file",
-		"DO 1;\n": "error: the line `-- +goose Up` is missing",
+		"-- +goose NO TRANSACTION\n" + up + "-- why\nDO 1;\n": "DO 1",
+		up + "DO 1;\n-- +goose Down\nDO 2;\n":                 "DO 1",
+
+		up + add + ";\n":      add,
+		up + "DO 1;\nDO 2;\n": "error: 2 statements, want 1 in each file",
+		up + "\n":             "error: 0 statements, want 1 in each file",
+		"DO 1;\n":             "error: the line `-- +goose Up` is missing",
+
+		up + "ALTER TABLE t ADD a int,\n  ADD b int;\n": "error: ALTER TABLE with 2 actions, " +
+			"want 1 in each file",
 	} {
 		m, err := parse("both/00002_t.sql", text)
 		got := m.statement
@@ -289,38 +300,44 @@ func TestParse(t *testing.T) {
 		}
 	}
 	if _, err := parse("mysql/later.sql", "-- +goose Up\nDO 1;\n"); err == nil {
-		t.Error("a file without a version is taken")
+		t.Error("a file without a version was accepted")
 	}
 }
 
-// A migrator that is killed between a statement and its version leaves the change, the row of the
-// begun migration, and no version.
+// A migrator that is killed after a statement leaves the change and the row in begunTable, but no
+// version.
 func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
+	const addLevel = "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0"
 	for name, test := range map[string]struct {
-		before    string // the table's state is made by it, before the statement
+		before    string // prepares the table
 		statement string
-		there     string // the change that is found; empty: the statement's own
+		there     string // makes the change that Migrate finds; empty: statement
 		notBegun  bool
 		want      string // part of the error, empty for none
 	}{
-		"column":         {statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0"},
-		"quoted column":  {statement: "ALTER TABLE `note` ADD COLUMN `level` varchar(16) NOT NULL DEFAULT '' COMMENT 'x' AFTER `id`"},
-		"index":          {statement: "ALTER TABLE note ADD UNIQUE INDEX uk_text (text)"},
-		"created index":  {statement: "CREATE INDEX text ON note (text, id)"},
-		"table":          {statement: "CREATE TABLE second (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, t varchar(9) NOT NULL)"},
+		"column": {statement: addLevel},
+		"quoted column": {statement: "ALTER TABLE `note` ADD COLUMN `level` varchar(16) NOT NULL " +
+			"DEFAULT '' COMMENT 'x' AFTER `id`"},
+		"index":         {statement: "ALTER TABLE note ADD UNIQUE INDEX uk_text (text)"},
+		"created index": {statement: "CREATE INDEX text ON note (text, id)"},
+		"table": {statement: "CREATE TABLE second (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, " +
+			"t varchar(9) NOT NULL)"},
 		"dropped column": {statement: "ALTER TABLE note DROP COLUMN text"},
-		"dropped index":  {before: "CREATE INDEX text ON note (text)", statement: "ALTER TABLE note DROP INDEX text"},
+		"dropped index": {
+			before:    "CREATE INDEX text ON note (text)",
+			statement: "ALTER TABLE note DROP INDEX text",
+		},
 		"another type": {
-			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
-			there:     "ALTER TABLE note ADD COLUMN level bigint NOT NULL DEFAULT 0", want: "it has [\"`level` bigint",
+			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level bigint NOT NULL DEFAULT 0",
+			want: "it has [\"`level` bigint",
 		},
 		"nullable": {
-			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
-			there:     "ALTER TABLE note ADD COLUMN level int DEFAULT 0", want: "the statement gives [\"`level` int",
+			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level int DEFAULT 0",
+			want: "want [\"`level` int",
 		},
 		"another default": {
-			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0",
-			there:     "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 5", want: "DEFAULT 5",
+			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 5",
+			want: "DEFAULT 5",
 		},
 		"another index": {
 			statement: "CREATE INDEX text ON note (text)",
@@ -328,18 +345,19 @@ func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
 		},
 		"another table": {
 			statement: "CREATE TABLE second (id bigint NOT NULL PRIMARY KEY)",
-			there:     "CREATE TABLE second (id int NOT NULL PRIMARY KEY)", want: "differs from the statement",
+			there:     "CREATE TABLE second (id int NOT NULL PRIMARY KEY)",
+			want:      "differs from the statement",
 		},
-		"made by somebody else": {
-			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0", notBegun: true, want: "Error 1060",
-		},
+		"made by another program": {statement: addLevel, notBegun: true, want: "Error 1060"},
 		"another error": {
-			statement: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0 AFTER absent", there: "DO 1", want: "Error 1054",
+			statement: addLevel + " AFTER absent", there: "DO 1", want: "Error 1054",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := mariaDB(t)
-			table := migration{1, "00001_note.sql", "CREATE TABLE note (id bigint NOT NULL PRIMARY KEY, text varchar(9) NOT NULL)"}
+			table := migration{1, "00001_note.sql",
+				"CREATE TABLE note (id bigint NOT NULL PRIMARY KEY, text varchar(9) NOT NULL)"}
+			next := migration{2, "00002_next.sql", test.statement}
 			if err := migrate(t.Context(), db, MySQL, []migration{table}); err != nil {
 				t.Fatal(err)
 			}
@@ -355,17 +373,18 @@ func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 2 { // an error stands
-				err := migrate(t.Context(), db, MySQL, []migration{table, {2, "00002_next.sql", test.statement}})
+			for range 2 { // a second run has the same result
+				err := migrate(t.Context(), db, MySQL, []migration{table, next})
 				if test.want == "" && err != nil {
 					t.Fatal(err)
 				}
 				if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-					t.Errorf("%v, want an error with %s", err, test.want)
+					t.Errorf("got %v, want an error with %s", err, test.want)
 				}
 			}
 			var applied, begun int
-			query := "SELECT (SELECT COUNT(*) FROM " + versionTable + " WHERE version_id = 2), (SELECT COUNT(*) FROM " + begunTable + ")"
+			query := "SELECT (SELECT COUNT(*) FROM " + versionTable + " WHERE version_id = 2), " +
+				"(SELECT COUNT(*) FROM " + begunTable + ")"
 			if err := db.QueryRowContext(t.Context(), query).Scan(&applied, &begun); err != nil {
 				t.Fatal(err)
 			}
@@ -376,7 +395,7 @@ func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
 	}
 }
 
-// The connection of a killed migrator breaks: what it was at is begun, and no version tells of it.
+// After a kill during a statement, the migration is in begunTable but has no version.
 func TestBegunRowIsCommittedBeforeTheStatement(t *testing.T) {
 	db := mariaDB(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -386,20 +405,22 @@ func TestBegunRowIsCommittedBeforeTheStatement(t *testing.T) {
 	go func() { done <- migrate(ctx, db, MySQL, next) }()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var begun int
-		err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable+" WHERE version_id = 1").Scan(&begun)
+		const query = "SELECT COUNT(*) FROM " + begunTable + " WHERE version_id = 1"
+		err := db.QueryRowContext(t.Context(), query).Scan(&begun)
 		if err == nil && begun == 1 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no begun row in a minute: %v", err)
+			t.Fatalf("no row in begunTable within a minute: %v", err)
 		}
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want the cancellation", err)
+		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	var begun int
-	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable).Scan(&begun); err != nil || begun != 1 {
-		t.Errorf("%d begun rows after the kill, %v", begun, err)
+	err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable).Scan(&begun)
+	if err != nil || begun != 1 {
+		t.Errorf("%d rows in begunTable after the kill, %v, want 1", begun, err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// A file is in the folder of its dialect, or in both where the dialects agree.
+// files has a folder for each dialect, and both for files that all dialects accept.
 //
 //go:embed mysql sqlite both
 var files embed.FS
@@ -25,7 +25,7 @@ type migration struct {
 	statement string // without its semicolon
 }
 
-// load returns the migrations of a dialect in the order of their versions.
+// load returns the migrations of a dialect, ordered by version.
 func load(d Dialect) ([]migration, error) {
 	if d != MySQL && d != SQLite {
 		return nil, fmt.Errorf("migrations: unknown dialect %q", d)
@@ -53,15 +53,15 @@ func load(d Dialect) ([]migration, error) {
 	slices.SortFunc(all, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
 	for i := 1; i < len(all); i++ {
 		if all[i].version == all[i-1].version {
-			return nil, fmt.Errorf("migrations: %s and %s have the same version", all[i-1].name, all[i].name)
+			return nil, fmt.Errorf("migrations: %s and %s have the same version",
+				all[i-1].name, all[i].name)
 		}
 	}
 	return all, nil
 }
 
-// parse reads a file. MySQL commits each DDL statement by itself, so a migration of several could
-// stop between them: it has one statement, and an ALTER TABLE has one action. SQLite takes several,
-// because it undoes them together.
+// parse reads a file. MySQL commits each DDL statement separately, so a file has one statement, and
+// an ALTER TABLE has one action. SQLite's files may have several, because it can roll them back.
 func parse(file, text string) (migration, error) {
 	name := path.Base(file)
 	number, _, _ := strings.Cut(name, "_")
@@ -85,7 +85,8 @@ func parse(file, text string) (migration, error) {
 		semicolons = 0
 	}
 	if statement == "" || semicolons > 0 {
-		return migration{}, fmt.Errorf("%d statements, want 1 in each file", semicolons+min(1, len(statement)))
+		return migration{}, fmt.Errorf("%d statements, want 1 in each file",
+			semicolons+min(1, len(statement)))
 	}
 	if alterTable.MatchString(statement) && commas > 0 {
 		return migration{}, fmt.Errorf("ALTER TABLE with %d actions, want 1 in each file", commas+1)
@@ -96,7 +97,7 @@ func parse(file, text string) (migration, error) {
 var (
 	comment    = regexp.MustCompile(`(?m)^\s*--.*$`)
 	alterTable = regexp.MustCompile(`(?i)^ALTER\s+TABLE\s`)
-	// nested is a quoted text, or parentheses without others in them.
+	// nested matches quoted text, and parentheses without inner ones.
 	nested = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`|\\([^()'\"`]*\\)")
 )
 
@@ -110,8 +111,7 @@ type Column struct {
 
 var columnLine = regexp.MustCompile("(?m)^  `([a-z0-9_]+)` (.+?),?$")
 
-// FirstColumns returns the columns of wx_userinfo, in their order, as the first MySQL migration
-// makes them.
+// FirstColumns returns the columns of wx_userinfo in the first MySQL migration, in their order.
 func FirstColumns() ([]Column, error) {
 	text, err := files.ReadFile(firstMigration)
 	if err != nil {

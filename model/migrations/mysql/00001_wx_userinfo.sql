@@ -1,6 +1,7 @@
 -- +goose NO TRANSACTION
 -- +goose Up
--- IF NOT EXISTS: MySQL commits DDL by itself, so a run killed between this statement and its entry in the version table comes here again.
+-- IF NOT EXISTS, because MySQL commits DDL implicitly: after a run that was killed before it
+-- recorded the version, the next run repeats this statement.
 CREATE TABLE IF NOT EXISTS `wx_userinfo` (
   `id` bigint NOT NULL AUTO_INCREMENT,
   `openid` varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'WeChat id of the user within this app, compared byte by byte',

@@ -1,5 +1,5 @@
 -- +goose Up
--- AUTOINCREMENT: the id of a deleted user is never given to another.
+-- AUTOINCREMENT: the id of a deleted user is never used again.
 CREATE TABLE `wx_userinfo` (
   `id` integer NOT NULL PRIMARY KEY AUTOINCREMENT,
   `openid` varchar(64) NOT NULL COLLATE BINARY,
