@@ -1,5 +1,5 @@
-// Command dumpschema migrates an empty MariaDB and writes its tables, without those of the
-// migrations themselves, as SQL, from which goctl generates the models. `make gen` runs it as
+// Command dumpschema migrates an empty MariaDB and writes its tables as SQL, without the tables of
+// package migrations. goctl generates the models from this file. `make gen` runs it as
 //
 //	go run ./model/internal/dumpschema model/schema.sql
 package main
@@ -54,21 +54,23 @@ func run(ctx context.Context, file string) (err error) {
 
 const header = "-- Written by model/internal/dumpschema from model/migrations. DO NOT EDIT.\n"
 
-// dump migrates the database, which is empty, and returns the contents of schema.sql.
+// dump migrates an empty database and returns the contents of schema.sql.
 func dump(ctx context.Context, db *sql.DB) (string, error) {
 	if err := migrations.Migrate(ctx, db, migrations.MySQL); err != nil {
 		return "", err
 	}
 	var names string
 	err := db.QueryRowContext(ctx, `SELECT GROUP_CONCAT(table_name ORDER BY table_name)
-		FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE 'goose%'`).Scan(&names)
+		FROM information_schema.tables
+		WHERE table_schema = DATABASE() AND table_name NOT LIKE 'goose%'`).Scan(&names)
 	if err != nil {
 		return "", fmt.Errorf("list the tables: %w", err)
 	}
 	schema := header
 	for name := range strings.SplitSeq(names, ",") {
 		var ddl string
-		if err := db.QueryRowContext(ctx, "SHOW CREATE TABLE `"+name+"`").Scan(&name, &ddl); err != nil {
+		err := db.QueryRowContext(ctx, "SHOW CREATE TABLE `"+name+"`").Scan(&name, &ddl)
+		if err != nil {
 			return "", fmt.Errorf("read the table %s: %w", name, err)
 		}
 		schema += "\n" + normalise(ddl) + ";\n"
@@ -77,13 +79,14 @@ func dump(ctx context.Context, db *sql.DB) (string, error) {
 }
 
 var (
-	intWidth      = regexp.MustCompile(`\b((?:small|medium|big)?int)\(\d+\)`) // tinyint(1), a bool, stays
+	intWidth      = regexp.MustCompile(`\b((?:small|medium|big)?int)\(\d+\)`) // not tinyint(1)
 	tableOptions  = regexp.MustCompile(`(?m)^\) ENGINE=.*$`)
 	utf8mb4Column = regexp.MustCompile(` (?:CHARACTER SET utf8mb4 )?COLLATE utf8mb4_unicode_ci`)
 )
 
-// normalise removes what versions of MariaDB print differently.
+// normalise removes differences between versions of MariaDB.
 func normalise(ddl string) string {
 	ddl = utf8mb4Column.ReplaceAllString(intWidth.ReplaceAllString(ddl, "$1"), "")
-	return tableOptions.ReplaceAllString(ddl, ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci")
+	const options = ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
+	return tableOptions.ReplaceAllString(ddl, options)
 }

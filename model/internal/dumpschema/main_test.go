@@ -27,11 +27,18 @@ func TestCommittedSchemaIsThatOfTheMigrations(t *testing.T) {
 }
 
 func TestNormalise(t *testing.T) {
-	const want = "CREATE TABLE `t` (\n  `n` int NOT NULL DEFAULT 5,\n  `b` tinyint(1) NOT NULL DEFAULT 1,\n" +
-		"  `s` varchar(16) NOT NULL DEFAULT ''\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
-	for _, column := range []string{"varchar(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", "varchar(16) COLLATE utf8mb4_unicode_ci"} {
-		ddl := "CREATE TABLE `t` (\n  `n` int(11) NOT NULL DEFAULT 5,\n  `b` tinyint(1) NOT NULL DEFAULT 1,\n" +
-			"  `s` " + column + " NOT NULL DEFAULT ''\n) ENGINE=InnoDB AUTO_INCREMENT=3 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
+	const (
+		flag    = "  `b` tinyint(1) NOT NULL DEFAULT 1,\n"
+		charset = " DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
+		want    = "CREATE TABLE `t` (\n  `n` int NOT NULL DEFAULT 5,\n" + flag +
+			"  `s` varchar(16) NOT NULL DEFAULT ''\n) ENGINE=InnoDB" + charset
+	)
+	for _, column := range []string{
+		"varchar(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+		"varchar(16) COLLATE utf8mb4_unicode_ci",
+	} {
+		ddl := "CREATE TABLE `t` (\n  `n` int(11) NOT NULL DEFAULT 5,\n" + flag +
+			"  `s` " + column + " NOT NULL DEFAULT ''\n) ENGINE=InnoDB AUTO_INCREMENT=3" + charset
 		if diff := cmp.Diff(want, normalise(ddl)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", column, diff)
 		}
