@@ -1,5 +1,5 @@
-// Package errmap converts the errors of the user service at its edge: it answers each with its
-// reason and logs those that an operator should see. Logic returns errors unchanged.
+// Package errmap converts errors at the edge of the user service: each is answered with its reason,
+// and failures that concern the operator are logged. Logic returns errors unchanged.
 package errmap
 
 import (

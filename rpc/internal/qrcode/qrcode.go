@@ -73,7 +73,7 @@ type Service struct {
 	lockErrors  prometheus.Counter
 }
 
-// userCapError is the error for a user who has reached PerUserDay.
+// userCapError is the error for a user at the limit PerUserDay.
 type userCapError struct {
 	userID int64
 	error

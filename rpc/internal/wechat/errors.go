@@ -109,9 +109,10 @@ const (
 const invalidCode = 40029
 
 const (
-	settingsPage  = "mp.weixin.qq.com, 开发管理, 开发设置"
-	hintAppID     = "WECHAT_APPID is not an AppID that WeChat knows: compare it with " + settingsPage
-	hintSecret    = "WECHAT_SECRET is wrong, of another app, or was reset: take the current one from " + settingsPage
+	settingsPage = "mp.weixin.qq.com, 开发管理, 开发设置"
+	hintAppID    = "WECHAT_APPID is not an AppID that WeChat knows: compare it with " + settingsPage
+	hintSecret   = "WECHAT_SECRET is wrong, of another app, or was reset: " +
+		"take the current one from " + settingsPage
 	hintFrozen    = "the AppSecret is frozen: unfreeze or reset it at " + settingsPage
 	hintWhitelist = "add this server's address to the IP whitelist (IP白名单) at " + settingsPage
 	hintConfirm   = "an administrator of the mini program must confirm this server's address: " +

@@ -205,7 +205,8 @@ func TestForceRefreshIsGuarded(t *testing.T) {
 	wantToken(t, s, "", "token-0")
 	wantToken(t, s, "token-0", "token-3") // calls: cold, normal again, forced
 	wantToken(t, s, "token-3", "token-3") // not forced again: the guard is set
-	if ttl := rc.PTTL(t.Context(), s.key+":force").Val(); ttl < forceApart-time.Minute || ttl > forceApart {
+	ttl := rc.PTTL(t.Context(), s.key+":force").Val()
+	if ttl < forceApart-time.Minute || ttl > forceApart {
 		t.Errorf("the guard lasts %v, want %v", ttl, forceApart)
 	}
 	if n := int(24 * time.Hour / forceApart); n >= 20 {
@@ -229,8 +230,10 @@ func TestUnchangedTokenIsUsed(t *testing.T) {
 		redis  redis.UniversalClient
 		calls  []bool
 	}{
-		"force_refresh fails": {refuses, redisClient(t, testenv.Redis(t).Addr()), []bool{false, false, true}},
-		"no Redis, no force":  {gives("only"), noRedis, []bool{false, false}},
+		"force_refresh fails": {
+			refuses, redisClient(t, testenv.Redis(t).Addr()), []bool{false, false, true},
+		},
+		"no Redis, no force": {gives("only"), noRedis, []bool{false, false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(tt.wechat, newClock(), tt.redis)

@@ -139,49 +139,109 @@ func TestAnswers(t *testing.T) {
 		body        string
 		want        string
 	}{
-		"login":                        {login, 200, "text/plain", `{"openid":"o1","session_key":"k"}`, ok},
-		"login with status 201":        {login, 201, "text/plain", `{"openid":"o1"}`, ok},
-		"login good but 500":           {login, 500, "application/json", `{"openid":"o1"}`, "UNAVAILABLE"},
-		"login 403":                    {login, 403, "application/json", `{"openid":"o1"}`, bad},
-		"login redirected":             {login, 302, "text/html", ``, bad},
-		"login without openid":         {login, 200, "text/plain", `{"session_key":"k"}`, bad},
-		"login empty":                  {login, 200, "text/plain", ``, bad},
-		"login with null":              {login, 200, "text/plain", `null`, bad},
-		"login with a list":            {login, 200, "text/plain", `[]`, bad},
-		"login with errcode as text":   {login, 200, "text/plain", `{"errcode":"40029"}`, bad},
-		"login with a number":          {login, 200, "text/plain", `{"openid":1}`, bad},
-		"login with errcode 0":         {login, 200, "text/plain", `{"errcode":0,"openid":"o1"}`, ok},
-		"login with hostile openid":    {login, 200, "text/plain", `{"openid":"o1\n<script>"}`, bad},
-		"login with long openid":       {login, 200, "text/plain", `{"openid":"` + strings.Repeat("o", 65) + `"}`, bad},
-		"login with hostile unionid":   {login, 200, "text/plain", `{"openid":"o1","unionid":"' or 1"}`, bad},
-		"login and garbage":            {login, 200, "text/plain", `{"openid":"o1"}<html>`, bad},
-		"login too large":              {login, 200, "text/plain", `{"openid":"o1","x":"` + strings.Repeat("x", maxJSONBytes) + `"}`, bad},
-		"login as an image":            {login, 200, "image/jpeg", j.String(), bad},
-		"code as JPEG":                 {code, 200, "image/jpeg", j.String(), ok},
-		"code of a wrong type":         {code, 200, "text/plain", p.String(), ok},
-		"code error as image":          {code, 200, "image/jpeg", `{"errcode":45009,"errmsg":"quota"}`, "RATE_LIMITED"},
-		"code is HTML":                 {code, 200, "image/jpeg", `<html>`, bad},
-		"code is JSON":                 {code, 200, "application/json", `{"errcode":0,"errmsg":"ok"}`, bad},
-		"code is GIF":                  {code, 200, "image/gif", "GIF89a", bad},
-		"code is empty":                {code, 200, "image/jpeg", "", bad},
-		"code without its last byte":   {code, 200, "image/jpeg", j.String()[:j.Len()-1], bad},
-		"code without its last chunk":  {code, 200, "image/png", p.String()[:p.Len()-12], bad},
-		"code with impossible size":    {code, 200, "image/png", string(bomb), bad},
-		"code too large":               {code, 200, "image/png", p.String() + strings.Repeat("x", maxImageBytes), bad},
-		"phone":                        {phone, 200, "", `{"errcode":0,"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000"}}`, ok},
-		"phone of another app":         {phone, 200, "", `{"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000","watermark":{"appid":"wx1"}}}`, bad},
-		"phone missing":                {phone, 200, "", `{"errcode":0}`, bad},
-		"phone with letters":           {phone, 200, "", `{"phone_info":{"countryCode":"86","purePhoneNumber":"1380013800O"}}`, bad},
-		"phone without country":        {phone, 200, "", `{"phone_info":{"purePhoneNumber":"13800138000"}}`, bad},
-		"phone too long":               {phone, 200, "", `{"phone_info":{"countryCode":"852","purePhoneNumber":"1380013800012"}}`, bad},
-		"text":                         {text, 200, "", `{"errcode":0,"result":{"suggest":"risky","label":20006}}`, ok},
-		"text without verdict":         {text, 200, "", `{"errcode":0,"errmsg":"ok"}`, bad},
-		"text with an unknown verdict": {text, 200, "", `{"errcode":0,"result":{"suggest":"maybe"}}`, bad},
-		"token":                        {token, 200, "", `{"access_token":"75_Ab-c","expires_in":300}`, ok},
-		"token missing":                {token, 200, "", `{"expires_in":7200}`, bad},
-		"token without end":            {token, 200, "", `{"access_token":"75_Ab-c"}`, bad},
-		"token with a line break":      {token, 200, "", `{"access_token":"75_Ab-c\n","expires_in":7200}`, bad},
-		"token too long":               {token, 200, "", `{"access_token":"` + strings.Repeat("a", 513) + `","expires_in":7200}`, bad},
+		"login": {
+			login, 200, "text/plain",
+			`{"openid":"o1","session_key":"k"}`, ok,
+		},
+		"login with status 201": {login, 201, "text/plain", `{"openid":"o1"}`, ok},
+		"login good but 500": {
+			login, 500, "application/json",
+			`{"openid":"o1"}`, "UNAVAILABLE",
+		},
+		"login 403":                  {login, 403, "application/json", `{"openid":"o1"}`, bad},
+		"login redirected":           {login, 302, "text/html", ``, bad},
+		"login without openid":       {login, 200, "text/plain", `{"session_key":"k"}`, bad},
+		"login empty":                {login, 200, "text/plain", ``, bad},
+		"login with null":            {login, 200, "text/plain", `null`, bad},
+		"login with a list":          {login, 200, "text/plain", `[]`, bad},
+		"login with errcode as text": {login, 200, "text/plain", `{"errcode":"40029"}`, bad},
+		"login with a number":        {login, 200, "text/plain", `{"openid":1}`, bad},
+		"login with errcode 0": {
+			login, 200, "text/plain",
+			`{"errcode":0,"openid":"o1"}`, ok,
+		},
+		"login with hostile openid": {
+			login, 200, "text/plain",
+			`{"openid":"o1\n<script>"}`, bad,
+		},
+		"login with long openid": {
+			login, 200, "text/plain",
+			`{"openid":"` + strings.Repeat("o", 65) + `"}`, bad,
+		},
+		"login with hostile unionid": {
+			login, 200, "text/plain",
+			`{"openid":"o1","unionid":"' or 1"}`, bad,
+		},
+		"login and garbage": {login, 200, "text/plain", `{"openid":"o1"}<html>`, bad},
+		"login too large": {
+			login, 200, "text/plain",
+			`{"openid":"o1","x":"` + strings.Repeat("x", maxJSONBytes) + `"}`, bad,
+		},
+		"login as an image":    {login, 200, "image/jpeg", j.String(), bad},
+		"code as JPEG":         {code, 200, "image/jpeg", j.String(), ok},
+		"code of a wrong type": {code, 200, "text/plain", p.String(), ok},
+		"code error as image": {
+			code, 200, "image/jpeg",
+			`{"errcode":45009,"errmsg":"quota"}`, "RATE_LIMITED",
+		},
+		"code is HTML": {code, 200, "image/jpeg", `<html>`, bad},
+		"code is JSON": {
+			code, 200, "application/json",
+			`{"errcode":0,"errmsg":"ok"}`, bad,
+		},
+		"code is GIF":                 {code, 200, "image/gif", "GIF89a", bad},
+		"code is empty":               {code, 200, "image/jpeg", "", bad},
+		"code without its last byte":  {code, 200, "image/jpeg", j.String()[:j.Len()-1], bad},
+		"code without its last chunk": {code, 200, "image/png", p.String()[:p.Len()-12], bad},
+		"code with impossible size":   {code, 200, "image/png", string(bomb), bad},
+		"code too large": {
+			code, 200, "image/png",
+			p.String() + strings.Repeat("x", maxImageBytes), bad,
+		},
+		"phone": {
+			phone, 200, "",
+			`{"errcode":0,"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000"}}`, ok,
+		},
+		"phone of another app": {
+			phone, 200, "",
+			`{"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000","watermark":{"appid":"wx1"}}}`, bad,
+		},
+		"phone missing": {phone, 200, "", `{"errcode":0}`, bad},
+		"phone with letters": {
+			phone, 200, "",
+			`{"phone_info":{"countryCode":"86","purePhoneNumber":"1380013800O"}}`, bad,
+		},
+		"phone without country": {
+			phone, 200, "",
+			`{"phone_info":{"purePhoneNumber":"13800138000"}}`, bad,
+		},
+		"phone too long": {
+			phone, 200, "",
+			`{"phone_info":{"countryCode":"852","purePhoneNumber":"1380013800012"}}`, bad,
+		},
+		"text": {
+			text, 200, "",
+			`{"errcode":0,"result":{"suggest":"risky","label":20006}}`, ok,
+		},
+		"text without verdict": {text, 200, "", `{"errcode":0,"errmsg":"ok"}`, bad},
+		"text with an unknown verdict": {
+			text, 200, "",
+			`{"errcode":0,"result":{"suggest":"maybe"}}`, bad,
+		},
+		"token": {
+			token, 200, "",
+			`{"access_token":"75_Ab-c","expires_in":300}`, ok,
+		},
+		"token missing":     {token, 200, "", `{"expires_in":7200}`, bad},
+		"token without end": {token, 200, "", `{"access_token":"75_Ab-c"}`, bad},
+		"token with a line break": {
+			token, 200, "",
+			`{"access_token":"75_Ab-c\n","expires_in":7200}`, bad,
+		},
+		"token too long": {
+			token, 200, "",
+			`{"access_token":"` + strings.Repeat("a", 513) + `","expires_in":7200}`, bad,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, op := range operations {
@@ -233,7 +293,8 @@ func TestNetworkFaults(t *testing.T) {
 func TestRetries(t *testing.T) {
 	for _, fault := range []simulator.Fault{
 		{Kind: simulator.FaultErrcode, Errcode: -1}, {Kind: simulator.FaultServerError},
-		{Kind: simulator.FaultErrcode, Errcode: 45009}, {Kind: simulator.FaultReset}, {Kind: simulator.FaultHTML},
+		{Kind: simulator.FaultErrcode, Errcode: 45009},
+		{Kind: simulator.FaultReset}, {Kind: simulator.FaultHTML},
 	} {
 		for _, op := range operations {
 			w := newWorld(t, simulator.Options{})

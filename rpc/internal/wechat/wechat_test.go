@@ -48,13 +48,17 @@ func TestUnlimitedCode(t *testing.T) {
 		"published": {CodeParams{
 			Scene: scene, Page: "pages/index/index", CheckPath: true, EnvVersion: "trial", Width: 280,
 		}, "jpeg 280"},
-		"unchecked": {CodeParams{Scene: scene, Page: "pages/new/new", LineColor: [3]byte{255, 0, 7}}, "jpeg 430"},
-		"hyaline":   {CodeParams{Scene: scene, IsHyaline: true, Width: 300}, "png 300"},
+		"unchecked": {CodeParams{
+			Scene: scene, Page: "pages/new/new", LineColor: [3]byte{255, 0, 7},
+		}, "jpeg 430"},
+		"hyaline": {CodeParams{Scene: scene, IsHyaline: true, Width: 300}, "png 300"},
 
-		"scene missing":    {CodeParams{}, "INVALID_FIELD scene"},
-		"scene alphabet":   {CodeParams{Scene: "100%"}, "INVALID_FIELD scene"},
-		"page unpublished": {CodeParams{Scene: scene, Page: "pages/new/new", CheckPath: true}, "INVALID_FIELD page"},
-		"width":            {CodeParams{Scene: scene, Width: 9999}, "INTERNAL"},
+		"scene missing":  {CodeParams{}, "INVALID_FIELD scene"},
+		"scene alphabet": {CodeParams{Scene: "100%"}, "INVALID_FIELD scene"},
+		"page unpublished": {
+			CodeParams{Scene: scene, Page: "pages/new/new", CheckPath: true}, "INVALID_FIELD page",
+		},
+		"width": {CodeParams{Scene: scene, Width: 9999}, "INTERNAL"},
 	} {
 		data, err := c.UnlimitedCode(t.Context(), tc.params)
 		got := w.failed(err)
@@ -74,7 +78,9 @@ func TestUnlimitedCode(t *testing.T) {
 func TestPhoneNumber(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	c := w.client(nil)
-	for i, phone := range []string{testPhone, testPhone, "+852 61234567", "+852 61234567", "+1 2025550123"} {
+	for i, phone := range []string{
+		testPhone, testPhone, "+852 61234567", "+852 61234567", "+1 2025550123",
+	} {
 		// Every second country code of the simulator is a JSON number.
 		want := []string{"+86" + testPhone, "+85261234567", "+12025550123"}[i/2]
 		code := w.sim.PhoneCode(phone)
@@ -87,7 +93,8 @@ func TestPhoneNumber(t *testing.T) {
 			t.Errorf("a used phone code: got %v, want LOGIN_CODE_REFUSED", err)
 		}
 	}
-	if _, err := c.PhoneNumber(t.Context(), w.sim.AppPhoneCode("wxother", testPhone)); w.failed(err) != "LOGIN_CODE_REFUSED" {
+	_, err := c.PhoneNumber(t.Context(), w.sim.AppPhoneCode("wxother", testPhone))
+	if w.failed(err) != "LOGIN_CODE_REFUSED" {
 		t.Errorf("a code of another app: %v", err)
 	}
 }
@@ -96,7 +103,9 @@ func TestIsRisky(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	c := w.client(nil)
 	alice := w.alice(c)
-	for content, want := range map[string]bool{"小明": false, `quotes " and <tags> & 😀`: false, "to review": false, "违规": true} {
+	for content, want := range map[string]bool{
+		"小明": false, `quotes " and <tags> & 😀`: false, "to review": false, "违规": true,
+	} {
 		got, err := c.IsRisky(t.Context(), alice, content)
 		if err != nil || got != want {
 			t.Errorf("IsRisky(%q) = %v, %v, want %v", content, got, err, want)
@@ -166,9 +175,10 @@ func TestMisconfigurationIsLoggedWithHint(t *testing.T) {
 	})
 	wantMetric := func(lines string) {
 		t.Helper()
-		text := "# HELP shares_wechat_misconfigured 1 while WeChat refuses the app's settings with this errcode; " +
-			"the log says what to do.\n# TYPE shares_wechat_misconfigured gauge\n" + lines
-		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), "shares_wechat_misconfigured"); err != nil {
+		const name = "shares_wechat_misconfigured"
+		text := "# HELP " + name + " 1 while WeChat refuses the app's settings with this errcode; " +
+			"the log says what to do.\n# TYPE " + name + " gauge\n" + lines
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), name); err != nil {
 			t.Error(err)
 		}
 	}
@@ -202,21 +212,27 @@ func TestCodeOfAnotherApp(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	c := w.client(func(o *Options) { o.Metrics = reg })
 	w.note("code-of-a-user")
-	explained := func() int { return strings.Count(w.log.String(), "40029: the code belongs to another AppID") }
+	explained := func() int {
+		return strings.Count(w.log.String(), "40029: the code belongs to another AppID")
+	}
 	for _, same := range []string{"", testAppID} {
-		if _, err := c.Code2Session(t.Context(), "code-of-a-user", same); w.failed(err) != "LOGIN_CODE_REFUSED" {
+		_, err := c.Code2Session(t.Context(), "code-of-a-user", same)
+		if w.failed(err) != "LOGIN_CODE_REFUSED" {
 			t.Errorf("%q: %v", same, err)
 		}
 	}
-	if _, err := c.Code2Session(t.Context(), w.sim.Code("alice"), "wxother"); err != nil || explained() != 0 {
+	_, err := c.Code2Session(t.Context(), w.sim.Code("alice"), "wxother")
+	if err != nil || explained() != 0 {
 		t.Errorf("a good code: got %v and this log:\n%s", err, &w.log)
 	}
 	for range 3 {
-		if _, err := c.Code2Session(t.Context(), "code-of-a-user", "wxother"); w.failed(err) != "LOGIN_CODE_REFUSED" {
+		_, err := c.Code2Session(t.Context(), "code-of-a-user", "wxother")
+		if w.failed(err) != "LOGIN_CODE_REFUSED" {
 			t.Error(err)
 		}
 	}
-	if explained() != 1 || !strings.Contains(w.log.String(), "client_appid=wxother wechat_appid="+testAppID) {
+	ids := "client_appid=wxother wechat_appid=" + testAppID
+	if explained() != 1 || !strings.Contains(w.log.String(), ids) {
 		t.Errorf("logged %d times, want once with both AppIDs:\n%s", explained(), &w.log)
 	}
 	const want = `
@@ -224,7 +240,8 @@ func TestCodeOfAnotherApp(t *testing.T) {
 # TYPE shares_wechat_other_app_codes_total counter
 shares_wechat_other_app_codes_total 3
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "shares_wechat_other_app_codes_total"); err != nil {
+	err = testutil.GatherAndCompare(reg, strings.NewReader(want), "shares_wechat_other_app_codes_total")
+	if err != nil {
 		t.Error(err)
 	}
 }
@@ -289,10 +306,13 @@ func TestNothingPrintsTheSecret(t *testing.T) {
 // repeats nothing of the answer. A success is usable.
 func FuzzAnswers(f *testing.F) {
 	for _, body := range []string{
-		``, `{}`, `null`, `[]`, `{"errcode":40029,"errmsg":"invalid code, rid: 652d44d0-1d0af18b-5b069232"}`, `{"errcode":-1}`,
-		`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: 1"}`, `{"errcode":9999999999999999999}`,
-		`{"openid":"oMarker","session_key":"marker","unionid":"uMarker"}`, `{"result":{"suggest":"pass","label":100}}`,
-		`{"errcode":0,"phone_info":{"countryCode":"852","purePhoneNumber":"61234567"}}`, "\xff\xd8\xff\xe0", "\x89PNG\r\n\x1a\n",
+		``, `{}`, `null`, `[]`, `{"errcode":-1}`, `{"errcode":9999999999999999999}`,
+		`{"errcode":40029,"errmsg":"invalid code, rid: 652d44d0-1d0af18b-5b069232"}`,
+		`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: 1"}`,
+		`{"openid":"oMarker","session_key":"marker","unionid":"uMarker"}`,
+		`{"result":{"suggest":"pass","label":100}}`,
+		`{"errcode":0,"phone_info":{"countryCode":"852","purePhoneNumber":"61234567"}}`,
+		"\xff\xd8\xff\xe0", "\x89PNG\r\n\x1a\n",
 	} {
 		f.Add(200, "application/json", body)
 	}

@@ -56,7 +56,9 @@ type world struct {
 
 func newWorld(t *testing.T, opts simulator.Options) *world {
 	t.Helper()
-	w := &world{t: t, sim: simulator.New(opts), secrets: map[string]bool{testSecret: true, testPhone: true}}
+	w := &world{
+		t: t, sim: simulator.New(opts), secrets: map[string]bool{testSecret: true, testPhone: true},
+	}
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		w.note(q.Get("secret"), q.Get("js_code"), q.Get("access_token"))
@@ -200,7 +202,9 @@ var operations = []struct {
 		_, err := c.IsRisky(ctx, w.sim.OpenID("alice"), "小明")
 		return err
 	}},
-	{"token", stablePath, func(ctx context.Context, _ *world, c *Client) error { return c.CheckToken(ctx) }},
+	{"token", stablePath, func(ctx context.Context, _ *world, c *Client) error {
+		return c.CheckToken(ctx)
+	}},
 }
 
 // lockedBuffer is a buffer that is safe for concurrent use.
