@@ -285,7 +285,7 @@ func TestErrorCodes(t *testing.T) {
 		{"phone with a code of another app", func(w *wechat, token string) (string, string, string) {
 			return "POST", phoneURL(token), `{"code":"` + w.AppPhoneCode("wx0", "13800138000") + `"}`
 		}, 40013},
-		{"text of a user who never logged in", func(w *wechat, token string) (string, string, string) {
+		{"text of a user without a login", func(w *wechat, token string) (string, string, string) {
 			return "POST", textURL(token), text("2", w.OpenID("a"), "1", "hello")
 		}, 61010},
 		{"text of a user inactive for 2 hours", func(w *wechat, _ string) (string, string, string) {
@@ -336,7 +336,7 @@ func TestQuotas(t *testing.T) {
 		{"stable tokens a day", "POST", "/cgi-bin/stable_token", tokenBody(false), 1, 45009, 24 * time.Hour},
 		{"tokens a day", "GET", plainTokenURL, "", 2, 45009, 24 * time.Hour},
 	}
-	for _, tt := range tests { // in this order: each fills its window and advances the clock by a minute
+	for _, tt := range tests { // in this order: each fills its window and advances the clock
 		do := func() int {
 			body := tt.body
 			if tt.name == "phones" {

@@ -47,7 +47,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%s: the login code was sent %d times, want once", tt.fault.Kind, n)
 			}
 			if n := w.rows(t, w.wechat.OpenID(name)); n != 0 {
-				t.Errorf("%s: %d rows of a user who could not log in", tt.fault.Kind, n)
+				t.Errorf("%s: %d rows after a failed login, want none", tt.fault.Kind, n)
 			}
 			r.login(t, name)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/zeromicro/go-zero/tools/goctl/api/spec"
 )
 
-// checker finds unsupported parts: those that core/mapping would refuse or ignore in each request,
-// and names that the strict JSON rules cannot distinguish.
+// checker finds unsupported parts: parts of requests that core/mapping would refuse or ignore, and
+// names that the strict JSON rules cannot distinguish.
 type checker struct {
 	api   *spec.ApiSpec
 	file  string
