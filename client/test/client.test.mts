@@ -38,7 +38,6 @@ function newPhone(options: Partial<PlatformOptions> = {}) {
   return { phone, clock, open, client: open() };
 }
 
-/** Returns the error of a rejected promise. */
 async function rejection(promise: Promise<unknown>): Promise<SharesError> {
   const error = await promise.then(
     (value) => assert.fail(`resolved with ${JSON.stringify(value)}`),
@@ -48,7 +47,6 @@ async function rejection(promise: Promise<unknown>): Promise<SharesError> {
   return error;
 }
 
-/** Resolves once check holds. */
 async function eventually(check: () => boolean): Promise<void> {
   for (const end = Date.now() + 60_000; !check(); ) {
     assert.ok(Date.now() < end, "the condition is still false after a minute");
@@ -205,7 +203,7 @@ describe("an avatar", () => {
       assert.deepEqual([refused.code, refused.status], [codes.invalid, 400]);
       const misused = await rejection(client.uploadAvatar(foreign));
       assert.deepEqual([misused.code, misused.status], [codes.invalid, 0]);
-      assert.match(misused.msg, /uploadAvatar: .* needs (the path of a file|a File or another Blob, not a path)/);
+      assert.match(misused.msg, /uploadAvatar: .* (needs the path of a file|pass a File or another Blob, not a path)/);
       assert.equal((await client.getUserInfo()).avatarURL, url);
     });
   }
@@ -548,7 +546,7 @@ describe("an error", () => {
   test("is in the requested language", async () => {
     const zh = newPhone({ language: "zh" });
     const en = newPhone({ language: "en" });
-    const body = { key: "capacity", value: "9" };
+    const body = { key: "capacity", value: "9" } as object; // not a key of the type
     assert.match((await rejection(zh.client.upsetUserInfo(body))).msg, /^不能设置 capacity/);
     assert.match((await rejection(en.client.upsetUserInfo(body))).msg, /^capacity cannot be set/);
   });

@@ -22,7 +22,6 @@ interface Page {
   [handler: string]: any;
 }
 
-/** A mini program that runs the example's files. */
 class MiniProgram {
   readonly phone = new Phone(server, "nobody");
   readonly toasts: string[] = [];

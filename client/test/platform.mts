@@ -8,7 +8,6 @@ type RequestOptions = Parameters<Weixin["request"]>[0];
 type UploadOptions = Parameters<Weixin["uploadFile"]>[0];
 type LoginOptions = Parameters<Weixin["login"]>[0];
 
-/** One phone with one user. */
 export class Phone implements Weixin {
   /** Paths of the sent requests, without their common prefix. */
   requests: string[] = [];
@@ -76,12 +75,10 @@ export class Phone implements Weixin {
   removeStorageSync = (key: string): void => void this.stored.delete(key);
   onAppShow = (listener: () => void): void => void this.shown.push(listener);
 
-  /** Brings the app to the foreground. */
   show(): void {
     this.shown.forEach((listener) => listener());
   }
 
-  /** Returns the requests since the last call of takeRequests. */
   takeRequests(): string[] {
     return this.requests.splice(0);
   }

@@ -8,11 +8,9 @@ import { fileURLToPath } from "node:url";
 
 export interface Server {
   url: string;
-  /** Returns the log of the process so far. */
   log(): string;
   /** Returns a login code of the simulated WeChat. */
   code(user: string, more?: object): Promise<string>;
-  /** Posts to one of the simulator's control paths. */
   simulator(path: string, body: object): Promise<Record<string, unknown>>;
 }
 
