@@ -24,7 +24,6 @@ const controlPrefix = "/simulator/"
 // A refused request gets HTTP 400, 404, 405 or 413 with {"error":"…"}.
 func (s *Simulator) Control() http.Handler { return s.control }
 
-// controlError is a refusal with a text for the answer.
 type controlError struct {
 	status int
 	text   string
@@ -152,7 +151,6 @@ func (s *Simulator) postPhoneCode(w http.ResponseWriter, r *http.Request) (any, 
 	return codeBody{s.AppPhoneCode(req.AppID, req.Phone)}, nil
 }
 
-// faultBody is a Fault in the JSON of the control paths.
 type faultBody struct {
 	Endpoint string    `json:"endpoint"`
 	Kind     FaultKind `json:"kind"`

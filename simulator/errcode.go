@@ -9,7 +9,6 @@ import (
 	"time"
 )
 
-// errcode is WeChat's number of an error.
 type errcode int
 
 const (
@@ -175,7 +174,6 @@ func requestID(now time.Time) string {
 	return fmt.Sprintf("%08x-%s-%s", uint32(now.Unix()), r[:8], r[8:])
 }
 
-// randomHex returns n random bytes as 2n hex digits.
 func randomHex(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails

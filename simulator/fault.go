@@ -250,7 +250,6 @@ func writeHuge(w http.ResponseWriter, a answer) {
 	}
 }
 
-// reset closes the connection without an answer, with RST for TCP.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"shares/simulator"
 )
 
-// netReply is the result of a call over TCP.
 type netReply struct {
 	reply
 	err     error // of the call or of reading its body

@@ -13,10 +13,8 @@ import (
 // mockCode is the code from wx.login in WeChat DevTools in a project without an AppID.
 const mockCode = "the code is a mock one"
 
-// codeShape matches login codes.
 var codeShape = regexp.MustCompile(`^[0-9A-Za-z_-]{32}$`)
 
-// login is the state of a login code.
 type login struct {
 	user    string
 	unionID string

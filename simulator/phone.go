@@ -6,7 +6,6 @@ import (
 	"time"
 )
 
-// phoneCode is the state of a code for getuserphonenumber.
 type phoneCode struct {
 	appID         string
 	country, pure string

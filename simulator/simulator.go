@@ -110,7 +110,6 @@ type Simulator struct {
 	numberCountry bool // the next phone answer has its country code as a number
 }
 
-// endpoint is one of WeChat's calls.
 type endpoint struct {
 	method string
 	token  bool // needs ?access_token=
@@ -119,7 +118,6 @@ type endpoint struct {
 	handle func(c *call) (answer, error)
 }
 
-// call is a request to WeChat.
 type call struct {
 	*http.Request
 	body []byte
@@ -206,7 +204,6 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer makes one call and returns its answer.
 func (s *Simulator) answer(e endpoint, r *http.Request, body []byte) answer {
 	// WeChat's proxy refuses a POST without a length before any other check.
 	if r.Method == http.MethodPost && r.ContentLength < 0 {
@@ -239,7 +236,6 @@ func (s *Simulator) dispatch(e endpoint, c *call) (answer, error) {
 	return e.handle(c)
 }
 
-// refuse returns WeChat's answer for an error.
 func (s *Simulator) refuse(e endpoint, r *http.Request, err error) answer {
 	code := errSystem
 	errors.As(err, &code)
@@ -255,7 +251,6 @@ func (s *Simulator) known(path string) string {
 	return "unknown"
 }
 
-// begin counts a call and returns its fault, or nil.
 func (s *Simulator) begin(path string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,7 +69,6 @@ func parseReply(res *http.Response, body []byte) reply {
 	return a
 }
 
-// fields decodes a JSON object.
 func (a reply) fields(t testing.TB) map[string]any {
 	t.Helper()
 	var m map[string]any
@@ -94,7 +93,6 @@ func tokenBody(force bool) string {
 const plainTokenURL = "/cgi-bin/token?grant_type=client_credential&appid=" + simulator.DefaultAppID +
 	"&secret=" + simulator.DefaultSecret
 
-// token gets a stable token and its remaining seconds.
 func (w *wechat) token(t testing.TB, force bool) (string, int) {
 	t.Helper()
 	return tokenOf(t, w.do(t, "POST", "/cgi-bin/stable_token", tokenBody(force)))
@@ -115,7 +113,6 @@ func qrURL(token string) string    { return "/wxa/getwxacodeunlimit?access_token
 func phoneURL(token string) string { return "/wxa/business/getuserphonenumber?access_token=" + token }
 func textURL(token string) string  { return "/wxa/msg_sec_check?access_token=" + token }
 
-// mustLogin logs a user in.
 func (w *wechat) mustLogin(t testing.TB, user string) {
 	t.Helper()
 	if a := w.do(t, "GET", loginURL(w.Code(user)), ""); a.errcode != 0 {

@@ -54,7 +54,6 @@ func (t *tokenStore) remaining(token string, now time.Time) time.Duration {
 	return max(0, k.ends.Sub(now))
 }
 
-// checkToken checks ?access_token=.
 func (s *Simulator) checkToken(token string, now time.Time) error {
 	switch {
 	case token == "":
@@ -157,7 +156,6 @@ func (s *Simulator) plainToken(c *call) (answer, error) {
 	return endpoint{}.jsonAnswer(tokenAnswer{t.plain, int64(s.opts.TokenLifetime / time.Second)}), nil
 }
 
-// checkApp checks appid and secret.
 func (s *Simulator) checkApp(appID, secret string) error {
 	switch {
 	case appID == "":

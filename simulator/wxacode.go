@@ -94,7 +94,6 @@ func (s *Simulator) unlimitedCode(c *call) (answer, error) {
 	return drawCode(&req)
 }
 
-// checkCode checks the arguments and sets the defaults.
 func (s *Simulator) checkCode(req *codeRequest) error {
 	scene, ok := req.Scene.(string)
 	n := utf8.RuneCountInString(scene)

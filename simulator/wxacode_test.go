@@ -16,7 +16,6 @@ import (
 	"shares/simulator"
 )
 
-// scan reads a QR code.
 func scan(t testing.TB, data []byte) (text string, img image.Image, format string) {
 	t.Helper()
 	img, format, err := image.Decode(bytes.NewReader(data))

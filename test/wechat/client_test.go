@@ -13,7 +13,6 @@ import (
 	"shares/simulator"
 )
 
-// The endpoints.
 const (
 	oauth          = "weixin.oauth"
 	updateUserInfo = "weixin.update_user_info"
@@ -80,7 +79,6 @@ func (r *replica) post(t testing.TB, endpoint, session string, body any) reply {
 	return got
 }
 
-// ok fails the test unless the call succeeded.
 func (r reply) ok(t testing.TB) reply {
 	t.Helper()
 	if r.status != http.StatusOK {
@@ -137,13 +135,11 @@ func (r *replica) login(t testing.TB, name string) user {
 	return user{openid: got.OpenID, session: got.SessionID}
 }
 
-// qrcode is the body of get_qrcode.
 type qrcode struct {
 	Page  string `json:"page"`
 	Scene string `json:"scene"`
 }
 
-// setting is the body of upset_user_info.
 type setting struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`

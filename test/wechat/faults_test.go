@@ -83,7 +83,6 @@ func (w *world) heal(endpoint string) {
 	w.wechat.SetFault(endpoint, simulator.Fault{Kind: simulator.FaultDelay, Delay: 1})
 }
 
-// timed fails the test if an answer takes more than longest.
 func timed(t testing.TB, do func() reply) reply {
 	t.Helper()
 	start := time.Now()

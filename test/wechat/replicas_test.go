@@ -76,7 +76,6 @@ func crowd(t *testing.T, w *world, path string, n int, do func(ctx context.Conte
 	})
 }
 
-// together calls do n times concurrently and fails the test with the first error.
 func together(t *testing.T, n int, do func(i int) error) {
 	t.Helper()
 	failed := make(chan error, n)
@@ -94,7 +93,6 @@ func together(t *testing.T, n int, do func(i int) error) {
 	}
 }
 
-// allOK returns err, or an error for a refused call.
 func allOK(got reply, err error) error {
 	if err == nil && got.status != http.StatusOK {
 		err = fmt.Errorf("refused: %v", got)
@@ -102,7 +100,6 @@ func allOK(got reply, err error) error {
 	return err
 }
 
-// testColdCallers makes concurrent calls to replicas that have no access token yet.
 func testColdCallers(t *testing.T, w *world, replicas []*replica, users []user) {
 	const callers = 200
 	codes := make([]string, callers)
@@ -123,7 +120,6 @@ func testColdCallers(t *testing.T, w *world, replicas []*replica, users []user) 
 	}
 }
 
-// testRotation invalidates the access token in the middle of a load.
 func testRotation(t *testing.T, w *world, replicas []*replica, users []user) {
 	const callers, each = 8, 25
 	before := w.wechat.Calls()[stableToken]
@@ -151,7 +147,6 @@ func testRotation(t *testing.T, w *world, replicas []*replica, users []user) {
 	}
 }
 
-// testOneCode makes concurrent requests for a code that does not exist yet.
 func testOneCode(t *testing.T, w *world, replicas []*replica, users []user) {
 	const requests = 1000
 	addresses := make([]string, requests)
@@ -179,7 +174,6 @@ func testOneCode(t *testing.T, w *world, replicas []*replica, users []user) {
 	}
 }
 
-// scan reads a QR code.
 func scan(t testing.TB, picture []byte) string {
 	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))

@@ -31,7 +31,6 @@ const (
 	public        = "https://shares.example.test"
 )
 
-// WeChat's paths.
 const (
 	code2session  = "/sns/jscode2session"
 	stableToken   = "/cgi-bin/stable_token"
@@ -166,7 +165,6 @@ type replica struct {
 	admin   string // URL of the metrics about WeChat
 }
 
-// run starts one program of the world with additional settings.
 func (w *world) run(t *testing.T, command string, env map[string]string) *testprocess.Process {
 	t.Helper()
 	all := maps.Clone(w.env)
@@ -176,7 +174,6 @@ func (w *world) run(t *testing.T, command string, env map[string]string) *testpr
 	return p
 }
 
-// serve starts `shares serve`.
 func (w *world) serve(t *testing.T, env map[string]string) *replica {
 	t.Helper()
 	admin := freeAddress(t)
@@ -240,7 +237,6 @@ func (w *world) pictures(t testing.TB) []string {
 	return files
 }
 
-// rows returns the number of rows of an openid.
 func (w *world) rows(t testing.TB, openid string) (n int) {
 	t.Helper()
 	if err := w.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM wx_userinfo WHERE openid = ?", openid).Scan(&n); err != nil {
@@ -249,7 +245,6 @@ func (w *world) rows(t testing.TB, openid string) (n int) {
 	return n
 }
 
-// metric returns the value of a metric, or "" if it is absent.
 func (r *replica) metric(t testing.TB, name string) string {
 	t.Helper()
 	resp, err := r.client.Get(r.admin + "/metrics")

@@ -85,7 +85,6 @@ func route(g spec.Group, r spec.Route, fields []Field) error {
 	return nil
 }
 
-// request checks the type of a request and returns its fields.
 func (c checker) request(r spec.Route) ([]Field, error) {
 	if r.RequestType == nil {
 		return nil, nil
@@ -184,7 +183,6 @@ func (c checker) jsonType(t spec.Type, around []string) error {
 // IsAny reports whether a type accepts every value.
 func IsAny(t spec.Type) bool { return t.Name() == "interface{}" || t.Name() == "any" }
 
-// check checks the tag of a field of a request.
 func (f Field) check(nested bool) error {
 	base := f.Type
 	if p, ok := base.(spec.PointerType); ok {

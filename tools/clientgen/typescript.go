@@ -142,7 +142,6 @@ func typeOf(t spec.Type) (string, error) {
 	return "", fmt.Errorf("no TypeScript for %s", t.Name())
 }
 
-// endpoint is one method to write.
 type endpoint struct {
 	name, doc         string
 	request, response string // types; an empty request needs no argument
@@ -251,7 +250,6 @@ func documentation(d spec.AtDoc) string {
 	return doc
 }
 
-// text returns the text of comments, without their slashes.
 func text(comments ...string) string {
 	var lines []string
 	for _, c := range comments {

@@ -65,7 +65,6 @@ func (tr tree) files() files {
 	return all
 }
 
-// gen runs the command and returns its output.
 func (tr tree) gen(check bool) (string, error) {
 	tr.t.Helper()
 	r, w, err := os.Pipe()

@@ -143,7 +143,6 @@ func methods(file *ast.File) (found []*ast.FuncDecl) {
 
 func receiver(f *ast.FuncDecl) string { return types.ExprString(f.Recv.List[0].Type) }
 
-// signature returns the types of the parameters and of the results.
 func signature(f *ast.FuncDecl) string {
 	text := ""
 	for _, list := range []*ast.FieldList{f.Type.Params, f.Type.Results} {
@@ -158,7 +157,6 @@ func signature(f *ast.FuncDecl) string {
 	return text
 }
 
-// header returns the declaration line of f.
 func header(f *ast.FuncDecl) string {
 	return "func (l " + receiver(f) + ") " + f.Name.Name + strings.TrimPrefix(types.ExprString(f.Type), "func")
 }

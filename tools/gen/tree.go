@@ -23,7 +23,6 @@ var sources = []string{
 // files are contents by path. Paths have slashes and are relative to the root.
 type files map[string][]byte
 
-// copyTree copies the sources from root and returns them.
 func copyTree(root, to string) (files, error) {
 	all, err := readTree(root)
 	if err != nil {

@@ -238,7 +238,6 @@ func property(api *spec.ApiSpec, f apifile.Field, around []string) (object, erro
 	return p, nil
 }
 
-// literal returns a value of a tag as a JSON value.
 func literal(text string, kind any) any {
 	if kind == "string" {
 		return text

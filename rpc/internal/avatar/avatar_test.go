@@ -22,7 +22,6 @@ import (
 // corners are the colors of a test picture: top left, top right, bottom left, bottom right.
 var corners = [4]color.NRGBA{{255, 0, 0, 255}, {0, 255, 0, 255}, {0, 0, 255, 255}, {255, 255, 255, 255}}
 
-// quartered returns a picture with the colors of corners.
 func quartered(w, h int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -124,7 +123,6 @@ func claimingDeepPNG(w, h uint32, bits byte) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(header))
 }
 
-// seen describes an avatar.
 type seen struct {
 	Type    string
 	W, H    int

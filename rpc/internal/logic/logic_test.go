@@ -96,7 +96,6 @@ func (w *world) Name(_ context.Context, userID int64, page, scene string) (strin
 	return w.code(userID, page, scene)
 }
 
-// written describes the columns that a change sets.
 func written(c model.Columns) string {
 	var s string
 	for _, name := range slices.Sorted(maps.Keys(c)) {

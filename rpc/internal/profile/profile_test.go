@@ -37,13 +37,11 @@ func outcome(err error) string {
 	return s
 }
 
-// checked returns the outcome of storing a field.
 func checked(name, value string) string {
 	_, err := stored(name, value)
 	return outcome(err)
 }
 
-// stored returns the stored form of a field.
 func stored(name, value string) (any, error) {
 	change, err := Setting(name, value)
 	for _, stored := range change {
@@ -154,7 +152,6 @@ func TestNickname(t *testing.T) {
 	}
 }
 
-// Each number has one stored form.
 func TestPhone(t *testing.T) {
 	const refused = "phone phone"
 	for value, want := range map[string]string{

@@ -110,7 +110,6 @@ func client(t *testing.T, addr string) redis.UniversalClient {
 	return c
 }
 
-// get gets the name of the code of a scene from s.
 func get(t *testing.T, s *Service, user int64, scene string) error {
 	t.Helper()
 	_, err := s.Name(t.Context(), user, "pages/a", scene)
@@ -188,7 +187,6 @@ func TestRedisFailsDuringGeneration(t *testing.T) {
 	}
 }
 
-// A failure is cached for failedFor.
 func TestFailedGeneration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -22,7 +22,6 @@ type Error struct {
 	meaning
 }
 
-// meaning is what an errcode means.
 type meaning struct {
 	answer error  // of package reason
 	hint   string // what the operator must do if WeChat refuses the app's settings
@@ -73,7 +72,6 @@ func (e *Error) isDown() bool {
 	return why == reason.Unavailable || why == reason.WechatBadAnswer || why == reason.DeadlineExceeded
 }
 
-// failure returns an error without errcode.
 func failure(why reason.Reason, detail string) *Error {
 	return &Error{detail: detail, meaning: meaning{answer: reason.Error(why)}}
 }
@@ -84,7 +82,6 @@ func badAnswer(detail string) *Error { return failure(reason.WechatBadAnswer, de
 // errOwnTimeout is the cause of a context that Options.Timeout ended.
 var errOwnTimeout = errors.New("wechat: own timeout")
 
-// ended returns the Error of a context that has ended, else nil.
 func ended(ctx context.Context, endpoint string) *Error {
 	if ctx.Err() == nil {
 		return nil
@@ -170,7 +167,6 @@ var (
 	requestIDPattern = regexp.MustCompile(`rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
 )
 
-// refusal turns an errcode other than 0 into an Error.
 func refusal(endpoint string, errcode int, errmsg string) *Error {
 	e := &Error{code: errcode, detail: requestIDPattern.FindString(errmsg), retry: errcode == -1}
 	e.meaning, _ = meaningOf(endpoint, errcode)

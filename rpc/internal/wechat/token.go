@@ -56,7 +56,6 @@ type tokenSource struct {
 	held heldToken
 }
 
-// heldToken is this process's copy.
 type heldToken struct {
 	value     string
 	until     time.Time // when to read Redis again

@@ -76,7 +76,6 @@ func TestTokenOutlivesRedis(t *testing.T) {
 	}
 }
 
-// fakeWeChat is the stable_token call of a tested tokenSource.
 type fakeWeChat struct {
 	mu     sync.Mutex
 	answer func(call int, force bool) (string, *Error)
@@ -116,7 +115,6 @@ func newSource(f *fakeWeChat, now *clock, client redis.UniversalClient) *tokenSo
 	}
 }
 
-// wantToken gets a token and compares it.
 func wantToken(t *testing.T, s *tokenSource, not, want string) {
 	t.Helper()
 	if got, e := s.get(t.Context(), not); e != nil || got != want {

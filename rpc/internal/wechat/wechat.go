@@ -77,7 +77,6 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// bound puts Options.Timeout on an operation.
 func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, c.Timeout, errOwnTimeout)
 }

@@ -111,7 +111,6 @@ func outcome(err error) string {
 	return strings.TrimSpace(string(why) + " " + metadata["field"])
 }
 
-// client returns a client of the simulator. change may set further options.
 func (w *world) client(change func(*Options)) *Client {
 	w.t.Helper()
 	o := Options{
@@ -148,13 +147,11 @@ func newClient(t testing.TB, o Options) *Client {
 	return c
 }
 
-// noRedis is the client of a Redis that is down.
 var noRedis = redis.NewClient(&redis.Options{
 	MaxRetries: -1, DialerRetries: 1,
 	Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("down") },
 })
 
-// redisClient returns a client with the service's limits.
 func redisClient(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{
@@ -165,7 +162,6 @@ func redisClient(t *testing.T, addr string) redis.UniversalClient {
 	return c
 }
 
-// calls returns the number of calls of an endpoint.
 func (w *world) calls(path string) int { return w.sim.Calls()[path] }
 
 // alice logs in, so that WeChat checks her texts, and returns her openid.
@@ -207,7 +203,6 @@ var operations = []struct {
 	}},
 }
 
-// lockedBuffer is a buffer that is safe for concurrent use.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -244,7 +239,6 @@ func (a answerWith) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// clock is a clock that tests advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -264,7 +258,6 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// eventually waits up to a minute for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
