@@ -39,7 +39,6 @@ func (p *program) checkCommand() *cobra.Command {
 	return cmd
 }
 
-// checkTimeout bounds the check of each part.
 const checkTimeout = 10 * time.Second
 
 func (p *program) check(ctx context.Context, replicas int) error {
@@ -69,7 +68,6 @@ func (p *program) check(ctx context.Context, replicas int) error {
 	return nil
 }
 
-// report prints one line per finding on a part.
 type report struct {
 	out    io.Writer
 	part   string

@@ -12,7 +12,6 @@ import (
 	"shares/internal/testenv"
 )
 
-// findings runs `shares check` and returns its lines.
 func findings(t *testing.T, settings string) []string {
 	t.Helper()
 	out, _ := run(t, "-f", dev(t, settings), "check")
@@ -25,7 +24,6 @@ func findings(t *testing.T, settings string) []string {
 	return lines
 }
 
-// failures returns the findings of a part that are failures.
 func failures(lines []string, part string) []string {
 	var failed []string
 	for _, line := range lines {
@@ -67,7 +65,7 @@ func TestCheckReportsEmbeddedParts(t *testing.T) {
 func TestCheckRunsTheServicesRedisCommands(t *testing.T) {
 	server := testenv.Redis(t)
 	admin := server.Client(t)
-	const allow = "allow it to the user in Redis's ACL"
+	const allow = "allow it for the user in Redis's ACL"
 	for _, tt := range []struct {
 		name  string
 		rules []string

@@ -49,7 +49,6 @@ func (p *program) openRPC() error {
 	return nil
 }
 
-// askRPC waits until the user service is connected.
 func (p *program) askRPC(ctx context.Context) error {
 	for s := p.rpc.GetState(); s != connectivity.Ready; s = p.rpc.GetState() {
 		if !p.rpc.WaitForStateChange(ctx, s) {

@@ -63,7 +63,6 @@ func startReplica(t *testing.T, hangs bool) *replica {
 	return r
 }
 
-// dialReplicas returns a client of the replicas.
 func dialReplicas(t *testing.T, replicas ...*replica) pb.WeixinClient {
 	t.Helper()
 	addresses := manual.NewBuilderWithScheme("test")

@@ -8,7 +8,6 @@ import (
 	"testing"
 )
 
-// run runs the command with the arguments and returns what it printed and its error.
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer

@@ -12,7 +12,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// shares runs the command with the arguments and returns what it printed.
 func shares(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := run(t, args...)
@@ -22,7 +21,6 @@ func shares(t *testing.T, args ...string) string {
 	return out
 }
 
-// settings writes a settings file and returns its path.
 func settings(t *testing.T, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "shares.yaml")

@@ -67,7 +67,6 @@ func (p *program) embedded(name, what string) {
 	p.parts = append(p.parts, part{name: name, what: what})
 }
 
-// load reads the settings and starts the log.
 func (p *program) load(role config.Role) error {
 	c, warnings, err := config.Load(p.file, os.Environ())
 	if err != nil {
@@ -146,5 +145,4 @@ func (p *program) startTraces(name string) {
 	p.onClose(func() error { trace.StopAgent(); return nil })
 }
 
-// oneLine returns the text of an error without line breaks.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -31,7 +31,6 @@ func startIn(t *testing.T, file string) *program {
 	return p
 }
 
-// end closes the program before the test ends.
 func (p *program) end() error {
 	err := p.Close()
 	p.close = nil

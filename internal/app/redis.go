@@ -117,7 +117,7 @@ func redisCause(err error) error {
 		return fmt.Errorf("wrong user or password: check REDIS_USERNAME and REDIS_PASSWORD: %s", text)
 	case strings.Contains(text, "NOPERM"), strings.Contains(text, "ACL failure"),
 		strings.Contains(text, "The user executing the script can't"):
-		return fmt.Errorf("allow it to the user in Redis's ACL: %s", text)
+		return fmt.Errorf("allow it for the user in Redis's ACL: %s", text)
 	case errors.As(err, &refusal):
 		return errors.New(text)
 	}

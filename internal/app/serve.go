@@ -18,7 +18,6 @@ import (
 	"shares/rpc/pb"
 )
 
-// serve runs both halves in one process.
 func (p *program) serve(ctx context.Context, _ []string) error {
 	p.startTraces("shares")
 	if err := p.openUsers(ctx); err != nil {
@@ -34,7 +33,6 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	return p.serveHTTP(ctx, users.Client())
 }
 
-// serveAPI runs the HTTP edge alone; the user service is behind zRPC.
 func (p *program) serveAPI(ctx context.Context, _ []string) error {
 	p.startTraces("shares-api")
 	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
@@ -43,7 +41,6 @@ func (p *program) serveAPI(ctx context.Context, _ []string) error {
 	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
 }
 
-// serveRPC runs the user service alone.
 func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	p.startTraces("shares-rpc")
 	if err := errors.Join(p.openUsers(ctx), p.openPictures()); err != nil {

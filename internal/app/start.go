@@ -56,7 +56,6 @@ func (p *program) admin(ctx context.Context, ready func(context.Context) error) 
 	return mux
 }
 
-// background serves in a goroutine until closeServer is called.
 func background(listener net.Listener, handler http.Handler) (closeServer func() error) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with Close
@@ -137,7 +136,6 @@ func (p *program) say(ctx context.Context, title string) {
 	}
 }
 
-// askParts returns a line for each part.
 func (p *program) askParts() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()

@@ -62,7 +62,6 @@ func (p *program) openSQLite() (file string, err error) {
 	return file, nil
 }
 
-// askMySQL reports whether the server answers and has the schema.
 func (p *program) askMySQL(ctx context.Context) error {
 	if err := p.db.PingContext(ctx); err != nil {
 		return mysqlCause(err)
@@ -124,7 +123,6 @@ func (p *program) openUsers(ctx context.Context) error {
 	return nil
 }
 
-// openPictures opens the bucket of QRCODE_BUCKET, or a folder in dev mode.
 func (p *program) openPictures() (err error) {
 	bucket := p.config.QRCodeBucket
 	if bucket == "" {

@@ -52,7 +52,6 @@ func simulatorCommand() *cobra.Command {
 	return cmd
 }
 
-// controlPrefix begins the simulator's control paths.
 const controlPrefix = "/simulator/"
 
 // guardControl protects the simulator's control paths from web pages. It refuses requests with an
@@ -71,7 +70,6 @@ func guardControl(wechat http.Handler, loopback bool) http.Handler {
 
 const simulatedWechat = "simulated, logs anyone in (set WECHAT_APPID and WECHAT_SECRET)"
 
-// openWechat starts the simulator if no AppID is configured.
 func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
 		p.parts = append(p.parts, part{name: "WeChat", what: p.config.WechatBaseURL, ask: p.askWechat})

@@ -268,7 +268,6 @@ func sample(f reflect.StructField) string {
 	return `"value-of-` + f.Name + `"`
 }
 
-// The shipped files are valid.
 func TestShippedFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../etc/*.yaml")
@@ -282,7 +281,6 @@ func TestShippedFiles(t *testing.T) {
 	}
 }
 
-// No way of printing shows a secret.
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"

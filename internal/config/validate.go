@@ -35,10 +35,8 @@ const defaultWechatBaseURL = "https://api.weixin.qq.com" // as in Config's tag
 // Pro reports whether embedded parts and generated secrets are refused.
 func (c Config) Pro() bool { return c.Mode == "pro" }
 
-// problems are the errors of a configuration.
 type problems []error
 
-// unless adds a problem if ok is false.
 func (p *problems) unless(ok bool, format string, args ...any) {
 	if !ok {
 		*p = append(*p, fmt.Errorf(format, args...))

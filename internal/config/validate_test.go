@@ -153,7 +153,6 @@ func TestValidate(t *testing.T) {
 
 var all = []Role{RoleServe, RoleAPI, RoleRPC, RoleMigrate, RoleUser}
 
-// One error reports everything that is wrong.
 func TestValidateReportsEverything(t *testing.T) {
 	c := embedded()
 	c.Mode, c.AdminListen, c.QRCodeLineColor, c.PublicURL = "pro", "x", "x", "x"

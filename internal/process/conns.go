@@ -60,7 +60,6 @@ func (l *conns) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// change applies f to an open connection and updates the used memory.
 func (l *conns) change(c *conn, f func()) {
 	l.mu.Lock()
 	if c.place != nil {
@@ -75,7 +74,6 @@ func (l *conns) change(c *conn, f func()) {
 	}
 }
 
-// evict closes connections until the rest is within the budget.
 func (l *conns) evict() {
 	var victims []*conn
 	l.mu.Lock()

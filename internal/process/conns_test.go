@@ -10,7 +10,6 @@ import (
 	"time"
 )
 
-// request sends a request on an open connection and reads the answer.
 func request(c net.Conn) error {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return err
@@ -23,7 +22,6 @@ func request(c net.Conn) error {
 	return err
 }
 
-// waitClosed waits until the server has closed c.
 func waitClosed(t *testing.T, what string, c net.Conn) {
 	t.Helper()
 	_, err := io.Copy(io.Discard, c)

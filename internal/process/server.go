@@ -76,7 +76,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.Grace)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {
-		return errors.Join(fmt.Errorf("http server: requests were still running at the end: %w", err), srv.Close())
+		return errors.Join(fmt.Errorf("http server: requests still ran after the grace period: %w", err), srv.Close())
 	}
 	return nil
 }

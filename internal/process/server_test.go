@@ -43,7 +43,6 @@ func start(t *testing.T, h *HTTP, handler http.HandlerFunc) *world {
 	return w
 }
 
-// ended waits until Run returns.
 func (w *world) ended(t *testing.T) error {
 	t.Helper()
 	select {
@@ -55,7 +54,6 @@ func (w *world) ended(t *testing.T) error {
 	}
 }
 
-// closed reports whether the listener is closed.
 func (w *world) closed() bool {
 	c, err := net.Dial("tcp", w.Addr().String())
 	if err == nil {

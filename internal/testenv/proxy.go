@@ -96,7 +96,6 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.cut
 }
 
-// pipe forwards data while look allows it, and then closes both connections.
 func (p *Proxy) pipe(from, to net.Conn, look func([]byte) bool) {
 	defer func() {
 		p.mu.Lock()

@@ -35,7 +35,6 @@ func (a result) of(b result) float64 {
 	return median(ratios, func(r float64) float64 { return r })
 }
 
-// measure runs the load on a contender once.
 func (w *world) measure(ctx context.Context, c contender) (result, error) {
 	before, err := total(c.programs)
 	if err != nil {

@@ -64,16 +64,13 @@ func (p *program) printed() string {
 	return string(b[max(0, len(b)-4<<10):])
 }
 
-// forget truncates the log.
 func (p *program) forget() error { return os.Truncate(p.log, 0) }
 
-// usage is what programs have used since their start.
 type usage struct {
 	cpu    time.Duration // user and system
 	allocs float64
 }
 
-// total reads the programs' counters.
 func total(programs []*program) (usage, error) {
 	var sum usage
 	for _, p := range programs {

@@ -11,7 +11,6 @@ import (
 	"time"
 )
 
-// report is the content of docs/benchmarks.md.
 type report struct {
 	plan      schedule
 	generator string
@@ -22,7 +21,6 @@ type report struct {
 	ready                     []time.Duration
 }
 
-// goal is a number and its target.
 type goal struct {
 	what        string
 	value, want float64
@@ -53,7 +51,6 @@ func (r *report) goals() []goal {
 	}
 }
 
-// markdown writes the report.
 func (r *report) markdown() (string, error) {
 	machine, err := machine()
 	if err != nil {
@@ -130,7 +127,6 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.0f ms", us/1e3)
 }
 
-// number formats n as 12,345.
 func number(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -139,7 +135,6 @@ func number(n int) string {
 	return s
 }
 
-// machine describes the machine.
 func machine() (string, error) {
 	var files [3]string
 	for i, name := range []string{"cpuinfo", "meminfo", "sys/kernel/osrelease"} {

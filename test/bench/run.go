@@ -36,7 +36,6 @@ const (
 	laterLogins = "`oauth`, later logins"
 )
 
-// run measures everything and writes the report.
 func run(ctx context.Context, plan schedule, out string) (err error) {
 	began := time.Now()
 	generator, err := wrkVersion()
@@ -80,7 +79,6 @@ func run(ctx context.Context, plan schedule, out string) (err error) {
 	return os.WriteFile(out, []byte(text), 0o644)
 }
 
-// infoLoad is get_user_info of one user.
 func (w *world) infoLoad() load {
 	return load{path: path, body: "{}", token: w.session(1, 1), connections: connections, duration: each}
 }

@@ -102,7 +102,6 @@ func (w *world) givePool(ctx context.Context) (err error) {
 	return err
 }
 
-// stop stops programs before the benchmark ends.
 func (w *world) stop(programs ...*program) error {
 	var errs []error
 	for _, p := range programs {
@@ -151,7 +150,6 @@ func insertUsers(ctx context.Context, db *sql.DB, from, to int) error {
 
 const openidSQL = "CONCAT('oBench', LPAD(seq, 22, '0'))"
 
-// openid returns the openid of a user from insertUsers.
 func openid(id int) string { return fmt.Sprintf("oBench%022d", id) }
 
 // serve starts `shares serve` on a database. prefix names its log.
@@ -164,7 +162,6 @@ func (w *world) serve(dsn, prefix string) (*program, string, error) {
 	return w.start(prefix, env, "serve")
 }
 
-// split starts `shares rpc` and `shares api` on a database.
 func (w *world) split(dsn string) (programs []*program, address string, err error) {
 	env, err := w.settings(dsn)
 	if err != nil {
@@ -248,7 +245,6 @@ func addresses() (address, admin string, err error) {
 	return address, admin, errors.Join(err1, err2)
 }
 
-// answer sends one request and returns the answer.
 func answer(address string, l load) (string, error) {
 	req, err := http.NewRequest(http.MethodPost, "http://"+address+l.path, strings.NewReader(l.body))
 	if err != nil {
@@ -268,7 +264,6 @@ func answer(address string, l load) (string, error) {
 	return string(body), err
 }
 
-// write writes n values to a file, one per line, and returns its path.
 func (w *world) write(name string, n int, value func(i int) string) (string, error) {
 	file := filepath.Join(w.dir, name)
 	var b strings.Builder

@@ -69,7 +69,6 @@ func wrk(ctx context.Context, dir, address string, l load) (answers, error) {
 	return a, nil
 }
 
-// wrkVersion returns the version that wrk prints.
 func wrkVersion() (string, error) {
 	path, err := exec.LookPath("wrk")
 	if err != nil {

@@ -30,7 +30,6 @@ type server struct {
 	pid   string // file
 }
 
-// at returns an address beside the cluster.
 func (s *suite) at(port string) string { return net.JoinHostPort(s.address, port) }
 
 // newServer starts a shell's command line. The shell writes its process id to a file, because it
@@ -115,7 +114,6 @@ func (s *suite) stopBeside() error {
 
 const bucket = testenv.S3Bucket
 
-// serveS3 serves a bucket in memory.
 func serveS3(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

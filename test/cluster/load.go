@@ -11,7 +11,6 @@ import (
 	"shares/test/traffic"
 )
 
-// The steady load.
 const (
 	steadyUsers = 16
 	steadyRate  = 64 // requests a second
@@ -19,7 +18,6 @@ const (
 
 const serviceURL = "http://shares." + namespace
 
-// tell sends a POST to the loader through the API server.
 func (s *suite) tell(ctx context.Context, path string, params url.Values) error {
 	target := "/api/v1/namespaces/" + loadNamespace + "/pods/loader:8080/proxy" + path
 	if len(params) > 0 {
@@ -42,7 +40,6 @@ func (s *suite) stats(ctx context.Context) (traffic.Stats, error) {
 	return stats, json.Unmarshal([]byte(out), &stats)
 }
 
-// login sends one login, independent of the steady load.
 func (s *suite) login(ctx context.Context, service, codes string) error {
 	return s.tell(ctx, "/login", url.Values{"service": {service}, "codes": {codes}})
 }

@@ -104,7 +104,6 @@ func run(ctx context.Context, only *regexp.Regexp, keep bool) (err error) {
 	return nil
 }
 
-// do runs one row and records its result.
 func (s *suite) do(ctx context.Context, r row) bool {
 	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), r.name)
 	start := time.Now()

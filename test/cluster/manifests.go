@@ -18,14 +18,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// rendered is the output of one overlay.
 type rendered struct {
 	name    string
 	objects []object
 	configs map[string]any // data of ConfigMaps, by name
 }
 
-// object is one YAML document.
 type object struct {
 	text    string
 	content any
@@ -50,7 +48,6 @@ func at(v any, path string) any {
 	return v
 }
 
-// text returns the string at a path, "" if there is none.
 func text(v any, path string) string {
 	s, _ := at(v, path).(string)
 	return s

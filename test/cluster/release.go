@@ -264,13 +264,11 @@ spec:
 	return filepath.Join(root, "overlays", "suite"), err
 }
 
-// patch is a patch of kustomize.
 type patch struct {
 	Target map[string]string `json:"target"`
 	Patch  string            `json:"patch"`
 }
 
-// deploy applies a release and waits for its rollout.
 func (s *suite) deploy(ctx context.Context, tag string, patches ...patch) error {
 	dir, err := s.release("external", tag, patches...)
 	if err != nil {

@@ -209,7 +209,6 @@ func (s *suite) quietEnd(ctx context.Context) error {
 	return errors.New("no pod of rpc terminates: its shutdown is too short to observe")
 }
 
-// calls returns how many rows a pod of rpc has read.
 func (s *suite) calls(ctx context.Context, p pod) (float64, error) {
 	out, err := s.kube(ctx, "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+p.Metadata.Name+":8081/proxy/metrics")
 	if err != nil {
@@ -290,7 +289,6 @@ func (s *suite) rotate(ctx context.Context, _ *result) error {
 	return nil
 }
 
-// eviction requests a pod's eviction, as a drain does.
 func (s *suite) eviction(ctx context.Context, p pod) error {
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": "policy/v1", "kind": "Eviction",

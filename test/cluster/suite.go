@@ -40,14 +40,12 @@ type suite struct {
 	releases int // number of releases so far
 }
 
-// row is one test of the suite.
 type row struct {
 	name   string
 	always bool // the other rows need it
 	run    func(context.Context, *result) error
 }
 
-// result is the result of a row.
 type result struct {
 	name    string
 	took    time.Duration
@@ -102,12 +100,10 @@ func (s *suite) kube(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, nil, s.kubectl, args...)
 }
 
-// kubeIn runs kubectl with text on stdin.
 func (s *suite) kubeIn(ctx context.Context, stdin string, args ...string) (string, error) {
 	return command(ctx, strings.NewReader(stdin), s.kubectl, args...)
 }
 
-// pod has the fields that the suite needs.
 type pod struct {
 	Metadata struct {
 		Name              string
@@ -126,7 +122,6 @@ type pod struct {
 	}
 }
 
-// readySince returns when the pod became ready, zero if it is not.
 func (p pod) readySince() time.Time {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "Ready" && c.Status == "True" {
@@ -195,7 +190,6 @@ func (s *suite) settled(ctx context.Context) error {
 	})
 }
 
-// explain prints the state of the namespace after a failure.
 func (s *suite) explain(ctx context.Context) {
 	for _, args := range [][]string{
 		{"-n", namespace, "get", "pods,jobs,hpa", "-o", "wide"},
@@ -213,7 +207,6 @@ func (s *suite) explain(ctx context.Context) {
 	}
 }
 
-// file writes a file into the run's folder and returns its path.
 func (s *suite) file(name, content string) (string, error) {
 	path := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

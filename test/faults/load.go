@@ -67,7 +67,6 @@ func (w *world) startLoad(ctx context.Context, of row, r *report) *load {
 	return l
 }
 
-// stop stops the load and returns when every request is answered.
 func (l *load) stop() {
 	l.Stop()
 	l.stopped()
@@ -86,7 +85,6 @@ func (l *load) probe(ctx context.Context, s *server) {
 	}
 }
 
-// judge counts an answer.
 func (l *load) judge(k traffic.Kind, t *traffic.Target, start time.Time, a traffic.Answer) {
 	end := time.Now()
 	took := end.Sub(start)
@@ -130,7 +128,6 @@ func (l *load) died(t *traffic.Target, start, end time.Time, a traffic.Answer) b
 	return slices.ContainsFunc(suspects, func(s *server) bool { return s.killedDuring(start, end) })
 }
 
-// quietSince returns the time of the last answer other than 200.
 func (l *load) quietSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -30,7 +30,6 @@ const (
 	serveMemory = 400
 )
 
-// limitedServer is a server with a memory limit.
 type limitedServer struct {
 	*server
 	limit int // in MiB
@@ -66,7 +65,6 @@ func (s *limitedServer) end(ctx context.Context, r *report) error {
 	return err
 }
 
-// cgroup is the memory cgroup of one process.
 type cgroup struct{ dir, peakFile string }
 
 func newCgroup(pid int, limit int64) (*cgroup, error) {
@@ -99,7 +97,6 @@ func newCgroup(pid int, limit int64) (*cgroup, error) {
 	return nil, fmt.Errorf("no memory controller")
 }
 
-// peak returns the process's peak memory in MiB.
 func (g *cgroup) peak() int {
 	text, _ := os.ReadFile(filepath.Join(g.dir, g.peakFile))
 	bytes, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)

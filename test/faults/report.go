@@ -27,7 +27,6 @@ type report struct {
 	broken   []string
 }
 
-// breaks adds a broken promise.
 func (r *report) breaks(format string, args ...any) {
 	r.broken = append(r.broken, fmt.Sprintf(format, args...))
 }

@@ -82,7 +82,6 @@ func settings() []setting {
 	}
 }
 
-// measure runs one row under load.
 func (w *world) measure(ctx context.Context, r row) (*report, error) {
 	report := &report{name: r.name}
 	if r.alone {
@@ -270,7 +269,6 @@ func wechatHangs(ctx context.Context, w *world, _ *report) (time.Time, error) {
 	return time.Now(), err
 }
 
-// edge and user select the server that a fault hits.
 func edge(w *world) *server { return w.edges[0] }
 func user(w *world) *server { return w.users[0] }
 
@@ -385,7 +383,6 @@ func whole(picture []byte) bool {
 	return err == nil
 }
 
-// slowClients sends headers and bodies byte by byte.
 func slowClients(ctx context.Context, w *world, r *report) (time.Time, error) {
 	s := w.edges[0]
 	before, err := s.Memory()
@@ -471,7 +468,6 @@ func sinceCommand(d time.Duration) string {
 	return short(d) + " after the command"
 }
 
-// sessionEnds returns how long any server accepted the session.
 func (w *world) sessionEnds(ctx context.Context, who *traffic.Person) (time.Duration, error) {
 	start := time.Now()
 	var taken time.Duration

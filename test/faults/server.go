@@ -25,7 +25,6 @@ type server struct {
 // kill is the time at which a process was killed, and at which it had ended (zero: not yet).
 type kill struct{ from, to time.Time }
 
-// startServer starts a program that serves at address.
 func startServer(name, address, admin string, o testprocess.Options) (*server, error) {
 	p, err := testprocess.Start(o)
 	if err != nil {
@@ -41,7 +40,6 @@ func startServer(name, address, admin string, o testprocess.Options) (*server, e
 	}, nil
 }
 
-// crash ends the process with SIGKILL.
 func (s *server) crash() error {
 	s.mu.Lock()
 	s.kills = append(s.kills, kill{from: time.Now()})
@@ -81,7 +79,6 @@ func (s *server) waitReady(ctx context.Context) error {
 	return waitFor(ctx, 30*time.Second, s.name+" is ready", func() bool { return s.ready(ctx) })
 }
 
-// metric returns the value of a sample of /metrics, given its name and labels.
 func (s *server) metric(ctx context.Context, sample string) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*deadly)
 	defer cancel()

@@ -25,7 +25,6 @@ const (
 	deadly = 5 * time.Second // SHARES_TIMEOUT: no answer may take longer, except on a busy machine
 )
 
-// world is everything that runs.
 type world struct {
 	rate    int
 	dir     string
@@ -105,7 +104,6 @@ func newWorld(ctx context.Context, rate int) (_ *world, err error) {
 	return w, nil
 }
 
-// command runs a shares command to its end.
 func (w *world) command(ctx context.Context, args ...string) (string, int, error) {
 	return testprocess.Once(ctx, testprocess.Options{Args: args, Env: w.env, Dir: w.dir, Shipped: true})
 }
@@ -144,7 +142,6 @@ func (w *world) startServers(n int, name string, env map[string]string) ([]*serv
 	return servers, nil
 }
 
-// serveTwice starts two replicas of the whole service.
 func serveTwice(ctx context.Context, w *world) (err error) {
 	if w.edges, err = w.startServers(2, "serve", nil); err != nil {
 		return err
@@ -152,7 +149,6 @@ func serveTwice(ctx context.Context, w *world) (err error) {
 	return w.ready(ctx)
 }
 
-// apartTwice starts two replicas of each half.
 func apartTwice(ctx context.Context, w *world) (err error) {
 	if w.users, err = w.startServers(2, "rpc", nil); err != nil {
 		return err

@@ -26,7 +26,6 @@ type Secrets struct {
 	short   []string // kinds of the secrets that are too short to search for
 }
 
-// transcript is the text of one source, in order.
 type transcript struct {
 	source string
 
@@ -64,7 +63,6 @@ func (s *Secrets) Hide(kind string, values ...string) {
 	}
 }
 
-// printed returns the writer for the output of one program.
 func (s *Secrets) printed(program string) io.Writer {
 	t := &transcript{source: program}
 	s.mu.Lock()

@@ -31,7 +31,6 @@ func TestServeStartsAndEnds(t *testing.T) {
 	}
 }
 
-// failing is a failed test that keeps its log.
 type failing struct {
 	testing.TB
 	logged string

@@ -62,7 +62,6 @@ func (l *Ledger) take() (*field, int64) {
 	return nil, 0
 }
 
-// give records the outcome of the write of n.
 func (l *Ledger) give(f *field, n int64, acknowledged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +156,6 @@ func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lo
 	return acknowledged, lost, nil
 }
 
-// look compares a field with its stored value.
 func (l *Ledger) look(f *field, stored func(*Person) (Profile, error)) error {
 	profile, err := stored(f.owner)
 	if err != nil {

@@ -107,7 +107,6 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pick returns the next target that is not Away.
 func (l *Load) pick() *Target {
 	n := int(l.next.Add(1))
 	for i := range l.Targets {

@@ -13,7 +13,6 @@ import (
 	"shares/internal/config"
 )
 
-// pages are the documents in two languages.
 var pages = [][2]string{
 	{"README.md", "README.zh-CN.md"},
 	{"docs/configuration.md", "docs/zh/configuration.md"},
@@ -82,7 +81,6 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// path matches the path of a file or folder in a document's code.
 var path = regexp.MustCompile("`((?:api|rpc|model|internal|simulator|deploy|client|tools|test|docs)/[\\w./-]+)`")
 
 func TestArchitectureNamesExistingFiles(t *testing.T) {

@@ -74,7 +74,6 @@ func (l *loader) start(_ http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// running returns the current load.
 func (l *loader) running() *traffic.Run {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,7 +12,6 @@ import (
 	"shares/test/workflow/tree"
 )
 
-// contains fails the test unless the text contains each of the words.
 func contains(t *testing.T, what, text string, words ...string) {
 	t.Helper()
 	for _, word := range words {

@@ -15,7 +15,7 @@ type Tree struct {
 	path, root string
 }
 
-// Copy copies the files that git tracks in root, and those that it would, into a new folder.
+// Copy copies the files of root, except those that git ignores, into a new folder.
 func Copy(t *testing.T, root string) Tree {
 	t.Helper()
 	root, err := filepath.Abs(root)
