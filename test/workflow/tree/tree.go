@@ -15,7 +15,7 @@ type Tree struct {
 	path, root string
 }
 
-// Copy copies the files of root, except those that git ignores, into a new folder.
+// Copy copies root without the files that git ignores into a new folder.
 func Copy(t *testing.T, root string) Tree {
 	t.Helper()
 	root, err := filepath.Abs(root)
