@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// findings counts what changes in the rows that are left.
+// findings counts the changes in the rows that are not converted yet.
 type findings struct {
 	rows    int
 	changes map[string]map[string]int // by column and change
 }
 
-// survey looks at all rows that are left. It adds to r what cannot be kept.
+// survey checks all rows that are not converted yet. It adds values that cannot be kept to r.
 func (t *takeover) survey(ctx context.Context, tab table, r *Refusal) (findings, error) {
 	f := findings{changes: map[string]map[string]int{}}
 	for _, w := range tab.checked {
@@ -34,8 +34,8 @@ func (t *takeover) survey(ctx context.Context, tab table, r *Refusal) (findings,
 	return f, err
 }
 
-// checkTwins adds to r openids that are there twice, and those that would be two users instead of
-// one.
+// checkTwins adds duplicate openids to r. Without KeepTwins, openids that differ only in case are
+// duplicates, too.
 func (t *takeover) checkTwins(ctx context.Context, r *Refusal) error {
 	openid := "CONVERT(`openid` USING utf8mb4) COLLATE utf8mb4_bin"
 	same := "LOWER(" + openid + ")"
@@ -49,31 +49,31 @@ func (t *takeover) checkTwins(ctx context.Context, r *Refusal) error {
 			return err
 		}
 		if different == 1 {
-			r.add("the openid is there more than once", ids)
+			r.add("duplicate openid", ids)
 		} else {
-			r.add("the openids differ only in upper and lower case "+
-				"(--keep-twins takes them for different users)", ids)
+			r.add("openids differ only in case (--keep-twins keeps them as different users)", ids)
 		}
 		return nil
 	}, fmt.Sprintf("SELECT GROUP_CONCAT(`id` ORDER BY `id` SEPARATOR ' and '), COUNT(DISTINCT %s) "+
-		"FROM `wx_userinfo` WHERE `openid` <> '' GROUP BY %s HAVING COUNT(*) > 1 ORDER BY MIN(`id`)", openid, same))
+		"FROM `wx_userinfo` WHERE `openid` <> '' GROUP BY %s HAVING COUNT(*) > 1 ORDER BY MIN(`id`)",
+		openid, same))
 	if err != nil {
-		return wrap("look for twins", err)
+		return wrap("look for duplicate openids", err)
 	}
 	return nil
 }
 
-// report prints what changes.
+// report prints the changes.
 func (t *takeover) report(tab table, f findings) {
-	what, verb := "wx_userinfo is a table of the legacy service", "become"
+	what, verb := "wx_userinfo is the legacy service's table", "are"
 	if tab.state == widened {
-		what = "an interrupted takeover of wx_userinfo continues"
+		what = "continuing an interrupted takeover of wx_userinfo"
 	}
 	if t.DryRun {
-		verb = "would become"
+		verb = "would be"
 	}
-	fmt.Fprintf(t.Out, "%s: %d rows %s this service's\n", what, f.rows, verb)
-	fmt.Fprintf(t.Out, "  %-14s %d made: everyone logs in again\n", "session_epoch", f.rows)
+	fmt.Fprintf(t.Out, "%s: %d rows %s converted\n", what, f.rows, verb)
+	fmt.Fprintf(t.Out, "  %-14s %d created: all users log in again\n", "session_epoch", f.rows)
 	for _, w := range t.targets {
 		var said []string
 		for _, change := range []string{fromNull, fromEmoji, fromWord, toNothing} {
@@ -86,17 +86,17 @@ func (t *takeover) report(tab table, f findings) {
 		}
 	}
 	if len(tab.kept) > 0 {
-		fmt.Fprintf(t.Out, "  %-14s %s\n", "kept as is", strings.Join(tab.kept, ", "))
+		fmt.Fprintf(t.Out, "  %-14s %s\n", "unchanged", strings.Join(tab.kept, ", "))
 	}
 }
 
-// Refusal says what has to be put right before a table can be taken over. Nothing was changed.
+// Refusal is an error that lists the faults to fix before a takeover. Nothing was changed.
 type Refusal struct {
 	kinds []string
-	ids   map[string][]string // of rows, by kind; none for a fault of the table
+	ids   map[string][]string // of rows, by kind; none if the fault is in the table
 }
 
-// namedIDs is how many rows, or groups of them, a Refusal names for a kind.
+// namedIDs is the number of rows, or groups of rows, that a Refusal names for each kind.
 const namedIDs = 20
 
 func (r *Refusal) add(kind string, ids ...string) {
@@ -106,13 +106,14 @@ func (r *Refusal) add(kind string, ids ...string) {
 	r.ids[kind] = append(r.ids[kind], ids...)
 }
 
-// Error names each kind of fault, how often it is there, and the ids of the first rows.
+// Error names each kind of fault, its count, and the ids of the first rows.
 func (r *Refusal) Error() string {
-	text := "takeover: nothing was changed; to be put right in wx_userinfo first:"
+	text := "takeover: nothing was changed; fix these faults of wx_userinfo first:"
 	for _, kind := range r.kinds {
 		text += "\n  " + kind
 		if ids := r.ids[kind]; len(ids) > 0 {
-			text += fmt.Sprintf(": %d times, id %s", len(ids), strings.Join(ids[:min(len(ids), namedIDs)], ", "))
+			named := strings.Join(ids[:min(len(ids), namedIDs)], ", ")
+			text += fmt.Sprintf(": %d times, id %s", len(ids), named)
 			if len(ids) > namedIDs {
 				text += ", …"
 			}

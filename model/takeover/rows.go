@@ -15,14 +15,14 @@ import (
 	"shares/model"
 )
 
-// wording has the columns that people write into; emoji are looked for in these.
+// wording lists the columns that may contain emoji as text.
 var wording = []string{"nick_name", "city", "province", "country", "group"}
 
 var escaped = regexp.MustCompile(`\[\\u[0-9a-fA-F]{5,6}\]`)
 
-// unescape turns what the legacy service wrote for an emoji, such as [\u1f604], into the character.
-// It wrote so what MySQL's utf8 could not hold, from U+10000 on: anything else of that form was
-// typed by a user, and stays.
+// unescape replaces the legacy service's text for an emoji, such as [\u1f604], by the character.
+// The legacy service used it only for characters that MySQL's utf8 cannot hold, from U+10000. Any
+// other text of this form was typed by a user, and stays.
 func unescape(s string) string {
 	return escaped.ReplaceAllStringFunc(s, func(e string) string {
 		r, err := strconv.ParseUint(e[len(`[\u`):len(e)-1], 16, 32)
@@ -33,18 +33,18 @@ func unescape(s string) string {
 	})
 }
 
-// genders has the digit for what the legacy service stored.
+// genders maps the values of the legacy service to digits.
 var genders = map[string]string{"": "", "0": "0", "1": "1", "2": "2", "男": "1", "女": "2", "未知": "0"}
 
-// The changes of a value, as the report names them.
+// Changes of values in the report.
 const (
 	fromNull  = "NULL to the default"
-	fromEmoji = "with emoji that were stored as text"
+	fromEmoji = "with emoji stored as text"
 	fromWord  = "words to digits"
-	toNothing = "without a meaning emptied"
+	toNothing = "unknown values cleared"
 )
 
-// convert returns what is stored for an old value, and the change, empty for none.
+// convert returns the new value for an old one, and the change, empty for none.
 func (w target) convert(old sql.NullString) (value, change string) {
 	value = old.String
 	switch {
@@ -64,7 +64,7 @@ func (w target) convert(old sql.NullString) (value, change string) {
 	return value, change
 }
 
-// fault returns what keeps a value from being stored in the column, empty for nothing.
+// fault returns why a value cannot be stored in the column, empty if it can.
 func (w target) fault(v sql.NullString) string {
 	if !v.Valid && w.kind != account {
 		return ""
@@ -78,7 +78,8 @@ func (w target) fault(v sql.NullString) string {
 		return ""
 	case w.kind == account && v.String == "":
 		return "is empty"
-	case w.kind == account && strings.ContainsFunc(v.String, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case w.kind == account &&
+		strings.ContainsFunc(v.String, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return "is not printable ASCII"
 	case !utf8.ValidString(v.String):
 		return "is not UTF-8"
@@ -93,7 +94,8 @@ type row struct {
 	values []sql.NullString // in the order of table.checked
 }
 
-// left calls each for the rows that are left and have a greater id than last, in their order.
+// left calls each for the rows that are not converted yet and have an id greater than last, ordered
+// by id.
 func (t *takeover) left(ctx context.Context, conn querier, tab table, last int64, tail string,
 	each func(row)) error {
 	names, where := "`id`", "`id` > ?"
@@ -110,7 +112,8 @@ func (t *takeover) left(ctx context.Context, conn querier, tab table, last int64
 			into = append(into, &w.values[i])
 		}
 		if err := found.Scan(into...); err != nil {
-			return fmt.Errorf("row after %d cannot be read", last) // the driver's text quotes the value
+			// The driver's error would quote the value.
+			return fmt.Errorf("cannot read the row after id %d", last)
 		}
 		last = w.id
 		each(w)
@@ -122,10 +125,10 @@ func (t *takeover) left(ctx context.Context, conn querier, tab table, last int64
 	return nil
 }
 
-// progressEvery is how many rows there are between two lines of progress.
+// progressEvery is the number of rows between two lines of progress.
 const progressEvery = 10_000
 
-// convertAll gives the rows that are left their new values.
+// convertAll converts the remaining rows.
 func (t *takeover) convertAll(ctx context.Context, total int) error {
 	tab, err := t.inspect(ctx)
 	if err != nil {
@@ -147,8 +150,8 @@ func (t *takeover) convertAll(ctx context.Context, total int) error {
 	}
 }
 
-// convertBatch converts rows after *last in one transaction and one statement, and marks them as
-// done by their epoch.
+// convertBatch converts rows after *last in one transaction with one statement. The epoch marks
+// them as converted.
 func (t *takeover) convertBatch(ctx context.Context, tab table, last *int64) (int, error) {
 	tx, err := t.conn.BeginTx(ctx, nil)
 	if err != nil {
@@ -162,7 +165,8 @@ func (t *takeover) convertBatch(ctx context.Context, tab table, last *int64) (in
 		return 0, err
 	}
 	*last = rows[len(rows)-1].id
-	names, sets := []string{"`id`", "`session_epoch`"}, []string{"`session_epoch` = VALUES(`session_epoch`)"}
+	names := []string{"`id`", "`session_epoch`"}
+	sets := []string{"`session_epoch` = VALUES(`session_epoch`)"}
 	for _, w := range tab.checked {
 		names = append(names, "`"+w.Name+"`")
 		sets = append(sets, fmt.Sprintf("`%s` = VALUES(`%[1]s`)", w.Name))
@@ -186,7 +190,8 @@ func (t *takeover) convertBatch(ctx context.Context, tab table, last *int64) (in
 	}
 	values := ", (?" + strings.Repeat(", ?", len(names)-1) + ")"
 	statement := "INSERT INTO `wx_userinfo` (" + strings.Join(names, ", ") + ") VALUES " +
-		strings.Repeat(values, len(rows))[len(", "):] + " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
+		strings.Repeat(values, len(rows))[len(", "):] +
+		" ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
 	if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 		return 0, err
 	}

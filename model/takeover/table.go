@@ -21,7 +21,7 @@ type target struct {
 	preset string // the default, which replaces NULL
 }
 
-// kind says how values of a column are checked and converted.
+// kind determines how values of a column are checked and converted.
 type kind int
 
 const (
@@ -41,7 +41,7 @@ var (
 	special  = map[string]kind{"id": key, "openid": account, "gender": gender, "session_epoch": epoch}
 )
 
-// targets returns the columns that the first migration makes.
+// targets returns the columns of the first migration.
 func targets() ([]target, error) {
 	columns, err := migrations.FirstColumns()
 	if err != nil {
@@ -58,8 +58,9 @@ func targets() ([]target, error) {
 		case m != nil:
 			w.kind = text
 			w.limit, _ = strconv.Atoi(m[1])
-			if !strings.Contains(c.Definition, "CHARACTER SET") { // else the old table's
-				w.Definition = m[0] + " CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci" + c.Definition[len(m[0]):]
+			if !strings.Contains(c.Definition, "CHARACTER SET") { // or the old charset would stay
+				w.Definition = m[0] + " CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci" +
+					c.Definition[len(m[0]):]
 			}
 		case strings.HasPrefix(c.Definition, "tinyint"):
 			w.kind = flag
@@ -71,15 +72,15 @@ func targets() ([]target, error) {
 		if k, ok := special[c.Name]; ok {
 			w.kind = k
 		} else if w.kind == key {
-			return nil, fmt.Errorf("takeover: no way to fill column %s %s", c.Name, c.Definition)
+			return nil, fmt.Errorf("takeover: cannot fill column %s %s", c.Name, c.Definition)
 		}
 		all = append(all, w)
 	}
 	return all, nil
 }
 
-// takes reports whether values of an old column of that data type can be kept. Whether each fits is
-// for the survey.
+// takes reports whether values of an old column with this data type can be kept. survey checks each
+// value.
 func (w target) takes(dataType string) bool {
 	types := "tinyint smallint mediumint int bigint"
 	switch w.kind {
@@ -91,29 +92,29 @@ func (w target) takes(dataType string) bool {
 	return slices.Contains(strings.Fields(types), dataType)
 }
 
-// state is how far a takeover is.
+// state is the progress of a takeover.
 type state int
 
 const (
-	absent    state = iota // there is no table
+	absent    state = iota // no table
 	untouched              // as the legacy service left it
-	widened                // its columns have their types; rows without a session epoch are left
+	widened                // the columns have their types; some rows have no session epoch
 	taken                  // this service's
 )
 
-// table is the wx_userinfo that is there.
+// table describes the existing wx_userinfo.
 type table struct {
 	state   state
 	columns map[string]column
 	checked []target          // columns whose values are checked and converted
-	kept    []string          // columns that this service does not know
-	indexes map[string]string // columns, comma-separated, by the name of the index
+	kept    []string          // columns that this service does not use
+	indexes map[string]string // comma-separated columns by the index's name
 }
 
 type column struct {
 	dataType string
 	nullable bool
-	filled   bool // in an INSERT that leaves the column out
+	filled   bool // has a value after an INSERT without the column
 }
 
 func (t *takeover) inspect(ctx context.Context) (table, error) {
@@ -167,8 +168,8 @@ func (t *takeover) inspect(ctx context.Context) (table, error) {
 	return tab, nil
 }
 
-// checkShape returns an error for a table that is not the legacy service's, and adds to r what keeps
-// one that is from being taken over.
+// checkShape returns an error if the table is not the legacy service's. It adds columns that
+// prevent a takeover to r.
 func (t table) checkShape(targets []target, r *Refusal) error {
 	var lacks []string
 	for _, name := range []string{"id", "openid", "nick_name", "avatar_url", "gender"} {
@@ -177,29 +178,31 @@ func (t table) checkShape(targets []target, r *Refusal) error {
 		}
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("%w, nor the legacy one: it lacks %s",
+		return fmt.Errorf("%w, and it is not the legacy service's: it lacks %s",
 			migrations.ErrForeignTable, strings.Join(lacks, ", "))
 	}
 	if t.indexes["PRIMARY"] != "id" {
-		return fmt.Errorf("%w, nor the legacy one: id is not its primary key", migrations.ErrForeignTable)
+		return fmt.Errorf("%w, and it is not the legacy service's: its primary key is not id",
+			migrations.ErrForeignTable)
 	}
 	for _, w := range targets {
 		if old, ok := t.columns[w.Name]; ok && !w.takes(old.dataType) {
-			r.add(fmt.Sprintf("column %s is %s: it cannot be turned into %s", w.Name, old.dataType, w.Definition))
+			r.add(fmt.Sprintf("column %s is %s and cannot be converted to %s",
+				w.Name, old.dataType, w.Definition))
 		}
 	}
 	for _, name := range t.kept {
 		if !t.columns[name].filled {
-			r.add("column " + name + ", which is kept, may not be NULL and has no default: " +
-				"new users could not be stored; give it one")
+			r.add("column " + name + " is NOT NULL without a default, so new users could not be " +
+				"stored: give it a default")
 		}
 	}
 	return nil
 }
 
-// widen returns the statement that gives the columns their types. It is one, because each ALTER
-// TABLE is kept or undone as a whole. The row format is named because in an old one, which the table
-// would keep, an index holds 767 bytes: 191 characters of utf8mb4.
+// widen returns the statement that gives the columns their types. It is one ALTER TABLE, because
+// that is atomic. It sets the row format, because in an old one, which the table would keep, an
+// index holds only 767 bytes: 191 characters of utf8mb4.
 func (t table) widen(targets []target) string {
 	var parts []string
 	for _, w := range targets {
@@ -237,12 +240,14 @@ type querier interface {
 }
 
 // query calls each for every row.
-func query(ctx context.Context, conn querier, each func(*sql.Rows) error, q string, args ...any) error {
+func query(
+	ctx context.Context, conn querier, each func(*sql.Rows) error, q string, args ...any,
+) error {
 	rows, err := conn.QueryContext(ctx, q, args...)
 	if err != nil {
 		return err
 	}
-	defer rows.Close() // rows.Err tells what matters
+	defer rows.Close() // rows.Err reports the failure
 	for rows.Next() {
 		if err := each(rows); err != nil {
 			return err

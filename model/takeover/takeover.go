@@ -1,11 +1,11 @@
-// Package takeover turns the wx_userinfo table of the legacy service into the one that this
-// service's migrations make, in place. Every row, its id and its other columns are kept. Only
-// `shares migrate` calls it, before the migrations, while the legacy service is stopped.
+// Package takeover converts the wx_userinfo table of the legacy service, in place, to the table of
+// this service's migrations. It keeps all rows, their ids, and columns that this service does not
+// use. Only `shares migrate` calls it, before the migrations, while the legacy service is stopped.
 //
-// There are three steps: an ALTER TABLE that gives every column its new type but lets it be NULL;
-// the rows, in batches of one transaction each, which mark a row as done by its session epoch; an
-// ALTER TABLE that forbids NULL. information_schema tells which are left, so the next run finishes
-// one that was killed. All rows are checked before the first step.
+// It first checks all rows. There are three steps: an ALTER TABLE that gives each column its new
+// type but allows NULL; the conversion of the rows, one batch per transaction, where a session
+// epoch marks a converted row; an ALTER TABLE that forbids NULL. If a run is killed, the next one
+// reads from information_schema which steps are left.
 package takeover
 
 import (
@@ -20,22 +20,22 @@ import (
 	"shares/model/migrations"
 )
 
-// Options of Run. Out is required.
+// Options configure Run. Out is required.
 type Options struct {
 	DryRun    bool      // report what would change, and change nothing
-	KeepTwins bool      // openids that differ only in case are different users
-	Out       io.Writer // gets the report and the progress, without data of users
+	KeepTwins bool      // keep openids that differ only in case as different users
+	Out       io.Writer // for the report and the progress, which hold no user data
 
-	batch int               // rows of a transaction; 250 if 0, at most 2 MB
-	step  func(name string) // for tests: called after each step that the database has kept
-	now   time.Time         // for tests: of the new times
+	batch int               // rows per transaction; default 250, at most 2 MB
+	step  func(name string) // for tests: called after each step
+	now   time.Time         // for tests: the time for new columns; default: now
 }
 
-// Run takes over the wx_userinfo table of a MySQL or MariaDB database of model.OpenMySQL. It does
-// nothing when there is no such table, or when it is this service's. Rows that cannot be kept are a
-// *Refusal; a table that is not the legacy service's is a migrations.ErrForeignTable. Errors hold
-// ids of rows and no other values. A second caller waits until the first is done or ctx ends. A step
-// may take long: db's read timeout must allow for it.
+// Run takes over the wx_userinfo table of db, which comes from model.OpenMySQL. It does nothing if
+// there is no such table, or if the table is already this service's. It returns a *Refusal if rows
+// cannot be kept, and migrations.ErrForeignTable if the table is not the legacy service's. Errors
+// contain ids of rows, but no other values. Concurrent callers wait for each other until ctx ends.
+// db's read timeout must be longer than the slowest step.
 func Run(ctx context.Context, db *sql.DB, o Options) error {
 	columns, err := targets()
 	if err != nil {

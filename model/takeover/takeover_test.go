@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,8 +26,8 @@ import (
 	"shares/model/migrations"
 )
 
-// The test binary is also the migrator that is killed: with childDSN set, it takes the table over
-// and ends itself at the step childStep, counted from 1.
+// The test binary is also the migrator that is killed: if childDSN is set, it takes over the table
+// and kills itself at the step childStep, counted from 1.
 const (
 	childDSN  = "TAKEOVER_TEST_DSN"
 	childStep = "TAKEOVER_TEST_STEP"
@@ -58,7 +59,7 @@ func beMigrator(dsn string) error {
 			if self, err := os.FindProcess(os.Getpid()); err == nil {
 				self.Kill()
 			}
-			select {} // the signal is on its way
+			select {} // until the signal arrives
 		}
 	}}
 	if err := Run(context.Background(), db, o); err != nil {
@@ -68,7 +69,7 @@ func beMigrator(dsn string) error {
 	return migrations.Migrate(context.Background(), db, migrations.MySQL)
 }
 
-// migrator runs the migrator in a process of its own, and tells whether it was killed.
+// migrator runs the migrator in its own process, and reports whether it was killed.
 func migrator(t *testing.T, dsn string, step int) (killed bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
@@ -77,7 +78,8 @@ func migrator(t *testing.T, dsn string, step int) (killed bool) {
 	if err == nil {
 		return false
 	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
 		return true
 	}
 	t.Fatalf("the migrator: %v\n%s", err, out)
@@ -106,7 +108,7 @@ func exec1(t *testing.T, db *sql.DB, query string, args ...any) {
 	}
 }
 
-// firstTable is the legacy service's, as it is found in the field.
+// firstTable creates the table of the legacy service.
 const firstTable = "CREATE TABLE `wx_userinfo` (\n" +
 	"  `id` int(11) NOT NULL AUTO_INCREMENT,\n" +
 	"  `openid` varchar(255) DEFAULT NULL,\n" +
@@ -127,27 +129,32 @@ const firstTable = "CREATE TABLE `wx_userinfo` (\n" +
 	"  UNIQUE KEY `openid` (`openid`)\n" +
 	") ENGINE=InnoDB AUTO_INCREMENT=1000 DEFAULT CHARSET=utf8 ROW_FORMAT=COMPACT"
 
-const firstColumns = "`id`, `openid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `vip`, `only20`, `capacity`"
+const firstColumns = "`id`, `openid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, " +
+	"`country`, `language`, `phone`, `group`, `rg`, `vip`, `only20`, `capacity`"
 
-// fill puts users of every kind into the legacy service's table: seven, whose ids have gaps.
+// fill inserts seven different users, with gaps between ids, into the legacy service's table.
 func fill(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for _, row := range [][]any{
-		{1, "oAbcdefghijklmnopqrstuvwxyz1", `小[\u1f604]明[\u1f469]!`, "https://wx.qlogo.cn/a/132", "男", "深圳", "广东", "中国", "zh_CN", "13800138000", "a,b", 1, 1, 0, 20},
+		{1, "oAbcdefghijklmnopqrstuvwxyz1", `小[\u1f604]明[\u1f469]!`, "https://wx.qlogo.cn/a/132",
+			"男", "深圳", "广东", "中国", "zh_CN", "13800138000", "a,b", 1, 1, 0, 20},
 		{2, "oB", nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil},
 		{3, "oC", "", "", "", "", "", "", "", "", "", 0, 0, 1, 0},
 		{7, "o-D_", `[\u1F604]`, "", "女", `[\u1f30a]城`, `[\u10ffff]`, "", "en", "", "", 1, 0, 0, 5},
-		{8, "oE", `[\u41][\u2764][\u110000][\uzzzzz][u1f604]\u1f604`, "", "2", "", "", "", "", "", "", 0, 1, 1, -1},
+		{8, "oE", `[\u41][\u2764][\u110000][\uzzzzz][u1f604]\u1f604`, "", "2", "", "", "", "", "", "",
+			0, 1, 1, -1},
 		{90, "oF", `[[\u1f604]]`, "", "未知", "", "", "", "", "", "", 1, 0, 0, 5},
 		{500, "oG", "g", "", "妖", "", "", "", "", "", "", 1, 0, 0, 5},
 	} {
-		exec1(t, db, "INSERT INTO `wx_userinfo` ("+firstColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row...)
+		exec1(t, db, "INSERT INTO `wx_userinfo` ("+firstColumns+") "+
+			"VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row...)
 	}
 }
 
-// filled is what fill's users are afterwards.
+// filled lists the users of fill after a takeover.
 var filled = []string{
-	"1|oAbcdefghijklmnopqrstuvwxyz1||小😄明👩!|https://wx.qlogo.cn/a/132|1|深圳|广东|中国|zh_CN|13800138000|a,b|1|0|1|20",
+	"1|oAbcdefghijklmnopqrstuvwxyz1||小😄明👩!|https://wx.qlogo.cn/a/132|1|深圳|广东|中国|zh_CN|" +
+		"13800138000|a,b|1|0|1|20",
 	"2|oB|||||||||||1|0|0|5",
 	"3|oC|||||||||||0|1|0|0",
 	"7|o-D_||😄||2|🌊城|\U0010ffff||en|||1|0|0|5",
@@ -156,10 +163,12 @@ var filled = []string{
 	"500|oG||g|||||||||1|0|0|5",
 }
 
-// users returns all rows, without what is random or of the clock.
+// users returns all rows, without random values and times.
 func users(t *testing.T, db *sql.DB) []string {
 	t.Helper()
-	return strs(t, db, "SELECT CONCAT_WS('|', `id`, `openid`, `unionid`, `nick_name`, `avatar_url`, `gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `only20`, `vip`, `capacity`) FROM `wx_userinfo` ORDER BY `id`")
+	return strs(t, db, "SELECT CONCAT_WS('|', `id`, `openid`, `unionid`, `nick_name`, `avatar_url`, "+
+		"`gender`, `city`, `province`, `country`, `language`, `phone`, `group`, `rg`, `only20`, `vip`, "+
+		"`capacity`) FROM `wx_userinfo` ORDER BY `id`")
 }
 
 func strs(t *testing.T, db *sql.DB, q string) []string {
@@ -191,16 +200,20 @@ func number1(t *testing.T, db *sql.DB, q string) (n int) {
 	return n
 }
 
-// schema returns what may not differ between a table that was taken over and a new one: all but the order of its columns.
+// schema describes the table, without the order of its columns, which a takeover does not change.
 func schema(t *testing.T, db *sql.DB) []string {
 	t.Helper()
-	return append(strs(t, db, `SELECT CONCAT_WS(' ', column_name, column_type, is_nullable, COALESCE(column_default, '-'), COALESCE(character_set_name, '-'),
+	const ours = "WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'"
+	columns := strs(t, db, `SELECT CONCAT_WS(' ', column_name, column_type, is_nullable,
+			COALESCE(column_default, '-'), COALESCE(character_set_name, '-'),
 			COALESCE(collation_name, '-'), extra, column_comment)
-		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY column_name`),
-		append(strs(t, db, `SELECT CONCAT_WS(' ', index_name, seq_in_index, column_name, non_unique, COALESCE(sub_part, '-'))
-			FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY index_name, seq_in_index`),
-			strs(t, db, `SELECT CONCAT_WS(' ', engine, table_collation, row_format) FROM information_schema.tables
-				WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'`)...)...)
+		FROM information_schema.columns `+ours+" ORDER BY column_name")
+	indexes := strs(t, db, `SELECT CONCAT_WS(' ', index_name, seq_in_index, column_name, non_unique,
+			COALESCE(sub_part, '-'))
+		FROM information_schema.statistics `+ours+" ORDER BY index_name, seq_in_index")
+	options := strs(t, db, `SELECT CONCAT_WS(' ', engine, table_collation, row_format)
+		FROM information_schema.tables `+ours)
+	return slices.Concat(columns, indexes, options)
 }
 
 func freshSchema(t *testing.T) []string {
@@ -212,16 +225,18 @@ func freshSchema(t *testing.T) []string {
 	return schema(t, db)
 }
 
-// checkTaken holds a database to what a takeover leads to.
+// checkTaken checks a database after a takeover.
 func checkTaken(t *testing.T, db *sql.DB) {
 	t.Helper()
 	if diff := cmp.Diff(freshSchema(t), schema(t, db)); diff != "" {
 		t.Errorf("schema (-fresh +taken over):\n%s", diff)
 	}
-	if pending, err := migrations.Pending(t.Context(), db, migrations.MySQL); err != nil || len(pending) > 0 {
+	pending, err := migrations.Pending(t.Context(), db, migrations.MySQL)
+	if err != nil || len(pending) > 0 {
 		t.Errorf("pending: %v, %v", pending, err)
 	}
-	rows, epochs := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo"), number1(t, db, "SELECT COUNT(DISTINCT session_epoch) FROM wx_userinfo WHERE session_epoch <> 0")
+	rows := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo")
+	epochs := number1(t, db, "SELECT COUNT(DISTINCT NULLIF(session_epoch, 0)) FROM wx_userinfo")
 	if epochs != rows {
 		t.Errorf("%d rows have %d session epochs", rows, epochs)
 	}
@@ -240,14 +255,21 @@ func mustRun(t *testing.T, db *sql.DB, o Options) {
 
 func TestTakeOver(t *testing.T) {
 	for name, change := range map[string][]string{
-		"as found":                   nil,
-		"MyISAM":                     {"ALTER TABLE wx_userinfo ENGINE=MyISAM"},
-		"utf8mb4":                    {"ALTER TABLE wx_userinfo ROW_FORMAT=DYNAMIC, CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"},
-		"latin1 openid":              {"ALTER TABLE wx_userinfo MODIFY openid varchar(255) CHARACTER SET latin1 NOT NULL"},
-		"texts":                      {"ALTER TABLE wx_userinfo MODIFY nick_name text, MODIFY avatar_url longtext, MODIFY id bigint unsigned AUTO_INCREMENT"},
-		"another index":              {"ALTER TABLE wx_userinfo DROP INDEX openid, ADD INDEX by_openid (openid), ADD UNIQUE uk_wx_userinfo_openid (openid(20))"},
-		"younger table, fewer rows":  {"ALTER TABLE wx_userinfo DROP COLUMN phone, ADD COLUMN phone varchar(20) NOT NULL DEFAULT ''", "UPDATE wx_userinfo SET phone = '13800138000' WHERE id = 1"},
-		"not null where it could be": {"UPDATE wx_userinfo SET vip = 0 WHERE vip IS NULL", "ALTER TABLE wx_userinfo MODIFY vip tinyint(1) NOT NULL"},
+		"unchanged": nil,
+		"MyISAM":    {"ALTER TABLE wx_userinfo ENGINE=MyISAM"},
+		"utf8mb4": {"ALTER TABLE wx_userinfo ROW_FORMAT=DYNAMIC, " +
+			"CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"},
+		"latin1 openid": {"ALTER TABLE wx_userinfo " +
+			"MODIFY openid varchar(255) CHARACTER SET latin1 NOT NULL"},
+		"texts": {"ALTER TABLE wx_userinfo MODIFY nick_name text, MODIFY avatar_url longtext, " +
+			"MODIFY id bigint unsigned AUTO_INCREMENT"},
+		"another index": {"ALTER TABLE wx_userinfo DROP INDEX openid, " +
+			"ADD INDEX by_openid (openid), ADD UNIQUE uk_wx_userinfo_openid (openid(20))"},
+		"another phone column": {"ALTER TABLE wx_userinfo DROP COLUMN phone, " +
+			"ADD COLUMN phone varchar(20) NOT NULL DEFAULT ''",
+			"UPDATE wx_userinfo SET phone = '13800138000' WHERE id = 1"},
+		"NOT NULL column": {"UPDATE wx_userinfo SET vip = 0 WHERE vip IS NULL",
+			"ALTER TABLE wx_userinfo MODIFY vip tinyint(1) NOT NULL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := mariaDB(t)
@@ -263,7 +285,9 @@ func TestTakeOver(t *testing.T) {
 				t.Errorf("users (-want +got):\n%s", diff)
 			}
 			want := []string{"2026-01-01 19:04:05.678 2026-01-01 19:04:05.678 2026-01-01 19:04:05.678"}
-			if diff := cmp.Diff(want, strs(t, db, "SELECT DISTINCT CONCAT_WS(' ', last_login_at, created_at, updated_at) FROM wx_userinfo")); diff != "" {
+			got := strs(t, db, "SELECT DISTINCT CONCAT_WS(' ', last_login_at, created_at, updated_at) "+
+				"FROM wx_userinfo")
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("times (-want +got):\n%s", diff)
 			}
 
@@ -276,7 +300,7 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// The model takes the table whatever the order of its columns, and goes on counting ids where the legacy service stopped.
+// The model does not depend on the order of columns. New ids follow those of the legacy service.
 func TestModelOnATableTakenOver(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
@@ -287,12 +311,14 @@ func TestModelOnATableTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 || row.SessionEpoch == 0 {
+	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 ||
+		row.SessionEpoch == 0 {
 		t.Errorf("found %+v", row)
 	}
-	who, created, err := m.LogIn(t.Context(), model.Login{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5})
+	other := model.Login{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5}
+	who, created, err := m.LogIn(t.Context(), other)
 	if err != nil || !created || who.Id != 1000 {
-		t.Errorf("a new user whose openid differs in case: %+v, %v, %v", who, created, err)
+		t.Errorf("an openid that differs in case: %+v, %v, %v, want a new user", who, created, err)
 	}
 }
 
@@ -300,43 +326,55 @@ func TestOtherColumnsAndIndexesStay(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
 	fill(t, db)
-	exec1(t, db, "ALTER TABLE wx_userinfo ADD COLUMN remark varchar(255) DEFAULT 'r', ADD COLUMN score int NOT NULL DEFAULT 3, ADD COLUMN double_score int AS (score * 2) STORED, ADD COLUMN updated_at timestamp NULL, ADD INDEX by_phone (phone), ADD INDEX by_remark (remark)")
-	exec1(t, db, "UPDATE wx_userinfo SET remark = '备注', score = id, updated_at = '2020-01-02 03:04:05' WHERE id < 10")
+	exec1(t, db, "ALTER TABLE wx_userinfo ADD COLUMN remark varchar(255) DEFAULT 'r', "+
+		"ADD COLUMN score int NOT NULL DEFAULT 3, ADD COLUMN double_score int AS (score * 2) STORED, "+
+		"ADD COLUMN updated_at timestamp NULL, "+
+		"ADD INDEX by_phone (phone), ADD INDEX by_remark (remark)")
+	exec1(t, db, "UPDATE wx_userinfo SET remark = '备注', score = id, "+
+		"updated_at = '2020-01-02 03:04:05' WHERE id < 10")
 	mustRun(t, db, Options{})
 	if diff := cmp.Diff(filled, users(t, db)); diff != "" {
 		t.Errorf("users (-want +got):\n%s", diff)
 	}
-	want := []string{"1 备注 1 2", "2 备注 2 4", "3 备注 3 6", "7 备注 7 14", "8 备注 8 16", "90 r 3 6", "500 r 3 6"}
-	if diff := cmp.Diff(want, strs(t, db, "SELECT CONCAT_WS(' ', id, remark, score, double_score) FROM wx_userinfo ORDER BY id")); diff != "" {
+	want := []string{
+		"1 备注 1 2", "2 备注 2 4", "3 备注 3 6", "7 备注 7 14", "8 备注 8 16", "90 r 3 6", "500 r 3 6",
+	}
+	got := strs(t, db, "SELECT CONCAT_WS(' ', id, remark, score, double_score) "+
+		"FROM wx_userinfo ORDER BY id")
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("other columns (-want +got):\n%s", diff)
 	}
 	want = []string{"by_phone", "by_remark", "PRIMARY", "uk_wx_userinfo_openid"}
-	if diff := cmp.Diff(want, strs(t, db, "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY 1")); diff != "" {
+	got = strs(t, db, "SELECT DISTINCT index_name FROM information_schema.statistics "+
+		"WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY 1")
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("indexes (-want +got):\n%s", diff)
 	}
-	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE updated_at = '2020-01-02 03:04:05'"); n != 5 {
-		t.Errorf("%d times are as they were, want 5", n)
+	n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE updated_at = '2020-01-02 03:04:05'")
+	if n != 5 {
+		t.Errorf("%d times are unchanged, want 5", n)
 	}
 }
 
-// state is all that a run could change.
+// stateOf describes everything that a run could change.
 func stateOf(t *testing.T, db *sql.DB) []string {
 	t.Helper()
-	state := strs(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+	state := strs(t, db, "SELECT table_name FROM information_schema.tables "+
+		"WHERE table_schema = DATABASE()")
 	if len(state) == 0 {
 		return nil
 	}
 	var name, ddl, sum string
-	if err := db.QueryRowContext(t.Context(), "SHOW CREATE TABLE wx_userinfo").Scan(&name, &ddl); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.QueryRowContext(t.Context(), "CHECKSUM TABLE wx_userinfo").Scan(&name, &sum); err != nil {
+	err := errors.Join(
+		db.QueryRowContext(t.Context(), "SHOW CREATE TABLE wx_userinfo").Scan(&name, &ddl),
+		db.QueryRowContext(t.Context(), "CHECKSUM TABLE wx_userinfo").Scan(&name, &sum))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return append(state, ddl, sum)
 }
 
-func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
+func TestDryRunReportsChangesAndMakesNone(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
 	exec1(t, db, "ALTER TABLE wx_userinfo ADD COLUMN remark varchar(255)")
@@ -347,16 +385,16 @@ func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
-		t.Errorf("it changed something (-before +after):\n%s", diff)
+		t.Errorf("the dry run changed something (-before +after):\n%s", diff)
 	}
 	said, _, _ := strings.Cut(out.String(), "  first:")
-	want := `wx_userinfo is a table of the legacy service: 7 rows would become this service's
-  session_epoch  7 made: everyone logs in again
-  nick_name      1 NULL to the default, 3 with emoji that were stored as text
+	want := `wx_userinfo is the legacy service's table: 7 rows would be converted
+  session_epoch  7 created: all users log in again
+  nick_name      1 NULL to the default, 3 with emoji stored as text
   avatar_url     1 NULL to the default
-  gender         1 NULL to the default, 3 words to digits, 1 without a meaning emptied
-  city           1 NULL to the default, 1 with emoji that were stored as text
-  province       1 NULL to the default, 1 with emoji that were stored as text
+  gender         1 NULL to the default, 3 words to digits, 1 unknown values cleared
+  city           1 NULL to the default, 1 with emoji stored as text
+  province       1 NULL to the default, 1 with emoji stored as text
   country        1 NULL to the default
   language       1 NULL to the default
   phone          1 NULL to the default
@@ -365,14 +403,17 @@ func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
   only20         1 NULL to the default
   vip            1 NULL to the default
   capacity       1 NULL to the default
-  kept as is     remark
+  unchanged      remark
 `
 	if diff := cmp.Diff(want, said); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for _, statement := range []string{"first:  ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint", "last:   ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint"} {
+	for _, statement := range []string{
+		"first:  ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint",
+		"last:   ALTER TABLE `wx_userinfo` MODIFY COLUMN `id` bigint",
+	} {
 		if !strings.Contains(out.String(), statement) {
-			t.Errorf("it does not show %q", statement)
+			t.Errorf("the report does not show %q", statement)
 		}
 	}
 }
@@ -380,15 +421,16 @@ func TestDryRunSaysWhatWouldChangeAndChangesNothing(t *testing.T) {
 func TestNothingToTakeOver(t *testing.T) {
 	db := mariaDB(t)
 	var out strings.Builder
-	for _, of := range []string{"nobody", "this service"} {
+	for _, name := range []string{"no table", "this service's table"} {
 		before := stateOf(t, db)
 		for _, dry := range []bool{true, false} {
-			if err := Run(t.Context(), db, Options{DryRun: dry, Out: &out}); err != nil || out.Len() > 0 {
-				t.Errorf("a table of %s: %v, %s", of, err, out.String())
+			err := Run(t.Context(), db, Options{DryRun: dry, Out: &out})
+			if err != nil || out.Len() > 0 {
+				t.Errorf("%s: %v, %s, want no report", name, err, out.String())
 			}
 		}
 		if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
-			t.Errorf("a table of %s (-before +after):\n%s", of, diff)
+			t.Errorf("%s (-before +after):\n%s", name, diff)
 		}
 		if err := migrations.Migrate(t.Context(), db, migrations.MySQL); err != nil {
 			t.Fatal(err)
@@ -397,23 +439,63 @@ func TestNothingToTakeOver(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	insert := func(values string) string { return "INSERT INTO wx_userinfo (id, openid) VALUES " + values }
+	insert := func(values string) string {
+		return "INSERT INTO wx_userinfo (id, openid) VALUES " + values
+	}
 	const noIndex = "ALTER TABLE wx_userinfo DROP INDEX openid"
 	for name, test := range map[string]struct {
 		change []string
-		want   string // the error holds
+		want   string // part of the error
 	}{
-		"case twins":         {[]string{noIndex, insert("(600, 'OB'), (601, 'ob'), (602, 'Og')")}, "differ only in upper and lower case (--keep-twins takes them for different users): 2 times, id 2 and 600 and 601, 500 and 602"},
-		"same openid":        {[]string{noIndex, insert("(600, 'oB')")}, "the openid is there more than once: 1 times, id 2 and 600"},
-		"long openid":        {[]string{insert("(600, REPEAT('x', 65)), (601, REPEAT('y', 255))")}, "openid is longer than 64 characters: 2 times, id 600, 601"},
-		"non-ASCII openid":   {[]string{insert("(600, 'é'), (601, 'o B')")}, "openid is not printable ASCII: 2 times, id 600, 601"},
-		"empty openid":       {[]string{insert("(600, NULL), (601, ''), (602, NULL)")}, "openid is empty: 3 times, id 600, 601, 602"},
-		"many":               {[]string{noIndex, "INSERT INTO wx_userinfo (openid) SELECT '' FROM information_schema.columns LIMIT 30"}, "openid is empty: 30 times, id 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, …"},
-		"bytes":              {[]string{"UPDATE wx_userinfo SET language = X'ff' WHERE id = 3"}, "language is not UTF-8: 1 times, id 3"},
-		"long name":          {[]string{"ALTER TABLE wx_userinfo MODIFY nick_name text", "UPDATE wx_userinfo SET nick_name = REPEAT('长', 256) WHERE id = 3"}, "nick_name is longer than 255 characters: 1 times, id 3"},
-		"large number":       {[]string{"ALTER TABLE wx_userinfo MODIFY capacity bigint", "UPDATE wx_userinfo SET capacity = 2147483648 WHERE id = 3"}, "capacity is out of range: 1 times, id 3"},
-		"another type":       {[]string{"ALTER TABLE wx_userinfo ADD created_at int"}, "column created_at is int: it cannot be turned into datetime(3)"},
-		"a column to insert": {[]string{"ALTER TABLE wx_userinfo ADD must int NOT NULL"}, "column must, which is kept, may not be NULL and has no default"},
+		"openids differ in case": {
+			[]string{noIndex, insert("(600, 'OB'), (601, 'ob'), (602, 'Og')")},
+			"openids differ only in case (--keep-twins keeps them as different users): 2 times, " +
+				"id 2 and 600 and 601, 500 and 602",
+		},
+		"same openid": {
+			[]string{noIndex, insert("(600, 'oB')")},
+			"duplicate openid: 1 times, id 2 and 600",
+		},
+		"long openid": {
+			[]string{insert("(600, REPEAT('x', 65)), (601, REPEAT('y', 255))")},
+			"openid is longer than 64 characters: 2 times, id 600, 601",
+		},
+		"non-ASCII openid": {
+			[]string{insert("(600, 'é'), (601, 'o B')")},
+			"openid is not printable ASCII: 2 times, id 600, 601",
+		},
+		"empty openid": {
+			[]string{insert("(600, NULL), (601, ''), (602, NULL)")},
+			"openid is empty: 3 times, id 600, 601, 602",
+		},
+		"many": {
+			[]string{noIndex, "INSERT INTO wx_userinfo (openid) " +
+				"SELECT '' FROM information_schema.columns LIMIT 30"},
+			"openid is empty: 30 times, id 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, " +
+				"1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, …",
+		},
+		"not UTF-8": {
+			[]string{"UPDATE wx_userinfo SET language = X'ff' WHERE id = 3"},
+			"language is not UTF-8: 1 times, id 3",
+		},
+		"long name": {
+			[]string{"ALTER TABLE wx_userinfo MODIFY nick_name text",
+				"UPDATE wx_userinfo SET nick_name = REPEAT('长', 256) WHERE id = 3"},
+			"nick_name is longer than 255 characters: 1 times, id 3",
+		},
+		"large number": {
+			[]string{"ALTER TABLE wx_userinfo MODIFY capacity bigint",
+				"UPDATE wx_userinfo SET capacity = 2147483648 WHERE id = 3"},
+			"capacity is out of range: 1 times, id 3",
+		},
+		"another type": {
+			[]string{"ALTER TABLE wx_userinfo ADD created_at int"},
+			"column created_at is int and cannot be converted to datetime(3)",
+		},
+		"column without a default": {
+			[]string{"ALTER TABLE wx_userinfo ADD must int NOT NULL"},
+			"column must is NOT NULL without a default",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := mariaDB(t)
@@ -425,15 +507,17 @@ func TestRefusals(t *testing.T) {
 			before := stateOf(t, db)
 			for _, dry := range []bool{true, false} {
 				err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: dry, batch: 5})
-				if _, ok := errors.AsType[*Refusal](err); !ok || !strings.Contains(err.Error(), test.want) {
+				_, ok := errors.AsType[*Refusal](err)
+				if !ok || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("dry %v: got %v\nwant a refusal with %s", dry, err, test.want)
 				}
 			}
-			if err := migrations.Migrate(t.Context(), db, migrations.MySQL); !errors.Is(err, migrations.ErrForeignTable) {
-				t.Errorf("migrations without a takeover: %v", err)
+			err := migrations.Migrate(t.Context(), db, migrations.MySQL)
+			if !errors.Is(err, migrations.ErrForeignTable) {
+				t.Errorf("migrations without a takeover: %v, want ErrForeignTable", err)
 			}
 			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
-				t.Errorf("it changed something (-before +after):\n%s", diff)
+				t.Errorf("the refused run changed something (-before +after):\n%s", diff)
 			}
 		})
 	}
@@ -448,21 +532,25 @@ func TestTwinsMayBeKept(t *testing.T) {
 	mustRun(t, db, Options{KeepTwins: true})
 	checkTaken(t, db)
 	want := []string{"2 oB", "600 OB"}
-	if diff := cmp.Diff(want, strs(t, db, "SELECT CONCAT(id, ' ', openid) FROM wx_userinfo WHERE LOWER(openid) = 'ob' ORDER BY id")); diff != "" {
+	got := strs(t, db, "SELECT CONCAT(id, ' ', openid) FROM wx_userinfo "+
+		"WHERE LOWER(openid) = 'ob' ORDER BY id")
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-func TestTablesOfOthers(t *testing.T) {
+func TestForeignTables(t *testing.T) {
+	noKey := strings.NewReplacer("PRIMARY KEY", "KEY", " AUTO_INCREMENT,", ",").Replace(firstTable)
 	for name, ddl := range map[string]string{
 		"other columns":  "CREATE TABLE wx_userinfo (id int PRIMARY KEY, openid varchar(255))",
-		"no primary key": strings.Replace(strings.Replace(firstTable, "PRIMARY KEY", "KEY", 1), "AUTO_INCREMENT", "", 1),
+		"no primary key": noKey,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := mariaDB(t)
 			exec1(t, db, strings.Replace(ddl, "AUTO_INCREMENT=1000", "", 1))
 			before := stateOf(t, db)
-			if err := Run(t.Context(), db, Options{Out: io.Discard}); !errors.Is(err, migrations.ErrForeignTable) {
+			err := Run(t.Context(), db, Options{Out: io.Discard})
+			if !errors.Is(err, migrations.ErrForeignTable) {
 				t.Errorf("got %v, want ErrForeignTable", err)
 			}
 			if diff := cmp.Diff(before, stateOf(t, db)); diff != "" {
@@ -472,8 +560,9 @@ func TestTablesOfOthers(t *testing.T) {
 	}
 }
 
-// What MySQL says of an openid must not reach a log: here it is one that appears between the look at the rows and the change.
-func TestErrorsHoldNoOpenid(t *testing.T) {
+// MySQL's error quotes a duplicate openid that is inserted after the check. The text must not reach
+// a log.
+func TestErrorsContainNoOpenid(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
 	exec1(t, db, "ALTER TABLE wx_userinfo DROP INDEX openid")
@@ -493,14 +582,14 @@ func TestErrorsHoldNoOpenid(t *testing.T) {
 	}
 	_, err = conn.ExecContext(t.Context(), tab.widen(want))
 	if err == nil || !strings.Contains(err.Error(), "oSecret") {
-		t.Fatalf("MySQL said %v", err)
+		t.Fatalf("got %v, want an error that quotes the openid", err)
 	}
 	if got := wrap("change", err).Error(); got != "takeover: change: MySQL error 1062" {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestTwoMigratorsAtOnce(t *testing.T) {
+func TestConcurrentMigrators(t *testing.T) {
 	db := mariaDB(t)
 	exec1(t, db, firstTable)
 	fill(t, db)
@@ -522,7 +611,8 @@ func TestTwoMigratorsAtOnce(t *testing.T) {
 	}
 }
 
-// A migrator killed with SIGKILL at any of its steps is followed by one that finishes, and by then nothing is lost or done twice.
+// After a migrator is killed with SIGKILL at any step, the next one finishes. No change is lost or
+// made twice.
 func TestKilledAtEachStep(t *testing.T) {
 	for step := 1; ; step++ {
 		dsn := testenv.MariaDB(t).Database(t)
@@ -533,7 +623,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		if killed {
 			pending, err := migrations.Pending(t.Context(), db, migrations.MySQL)
 			if err != nil || len(pending) == 0 {
-				t.Errorf("step %d: a replica would start on a table half done: %v", step, err)
+				t.Errorf("step %d: no pending migrations on an unfinished table: %v", step, err)
 			}
 			before := stateOf(t, db)
 			if err := Run(t.Context(), db, Options{Out: io.Discard, DryRun: true}); err != nil {
@@ -543,7 +633,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				t.Errorf("step %d: the dry run changed something (-before +after):\n%s", step, diff)
 			}
 			if migrator(t, dsn, 0) {
-				t.Fatal("killed without being asked")
+				t.Fatal("the second migrator was killed")
 			}
 		}
 		checkTaken(t, db)
@@ -552,47 +642,53 @@ func TestKilledAtEachStep(t *testing.T) {
 		}
 		if !killed {
 			if step < 10 {
-				t.Errorf("there were %d steps only", step-1)
+				t.Errorf("%d steps, want at least 9", step-1)
 			}
 			return
 		}
 	}
 }
 
-// fillMany makes rows of which each third has an emoji as text, and each tenth is mostly NULL.
+// fillMany inserts rows: each third has an emoji as text, and each tenth is mostly NULL.
 func fillMany(t *testing.T, db *sql.DB, many int) {
 	t.Helper()
 	exec1(t, db, "INSERT INTO `wx_userinfo` ("+firstColumns+`)
-		SELECT n, CONCAT('o', LPAD(n, 27, 'x')), CASE WHEN n % 10 = 0 THEN NULL WHEN n % 3 = 0 THEN CONCAT('名[\\u1f604]', n) ELSE CONCAT('名', n) END,
+		SELECT n, CONCAT('o', LPAD(n, 27, 'x')),
+			CASE WHEN n % 10 = 0 THEN NULL
+				WHEN n % 3 = 0 THEN CONCAT('名[\\u1f604]', n) ELSE CONCAT('名', n) END,
 			IF(n % 10 = 0, NULL, CONCAT('https://wx.qlogo.cn/mmopen/', REPEAT('v', 100), '/132')),
 			ELT(n % 4 + 1, '男', '女', '0', NULL), IF(n % 10 = 0, NULL, '深圳'), '广东', '中国', 'zh_CN',
 			IF(n % 10 = 0, NULL, '13800138000'), NULL, n % 2, NULL, 0, IF(n % 10 = 0, NULL, 7)
 		FROM (SELECT a.seq AS n FROM seq_1_to_`+strconv.Itoa(many)+` a) numbers`)
 }
 
-// checkMany returns what is wrong with what fillMany's users became.
+// checkMany checks the rows of fillMany after a takeover.
 func checkMany(t *testing.T, db *sql.DB, many int) {
 	t.Helper()
 	for what, where := range map[string]string{
-		"all":     "1",
-		"openid":  "openid = CONCAT('o', LPAD(id, 27, 'x'))",
-		"name":    "BINARY nick_name = CASE WHEN id % 10 = 0 THEN '' WHEN id % 3 = 0 THEN CONCAT('名😄', id) ELSE CONCAT('名', id) END",
-		"picture": "avatar_url = IF(id % 10 = 0, '', CONCAT('https://wx.qlogo.cn/mmopen/', REPEAT('v', 100), '/132'))",
-		"gender":  "gender = ELT(id % 4 + 1, '1', '2', '0', '')",
-		"place":   "city = IF(id % 10 = 0, '', '深圳') AND province = '广东' AND country = '中国' AND language = 'zh_CN'",
-		"phone":   "phone = IF(id % 10 = 0, '', '13800138000')",
-		"rest":    "`group` = '' AND rg = id % 2 AND vip = 0 AND only20 = 0 AND capacity = IF(id % 10 = 0, 5, 7)",
+		"all":    "1",
+		"openid": "openid = CONCAT('o', LPAD(id, 27, 'x'))",
+		"name": "BINARY nick_name = CASE WHEN id % 10 = 0 THEN '' " +
+			"WHEN id % 3 = 0 THEN CONCAT('名😄', id) ELSE CONCAT('名', id) END",
+		"picture": "avatar_url = IF(id % 10 = 0, '', " +
+			"CONCAT('https://wx.qlogo.cn/mmopen/', REPEAT('v', 100), '/132'))",
+		"gender": "gender = ELT(id % 4 + 1, '1', '2', '0', '')",
+		"place": "city = IF(id % 10 = 0, '', '深圳') AND province = '广东' AND country = '中国' " +
+			"AND language = 'zh_CN'",
+		"phone": "phone = IF(id % 10 = 0, '', '13800138000')",
+		"rest": "`group` = '' AND rg = id % 2 AND vip = 0 AND only20 = 0 " +
+			"AND capacity = IF(id % 10 = 0, 5, 7)",
 	} {
 		if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE "+where); n != many {
-			t.Errorf("%s: right in %d rows of %d", what, n, many)
+			t.Errorf("%s: correct in %d rows, want %d", what, n, many)
 		}
 	}
 }
 
-// The database server is killed, in the middle of the rows and of each ALTER TABLE, and comes back
-// with what it has on disk.
+// The database server is killed during the conversion of rows and during each ALTER TABLE, and
+// restarted.
 func TestServerKilled(t *testing.T) {
-	const many = 100_000 // as many as migration.md promises, and an ALTER TABLE is met at work
+	const many = 100_000 // as in migration.md; the ALTER TABLE takes long enough to be interrupted
 	server := testenv.NewMariaDB(t)
 	dsn := server.Database(t)
 	db := open(t, dsn)
@@ -608,19 +704,20 @@ func TestServerKilled(t *testing.T) {
 	}
 	run := func(step func(string)) <-chan error {
 		ended := make(chan error, 1)
-		fresh := open(t, dsn) // as in a process of its own: no connection from before a kill
+		fresh := open(t, dsn) // without connections from before a kill
 		go func() { ended <- Run(t.Context(), fresh, Options{Out: io.Discard, step: step}) }()
 		return ended
 	}
-	// altering waits until the server works on a statement, or the run has ended.
+	// altering waits until the server runs an ALTER TABLE.
 	altering := func(ended <-chan error) {
 		for {
 			select {
 			case err := <-ended:
-				t.Fatalf("the ALTER TABLE was not met: %v", err)
+				t.Fatalf("the run ended before its ALTER TABLE was seen: %v", err)
 			case <-time.After(5 * time.Millisecond):
 			}
-			if number1(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%' AND time_ms > 10") > 0 {
+			if number1(t, db, "SELECT COUNT(*) FROM information_schema.processlist "+
+				"WHERE info LIKE 'ALTER TABLE%' AND time_ms > 10") > 0 {
 				return
 			}
 		}
@@ -628,7 +725,7 @@ func TestServerKilled(t *testing.T) {
 	wantError := func(ended <-chan error) {
 		t.Helper()
 		if err := <-ended; !errors.Is(err, mysql.ErrInvalidConn) {
-			t.Errorf("a run whose server was killed ended with %v", err)
+			t.Errorf("the server was killed: %v, want %v", err, mysql.ErrInvalidConn)
 		}
 	}
 
@@ -646,8 +743,9 @@ func TestServerKilled(t *testing.T) {
 
 	ended = run(nil)
 	altering(ended) // the last one
-	if n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE session_epoch IS NULL"); n != 0 {
-		t.Errorf("%d rows were left when NULL was forbidden", n)
+	n := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo WHERE session_epoch IS NULL")
+	if n != 0 {
+		t.Errorf("%d rows are not converted before the last ALTER TABLE, want 0", n)
 	}
 	restart()
 	wantError(ended)
@@ -656,7 +754,7 @@ func TestServerKilled(t *testing.T) {
 	checkMany(t, db, many)
 }
 
-// noCache has the model read the database.
+// noCache is for a model that does not call FindOne.
 type noCache struct{ cache.Cache }
 
 func (noCache) DelCtx(context.Context, ...string) error { return nil }
