@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// TestFullDisk runs this program in a mount namespace with a tmpfs of 64 KiB, and with a limit on
-// the size of a file.
+// TestFullDisk runs this program with a tmpfs of 64 KiB and with a limit of file sizes.
 func TestFullDisk(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package pictures stores QR codes and avatars in a bucket that all replicas share: a folder or an
-// S3 bucket. A stored picture is never overwritten, so readers may cache it for ever. The package
+// S3 bucket. A stored picture is never overwritten, so readers may cache it forever. The package
 // exposes no type of the storage library.
 package pictures
 
@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// MaxBytes is the maximum size of a picture.
+// MaxBytes is the size limit of a picture.
 const MaxBytes = 4 << 20
 
 // CacheControl is the Cache-Control header of stored and served pictures.
@@ -135,8 +135,7 @@ func checkOptions(u *url.URL, allowed map[string]string) error {
 	return nil
 }
 
-// Exists reports whether the bucket has a picture of that name. Its error is ErrUnavailable or
-// ctx's.
+// Exists reports whether the bucket has a picture. Its error is ErrUnavailable or ctx's.
 func (s *Store) Exists(ctx context.Context, name string) (found bool, err error) {
 	if !isName(name) {
 		return false, nil

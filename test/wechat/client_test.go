@@ -21,8 +21,7 @@ const (
 	getUserInfo    = "weixin.get_user_info"
 )
 
-// reply is an answer of any endpoint of the HTTP API. One struct is enough, because no two
-// endpoints use one name differently.
+// reply is an answer of any endpoint, because no two endpoints use one name differently.
 type reply struct {
 	status     int
 	retryAfter string

@@ -15,7 +15,7 @@ const longest = 40 * time.Second
 
 // TestFaults makes WeChat fail during one request. The request gets the documented error in time,
 // nothing is stored, and the next request after the fault succeeds. A few successful calls between
-// two faults keep the breakers closed, which this test is not about.
+// two faults keep the breakers closed.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -60,8 +60,7 @@ func crowd(t *testing.T, w *world, path string, n int, do func(ctx context.Conte
 		sent.Wait()
 		release()
 	}()
-	// A server waits only some seconds for a request's header. So few concurrent requests are sent
-	// in time, even on a busy machine.
+	// Only 32 requests are sent concurrently, because a server waits only some seconds for a header.
 	sending := make(chan struct{}, 32)
 	together(t, n, func(i int) error {
 		sending <- struct{}{}

@@ -7,7 +7,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// GetQrcodeLogic answers the rpc GetQrcode.
+// GetQrcodeLogic implements the rpc GetQrcode.
 type GetQrcodeLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

@@ -8,7 +8,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// GetUserLogic answers the rpc GetUser.
+// GetUserLogic implements the rpc GetUser.
 type GetUserLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

@@ -8,7 +8,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// LoginLogic answers the rpc Login.
+// LoginLogic implements the rpc Login.
 type LoginLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

@@ -8,7 +8,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// UpdateProfileLogic answers the rpc UpdateProfile.
+// UpdateProfileLogic implements the rpc UpdateProfile.
 type UpdateProfileLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

@@ -9,7 +9,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// UpdateSettingLogic answers the rpc UpdateSetting.
+// UpdateSettingLogic implements the rpc UpdateSetting.
 type UpdateSettingLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

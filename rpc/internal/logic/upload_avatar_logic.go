@@ -11,7 +11,7 @@ import (
 	"shares/rpc/pb"
 )
 
-// UploadAvatarLogic answers the rpc UploadAvatar.
+// UploadAvatarLogic implements the rpc UploadAvatar.
 type UploadAvatarLogic struct {
 	ctx    context.Context
 	svcCtx *svc.ServiceContext

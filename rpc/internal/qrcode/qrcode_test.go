@@ -72,8 +72,7 @@ func (s *failingStore) Put(ctx context.Context, name string, data []byte) error 
 	return s.Store.Put(ctx, name, data)
 }
 
-// folder returns a bucket in a folder. As in several replicas, another store may use the same
-// folder.
+// folder returns a bucket in a folder, which other replicas may use.
 func folder(t *testing.T, dir string) Store {
 	t.Helper()
 	s, err := pictures.Open(dir, nil)
