@@ -120,65 +120,71 @@ func (w *wechat) mustLogin(t testing.TB, user string) {
 	}
 }
 
+// errorMessages are the texts that WeChat sends with its error codes.
+var errorMessages = map[int]string{
+	40001: "invalid credential, access_token is invalid or not latest",
+	40002: "invalid grant_type",
+	40003: "invalid openid",
+	40013: "invalid appid",
+	40014: "invalid access_token",
+	40029: "invalid code",
+	40066: "invalid url",
+	40097: "invalid args",
+	40125: "invalid appsecret",
+	40129: "invalid scene",
+	40163: "code been used",
+	40169: "invalid length for scene, or the data is not json string",
+	40226: "code blocked",
+	41001: "access_token missing",
+	41002: "appid missing",
+	41004: "appsecret missing",
+	41008: "missing code",
+	41030: "invalid page",
+	42001: "access_token expired",
+	43001: "require GET method",
+	43002: "require POST method",
+	44002: "empty post data",
+	44004: "empty content",
+	45002: "content size out of limit",
+	45011: "api minute-quota reach limit, must slower, retry next minute",
+	47001: "data format error",
+	61010: "code is expired",
+}
+
+// openIDOf logs the user in and returns the openid.
+func (w *wechat) openIDOf(t *testing.T, user string) string {
+	w.mustLogin(t, user)
+	return w.OpenID(user)
+}
+
+// textBody is the body of a content check.
+func textBody(version, openID, scene, content string) string {
+	return fmt.Sprintf(`{"version":%s,"openid":%q,"scene":%s,"content":%q}`, version, openID, scene, content)
+}
+
+// checkError checks the whole answer to a refused call.
+func (w *wechat) checkError(t *testing.T, name, method, target, body string, code int) {
+	t.Helper()
+	got := w.do(t, method, target, body)
+	wantType, wantSep := "application/json; encoding=utf-8", " rid: "
+	if strings.HasPrefix(target, "/sns/") {
+		wantType, wantSep = "text/plain", ", rid: "
+	}
+	wantRID := fmt.Sprintf("%s%08x-", wantSep, w.now.Load()/int64(time.Second))
+	if got.status != 200 || got.errcode != code || got.errmsg != errorMessages[code] ||
+		got.contentType != wantType || !strings.HasPrefix(got.rid, wantRID) {
+		t.Errorf("%s: %s %s: %d %s %s; want 200 %s %d %q and a request id after %q",
+			name, method, target, got.status, got.contentType, got.body, wantType, code, errorMessages[code], wantRID)
+	}
+}
+
 func TestErrorCodes(t *testing.T) {
 	const (
-		jsonType = "application/json; encoding=utf-8"
-		id       = simulator.DefaultAppID
-		secret   = simulator.DefaultSecret
-		login    = "/sns/jscode2session?grant_type=authorization_code"
+		id     = simulator.DefaultAppID
+		secret = simulator.DefaultSecret
+		login  = "/sns/jscode2session?grant_type=authorization_code"
 	)
-	openIDOf := func(w *wechat, user string) string {
-		w.mustLogin(t, user)
-		return w.OpenID(user)
-	}
-	text := func(version, openID, scene, content string) string {
-		return fmt.Sprintf(`{"version":%s,"openid":%q,"scene":%s,"content":%q}`, version, openID, scene, content)
-	}
-	messages := map[int]string{
-		40001: "invalid credential, access_token is invalid or not latest",
-		40002: "invalid grant_type",
-		40003: "invalid openid",
-		40013: "invalid appid",
-		40014: "invalid access_token",
-		40029: "invalid code",
-		40066: "invalid url",
-		40097: "invalid args",
-		40125: "invalid appsecret",
-		40129: "invalid scene",
-		40163: "code been used",
-		40169: "invalid length for scene, or the data is not json string",
-		40226: "code blocked",
-		41001: "access_token missing",
-		41002: "appid missing",
-		41004: "appsecret missing",
-		41008: "missing code",
-		41030: "invalid page",
-		42001: "access_token expired",
-		43001: "require GET method",
-		43002: "require POST method",
-		44002: "empty post data",
-		44004: "empty content",
-		45002: "content size out of limit",
-		45011: "api minute-quota reach limit, must slower, retry next minute",
-		47001: "data format error",
-		61010: "code is expired",
-	}
-	check := func(w *wechat, name, method, target, body string, code int) {
-		t.Helper()
-		got := w.do(t, method, target, body)
-		wantType, wantSep := jsonType, " rid: "
-		if strings.HasPrefix(target, "/sns/") {
-			wantType, wantSep = "text/plain", ", rid: "
-		}
-		wantRID := fmt.Sprintf("%s%08x-", wantSep, w.now.Load()/int64(time.Second))
-		if got.status != 200 || got.errcode != code || got.errmsg != messages[code] ||
-			got.contentType != wantType || !strings.HasPrefix(got.rid, wantRID) {
-			t.Errorf("%s: %s %s: %d %s %s; want 200 %s %d %q and a request id after %q",
-				name, method, target, got.status, got.contentType, got.body, wantType, code, messages[code], wantRID)
-		}
-	}
-	pages := simulator.Options{Pages: []string{"pages/index/index"}}
-	w := newWeChat(pages)
+	w := newWeChat(simulator.Options{Pages: []string{"pages/index/index"}})
 	valid, _ := w.token(t, false)
 	for _, tt := range []struct {
 		name, method, target, body string
@@ -225,11 +231,14 @@ func TestErrorCodes(t *testing.T) {
 		{"phone with an unknown code", "POST", phoneURL("TOKEN"), `{"code":"x"}`, 40029},
 		{"phone with no JSON", "POST", phoneURL("TOKEN"), `code`, 47001},
 		{"text with no JSON", "POST", textURL("TOKEN"), `[]`, 47001},
-		{"text without an openid", "POST", textURL("TOKEN"), text("2", "alice", "1", "hello"), 40003},
+		{"text without an openid", "POST", textURL("TOKEN"), textBody("2", "alice", "1", "hello"), 40003},
 		{"unknown call", "POST", "/wxa/getwxacode", "{}", 40066},
 	} {
-		check(w, tt.name, tt.method, strings.Replace(tt.target, "TOKEN", valid, 1), tt.body, tt.code)
+		w.checkError(t, tt.name, tt.method, strings.Replace(tt.target, "TOKEN", valid, 1), tt.body, tt.code)
 	}
+}
+
+func TestErrorCodesAfterOtherCalls(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		call func(w *wechat, token string) (method, target, body string)
@@ -283,31 +292,31 @@ func TestErrorCodes(t *testing.T) {
 			return "POST", phoneURL(token), `{"code":"` + w.AppPhoneCode("wx0", "13800138000") + `"}`
 		}, 40013},
 		{"text of a user without a login", func(w *wechat, token string) (string, string, string) {
-			return "POST", textURL(token), text("2", w.OpenID("a"), "1", "hello")
+			return "POST", textURL(token), textBody("2", w.OpenID("a"), "1", "hello")
 		}, 61010},
 		{"text of a user inactive for 2 hours", func(w *wechat, _ string) (string, string, string) {
-			openID := openIDOf(w, "a")
+			openID := w.openIDOf(t, "a")
 			w.advance(2 * time.Hour)
 			token, _ := w.token(t, false)
-			return "POST", textURL(token), text("2", openID, "1", "hello")
+			return "POST", textURL(token), textBody("2", openID, "1", "hello")
 		}, 61010},
 		{"text by version 1", func(w *wechat, token string) (string, string, string) {
-			return "POST", textURL(token), text("1", openIDOf(w, "a"), "1", "hello")
+			return "POST", textURL(token), textBody("1", w.openIDOf(t, "a"), "1", "hello")
 		}, 40097},
 		{"text of an unknown scene", func(w *wechat, token string) (string, string, string) {
-			return "POST", textURL(token), text("2", openIDOf(w, "a"), "5", "hello")
+			return "POST", textURL(token), textBody("2", w.openIDOf(t, "a"), "5", "hello")
 		}, 40097},
 		{"empty text", func(w *wechat, token string) (string, string, string) {
-			return "POST", textURL(token), text("2", openIDOf(w, "a"), "1", "")
+			return "POST", textURL(token), textBody("2", w.openIDOf(t, "a"), "1", "")
 		}, 44004},
 		{"text too long", func(w *wechat, token string) (string, string, string) {
-			return "POST", textURL(token), text("2", openIDOf(w, "a"), "1", strings.Repeat("字", 2501))
+			return "POST", textURL(token), textBody("2", w.openIDOf(t, "a"), "1", strings.Repeat("字", 2501))
 		}, 45002},
 	} {
-		w := newWeChat(pages)
+		w := newWeChat(simulator.Options{})
 		token, _ := w.token(t, false)
 		method, target, body := tt.call(w, token)
-		check(w, tt.name, method, target, body, tt.code)
+		w.checkError(t, tt.name, method, target, body, tt.code)
 	}
 }
 

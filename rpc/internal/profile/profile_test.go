@@ -52,7 +52,7 @@ func stored(name, value string) (any, error) {
 
 func longText(n int) string { return strings.Repeat("深", n) }
 
-func TestRules(t *testing.T) {
+func TestTextRules(t *testing.T) {
 	texts := []struct {
 		name string
 		max  int
@@ -80,6 +80,9 @@ func TestRules(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestGenderAndAvatarRules(t *testing.T) {
 	urlOf := func(n int) string {
 		return "https://a.example.com/" + strings.Repeat("a", n-len("https://a.example.com/"))
 	}
