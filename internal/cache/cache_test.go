@@ -58,7 +58,7 @@ func TestReplicasShareRows(t *testing.T) {
 			}
 			b.eventuallyReads(t, 1, 2)
 			if err := a.DelCtx(t.Context(), "one", "two", "three"); err != nil || a.pending.Load() > 0 {
-				t.Errorf("keys of several slots: %v, %d pending", err, a.pending.Load())
+				t.Errorf("keys of several slots: %v, %d pending, want 0", err, a.pending.Load())
 			}
 			if a.ordered {
 				return
@@ -82,7 +82,7 @@ func TestFailedQueriesAreNotCached(t *testing.T) {
 			for range 2 {
 				// goctl's models compare with ==.
 				if _, err := r.find(t.Context(), 1); err != sql.ErrNoRows || !r.IsNotFound(err) {
-					t.Fatalf("no such row: %v", err)
+					t.Fatalf("no such row: %v, want %v", err, sql.ErrNoRows)
 				}
 				boom := errors.New("boom")
 				err := r.Take(new(user), keyOf(1), func(any) error { return boom })
@@ -227,17 +227,17 @@ func TestEachCallerHasItsOwnContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := r.find(ctx, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("the cancelled waiter got %v", err)
+		t.Errorf("the cancelled waiter got %v, want %v", err, context.Canceled)
 	}
 	waiter := make(chan error, 1)
 	go func() { _, err := r.find(t.Context(), 1); waiter <- err }()
 	leave()
 	release()
 	if err := <-led; !errors.Is(err, context.Canceled) {
-		t.Errorf("the leader got %v", err)
+		t.Errorf("the leader got %v, want %v", err, context.Canceled)
 	}
 	if err := <-waiter; err != nil {
-		t.Errorf("the waiter got %v", err)
+		t.Errorf("the waiter got %v, want a row", err)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestOutage(t *testing.T) {
 				a.version(t, 0)
 				b.write(t, 1, 2)
 				if got := b.version(t, 1); got != 2 {
-					t.Fatalf("the writer reads version %d of its own write", got)
+					t.Fatalf("the writer reads version %d, want 2", got)
 				}
 			}
 			call()
@@ -263,7 +263,7 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 			}
 			for id := range int64(5) {
 				if got := writer.version(t, id); got != 2 {
-					t.Errorf("the writer reads version %d", got)
+					t.Errorf("the writer reads version %d, want 2", got)
 				}
 			}
 			if got := writer.pending.Load(); got != test.owed {
@@ -272,7 +272,7 @@ func TestWriterAloneIsCutOff(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			if err := writer.Flush(ctx); err == nil {
-				t.Error("Flush returned nil")
+				t.Error("Flush returned nil, want an error")
 			}
 			proxy.Restore()
 			ctx, cancel = context.WithTimeout(t.Context(), deadline)
@@ -322,7 +322,7 @@ func TestCloseWithInvalidationsLeft(t *testing.T) {
 		reader := newReplica(t, s.Addr(), db)
 		reader.up(t)
 		if got := reader.version(t, 1); got != 2 || reader.era.Load().level == level {
-			t.Errorf("version %d", got)
+			t.Errorf("version %d, want 2 and another level", got)
 		}
 	})
 	t.Run("redis is not reached", func(t *testing.T) {
@@ -330,7 +330,7 @@ func TestCloseWithInvalidationsLeft(t *testing.T) {
 		proxy.Cut()
 		writer.write(t, 1, 2)
 		if err := writer.Close(); err == nil {
-			t.Error("Close returned nil")
+			t.Error("Close returned nil, want an error")
 		}
 		// A write after Close, of a request that outlives the shutdown, is acknowledged too.
 		writer.write(t, 1, 3)
@@ -394,7 +394,7 @@ func TestRedisThatRefuses(t *testing.T) {
 			}
 			a.write(t, 1, 2)
 			if got := a.version(t, 1); got != 2 {
-				t.Errorf("the writer reads version %d", got)
+				t.Errorf("the writer reads version %d, want 2", got)
 			}
 			if refusals(t, a.redis) == nil {
 				t.Error("Probe reports no refusal")
@@ -456,7 +456,7 @@ func TestSubscriptionRefused(t *testing.T) {
 	db.commit(1, 1)
 	r.stored(t, 1)
 	r.version(t, 1)
-	eventually(t, "the local row is not used any more", func() bool { return !r.isLocal(1) })
+	eventually(t, "the local row expires", func() bool { return !r.isLocal(1) })
 	if r.isProven() {
 		t.Error("the subscription counts as proven")
 	}
@@ -502,7 +502,8 @@ func TestValidityCountsFromTheSending(t *testing.T) {
 	}
 	until := time.Duration(r.until.Load())
 	if until < before+validity || until > answered-50*time.Millisecond+validity {
-		t.Errorf("sent after %v, answered at %v, valid until %v", before, answered, until)
+		t.Errorf("sent after %v, answered at %v, valid until %v, want 600 ms after sending",
+			before, answered, until)
 	}
 }
 

@@ -167,7 +167,7 @@ func (c *Cache) listen(ctx context.Context) {
 // receive subscribes and applies messages until the connection fails or is silent.
 func (c *Cache) receive(ctx context.Context) {
 	sub := c.redis.Subscribe(ctx, channel)
-	defer sub.Close()                                      // it is given up
+	defer sub.Close()                                      // it is not used again
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // reads ignore ctx
 	for {
 		// Not sub.Channel, which drops messages when its reader is slow.

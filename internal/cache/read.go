@@ -97,7 +97,7 @@ func (c *Cache) find(key string) (r *read, leads bool) {
 	return r, true
 }
 
-// fresh reports whether a local row may be used.
+// fresh reports whether a local row may still be used.
 func (c *Cache) fresh(r *read) bool {
 	age := c.clock() - r.started
 	return r.era == c.era.Load() && (age < shortLife || r.long && age < longLife && c.isProven())
@@ -185,8 +185,8 @@ func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known
 	return held, true
 }
 
-// cas replaces the content of key in Redis if it is held, empty for none. It returns true if it
-// did and the shared level may be used before and after.
+// cas replaces the content of key in Redis if it equals held, empty for none. It returns true if it
+// did so, and the shared level may be used before and after.
 func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	life time.Duration) bool {
 	if !c.usable(e) {

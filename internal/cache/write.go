@@ -53,8 +53,8 @@ func (c *Cache) owe(key string) {
 	c.pending.Store(int64(len(c.owed)))
 }
 
-// owes returns the keys of the pending invalidations, and resets their marks for keys that are
-// written again during the delivery.
+// owes returns the keys of the pending invalidations. It resets their marks, so that deliver sees
+// which keys were written again.
 func (c *Cache) owes() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
