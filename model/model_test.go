@@ -83,7 +83,7 @@ func openSQLite(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// register creates a user, who must be new.
+// register creates a user. It fails the test if the user exists.
 func (e env) register(t *testing.T, openid string) *WxUserinfo {
 	t.Helper()
 	_, created, err := e.model.LogIn(t.Context(), Login{Openid: openid, Capacity: 5})

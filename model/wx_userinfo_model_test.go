@@ -65,7 +65,7 @@ func TestUpdateProfile(t *testing.T) {
 			}
 		}
 		if got := e.find(t, row.Id).City; got != "广州" {
-			t.Errorf("a refused update wrote %q", got)
+			t.Errorf("a refused update wrote %q, want no change", got)
 		}
 	})
 }

@@ -200,7 +200,7 @@ func number1(t *testing.T, db *sql.DB, q string) (n int) {
 	return n
 }
 
-// schema describes the table, without the order of its columns, which a takeover does not change.
+// schema describes the table without the order of its columns, which may differ after a takeover.
 func schema(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	const ours = "WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'"
@@ -233,12 +233,12 @@ func checkTaken(t *testing.T, db *sql.DB) {
 	}
 	pending, err := migrations.Pending(t.Context(), db, migrations.MySQL)
 	if err != nil || len(pending) > 0 {
-		t.Errorf("pending: %v, %v", pending, err)
+		t.Errorf("pending migrations: %v, %v, want none", pending, err)
 	}
 	rows := number1(t, db, "SELECT COUNT(*) FROM wx_userinfo")
 	epochs := number1(t, db, "SELECT COUNT(DISTINCT NULLIF(session_epoch, 0)) FROM wx_userinfo")
 	if epochs != rows {
-		t.Errorf("%d rows have %d session epochs", rows, epochs)
+		t.Errorf("%d different session epochs, want %d", epochs, rows)
 	}
 }
 
@@ -313,7 +313,7 @@ func TestModelOnATableTakenOver(t *testing.T) {
 	}
 	if row.Id != 1 || row.NickName != "小😄明👩!" || row.Capacity != 20 || row.Vip != 1 ||
 		row.SessionEpoch == 0 {
-		t.Errorf("found %+v", row)
+		t.Errorf("got %+v, want the converted row", row)
 	}
 	other := model.Login{Openid: "oaBCDEFGHIJKLMNOPQRSTUVWXYZ1", Capacity: 5}
 	who, created, err := m.LogIn(t.Context(), other)
@@ -585,7 +585,7 @@ func TestErrorsContainNoOpenid(t *testing.T) {
 		t.Fatalf("got %v, want an error that quotes the openid", err)
 	}
 	if got := wrap("change", err).Error(); got != "takeover: change: MySQL error 1062" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %q, want the error's number only", got)
 	}
 }
 
