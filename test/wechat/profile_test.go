@@ -52,7 +52,7 @@ func TestVerifiedPhones(t *testing.T) {
 	const phone = "13500000001"
 	secrets.Hide("phone", phone)
 	code := w.phoneCode("+86" + phone)
-	r.post(t, upsetUserInfo, u.session, setting{"phone", phone}).refused(t, http.StatusBadRequest, 1001, "WeChat's proof")
+	r.post(t, upsetUserInfo, u.session, setting{"phone", phone}).refused(t, http.StatusBadRequest, 1001, "WeChat's verification")
 	r.post(t, upsetUserInfo, u.session, setting{"phoneCode", code}).ok(t)
 	r.post(t, upsetUserInfo, u.session, setting{"phoneCode", code}).refused(t, http.StatusBadRequest, 1001, "refused")
 	if got := r.post(t, getUserInfo, u.session, struct{}{}).ok(t).Phone; got != phone {
