@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Phone } from "./platform.mjs";
 import { startServer } from "./server.mjs";
 
 const client = fileURLToPath(new URL("../..", import.meta.url));
@@ -66,6 +68,18 @@ for (const [name, text] of Object.entries(forms)) {
     assert.equal(stdout, "packed a=1\n");
   });
 }
+
+test("the program of the README works in a mini program", async () => {
+  const text = /```js\n([\s\S]*?)```/.exec(readFileSync(join(client, "README.md"), "utf8"))?.[1] ?? "";
+  assert.match(text, /"https:\/\/shares\.example\.com"/);
+  const code = text.replace("https://shares.example.com", server.url);
+  const phone = new Phone(server, "readme");
+  let app: unknown;
+  const start = new Function("require", "wx", "App", "getApp", `return (async () => { ${code}; return me; })()`);
+  const me = await start(createRequire(join(project, "app.js")), phone, (a: unknown) => (app = a), () => app);
+  assert.match(me.openid, /./);
+  assert.deepEqual(phone.requests, ["oauth", "get_user_info", "upset_user_info"]);
+});
 
 test("TypeScript finds its types with every module resolution", async () => {
   mkdirSync(join(project, "src"));
