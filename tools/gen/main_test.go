@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,10 +103,10 @@ func changedFiles(before, after files) []string {
 func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
 	for cause, change := range map[string]func(tree){
 		"shares.api": func(tr tree) { tr.replace("shares.api", "@handler Oauth", "@handler Oauth (") },
-		"shares.api:128: HEAD /shares/api/v1/weixin.get_qrcode: the methods are": func(tr tree) {
+		`shares\.api:\d+: HEAD /shares/api/v1/weixin\.get_qrcode: the methods are`: func(tr tree) {
 			tr.replace("shares.api", "post /weixin.get_qrcode", "head /weixin.get_qrcode")
 		},
-		"shares.api:52: GetQrcodeReq.Page: omitempty is not served": func(tr tree) {
+		`shares\.api:\d+: GetQrcodeReq\.Page: omitempty is not supported`: func(tr tree) {
 			tr.replace("shares.api", `json:"page,optional"`, `json:"page,omitempty"`)
 		},
 		// The contract is valid, so goctl has already written handlers.
@@ -120,8 +121,8 @@ func TestNothingIsWrittenWhenAGeneratorFails(t *testing.T) {
 			before := tr.files()
 			out, err := tr.gen(false)
 			for _, want := range []string{cause, "nothing was written"} {
-				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("error %v, want one with %q\n%s", err, want, out)
+				if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
+					t.Errorf("error %v, want a match of %q\n%s", err, want, out)
 				}
 			}
 			if changed := changedFiles(before, tr.files()); len(changed) > 0 {
