@@ -98,6 +98,12 @@ func (r *Run) Verify(ctx context.Context) error {
 	}
 	_, lost, err := r.load.Ledger.Settle(func(p *Person) (Profile, error) {
 		a := r.load.Targets[0].Post(ctx, "get_user_info", p.Session(), struct{}{})
+		for a.Status == http.StatusTooManyRequests { // many logins of one user are read in a row
+			if err := Pause(ctx, time.Second); err != nil {
+				return nil, err
+			}
+			a = r.load.Targets[0].Post(ctx, "get_user_info", p.Session(), struct{}{})
+		}
 		if a.Status == http.StatusUnauthorized {
 			return nil, nil
 		}
