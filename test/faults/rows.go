@@ -370,11 +370,12 @@ func killedMakingCodes(ctx context.Context, w *world, r *report) (time.Time, err
 		data, err := os.ReadFile(path)
 		if err == nil && !whole(data) {
 			r.breaks("a picture in the bucket is incomplete")
+			return nil
 		}
 		pictures++
 		return err
 	})
-	r.note("%d pictures, all complete; %d temporary files", pictures, left)
+	r.note("%d complete pictures; %d temporary files", pictures, left)
 	return mended, err
 }
 
