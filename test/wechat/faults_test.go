@@ -31,6 +31,12 @@ func TestFaults(t *testing.T) {
 		{simulator.Fault{Kind: simulator.FaultTruncated}, http.StatusBadGateway, -1, 1},
 		{simulator.Fault{Kind: simulator.FaultReset}, http.StatusServiceUnavailable, -1, 1},
 	}
+	// The users of the second subtest log in before the first one breaks logins. There is one per
+	// fault, because waiting uses up a user's rate limit.
+	var collectors []user
+	for i := range faults {
+		collectors = append(collectors, r.login(t, fmt.Sprint("collector-", i)))
+	}
 	t.Run("login", func(t *testing.T) {
 		t.Parallel()
 		for i, tt := range faults {
@@ -55,7 +61,7 @@ func TestFaults(t *testing.T) {
 	t.Run("QR code", func(t *testing.T) {
 		t.Parallel()
 		for i, tt := range faults {
-			u := r.login(t, fmt.Sprint("collector-", i)) // the wait below uses up the user's rate limit
+			u := collectors[i]
 			scene := fmt.Sprint("failed-", i)
 			r.post(t, getQrcode, u.session, qrcode{"pages/fault", fmt.Sprint("before-", i)}).ok(t)
 			calls, pictures := w.wechat.Calls()[unlimitedCode], len(w.pictures(t))
