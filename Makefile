@@ -29,7 +29,8 @@ build: ## build the one static binary, .bin/shares
 test: lint check-gen test-go test-client ## all tests; CI adds test-workflow, test-fuzz, test-faults and test-cluster
 	@echo "make test: all passed"
 
-RACE := CGO_ENABLED=1 go test -race -shuffle=on -count=1 -timeout 1h
+# -vet=off: lint has vetted the tests.
+RACE := CGO_ENABLED=1 go test -race -shuffle=on -count=1 -vet=off -timeout 1h
 
 test-go:
 	tools/install.sh cc mariadbd redis-server chromium
