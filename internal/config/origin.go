@@ -34,6 +34,10 @@ func (c Config) PublicOrigin() (string, error) {
 	if err := httpURL(c.PublicURL, true); err != nil {
 		return "", err
 	}
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Port() == "443" {
+		return "", errors.New("must not name port 443: phones refuse it, " +
+			"because the mini program's domain list has the host without a port")
+	}
 	return origin(c.PublicURL)
 }
 

@@ -117,6 +117,7 @@ func TestValidate(t *testing.T) {
 		{"two origins", func(c *Config) { c.CORSOrigins = "https://a.example.com, http://b.example.com:8080" }, nil, ""},
 		{"a public URL without scheme", func(c *Config) { c.PublicURL = "api.example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
 		{"a public URL with a slash", func(c *Config) { c.PublicURL += "/" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL: must not end with a slash"},
+		{"a public URL with port 443", func(c *Config) { c.PublicURL += ":443" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL: must not name port 443"},
 		{"a public URL with a user", func(c *Config) { c.PublicURL = "https://u:hunter2@example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
 		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
 		{"a public URL under a path", func(c *Config) { c.PublicURL += "/mini" }, nil, ""},
@@ -235,7 +236,7 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"": "", "https://Shares.Example.com:443": "https://shares.example.com",
+		"": "", "https://Shares.Example.com": "https://shares.example.com",
 		"https://例子.com/wx": "https://xn--fsqu00a.com",
 	} {
 		if got, err := (Config{PublicURL: in}).PublicOrigin(); err != nil || got != want {
