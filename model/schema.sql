@@ -1,4 +1,4 @@
--- Written by model/internal/dumpschema from model/migrations. DO NOT EDIT.
+-- Written by make gen from model/migrations. DO NOT EDIT.
 
 CREATE TABLE `wx_userinfo` (
   `id` bigint NOT NULL AUTO_INCREMENT,

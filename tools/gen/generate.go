@@ -28,7 +28,7 @@ var steps = []step{
 		{"rpc", "goctl rpc protoc weixin.proto --go_out=. --go-grpc_out=. --zrpc_out=. --style go_zero --client=false"},
 	}},
 	{"model", "model/migrations, in a MariaDB of its own", []command{
-		{".", "go run -trimpath ./model/internal/dumpschema model/schema.sql"},
+		{".", "go test -trimpath -count=1 -run ^TestSchema$ ./model/migrations -write"},
 		{".", "goctl model mysql ddl --src model/schema.sql --dir model --cache --style go_zero --home tools/goctl --ignore-columns="},
 	}},
 	{"docs", "shares.api", []command{
