@@ -4,25 +4,15 @@
 package config
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"os"
-	"reflect"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Config holds the settings of one process. A setting's key in the file is the field's name, in any
-// case. Its tag holds the variable that overrides the file, the default and the allowed values.
-// Without a default, the zero value means "not configured".
+// case. Its tag holds the variable that overrides the file, the default, the allowed values, and the
+// roles that require it while nothing is embedded. Without a default, the zero value means "not
+// configured".
 type Config struct {
 	Mode string `env:"SHARES_MODE" default:"dev" options:"dev|pro"` // pro refuses embedded parts
 
@@ -55,7 +45,7 @@ type Config struct {
 	// Sessions. The secrets are comma-separated: the first signs, all verify. SessionLifetime is
 	// the lifetime of one sessionId, SessionMaxAge the time from login to the end of the last
 	// renewal.
-	SessionSecret   Secret        `env:"SESSION_SECRET"`
+	SessionSecret   Secret        `env:"SESSION_SECRET" required:"serve api"`
 	SessionLifetime time.Duration `env:"SESSION_LIFETIME" default:"2h" range:"1m:"`
 	SessionMaxAge   time.Duration `env:"SESSION_MAX_AGE" default:"720h"`
 
@@ -75,10 +65,10 @@ type Config struct {
 	// RedisAddr is host:port, for a cluster several, comma-separated. CacheTTL is the lifetime of a
 	// row in Redis. LocalUsers is the number of rows cached in the process.
 	DataDir       string        `env:"SHARES_DATA_DIR" default:"./data"`
-	MySQLDSN      Secret        `env:"MYSQL_DSN"`
+	MySQLDSN      Secret        `env:"MYSQL_DSN" required:"serve rpc migrate user"`
 	MySQLMaxOpen  int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
 	MySQLTimeout  time.Duration `env:"MYSQL_TIMEOUT" default:"2s" range:"1ms:"`
-	RedisAddr     string        `env:"REDIS_ADDR"`
+	RedisAddr     string        `env:"REDIS_ADDR" required:"serve api rpc user"`
 	RedisType     string        `env:"REDIS_TYPE" default:"node" options:"node|cluster"`
 	RedisUsername string        `env:"REDIS_USERNAME"`
 	RedisPassword Secret        `env:"REDIS_PASSWORD"`
@@ -88,8 +78,8 @@ type Config struct {
 	LocalUsers    int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
 
 	// WeChat.
-	WechatAppID   string        `env:"WECHAT_APPID"`
-	WechatSecret  Secret        `env:"WECHAT_SECRET"`
+	WechatAppID   string        `env:"WECHAT_APPID" required:"serve rpc"`
+	WechatSecret  Secret        `env:"WECHAT_SECRET" required:"serve rpc"`
 	WechatBaseURL string        `env:"WECHAT_BASE_URL" default:"https://api.weixin.qq.com"`
 	WechatTimeout time.Duration `env:"WECHAT_TIMEOUT" default:"3s" range:"1ms:"`
 
@@ -105,7 +95,7 @@ type Config struct {
 	// QRCodePerUserDay limit the uploads and the new codes of one user in 24 hours; 0 means no
 	// limit.
 	AvatarsPerUserDay int    `env:"SHARES_AVATARS_PER_USER_DAY" default:"100" range:"0:"`
-	QRCodeBucket      string `env:"QRCODE_BUCKET"`
+	QRCodeBucket      string `env:"QRCODE_BUCKET" required:"serve api rpc"`
 	QRCodePublicURL   string `env:"QRCODE_PUBLIC_URL"`
 
 	QRCodeEnvVersion string `env:"QRCODE_ENV_VERSION" default:"release" options:"release|trial|develop"`
@@ -127,182 +117,8 @@ type Secret string
 
 const redacted = "[redacted]"
 
-// String hides the value; convert to string to use it.
-func (Secret) String() string { return redacted }
-
-// Format hides the value from every verb.
+// Format hides the value from every verb; convert to string to use it.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText hides the value from encoders, including slog's.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// Load reads the settings from the YAML file at path, if path is not empty, and from environ
-// ("NAME=value"), which wins. An empty value counts as not set. Load trims blanks and line breaks
-// around a value. The warnings name the trimmed settings and the variables that look like misspelt
-// settings. An error names each unknown setting and each setting whose value is not allowed, and
-// never the value.
-func Load(path string, environ []string) (c Config, warnings []string, err error) {
-	file, err := readFile(path)
-	if err != nil {
-		return c, nil, fmt.Errorf("configuration %s: %w", path, err)
-	}
-	env := make(map[string]string, len(environ))
-	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		env[name] = value
-	}
-	warnings = misspelt(env)
-	var errs []error
-	v := reflect.ValueOf(&c).Elem()
-	for _, s := range Settings() {
-		name, text := s.Env, env[s.Env]
-		if strings.TrimSpace(text) == "" {
-			name, text = s.Name+" ("+s.Env+")", file[strings.ToLower(s.Name)]
-		}
-		trimmed := strings.TrimSpace(text)
-		if trimmed != text {
-			warnings = append(warnings, name+": removed blanks or line breaks around the value")
-		}
-		if text = cmp.Or(trimmed, s.Default); text == "" {
-			continue
-		}
-		if err := s.set(v.FieldByName(s.Name), text); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	}
-	errs = append(errs, c.splitRedisURL())
-	return c, warnings, errors.Join(errs...)
-}
-
-// readFile returns the unparsed values in the file by their keys in lower case.
-func readFile(path string) (map[string]string, error) {
-	if path == "" {
-		return nil, nil
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var file map[string]yaml.Node
-	if err := yaml.Unmarshal(content, &file); err != nil {
-		return nil, errors.New("must be a YAML mapping in which each setting occurs once")
-	}
-	variables := make(map[string]string)
-	for _, s := range Settings() {
-		variables[strings.ToLower(s.Name)] = s.Env
-	}
-	values := make(map[string]string)
-	var unknown []string
-	for _, key := range slices.Sorted(maps.Keys(file)) {
-		lower, node := strings.ToLower(key), file[key]
-		switch {
-		case variables[lower] == "":
-			unknown = append(unknown, key)
-		case node.Kind != yaml.ScalarNode:
-			return nil, fmt.Errorf("%s (%s): must be a single value", key, variables[lower])
-		case node.Tag != "!!null":
-			values[lower] = node.Value
-		}
-	}
-	if unknown != nil {
-		return nil, fmt.Errorf("unknown settings: %s", strings.Join(unknown, ", "))
-	}
-	return values, nil
-}
-
-// misspelt returns a warning for each variable that looks like a setting of this service but is
-// none.
-func misspelt(env map[string]string) []string {
-	known := map[string]bool{"SESSION_MANAGER": true} // of X11 desktops
-	for _, s := range Settings() {
-		known[s.Env] = true
-	}
-	var warnings []string
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if ours.MatchString(name) && !known[name] && !serviceLink.MatchString(name+"="+env[name]) {
-			warnings = append(warnings, name+": unknown setting (typo?)")
-		}
-	}
-	return warnings
-}
-
-// ours matches the variables that no other program uses, unlike MYSQL_ and REDIS_.
-var ours = regexp.MustCompile(`^(SHARES|SESSION|WEIXIN|WECHAT|QRCODE)_`)
-
-// serviceLink matches variables that Kubernetes and Docker make for a service called shares.
-var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=(tcp|udp)://`)
-
-// Setting is one setting: the field of Config, and its tag.
-type Setting struct {
-	Name, Env, Default string
-
-	options     []string // empty: any text
-	least, most string   // the range, inclusive; empty: no bound
-}
-
-// Settings lists every setting in the order of Config.
-func Settings() []Setting {
-	var settings []Setting
-	for f := range reflect.TypeFor[Config]().Fields() {
-		s := Setting{Name: f.Name, Env: f.Tag.Get("env"), Default: f.Tag.Get("default")}
-		if options := f.Tag.Get("options"); options != "" {
-			s.options = strings.Split(options, "|")
-		}
-		s.least, s.most, _ = strings.Cut(f.Tag.Get("range"), ":")
-		settings = append(settings, s)
-	}
-	return settings
-}
-
-// set parses text into field. Its error says what is allowed.
-func (s Setting) set(field reflect.Value, text string) error {
-	var err error
-	var number float64
-	allowed := ""
-	switch v := field.Addr().Interface().(type) {
-	case *bool:
-		allowed = "true or false"
-		*v, err = strconv.ParseBool(text)
-	case *int:
-		allowed = "a whole number"
-		*v, err = strconv.Atoi(text)
-		number = float64(*v)
-	case *float64:
-		allowed = "a number"
-		*v, err = strconv.ParseFloat(text, 64)
-		number = *v
-	case *time.Duration:
-		allowed = "a duration such as 500ms or 2h"
-		*v, err = time.ParseDuration(text)
-		number = float64(*v)
-	default:
-		allowed = strings.Join(s.options, " or ")
-		if s.options != nil && !slices.Contains(s.options, text) {
-			err = errors.ErrUnsupported
-		}
-		field.SetString(text)
-	}
-	if err == nil && (s.least == "" || number >= bound(s.least)) &&
-		(s.most == "" || number <= bound(s.most)) {
-		return nil
-	}
-	if s.most != "" {
-		allowed += ", from " + s.least + " to " + s.most
-	} else if s.least != "" {
-		allowed += ", at least " + s.least
-	}
-	if strings.HasPrefix(text, "tcp://") {
-		return fmt.Errorf("must be %s; the value is from Kubernetes, for a Service of that name: "+
-			"set enableServiceLinks: false in the pod", allowed)
-	}
-	return fmt.Errorf("must be %s", allowed)
-}
-
-// bound parses a bound into the unit of the setting, which is nanoseconds for a duration.
-func bound(text string) float64 {
-	if d, err := time.ParseDuration(text); err == nil {
-		return float64(d)
-	}
-	n, _ := strconv.ParseFloat(text, 64)
-	return n
-}

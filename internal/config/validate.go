@@ -7,21 +7,23 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // Role is what a process runs. It decides which settings are required.
-type Role int
+type Role string
 
 // The roles of the `shares` command.
 const (
-	RoleServe   Role = iota // both halves in one process
-	RoleAPI                 // the HTTP edge alone
-	RoleRPC                 // the user service alone
-	RoleMigrate             // the schema
-	RoleUser                // the sub-commands of `shares user`
+	RoleServe   Role = "serve"   // both halves in one process
+	RoleAPI     Role = "api"     // the HTTP edge alone
+	RoleRPC     Role = "rpc"     // the user service alone
+	RoleMigrate Role = "migrate" // the schema
+	RoleUser    Role = "user"    // the sub-commands of `shares user`
 )
 
 // MinSecret is the minimum length of a session secret in bytes.
@@ -45,65 +47,44 @@ func (p *problems) unless(ok bool, format string, args ...any) {
 
 func (p *problems) check(env string, err error) { p.unless(err == nil, "%s: %w", env, err) }
 
-// Validate checks the settings that the role needs. Its error lists everything that is missing or
-// wrong, by variable, and holds no secret.
+// Validate checks all settings, and that those which the role needs are set. Its error lists
+// everything that is missing or wrong, by variable, and holds no secret.
 func (c Config) Validate(role Role) error {
 	var p problems
-	c.validatePresence(&p, role)
-	if role == RoleServe || role == RoleAPI {
-		c.validateEdge(&p)
+	// Only serve in dev mode embeds parts.
+	alone := c.Pro() || role == RoleAPI || role == RoleRPC
+	for f, value := range reflect.ValueOf(c).Fields() {
+		env := f.Tag.Get("env")
+		required := alone && slices.Contains(strings.Fields(f.Tag.Get("required")), string(role))
+		p.unless(!required || !value.IsZero(), "%s is required", env)
+		p.unless(value.Kind() != reflect.String || !strings.Contains(value.String(), placeholder),
+			"%s: is the placeholder of the example: set a value of your own", env)
 	}
-	if role == RoleServe || role == RoleRPC {
-		c.validateService(&p)
+	edge, service := role == RoleServe || role == RoleAPI, role == RoleServe || role == RoleRPC
+	p.unless(!c.Pro() || !edge || c.PublicURL != "", "SHARES_PUBLIC_URL is required")
+	c.validateValues(&p)
+	if service {
+		p.unless((c.WechatAppID == "") == (c.WechatSecret == ""),
+			"WECHAT_APPID and WECHAT_SECRET: must be set together")
+		p.unless(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
+			"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET; without them the simulator is used")
+		p.unless(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
+			"WECHAT_TIMEOUT and MYSQL_TIMEOUT: must be less than SHARES_RPC_TIMEOUT")
 	}
 	p.unless(role != RoleAPI || c.RPCTimeout < c.Timeout,
 		"SHARES_RPC_TIMEOUT: must be less than SHARES_TIMEOUT")
 	setting, request := "SHARES_TIMEOUT", c.Timeout+minUploadTime
 	if role == RoleRPC {
 		setting, request = "SHARES_RPC_TIMEOUT", c.RPCTimeout
-		p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
 	}
-	p.unless(role > RoleRPC || c.Grace() >= request, "SHARES_SHUTDOWN: must be at least %s with this "+
+	p.unless(!edge && !service || c.Grace() >= request, "SHARES_SHUTDOWN: must be at least %s with this "+
 		"SHARES_DRAIN and %s, so that running requests can finish",
 		c.Drain+request+ClosingTime, setting)
-	if c.AdminListen != "" {
-		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
-	}
-	addrs := c.RedisAddrs()
-	for _, addr := range addrs {
-		p.check("REDIS_ADDR", hostPort(addr))
-	}
-	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, but "+
-		"REDIS_TYPE=node allows one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
 	return errors.Join(p...)
 }
 
-// validatePresence requires the settings of parts that are not embedded, and refuses placeholders.
-// Only serve in dev mode embeds parts.
-func (c Config) validatePresence(p *problems, role Role) {
-	api := role == RoleServe || role == RoleAPI
-	rpc := role == RoleServe || role == RoleRPC
-	alone := c.Pro() || role == RoleAPI || role == RoleRPC
-	for _, s := range []struct {
-		required   bool
-		env, value string
-	}{
-		{alone && role != RoleMigrate, "REDIS_ADDR", c.RedisAddr},
-		{alone && role != RoleAPI, "MYSQL_DSN", string(c.MySQLDSN)},
-		{alone && rpc, "WECHAT_APPID", c.WechatAppID},
-		{alone && rpc, "WECHAT_SECRET", string(c.WechatSecret)},
-		{alone && api, "SESSION_SECRET", string(c.SessionSecret)},
-		{alone && (api || rpc), "QRCODE_BUCKET", c.QRCodeBucket},
-		{c.Pro() && api, "SHARES_PUBLIC_URL", c.PublicURL},
-		{false, "REDIS_PASSWORD", string(c.RedisPassword)},
-	} {
-		p.unless(!s.required || s.value != "", "%s is required", s.env)
-		p.unless(!strings.Contains(s.value, placeholder),
-			"%s: is the placeholder of the example: set a value of your own", s.env)
-	}
-}
-
-func (c Config) validateEdge(p *problems) {
+// validateValues checks the values that are set, whether the role uses them or not.
+func (c Config) validateValues(p *problems) {
 	secrets := c.SessionSecrets()
 	p.unless(c.SessionSecret == "" || secrets != nil, "SESSION_SECRET: must not be empty")
 	for i, s := range secrets {
@@ -118,22 +99,23 @@ func (c Config) validateEdge(p *problems) {
 	p.check("SHARES_CORS_ORIGINS", err)
 	_, err = c.PublicOrigin()
 	p.check("SHARES_PUBLIC_URL", err)
+	_, err = c.LineColor()
+	p.check("QRCODE_LINE_COLOR", err)
 	if c.QRCodePublicURL != "" {
 		p.check("QRCODE_PUBLIC_URL", httpURL(c.QRCodePublicURL, true))
 	}
-	p.check("SHARES_HOST", host(c.Host))
-}
-
-func (c Config) validateService(p *problems) {
-	p.unless((c.WechatAppID == "") == (c.WechatSecret == ""),
-		"WECHAT_APPID and WECHAT_SECRET: must be set together")
-	p.unless(c.WechatAppID != "" || c.WechatBaseURL == defaultWechatBaseURL,
-		"WECHAT_BASE_URL: needs WECHAT_APPID and WECHAT_SECRET; without them the simulator is used")
-	p.unless(c.WechatTimeout < c.RPCTimeout && c.MySQLTimeout < c.RPCTimeout,
-		"WECHAT_TIMEOUT and MYSQL_TIMEOUT: must be less than SHARES_RPC_TIMEOUT")
 	p.check("WECHAT_BASE_URL", httpURL(c.WechatBaseURL, true))
-	_, err := c.LineColor()
-	p.check("QRCODE_LINE_COLOR", err)
+	p.check("SHARES_HOST", host(c.Host))
+	p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
+	if c.AdminListen != "" {
+		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
+	}
+	addrs := c.RedisAddrs()
+	for _, addr := range addrs {
+		p.check("REDIS_ADDR", hostPort(addr))
+	}
+	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, but "+
+		"REDIS_TYPE=node allows one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
 }
 
 // SessionSecrets returns the session secrets, the signing one first.

@@ -70,13 +70,13 @@ func TestRequired(t *testing.T) {
 	} {
 		err := bare[tt.mode].Validate(tt.role)
 		if diff := cmp.Diff(tt.want, named(err)); diff != "" {
-			t.Errorf("role %d in %s (-want +got):\n%s", tt.role, tt.mode, diff)
+			t.Errorf("role %s in %s (-want +got):\n%s", tt.role, tt.mode, diff)
 		}
 		if tt.want == nil && err != nil {
-			t.Errorf("role %d in %s: %v", tt.role, tt.mode, err)
+			t.Errorf("role %s in %s: %v", tt.role, tt.mode, err)
 		}
 		if err := real().Validate(tt.role); err != nil {
-			t.Errorf("role %d with all settings: %v", tt.role, err)
+			t.Errorf("role %s with all settings: %v", tt.role, err)
 		}
 	}
 }
@@ -90,46 +90,46 @@ func TestValidate(t *testing.T) {
 		want   string // in the error
 	}{
 		{"a short secret", func(c *Config) { c.SessionSecret = "hunter2-hunter2" },
-			[]Role{RoleServe, RoleAPI}, "SESSION_SECRET: secret 1 has 15 bytes, at least 32"},
+			all, "SESSION_SECRET: secret 1 has 15 bytes, at least 32"},
 		{"a short second secret", func(c *Config) { c.SessionSecret += ",hunter2" },
-			[]Role{RoleServe, RoleAPI}, "SESSION_SECRET: secret 2 has 7"},
+			all, "SESSION_SECRET: secret 2 has 7"},
 		{"two secrets", func(c *Config) { c.SessionSecret += secondSecret }, nil, ""},
-		{"a list without items", func(c *Config) { c.SessionSecret = " , " }, []Role{RoleServe, RoleAPI}, "SESSION_SECRET: must not be empty"},
+		{"a list without items", func(c *Config) { c.SessionSecret = " , " }, all, "SESSION_SECRET: must not be empty"},
 		{"the placeholder of the example", func(c *Config) { c.SessionSecret = "replace-me-with-48-random-characters-0123456789ab" }, all, "SESSION_SECRET: is the placeholder"},
 		{"a placeholder for WeChat", func(c *Config) { c.WechatSecret = "replace-me" }, all, "WECHAT_SECRET: is the placeholder"},
 		{"two addresses without cluster", func(c *Config) { c.RedisAddr = "a:6379,b:6379" }, all, "REDIS_TYPE=cluster"},
 		{"two addresses of a cluster", func(c *Config) { c.RedisAddr, c.RedisType = "a:6379,b:6379", "cluster" }, nil, ""},
 		{"a Redis without port", func(c *Config) { c.RedisAddr = "redis" }, all, "REDIS_ADDR: must be host:port"},
 		{"a Redis with a password", func(c *Config) { c.RedisAddr = "hunter2@redis:6379" }, all, "REDIS_ADDR: must be a host name"},
-		{"a host in brackets", func(c *Config) { c.Host = "[::1]" }, []Role{RoleServe, RoleAPI}, "SHARES_HOST: must be a host name or IP address alone"},
-		{"a host with port", func(c *Config) { c.Host = "0.0.0.0:82" }, []Role{RoleServe, RoleAPI}, "SHARES_HOST"},
+		{"a host in brackets", func(c *Config) { c.Host = "[::1]" }, all, "SHARES_HOST: must be a host name or IP address alone"},
+		{"a host with port", func(c *Config) { c.Host = "0.0.0.0:82" }, all, "SHARES_HOST"},
 		{"an IPv6 host", func(c *Config) { c.Host = "::1" }, nil, ""},
 		{"an address of a link", func(c *Config) { c.Host = "fe80::1%eth0" }, nil, ""},
 		{"an admin listener out of range", func(c *Config) { c.AdminListen = ":70000" }, all, "SHARES_ADMIN_LISTEN: must be host:port with a port from 0 to 65535"},
 		{"a listener on every address", func(c *Config) { c.RPCListen = ":8083" }, nil, ""},
-		{"an absolute lifetime below one session's", func(c *Config) { c.SessionMaxAge = time.Hour }, []Role{RoleServe, RoleAPI}, "SESSION_MAX_AGE"},
-		{"a proxy by name", func(c *Config) { c.TrustedProxies = "10.0.0.0/8, ingress" }, []Role{RoleServe, RoleAPI}, `SHARES_TRUSTED_PROXIES: "ingress"`},
-		{"any origin", func(c *Config) { c.CORSOrigins = "*" }, []Role{RoleServe, RoleAPI}, `SHARES_CORS_ORIGINS: "*"`},
-		{"an origin with a wildcard", func(c *Config) { c.CORSOrigins = "https://*.example.com" }, []Role{RoleServe, RoleAPI}, `SHARES_CORS_ORIGINS: "https://*.example.com": must name one host`},
-		{"a mapped proxy", func(c *Config) { c.TrustedProxies = "::ffff:10.0.0.0/80" }, []Role{RoleServe, RoleAPI}, "SHARES_TRUSTED_PROXIES"},
-		{"an origin with a path", func(c *Config) { c.CORSOrigins = "https://a.example.com/h5" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
-		{"an origin with a slash", func(c *Config) { c.CORSOrigins = "https://a.example.com/" }, []Role{RoleServe, RoleAPI}, "SHARES_CORS_ORIGINS"},
+		{"an absolute lifetime below one session's", func(c *Config) { c.SessionMaxAge = time.Hour }, all, "SESSION_MAX_AGE"},
+		{"a proxy by name", func(c *Config) { c.TrustedProxies = "10.0.0.0/8, ingress" }, all, `SHARES_TRUSTED_PROXIES: "ingress"`},
+		{"any origin", func(c *Config) { c.CORSOrigins = "*" }, all, `SHARES_CORS_ORIGINS: "*"`},
+		{"an origin with a wildcard", func(c *Config) { c.CORSOrigins = "https://*.example.com" }, all, `SHARES_CORS_ORIGINS: "https://*.example.com": must name one host`},
+		{"a mapped proxy", func(c *Config) { c.TrustedProxies = "::ffff:10.0.0.0/80" }, all, "SHARES_TRUSTED_PROXIES"},
+		{"an origin with a path", func(c *Config) { c.CORSOrigins = "https://a.example.com/h5" }, all, "SHARES_CORS_ORIGINS"},
+		{"an origin with a slash", func(c *Config) { c.CORSOrigins = "https://a.example.com/" }, all, "SHARES_CORS_ORIGINS"},
 		{"two origins", func(c *Config) { c.CORSOrigins = "https://a.example.com, http://b.example.com:8080" }, nil, ""},
-		{"a public URL without scheme", func(c *Config) { c.PublicURL = "api.example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
-		{"a public URL with a slash", func(c *Config) { c.PublicURL += "/" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL: must not end with a slash"},
-		{"a public URL with port 443", func(c *Config) { c.PublicURL += ":443" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL: must not name port 443"},
-		{"a public URL with a user", func(c *Config) { c.PublicURL = "https://u:hunter2@example.com" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
-		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, []Role{RoleServe, RoleAPI}, "SHARES_PUBLIC_URL"},
+		{"a public URL without scheme", func(c *Config) { c.PublicURL = "api.example.com" }, all, "SHARES_PUBLIC_URL"},
+		{"a public URL with a slash", func(c *Config) { c.PublicURL += "/" }, all, "SHARES_PUBLIC_URL: must not end with a slash"},
+		{"a public URL with port 443", func(c *Config) { c.PublicURL += ":443" }, all, "SHARES_PUBLIC_URL: must not name port 443"},
+		{"a public URL with a user", func(c *Config) { c.PublicURL = "https://u:hunter2@example.com" }, all, "SHARES_PUBLIC_URL"},
+		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, all, "SHARES_PUBLIC_URL"},
 		{"a public URL under a path", func(c *Config) { c.PublicURL += "/mini" }, nil, ""},
-		{"a CDN by ftp", func(c *Config) { c.QRCodePublicURL = "ftp://cdn.example.com" }, []Role{RoleServe, RoleAPI}, "QRCODE_PUBLIC_URL"},
+		{"a CDN by ftp", func(c *Config) { c.QRCodePublicURL = "ftp://cdn.example.com" }, all, "QRCODE_PUBLIC_URL"},
 		{"an rpc timeout above the request's", func(c *Config) { c.RPCTimeout = 5 * time.Second }, []Role{RoleAPI}, "SHARES_RPC_TIMEOUT"},
 		{"a WeChat timeout above the rpc's", func(c *Config) { c.WechatTimeout = 4500 * time.Millisecond }, []Role{RoleServe, RoleRPC}, "WECHAT_TIMEOUT"},
 		{"a MySQL timeout above the rpc's", func(c *Config) { c.MySQLTimeout = 5 * time.Second }, []Role{RoleServe, RoleRPC}, "MYSQL_TIMEOUT"},
-		{"a WeChat URL without scheme", func(c *Config) { c.WechatBaseURL = "api.weixin.qq.com" }, []Role{RoleServe, RoleRPC}, "WECHAT_BASE_URL"},
+		{"a WeChat URL without scheme", func(c *Config) { c.WechatBaseURL = "api.weixin.qq.com" }, all, "WECHAT_BASE_URL"},
 		{"an AppID without secret", func(c *Config) { c.Mode, c.WechatSecret = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
 		{"a secret without AppID", func(c *Config) { c.Mode, c.WechatAppID = "dev", "" }, []Role{RoleServe, RoleRPC}, "WECHAT_APPID and WECHAT_SECRET"},
-		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, []Role{RoleServe, RoleRPC}, "QRCODE_LINE_COLOR"},
-		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, []Role{RoleRPC}, "SHARES_RPC_LISTEN"},
+		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, all, "QRCODE_LINE_COLOR"},
+		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, all, "SHARES_RPC_LISTEN"},
 		{"an admin listener without port", func(c *Config) { c.AdminListen = "9082x" }, all, "SHARES_ADMIN_LISTEN"},
 		{"no time after draining", func(c *Config) { c.Drain = c.Shutdown }, []Role{RoleServe, RoleAPI, RoleRPC}, "SHARES_SHUTDOWN: must be at least"},
 	} {
@@ -139,13 +139,13 @@ func TestValidate(t *testing.T) {
 			for _, role := range all {
 				err := c.Validate(role)
 				if refused := err != nil; refused != slices.Contains(tt.roles, role) {
-					t.Errorf("role %d: %v", role, err)
+					t.Errorf("role %s: %v", role, err)
 				}
 				if err != nil && !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("role %d: %v, want %q", role, err, tt.want)
+					t.Errorf("role %s: %v, want %q", role, err, tt.want)
 				}
 				if err != nil && strings.Contains(err.Error(), "hunter2") {
-					t.Errorf("role %d: a secret is in the error: %v", role, err)
+					t.Errorf("role %s: a secret is in the error: %v", role, err)
 				}
 			}
 		})

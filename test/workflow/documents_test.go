@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -37,9 +38,9 @@ func TestTranslationsHaveTheSameCodeAndTables(t *testing.T) {
 func TestConfigurationNamesEverySetting(t *testing.T) {
 	for _, name := range pages[1] {
 		text := readPage(t, name)
-		for _, s := range config.Settings() {
-			if !strings.Contains(text, "`"+s.Env+"`") {
-				t.Errorf("%s does not name %s", name, s.Env)
+		for f := range reflect.TypeFor[config.Config]().Fields() {
+			if env := f.Tag.Get("env"); !strings.Contains(text, "`"+env+"`") {
+				t.Errorf("%s does not name %s", name, env)
 			}
 		}
 	}
