@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // the image has no time zones
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 	"github.com/zeromicro/go-zero/core/trace"
 	"go.opentelemetry.io/otel"
@@ -51,9 +53,9 @@ type program struct {
 	rpc      *grpc.ClientConn     // nil: the user service is in this process
 	started  atomic.Bool          // ready succeeded once
 
-	parts []part
-	close []func() error
-	lines *process.Lines // nil in dev mode, which writes lines immediately
+	parts   []part
+	close   []func() error
+	stopLog func() error // writes the buffered lines
 }
 
 // part is one dependency of the service, as printed at start.
@@ -72,18 +74,12 @@ func (p *program) load(role config.Role) error {
 	if err != nil {
 		return err
 	}
-	p.config, p.memory, p.metrics = c, process.LimitMemory(), prometheus.NewRegistry()
-	var out io.Writer = os.Stderr
-	if c.Pro() {
-		p.lines = process.NewLines(os.Stderr)
-		promauto.With(p.metrics).NewCounterFunc(prometheus.CounterOpts{
-			Name: "shares_log_lines_dropped_total",
-			Help: "Log lines dropped because the log was not read in time.",
-		}, func() float64 { return float64(p.lines.Dropped()) })
-		out = p.lines
-	}
-	if p.log, err = process.Logger(out, c.Pro(), c.LogLevel); err != nil {
-		return err
+	p.config, p.metrics = c, prometheus.NewRegistry()
+	p.log, p.stopLog = process.Logger(os.Stderr, c.Pro(), c.LogLevel)
+	// The collector's soft limit is 90% of the cgroup's limit, or GOMEMLIMIT. Without one the
+	// process counts on 1 GiB. An unreadable cgroup counts as no limit.
+	if p.memory, _ = memlimit.Set(); p.memory == math.MaxInt64 {
+		p.memory = 1 << 30
 	}
 	for _, warning := range warnings {
 		p.log.Warn(warning)
@@ -96,27 +92,39 @@ func (p *program) load(role config.Role) error {
 	return nil
 }
 
-// Close closes the opened resources in reverse order. It returns within config.ClosingTime even if
-// one of them hangs.
+// Close closes the opened resources in reverse order, then the log. It returns within
+// config.ClosingTime even if one of them hangs.
 func (p *program) Close() error {
-	done := make(chan error, 1)
-	go func() {
-		var errs []error
-		for i := len(p.close) - 1; i >= 0; i-- {
-			errs = append(errs, p.close[i]())
+	err := within(config.ClosingTime*3/4, func() (err error) {
+		for _, f := range slices.Backward(p.close) {
+			err = errors.Join(err, f())
 		}
-		done <- errors.Join(errs...)
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-time.After(config.ClosingTime * 3 / 4):
-		p.log.Warn("shutdown: a connection did not close in time and is cut")
-	}
-	if p.lines != nil {
-		p.lines.Close(config.ClosingTime / 4)
+		return err
+	})
+	_ = within(config.ClosingTime/4, func() error { // there is nowhere to report an error of the log
+		if errors.Is(err, errHangs) {
+			p.log.Warn("shutdown: a connection did not close in time and is cut")
+		}
+		return p.stopLog()
+	})
+	if errors.Is(err, errHangs) {
+		return nil
 	}
 	return err
+}
+
+var errHangs = errors.New("hangs")
+
+// within returns the result of f, or errHangs if f runs for longer than limit.
+func within(limit time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		return errHangs
+	}
 }
 
 func (p *program) onClose(f func() error) { p.close = append(p.close, f) }

@@ -26,10 +26,7 @@ func simulatorCommand() *cobra.Command {
 		Short: "run a simulated WeChat on a local port",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := process.Logger(os.Stderr, false, "info")
-			if err != nil {
-				return err
-			}
+			log, _ := process.Logger(os.Stderr, false, "info")
 			listener, err := net.Listen("tcp", listen)
 			if err != nil {
 				return listenError("--listen", "--listen", listen, err)

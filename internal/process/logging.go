@@ -1,31 +1,36 @@
 package process
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
+	"go.uber.org/zap/zapcore"
 )
 
-// Logger returns the process's logger: text in dev mode, JSON in pro. go-zero's own logs are off,
-// because they quote requests and statements.
-func Logger(w io.Writer, pro bool, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("SHARES_LOG_LEVEL: %w", err)
-	}
-	// The first SetUp wins; later ones, inside go-zero's servers, do nothing.
-	if err := logx.SetUp(logx.LogConf{Mode: "console"}); err != nil {
-		return nil, fmt.Errorf("go-zero's log: %w", err)
-	}
+// Logger returns the process's logger: text in dev mode; in pro mode JSON, which is written every
+// 100 ms, because one system call per line costs as much as a request. stop writes what is left.
+// The level must be one of slog's. go-zero's own logs are off, because they quote requests and
+// statements.
+func Logger(w io.Writer, pro bool, level string) (log *slog.Logger, stop func() error) {
+	// The first setup wins; later ones, inside go-zero's servers, do nothing.
+	logx.MustSetup(logx.LogConf{Mode: "console"})
 	logx.Disable()
 	sqlx.DisableLog()
 
-	opts := &slog.HandlerOptions{Level: l}
-	if pro {
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	var opts slog.HandlerOptions
+	var l slog.Level
+	if l.UnmarshalText([]byte(level)) == nil {
+		opts.Level = l
 	}
-	return slog.New(slog.NewTextHandler(w, opts)), nil
+	if !pro {
+		return slog.New(slog.NewTextHandler(w, &opts)), func() error { return nil }
+	}
+	// The struct hides Sync of os.Stderr, which would wait for the disk.
+	buffered := &zapcore.BufferedWriteSyncer{
+		WS: zapcore.AddSync(struct{ io.Writer }{w}), FlushInterval: 100 * time.Millisecond,
+	}
+	return slog.New(slog.NewJSONHandler(buffered, &opts)), buffered.Stop
 }
