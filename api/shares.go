@@ -18,6 +18,7 @@ import (
 	resthandler "github.com/zeromicro/go-zero/rest/handler"
 
 	"shares/api/internal/answer"
+	"shares/api/internal/auth"
 	"shares/api/internal/edge"
 	"shares/api/internal/handler"
 	"shares/api/internal/limit"
@@ -44,15 +45,16 @@ type Deps struct {
 	Around   func(routes http.Handler) (http.Handler, error) // adds paths behind the edge; nil: none
 }
 
-// Handler returns the edge as one http.Handler. Its errors are errors in the configuration.
-func Handler(c config.Config, p Deps) (http.Handler, error) {
+// Handlers returns the edge, for the public port, and the handler of the internal port. Its errors
+// are errors in the configuration.
+func Handlers(c config.Config, p Deps) (public, internal http.Handler, err error) {
 	svcCtx, err := serviceContext(c, p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	server, next, err := routes(c, p, svcCtx)
 	if err != nil {
-		return nil, fmt.Errorf("routes: %w", err)
+		return nil, nil, fmt.Errorf("routes: %w", err)
 	}
 	var paths []string
 	for _, route := range server.Routes() {
@@ -60,7 +62,11 @@ func Handler(c config.Config, p Deps) (http.Handler, error) {
 			paths = append(paths, route.Path)
 		}
 	}
-	return edge.New(edge.Options{Config: c, Memory: p.Memory / 8, Routes: paths, Log: p.Log, Metrics: p.Metrics}, next)
+	e, err := edge.New(edge.Options{Config: c, Memory: p.Memory / 8, Routes: paths, Log: p.Log, Metrics: p.Metrics}, next)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users)), nil
 }
 
 // LoginKeys is the prefix of the Redis keys that count logins per address.

@@ -83,7 +83,7 @@ func (p *program) userService() (*rpc.Service, error) {
 // serveHTTP serves the edge until ctx ends. Then it drains and finishes running requests within
 // SHARES_SHUTDOWN.
 func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
-	handler, err := api.Handler(p.config, api.Deps{
+	public, internal, err := api.Handlers(p.config, api.Deps{
 		Users:    users,
 		Pictures: p.pictures,
 		Redis:    p.redis,
@@ -101,20 +101,28 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	if err != nil {
 		return err
 	}
+	fallback := ""
+	if p.rpc == nil && !p.config.Pro() {
+		fallback = devInternal
+	}
+	internalListener, err := p.listenInternal(ctx, fallback)
+	if err != nil {
+		return err
+	}
 	if err := p.startAdmin(ctx); err != nil {
 		return err
 	}
 	p.sayHello(ctx, listener.Addr())
 	p.ownShutdown()
 	server := &process.HTTP{
-		Handler:  handler,
+		Handler:  public,
 		Listener: listener,
 		Memory:   p.memory / 4,
 		Timeout:  p.config.Timeout,
 		Drain:    p.config.Drain,
 		Grace:    p.config.Grace(),
 	}
-	return server.Run(ctx)
+	return p.beside(ctx, internalListener, internal, server.Run)
 }
 
 // devHandlers adds the page and the simulator's control paths in dev mode. The edge checks their

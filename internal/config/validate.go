@@ -110,6 +110,9 @@ func (c Config) validateValues(p *problems) {
 	if c.AdminListen != "" {
 		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
 	}
+	if c.InternalListen != "" {
+		p.check("SHARES_INTERNAL_LISTEN", hostPort(c.InternalListen))
+	}
 	addrs := c.RedisAddrs()
 	for _, addr := range addrs {
 		p.check("REDIS_ADDR", hostPort(addr))

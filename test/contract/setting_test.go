@@ -25,6 +25,7 @@ type setting struct {
 	base     string // URL of the edge
 	public   string // prefix of picture URLs; empty: base
 	control  string // URL of the simulator's control paths
+	edgePort string // URL of the internal port of serve or api
 	envelope bool
 	secret   string // signs sessions
 
@@ -150,6 +151,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 	s := &setting{
 		base:     edge.URL(),
 		public:   env["SHARES_PUBLIC_URL"],
+		edgePort: "http://" + env["SHARES_INTERNAL_LISTEN"],
 		envelope: env["SHARES_ENVELOPE"] == "true",
 		secret:   env["SESSION_SECRET"],
 		edge:     edge,

@@ -113,12 +113,13 @@ func Matches(route, path string) bool {
 
 // ServeHTTP implements http.Handler.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.handle(w, r, &session.Call{Envelope: e.opts.Envelope, Secure: e.secure}, e.serve)
+}
+
+// handle calls serve with a request id, recovers its panics, and counts and logs the answer.
+func (e *Edge) handle(w http.ResponseWriter, r *http.Request, call *session.Call, serve http.HandlerFunc) {
 	start := time.Now()
-	call := &session.Call{
-		ID:       requestid.Clean(r.Header.Get(requestid.Header)),
-		Envelope: e.opts.Envelope,
-		Secure:   e.secure,
-	}
+	call.ID = requestid.Clean(r.Header.Get(requestid.Header))
 	if e.opts.PublicURL == "" {
 		call.Base = "http://" + r.Host
 		if r.TLS != nil {
@@ -148,7 +149,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.done(r, rec, call, stack, time.Since(start))
 	}()
-	e.serve(rec, r)
+	serve(rec, r)
 }
 
 var (
@@ -172,23 +173,24 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 		// net/http would read the body before it sends a long answer.
 		answer.Error(w, r, reason.Error(reason.BodyTooLarge, "max", "0"))
 	case e.bounds.isUpload(r):
-		e.work(w, r, e.bounds.uploads, held(r.ContentLength, upload.MaxBody), e.opts.Timeout+e.opts.UploadTime())
+		e.work(w, r, e.next, e.bounds.uploads, held(r.ContentLength, upload.MaxBody), e.opts.Timeout+e.opts.UploadTime())
 		drain(w, r)
 	default:
 		if err := e.bounds.receive(r); err != nil {
 			answer.Error(w, r, err)
 			return
 		}
-		e.work(w, r, e.bounds.slots(r), 1, e.opts.Timeout)
+		e.work(w, r, e.next, e.bounds.slots(r), 1, e.opts.Timeout)
 	}
 }
 
 // isPicture reports whether a request is for a picture.
 func isPicture(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, pictures.Prefix) }
 
-// work acquires n of bound and passes the request to the routes. The deadline starts here, after
-// the body has been read (except for uploads).
-func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Weighted, n int64, timeout time.Duration) {
+// work acquires n of bound and passes the request to next. The deadline starts here, after the
+// body has been read (except for uploads).
+func (e *Edge) work(w http.ResponseWriter, r *http.Request, next http.Handler,
+	bound *semaphore.Weighted, n int64, timeout time.Duration) {
 	if !bound.TryAcquire(n) {
 		answer.Error(w, r, reason.Error(reason.Overloaded))
 		return
@@ -198,13 +200,16 @@ func (e *Edge) work(w http.ResponseWriter, r *http.Request, bound *semaphore.Wei
 	defer e.inFlight.Dec()
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	e.next.ServeHTTP(w, r.WithContext(ctx))
+	next.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // done counts and logs one answer: method, route, status, duration, request id and a refusal's
 // reason. It never logs a body, cookie or query.
 func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []byte, took time.Duration) {
-	status, route := rec.status, e.route(r.URL.Path)
+	status, route := rec.status, call.Route
+	if route == "" {
+		route = e.route(r.URL.Path)
+	}
 	if status == 0 {
 		status = http.StatusOK
 	}

@@ -13,6 +13,7 @@ import (
 // Call is the state of one request, the only context value of the edge. Middlewares and logic set
 // it; the answer and the access log read it.
 type Call struct {
+	Route    string // label of metrics and log lines; empty: by the path
 	ID       string // request id, in X-Request-Id and every log line
 	Base     string // scheme and host of the request's URL; set only without a public URL
 	Envelope bool   // answer in the legacy form: HTTP 200 and {"state","code","error","data"}

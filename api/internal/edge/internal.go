@@ -1,0 +1,46 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/session"
+	"shares/internal/reason"
+)
+
+// Internal returns the handler of the internal port: auth at /auth and below it. It never wraps
+// answers as the legacy service did, because other services read the status.
+func (e *Edge) Internal(auth http.Handler) http.Handler {
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		call := session.FromContext(r.Context())
+		name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		call.Route = "internal " + name
+		switch {
+		case name == "auth" && e.forged(r):
+			answer.Error(w, r, reason.Error(reason.CrossOrigin))
+		case name == "auth":
+			e.work(w, r, auth, e.bounds.work, 1, e.opts.Timeout)
+		default:
+			call.Route = "internal " + other
+			NotFound(w, r)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.handle(w, r, &session.Call{}, serve)
+	})
+}
+
+// forged reports whether the original request of a proxy's question may be a cross-site request
+// forgery. nginx and Traefik ask with GET and send the original method in a header, Envoy asks with
+// the original method.
+func (e *Edge) forged(r *http.Request) bool {
+	for _, method := range []string{r.Method, r.Header.Get("X-Forwarded-Method"), r.Header.Get("X-Original-Method")} {
+		original := *r
+		original.Method = strings.ToUpper(method)
+		if method != "" && session.FromCookie(r) != "" && e.origins.refuses(&original) {
+			return true
+		}
+	}
+	return false
+}

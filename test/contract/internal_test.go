@@ -1,0 +1,279 @@
+package contract_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"shares/internal/testenv"
+	"shares/test/testprocess"
+)
+
+// inside is an installation with an internal port.
+type inside struct {
+	*setting
+	dir string // of the embedded installation
+}
+
+// internally returns env with an internal port.
+func internally(t *testing.T, env map[string]string) map[string]string {
+	t.Helper()
+	address, err := testenv.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{"SHARES_INTERNAL_LISTEN": address}
+	maps.Copy(all, env)
+	return all
+}
+
+// TestInternal runs the same table against the internal port of every installation. The service
+// wraps its public answers as the legacy service did, but not those of the internal port.
+func TestInternal(t *testing.T) {
+	for _, i := range installations {
+		t.Run(i.name, func(t *testing.T) {
+			t.Parallel()
+			s := inside{dir: t.TempDir()}
+			env := internally(t, map[string]string{"SHARES_ENVELOPE": "true"})
+			if i.name == "embedded" {
+				s.setting = embeddedIn(t, s.dir, env)
+			} else {
+				s.setting = i.install(t, env)
+			}
+			for _, part := range []struct {
+				name string
+				test func(*testing.T, inside)
+			}{
+				{"auth", testAuth},
+				{"auth, sessions", testAuthSessions},
+				{"auth, origins", testAuthOrigins},
+				{"auth, hostile headers", testAuthHeaders},
+				{"auth, revoked", testAuthRevoked},
+			} {
+				t.Run(part.name, func(t *testing.T) { part.test(t, s) })
+			}
+			testNoErrors(t, s.setting)
+			testLogs(t, s.setting)
+		})
+	}
+}
+
+// ask sends a request to a port of other services.
+func (s *setting) ask(t testing.TB, method, address, body string, options ...option) reply {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range options {
+		o(req)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{Response: resp, raw: raw}
+}
+
+// authorize asks who is calling.
+func (s *setting) authorize(t testing.TB, options ...option) reply {
+	t.Helper()
+	return s.ask(t, http.MethodGet, s.edgePort+"/auth", "", options...)
+}
+
+// isUser fails the test unless the answer names the user.
+func (r reply) isUser(t testing.TB, u user) {
+	t.Helper()
+	id, err := strconv.ParseInt(r.Header.Get("X-Shares-User-Id"), 10, 64)
+	if r.StatusCode != http.StatusOK || len(r.raw) != 0 || err != nil || id <= 0 {
+		t.Fatalf("status %d, user id %q, %d bytes, want 200, a number and none", r.StatusCode, r.Header.Get("X-Shares-User-Id"), len(r.raw))
+	}
+	if got := r.Header.Get("X-Shares-Openid"); got != u.OpenID {
+		t.Errorf("X-Shares-Openid: got %q, want %q", got, u.OpenID)
+	}
+	if got, want := r.Header.Get("X-Shares-Session-Expires"), fmt.Sprint(u.OverdueTime); got != want {
+		t.Errorf("X-Shares-Session-Expires: got %q, want %q", got, want)
+	}
+}
+
+func testAuth(t *testing.T, s inside) {
+	u := s.newUser(t)
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		for _, path := range []string{"/auth", "/auth/", "/auth/orders/1?page=2", "/auth/a//b/../c"} {
+			s.ask(t, method, s.edgePort+path, "", bearer(u.SessionID)).isUser(t, u)
+		}
+	}
+	s.authorize(t, cookie(u.SessionID)).isUser(t, u)
+	for range 100 { // the limit of requests per user does not count here
+		s.authorize(t, bearer(u.SessionID)).isUser(t, u)
+	}
+	for _, path := range []string{"/", "/authx", "//auth", "/metrics", prefix + getUserInfo} {
+		s.ask(t, http.MethodPost, s.edgePort+path, "{}", bearer(u.SessionID)).refused(t, http.StatusNotFound, 1006)
+	}
+	s.do(t, http.MethodGet, "/auth", nil, bearer(u.SessionID)).refused(t, http.StatusNotFound, 1006) // the public port
+}
+
+func testAuthSessions(t *testing.T, s inside) {
+	u := s.newUser(t)
+	for name, options := range map[string][]option{
+		"none":                 nil,
+		"nonsense":             {bearer("nonsense")},
+		"openid":               {bearer(u.OpenID)},
+		"forged":               {bearer(flip(u.SessionID))},
+		"expired":              {bearer(u.made(t, s.secret, 0, -time.Minute))},
+		"revoked":              {bearer(u.made(t, s.secret, 1, time.Hour))},
+		"an unknown secret":    {bearer(u.made(t, "another-secret", 0, time.Hour))},
+		"invalid before valid": {bearer("nonsense"), cookie(u.SessionID)},
+		"without Bearer":       {header("Authorization", u.SessionID)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := s.authorize(t, options...)
+			r.refused(t, http.StatusUnauthorized, 1018)
+			for _, name := range []string{"X-Shares-User-Id", "X-Shares-Openid", "X-Shares-Session-Expires"} {
+				if r.Header[name] != nil {
+					t.Errorf("a refusal has %s", name)
+				}
+			}
+		})
+	}
+}
+
+func testAuthOrigins(t *testing.T, s inside) {
+	u := s.newUser(t)
+	foreign := header("Origin", "https://evil.example")
+	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
+		unsafe := header(name, "POST")
+		s.authorize(t, cookie(u.SessionID), foreign, unsafe).refused(t, http.StatusForbidden, 1080)
+		s.authorize(t, cookie(u.SessionID), header("Origin", "null"), unsafe).refused(t, http.StatusForbidden, 1080)
+		s.authorize(t, bearer(u.SessionID), foreign, unsafe).isUser(t, u)
+		s.authorize(t, cookie(u.SessionID), unsafe).isUser(t, u)
+		s.authorize(t, foreign, unsafe).refused(t, http.StatusUnauthorized, 1018)
+		// A client's own header cannot hide the method that the proxy sends in the other one.
+		s.authorize(t, cookie(u.SessionID), foreign, unsafe, header("X-Http-Method", "GET")).refused(t, http.StatusForbidden, 1080)
+	}
+	s.authorize(t, cookie(u.SessionID), foreign, header("X-Forwarded-Method", "GET"), header("X-Original-Method", "delete")).
+		refused(t, http.StatusForbidden, 1080)
+	s.ask(t, http.MethodPost, s.edgePort+"/auth", "", cookie(u.SessionID), foreign).refused(t, http.StatusForbidden, 1080)
+	s.authorize(t, cookie(u.SessionID), foreign).isUser(t, u)
+	if s.public != "" {
+		own, _, _ := strings.Cut(strings.TrimPrefix(s.public, "http://"), "/")
+		own = "http://" + own
+		if s.https() {
+			own = s.public
+		}
+		s.authorize(t, cookie(u.SessionID), header("Origin", own), header("X-Original-Method", "POST")).isUser(t, u)
+	}
+}
+
+// testAuthHeaders sends requests that net/http's client cannot send.
+func testAuthHeaders(t *testing.T, s inside) {
+	u := s.newUser(t)
+	address := strings.TrimPrefix(s.edgePort, "http://")
+	for name, tt := range map[string]struct {
+		request string
+		status  int
+	}{
+		"two sessions, the first invalid": {"GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nAuthorization: Bearer " + u.SessionID + "\r\n\r\n", 401},
+		"X-Shares headers of the client":  {"GET /auth HTTP/1.1\r\nHost: a\r\nX-Shares-User-Id: 1\r\nX-Shares-Openid: o\r\n\r\n", 401},
+		"blank before the colon":          {"GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer " + u.SessionID + "\r\n\r\n", 400},
+		"two lengths":                     {"POST /auth HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n", 400},
+		"unknown transfer encoding":       {"POST /auth HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501},
+		"no host":                         {"GET /auth HTTP/1.1\r\n\r\n", 400},
+		"a URL as the path":               {"GET http://evil.example/auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + u.SessionID + "\r\n\r\n", 200},
+		"header too long":                 {"GET /auth HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := exchange(t, address, tt.request).StatusCode; got != tt.status {
+				t.Errorf("status %d, want %d", got, tt.status)
+			}
+		})
+	}
+}
+
+// exchange sends a request on a connection of its own and returns the answer without its body.
+func exchange(t *testing.T, address, request string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	go func() { _, _ = io.WriteString(conn, request) }() // the server may not read all of it
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp
+}
+
+func testAuthRevoked(t *testing.T, s inside) {
+	u := s.newUser(t)
+	s.authorize(t, bearer(u.SessionID)).isUser(t, u) // now cached
+	printed, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"user", "revoke", u.OpenID}, Env: s.env, Dir: s.dir})
+	if err != nil || code != 0 {
+		t.Fatalf("code %d, %v: %s", code, err, printed)
+	}
+	began := time.Now()
+	waitUntil(t, "the session is refused", func() bool {
+		return s.authorize(t, bearer(u.SessionID)).StatusCode == http.StatusUnauthorized
+	})
+	t.Logf("refused %s after the end of `shares user revoke`", time.Since(began))
+	again := s.login(t, u.name)
+	s.authorize(t, bearer(again.SessionID)).isUser(t, again)
+}
+
+// TestInternalWithoutStorage kills Redis, then the database and the user service.
+func TestInternalWithoutStorage(t *testing.T) {
+	t.Parallel()
+	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
+	parts := realParts(t, db, redis)
+	parts.migrate(t)
+	s := apartOn(t, parts, internally(t, nil))
+	u := s.newUser(t)
+	s.authorize(t, bearer(u.SessionID)).isUser(t, u)
+
+	if err := redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		s.authorize(t, bearer(u.SessionID)).isUser(t, u)
+	}
+	if err := db.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "without storage the answer is 503", func() bool {
+		r := s.authorize(t, bearer(u.SessionID))
+		if r.StatusCode == http.StatusUnauthorized {
+			t.Fatal("401 while the storage is unavailable")
+		}
+		return r.StatusCode == http.StatusServiceUnavailable
+	})
+	unavailable(t, s.authorize(t, bearer(u.SessionID)))
+	s.authorize(t).refused(t, http.StatusUnauthorized, 1018)
+
+	if err := db.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the answer is 200 again", func() bool { return s.authorize(t, bearer(u.SessionID)).StatusCode == http.StatusOK })
+	if err := s.users.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		unavailable(t, s.authorize(t, bearer(u.SessionID)))
+	}
+	testLogs(t, s)
+}
