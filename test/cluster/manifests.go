@@ -110,6 +110,7 @@ func (s *suite) variants() (map[string]string, error) {
 		"external, ACK":            {"- ../../components/ingress ", "- ../../components/ingress-ack "},
 		"external, TKE":            {"- ../../components/ingress ", "- ../../components/ingress-tke "},
 		"external, ServiceMonitor": {"# - ../../components/servicemonitor ", "- ../../components/servicemonitor "},
+		"external, internal port":  {"# - ../../components/internal ", "- ../../components/internal "},
 	} {
 		if !strings.Contains(string(content), edits[0]) {
 			return nil, fmt.Errorf("overlays/external has no line %q to edit", edits[0])
