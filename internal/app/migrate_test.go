@@ -68,8 +68,8 @@ func TestMigrateTakesOverTheLegacyServicesUsers(t *testing.T) {
 		args []string
 		said []string
 	}{
-		{[]string{"migrate", "--dry-run"}, []string{"1 rows would be converted", "would apply 00001_wx_userinfo.sql"}},
-		{[]string{"migrate"}, []string{"1 of 1 rows", "wx_userinfo is taken over"}},
+		{[]string{"migrate", "--dry-run"}, []string{"1 rows get a session_epoch", "would apply 00001_wx_userinfo.sql"}},
+		{[]string{"migrate"}, []string{"copy the rows", "wx_userinfo is taken over"}},
 		{[]string{"migrate", "--dry-run"}, []string{"the schema is up to date"}},
 	} {
 		said := shares(t, append(look.args, "-f", file)...)

@@ -1,14 +1,18 @@
-// Package migrations holds and applies the schema of the service's database. The files have goose's
-// format, one folder for each dialect and one for both, and the versions are in goose's table.
-// `shares migrate` calls Migrate, and so does `shares serve` for its own SQLite file. Replicas only
-// call Pending. The package must not import model, which goctl generates from this schema.
+// Package migrations holds and applies the schema of the service's database: one folder of SQL
+// files for each dialect and one for both. `shares migrate` calls Migrate, and so does `shares
+// serve` for its own SQLite file. Replicas only call Pending. The package must not import model,
+// which goctl generates from this schema.
 package migrations
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"embed"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -22,13 +26,58 @@ const (
 	SQLite Dialect = "sqlite"
 )
 
-// ErrForeignTable is returned by Migrate if the migrations did not create the wx_userinfo table, or
-// if its takeover, by the takeover package, is unfinished.
+// ErrForeignTable is returned by Migrate if the migrations did not create the wx_userinfo table.
+// The takeover package converts the legacy service's.
 var ErrForeignTable = errors.New("migrations: the database has a wx_userinfo table " +
 	"that this service did not create")
 
-// Migrate applies all missing migrations. Its error names the failed migration; earlier ones stay
-// applied, and the next call continues with the failed one. On MySQL, concurrent callers wait for
+// files has a folder for each dialect, and both for files that all dialects accept.
+//
+//go:embed mysql sqlite both
+var files embed.FS
+
+// First is the first migration for MySQL, which creates wx_userinfo.
+//
+//go:embed mysql/00001_wx_userinfo.sql
+var First string
+
+// migration is one file. MySQL commits DDL implicitly, so its files have one statement each.
+type migration struct {
+	version int64
+	name    string // of the file
+	text    string
+}
+
+// load returns the migrations of a dialect, ordered by version.
+func load(d Dialect) ([]migration, error) {
+	var all []migration
+	for _, folder := range []string{string(d), "both"} {
+		entries, err := files.ReadDir(folder)
+		if err != nil {
+			return nil, fmt.Errorf("migrations: unknown dialect: %w", err)
+		}
+		for _, entry := range entries {
+			m := migration{name: entry.Name()}
+			if !strings.HasSuffix(m.name, ".sql") {
+				continue
+			}
+			text, err := files.ReadFile(folder + "/" + m.name)
+			if err == nil {
+				_, err = fmt.Sscanf(m.name, "%d_", &m.version)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("migrations: %s must be named like 00002_phone.sql: %w", m.name, err)
+			}
+			m.text = string(text)
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, func(a, b migration) int { return cmp.Compare(a.version, b.version) })
+	return all, nil
+}
+
+// Migrate applies all missing migrations. Its error names the failed migration. On MySQL, earlier
+// ones stay applied, the next call continues with the failed one, and concurrent callers wait for
 // each other until ctx ends. db's read timeout must be longer than the slowest migration.
 func Migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 	all, err := load(d)
@@ -39,18 +88,66 @@ func Migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 }
 
 func migrate(ctx context.Context, db *sql.DB, d Dialect, all []migration) error {
-	if err := checkOwnTable(ctx, db, d); err != nil {
+	if err := CheckTable(ctx, db, d); err != nil {
 		return err
 	}
 	if d == MySQL {
-		return WithLock(ctx, db, func(conn *sql.Conn) error { return applyAll(ctx, conn, d, all) })
+		return WithLease(ctx, db, io.Discard, func(l *Lease) error {
+			return applyAll(ctx, db, all, l.apply)
+		})
 	}
-	conn, err := db.Conn(ctx)
+	tx, err := db.BeginTx(ctx, nil) // SQLite can roll back DDL
 	if err != nil {
-		return fmt.Errorf("migrations: connect: %w", err)
+		return fmt.Errorf("migrations: begin: %w", err)
 	}
-	defer conn.Close() // it returns to the pool
-	return applyAll(ctx, conn, d, all)
+	defer tx.Rollback() // without effect after Commit
+	err = applyAll(ctx, tx, all, func(ctx context.Context, m migration) error {
+		_, err := tx.ExecContext(ctx, m.text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// versionTable has the name of goose's version table, which earlier builds created.
+const versionTable = "goose_db_version"
+
+// database is a database or a transaction.
+type database interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// applyAll calls apply for the missing migrations, and records their versions.
+func applyAll(
+	ctx context.Context, db database, all []migration, apply func(context.Context, migration) error,
+) error {
+	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+versionTable+
+		" (version_id bigint NOT NULL PRIMARY KEY, is_applied boolean NOT NULL, "+
+		"tstamp datetime NULL DEFAULT CURRENT_TIMESTAMP)")
+	if err != nil {
+		return fmt.Errorf("migrations: create the version table: %w", err)
+	}
+	versions, err := applied(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if versions[m.version] {
+			continue
+		}
+		err := apply(ctx, m)
+		if err == nil {
+			_, err = db.ExecContext(ctx,
+				"INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (?, 1)", m.version)
+		}
+		if err != nil {
+			return fmt.Errorf("migrations: apply %s: %w", m.name, err)
+		}
+	}
+	return nil
 }
 
 // Pending returns the file names of the missing migrations, oldest first. It changes nothing. A
@@ -73,13 +170,8 @@ func Pending(ctx context.Context, db *sql.DB, d Dialect) ([]string, error) {
 	return pending, nil
 }
 
-// querier is a database or a connection.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
 // applied returns the versions in the version table, none if the table does not exist.
-func applied(ctx context.Context, db querier) (map[int64]bool, error) {
+func applied(ctx context.Context, db database) (map[int64]bool, error) {
 	versions := map[int64]bool{}
 	rows, err := db.QueryContext(ctx, "SELECT version_id FROM "+versionTable)
 	if m, ok := errors.AsType[*mysql.MySQLError](err); ok && m.Number == noSuchTable ||
@@ -101,10 +193,9 @@ func applied(ctx context.Context, db querier) (map[int64]bool, error) {
 	return versions, nil
 }
 
-// checkOwnTable returns ErrForeignTable if wx_userinfo belongs to another system. The first
-// migration would not notice, because it creates the table only if there is none. During a
-// takeover, session_epoch is nullable.
-func checkOwnTable(ctx context.Context, db *sql.DB, d Dialect) error {
+// CheckTable returns ErrForeignTable if wx_userinfo belongs to another system. The first
+// migration would not notice, because it creates the table only if there is none.
+func CheckTable(ctx context.Context, db *sql.DB, d Dialect) error {
 	query := `SELECT COUNT(*), COALESCE(SUM(column_name = 'session_epoch' AND is_nullable = 'NO'), 0)
 		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo'`
 	if d == SQLite {

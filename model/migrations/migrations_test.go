@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
+	"github.com/go-sql-driver/mysql"
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite"
@@ -126,47 +126,6 @@ func TestConcurrentMigrators(t *testing.T) {
 	})
 }
 
-func TestMigrateWaitsForTheLockUntilItsContextEnds(t *testing.T) {
-	db := mariaDB(t)
-	err := WithLock(t.Context(), db, func(*sql.Conn) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		return Migrate(ctx, db, MySQL)
-	})
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("while another migrator has the lock: %v, want a deadline", err)
-	}
-	if err := Migrate(t.Context(), db, MySQL); err != nil {
-		t.Errorf("after the lock is released: %v", err)
-	}
-}
-
-// MySQL commits DDL implicitly, so a killed run can leave a table without its version, or a version
-// table without rows.
-func TestMigrateContinuesAfterAKill(t *testing.T) {
-	db := mariaDB(t)
-	all, err := load(MySQL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := all[:1] // its statement can be repeated
-	if err := migrate(t.Context(), db, MySQL, first); err != nil {
-		t.Fatal(err)
-	}
-	for _, interrupted := range []string{
-		"DELETE FROM " + versionTable + " WHERE version_id > 0",
-		"DELETE FROM " + versionTable,
-		"DROP TABLE " + versionTable,
-	} {
-		if _, err := db.ExecContext(t.Context(), interrupted); err != nil {
-			t.Fatal(err)
-		}
-		if err := migrate(t.Context(), db, MySQL, first); err != nil {
-			t.Errorf("after %q: %v", interrupted, err)
-		}
-	}
-}
-
 // Migrate does not touch a table of another system, or one whose takeover is unfinished.
 func TestMigrateRefusesATableThatIsNotItsOwn(t *testing.T) {
 	eachDialect(t, func(t *testing.T, d Dialect, db *sql.DB) {
@@ -187,33 +146,6 @@ func TestMigrateRefusesATableThatIsNotItsOwn(t *testing.T) {
 	})
 }
 
-func TestFirstColumnsAreThoseOfTheFirstMigration(t *testing.T) {
-	db := mariaDB(t)
-	all, err := load(MySQL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := migrate(t.Context(), db, MySQL, all[:1]); err != nil {
-		t.Fatal(err)
-	}
-	columns, err := FirstColumns()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var again []string
-	for _, c := range columns {
-		again = append(again, "`"+c.Name+"` "+c.Definition)
-	}
-	_, err = db.ExecContext(t.Context(), "CREATE TABLE again ("+strings.Join(again, ", ")+
-		", PRIMARY KEY (id)) COLLATE utf8mb4_unicode_ci")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := gocmp.Diff(columnsOf(t, db, "wx_userinfo"), columnsOf(t, db, "again")); diff != "" {
-		t.Errorf("(-first migration +columns):\n%s", diff)
-	}
-}
-
 // columnsOf returns the columns of a MySQL table.
 func columnsOf(t *testing.T, db *sql.DB, table string) []column {
 	t.Helper()
@@ -230,8 +162,17 @@ type column struct {
 }
 
 func TestBothDialectsHaveTheSameVersionsAndColumns(t *testing.T) {
-	if diff := gocmp.Diff(sources(t, MySQL), sources(t, SQLite)); diff != "" {
+	names := sources(t, MySQL)
+	if diff := gocmp.Diff(names, sources(t, SQLite)); diff != "" {
 		t.Errorf("versions (-mysql +sqlite):\n%s", diff)
+	}
+	versions := map[string]bool{}
+	for _, name := range names {
+		version, _, _ := strings.Cut(name, "_")
+		if versions[version] {
+			t.Errorf("%s: another migration has this version", name)
+		}
+		versions[version] = true
 	}
 	maria, lite := mariaDB(t), sqlite(t)
 	if err := Migrate(t.Context(), maria, MySQL); err != nil {
@@ -276,151 +217,132 @@ func columns(t *testing.T, db *sql.DB, query string) (cs []column) {
 	return cs
 }
 
-func TestParse(t *testing.T) {
-	const up, add = "-- +goose Up\n", "ALTER TABLE t ADD c decimal(4,2) DEFAULT 1 COMMENT 'a;b, c'"
-	for text, want := range map[string]string{
-		"-- +goose NO TRANSACTION\n" + up + "-- why\nDO 1;\n": "DO 1",
-		up + "DO 1;\n-- +goose Down\nDO 2;\n":                 "DO 1",
 
-		up + add + ";\n":      add,
-		up + "DO 1;\nDO 2;\n": "error: 2 statements, want 1 in each file",
-		up + "\n":             "error: 0 statements, want 1 in each file",
-		"DO 1;\n":             "error: the line `-- +goose Up` is missing",
-
-		up + "ALTER TABLE t ADD a int,\n  ADD b int;\n": "error: ALTER TABLE with 2 actions, " +
-			"want 1 in each file",
-	} {
-		m, err := parse("both/00002_t.sql", text)
-		got := m.statement
-		if err != nil {
-			got = "error: " + err.Error()
-		}
-		if got != want {
-			t.Errorf("%q: %s, want %s", text, got, want)
-		}
+// leased creates a database whose only migration creates the table note. If killed is not empty, a
+// migrator was killed after it executed this statement of the second migration.
+func leased(t *testing.T, killed string) (*sql.DB, []migration) {
+	t.Helper()
+	db := mariaDB(t)
+	first := migration{1, "00001_note.sql",
+		"CREATE TABLE note (id bigint NOT NULL PRIMARY KEY, text varchar(9) NOT NULL);\n"}
+	if err := migrate(t.Context(), db, MySQL, []migration{first}); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := parse("mysql/later.sql", "-- +goose Up\nDO 1;\n"); err == nil {
-		t.Error("a file without a version was accepted")
+	if killed != "" {
+		mustExec(t, db, killed)
+		mustExec(t, db, "UPDATE "+leaseTable+" SET owner = 'killed', begun = 2")
+	}
+	return db, []migration{first}
+}
+
+func mustExec(t *testing.T, db *sql.DB, query string) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), query); err != nil {
+		t.Fatalf("%s: %v", query, err)
 	}
 }
 
-// A migrator that is killed after a statement leaves the change and the row in begunTable, but no
-// version.
-func TestMigrateAfterAKillBetweenTheStatementAndItsVersion(t *testing.T) {
+// MySQL commits DDL implicitly, so a killed migrator leaves the change without its version.
+func TestMigrateAfterAKill(t *testing.T) {
 	const addLevel = "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 0"
 	for name, test := range map[string]struct {
-		before    string // prepares the table
-		statement string
-		there     string // makes the change that Migrate finds; empty: statement
-		notBegun  bool
-		want      string // part of the error, empty for none
+		killed    string // statement of the killed run
+		statement string // empty: the same
+		want      uint16 // MySQL's error; 0 for none
 	}{
-		"column": {statement: addLevel},
-		"quoted column": {statement: "ALTER TABLE `note` ADD COLUMN `level` varchar(16) NOT NULL " +
-			"DEFAULT '' COMMENT 'x' AFTER `id`"},
-		"index":         {statement: "ALTER TABLE note ADD UNIQUE INDEX uk_text (text)"},
-		"created index": {statement: "CREATE INDEX text ON note (text, id)"},
-		"table": {statement: "CREATE TABLE second (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, " +
-			"t varchar(9) NOT NULL)"},
-		"dropped column": {statement: "ALTER TABLE note DROP COLUMN text"},
-		"dropped index": {
-			before:    "CREATE INDEX text ON note (text)",
-			statement: "ALTER TABLE note DROP INDEX text",
-		},
-		"another type": {
-			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level bigint NOT NULL DEFAULT 0",
-			want: "it has [\"`level` bigint",
-		},
-		"nullable": {
-			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level int DEFAULT 0",
-			want: "want [\"`level` int",
-		},
-		"another default": {
-			statement: addLevel, there: "ALTER TABLE note ADD COLUMN level int NOT NULL DEFAULT 5",
-			want: "DEFAULT 5",
-		},
-		"another index": {
-			statement: "CREATE INDEX text ON note (text)",
-			there:     "CREATE INDEX text ON note (text, id)", want: "differs from the statement",
-		},
-		"another table": {
-			statement: "CREATE TABLE second (id bigint NOT NULL PRIMARY KEY)",
-			there:     "CREATE TABLE second (id int NOT NULL PRIMARY KEY)",
-			want:      "differs from the statement",
-		},
-		"made by another program": {statement: addLevel, notBegun: true, want: "Error 1060"},
-		"another error": {
-			statement: addLevel + " AFTER absent", there: "DO 1", want: "Error 1054",
-		},
+		"column":         {killed: addLevel},
+		"two columns":    {killed: addLevel + ", ADD COLUMN later int NOT NULL DEFAULT 0"},
+		"index":          {killed: "ALTER TABLE note ADD UNIQUE INDEX uk_text (text)"},
+		"created index":  {killed: "CREATE INDEX text ON note (text, id)"},
+		"table":          {killed: "CREATE TABLE second (id bigint NOT NULL PRIMARY KEY)"},
+		"dropped column": {killed: "ALTER TABLE note DROP COLUMN text"},
+		"before it":      {killed: "DO 1", statement: addLevel},
+		"another error":  {killed: "DO 1", statement: addLevel + " AFTER absent", want: 1054},
+		"not begun":      {statement: "ALTER TABLE note ADD COLUMN text int NOT NULL", want: 1060},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db := mariaDB(t)
-			table := migration{1, "00001_note.sql",
-				"CREATE TABLE note (id bigint NOT NULL PRIMARY KEY, text varchar(9) NOT NULL)"}
-			next := migration{2, "00002_next.sql", test.statement}
-			if err := migrate(t.Context(), db, MySQL, []migration{table}); err != nil {
-				t.Fatal(err)
-			}
-			found := []string{test.before, cmp.Or(test.there, test.statement)}
-			if !test.notBegun {
-				found = append(found, "INSERT INTO "+begunTable+" VALUES (2)")
-			}
-			for _, query := range found {
-				if query == "" {
-					continue
-				}
-				if _, err := db.ExecContext(t.Context(), query); err != nil {
-					t.Fatal(err)
-				}
-			}
+			db, all := leased(t, test.killed)
+			all = append(all, migration{2, "00002_next.sql", cmp.Or(test.statement, test.killed)})
 			for range 2 { // a second run has the same result
-				err := migrate(t.Context(), db, MySQL, []migration{table, next})
-				if test.want == "" && err != nil {
-					t.Fatal(err)
+				err := migrate(t.Context(), db, MySQL, all)
+				var got uint16
+				if m, ok := errors.AsType[*mysql.MySQLError](err); ok {
+					got = m.Number
 				}
-				if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-					t.Errorf("got %v, want an error with %s", err, test.want)
+				if got != test.want || err != nil && got == 0 {
+					t.Errorf("got %v, want MySQL's error %d", err, test.want)
 				}
 			}
-			var applied, begun int
-			query := "SELECT (SELECT COUNT(*) FROM " + versionTable + " WHERE version_id = 2), " +
-				"(SELECT COUNT(*) FROM " + begunTable + ")"
-			if err := db.QueryRowContext(t.Context(), query).Scan(&applied, &begun); err != nil {
-				t.Fatal(err)
-			}
-			if done := test.want == ""; (applied == 1) != done || done && begun != 0 {
-				t.Errorf("%d versions and %d begun rows", applied, begun)
+			versions, err := applied(t.Context(), db)
+			if err != nil || versions[2] != (test.want == 0) {
+				t.Errorf("versions %v, %v", versions, err)
 			}
 		})
 	}
 }
 
-// After a kill during a statement, the migration is in begunTable but has no version.
-func TestBegunRowIsCommittedBeforeTheStatement(t *testing.T) {
-	db := mariaDB(t)
+// While a migration runs, it has the lease, and its version is stored.
+func TestOneMigratorHasTheLease(t *testing.T) {
+	db, all := leased(t, "")
+	wait := append(all, migration{2, "00002_wait.sql", "DO SLEEP(600)"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	next := []migration{{1, "00001_wait.sql", "DO SLEEP(600)"}}
 	done := make(chan error, 1)
-	go func() { done <- migrate(ctx, db, MySQL, next) }()
+	go func() { done <- migrate(ctx, db, MySQL, wait) }()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var begun int
-		const query = "SELECT COUNT(*) FROM " + begunTable + " WHERE version_id = 1"
+		const query = "SELECT COUNT(*) FROM " + leaseTable +
+			" WHERE begun = 2 AND expiry > UNIX_TIMESTAMP() + 600"
 		err := db.QueryRowContext(t.Context(), query).Scan(&begun)
 		if err == nil && begun == 1 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no row in begunTable within a minute: %v", err)
+			t.Fatalf("the migration has no lease within a minute: %v", err)
 		}
+	}
+	short, end := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer end()
+	var out strings.Builder
+	err := WithLease(short, db, &out, func(*Lease) error { return nil })
+	if !errors.Is(err, errNoLease) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second migrator: %v, want errNoLease and a deadline", err)
+	}
+	if strings.Count(out.String(), "waiting") != 1 {
+		t.Errorf("a second migrator said %q, want one line", out.String())
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want %v", err, context.Canceled)
+		t.Errorf("the first migrator: %v, want %v", err, context.Canceled)
 	}
-	var begun int
-	err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+begunTable).Scan(&begun)
-	if err != nil || begun != 1 {
-		t.Errorf("%d rows in begunTable after the kill, %v, want 1", begun, err)
+	if err := migrate(t.Context(), db, MySQL, all); err != nil {
+		t.Errorf("after it ended: %v", err)
+	}
+}
+
+// After its lease has expired and another migrator has it, a migrator stops.
+func TestMigratorStopsWithoutTheLease(t *testing.T) {
+	db, all := leased(t, "")
+	all = append(all, migration{2, "00002_expire.sql", "UPDATE " + leaseTable + " SET expiry = 0"},
+		migration{3, "00003_next.sql", "CREATE TABLE second (id bigint NOT NULL PRIMARY KEY)"})
+	if err := migrate(t.Context(), db, MySQL, all); !errors.Is(err, errNoLease) {
+		t.Errorf("got %v, want errNoLease", err)
+	}
+	if _, err := db.ExecContext(t.Context(), "SELECT 1 FROM second"); err == nil {
+		t.Error("the migration after the lost lease was applied")
+	}
+}
+
+// Builds before 0.1.0 created the version table with another key.
+func TestVersionTableOfEarlierBuilds(t *testing.T) {
+	db := mariaDB(t)
+	mustExec(t, db, "CREATE TABLE "+versionTable+" (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, "+
+		"version_id bigint NOT NULL, is_applied boolean NOT NULL, "+
+		"tstamp datetime NULL DEFAULT CURRENT_TIMESTAMP)")
+	mustExec(t, db, "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (0, 1)")
+	for range 2 {
+		if err := Migrate(t.Context(), db, MySQL); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -2,256 +2,138 @@ package takeover
 
 import (
 	"context"
-	"database/sql"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"shares/model/migrations"
 )
 
-// target is a column of this service's table.
-type target struct {
-	migrations.Column
-	kind   kind
-	limit  int    // of texts, in characters
-	preset string // the default, which replaces NULL
+// column is a column of this service's table.
+type column struct {
+	name, definition string // the definition is that of CREATE TABLE
+	preset           string // the default, as SQL; empty for none
+	length           string // of a varchar, in characters; empty for other types
+	old              string // the legacy service's column, quoted; empty if it has none
+	oldType          string
 }
 
-// kind determines how values of a column are checked and converted.
-type kind int
-
-const (
-	key     kind = iota // the row's id
-	account             // the openid
-	text
-	gender
-	flag   // tinyint
-	number // int
-	moment // datetime
-	epoch
-)
+// table describes the legacy service's wx_userinfo.
+type table struct {
+	columns []column
+	kept    []string // columns that this service does not use, quoted
+	stored  []string // those of kept that are not computed from others
+	options []string // of ALTER TABLE: the next id, and the indexes on openid to drop
+}
 
 var (
-	textType = regexp.MustCompile(`^varchar\((\d+)\)`)
-	preset   = regexp.MustCompile(`DEFAULT (?:'([^']*)'|(-?\d+))`)
-	special  = map[string]kind{"id": key, "openid": account, "gender": gender, "session_epoch": epoch}
+	ourColumn = regexp.MustCompile("(?m)^  `([a-z0-9_]+)` ((?:varchar\\((\\d+)\\))?.*?),?$")
+	preset    = regexp.MustCompile(`DEFAULT ('[^']*'|-?\d+)`)
+	oldColumn = regexp.MustCompile("(?m)^  (`(?:[^`]|``)+`) (\\S+)(.*)$")
+	oldIndex  = regexp.MustCompile("(?m)^  .*KEY (`(?:[^`]|``)+`) \\(`openid`(?:\\(\\d+\\))?\\)")
+	nextID    = regexp.MustCompile(`\bAUTO_INCREMENT=\d+`)
 )
 
-// targets returns the columns of the first migration.
-func targets() ([]target, error) {
-	columns, err := migrations.FirstColumns()
-	if err != nil {
-		return nil, err
-	}
-	var all []target
-	for _, c := range columns {
-		w := target{Column: c}
-		if m := preset.FindStringSubmatch(c.Definition); m != nil {
-			w.preset = m[1] + m[2]
-		}
-		m := textType.FindStringSubmatch(c.Definition)
-		switch {
-		case m != nil:
-			w.kind = text
-			w.limit, _ = strconv.Atoi(m[1])
-			if !strings.Contains(c.Definition, "CHARACTER SET") { // or the old charset would stay
-				w.Definition = m[0] + " CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci" +
-					c.Definition[len(m[0]):]
-			}
-		case strings.HasPrefix(c.Definition, "tinyint"):
-			w.kind = flag
-		case strings.HasPrefix(c.Definition, "int"):
-			w.kind = number
-		case strings.HasPrefix(c.Definition, "datetime"):
-			w.kind = moment
-		}
-		if k, ok := special[c.Name]; ok {
-			w.kind = k
-		} else if w.kind == key {
-			return nil, fmt.Errorf("takeover: cannot fill column %s %s", c.Name, c.Definition)
-		}
-		all = append(all, w)
-	}
-	return all, nil
-}
-
-// takes reports whether values of an old column with this data type can be kept. survey checks each
-// value.
-func (w target) takes(dataType string) bool {
-	types := "tinyint smallint mediumint int bigint"
-	switch w.kind {
-	case account, text, gender:
-		types = "char varchar tinytext text mediumtext longtext varbinary"
-	case moment:
-		types = "datetime timestamp"
-	}
-	return slices.Contains(strings.Fields(types), dataType)
-}
-
-// state is the progress of a takeover.
-type state int
-
-const (
-	absent    state = iota // no table
-	untouched              // as the legacy service left it
-	widened                // the columns have their types; some rows have no session epoch
-	taken                  // this service's
-)
-
-// table describes the existing wx_userinfo.
-type table struct {
-	state   state
-	columns map[string]column
-	checked []target          // columns whose values are checked and converted
-	kept    []string          // columns that this service does not use
-	indexes map[string]string // comma-separated columns by the index's name
-}
-
-type column struct {
-	dataType string
-	nullable bool
-	filled   bool // has a value after an INSERT without the column
-}
-
+// inspect reads the table's definition. It returns migrations.ErrForeignTable if the table is not
+// the legacy service's.
 func (t *takeover) inspect(ctx context.Context) (table, error) {
-	tab := table{columns: map[string]column{}, indexes: map[string]string{}}
-	err := query(ctx, t.conn, func(rows *sql.Rows) error {
-		var name string
-		var c column
-		if err := rows.Scan(&name, &c.dataType, &c.nullable, &c.filled); err != nil {
-			return err
-		}
-		tab.columns[name] = c
-		if !slices.ContainsFunc(t.targets, func(w target) bool { return w.Name == name }) {
-			tab.kept = append(tab.kept, name)
-		}
-		return nil
-	}, `SELECT column_name, LOWER(data_type), is_nullable = 'YES', is_nullable = 'YES' OR
-			column_default IS NOT NULL OR extra LIKE '%auto_increment%' OR extra LIKE '%generated%'
-		FROM information_schema.columns
-		WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' ORDER BY ordinal_position`)
-	if err != nil {
-		return table{}, wrap("read the columns of wx_userinfo", err)
+	var tab table
+	var name, ddl string
+	if err := t.db.QueryRowContext(ctx, "SHOW CREATE TABLE `wx_userinfo`").Scan(&name, &ddl); err != nil {
+		return tab, wrap("read the definition of wx_userinfo", err)
 	}
-	err = query(ctx, t.conn, func(rows *sql.Rows) error {
-		var index, column string
-		err := rows.Scan(&index, &column)
-		tab.indexes[index] = column
-		return err
-	}, `SELECT index_name, GROUP_CONCAT(COALESCE(column_name, '') ORDER BY seq_in_index)
-		FROM information_schema.statistics
-		WHERE table_schema = DATABASE() AND table_name = 'wx_userinfo' GROUP BY index_name`)
-	if err != nil {
-		return table{}, wrap("read the indexes of wx_userinfo", err)
-	}
-	for _, w := range t.targets {
-		_, there := tab.columns[w.Name]
-		if there && w.kind != key && w.kind != epoch && w.kind != moment {
-			tab.checked = append(tab.checked, w)
+	types := map[string]string{}
+	for _, m := range oldColumn.FindAllStringSubmatch(ddl, -1) {
+		types[m[1]] = m[2]
+		if strings.Contains(migrations.First, "  "+m[1]) {
+			continue
+		}
+		tab.kept = append(tab.kept, m[1])
+		if !strings.Contains(m[3], "GENERATED ALWAYS AS (") {
+			tab.stored = append(tab.stored, m[1])
 		}
 	}
-	mark, begun := tab.columns["session_epoch"]
-	switch {
-	case len(tab.columns) == 0:
-		tab.state = absent
-	case !begun:
-		tab.state = untouched
-	case mark.nullable:
-		tab.state = widened
-	default:
-		tab.state = taken
+	for _, m := range ourColumn.FindAllStringSubmatch(migrations.First, -1) {
+		c := column{name: m[1], definition: m[2], length: m[3]}
+		if d := preset.FindStringSubmatch(m[2]); d != nil {
+			c.preset = d[1]
+		}
+		if oldType, ok := types["`"+c.name+"`"]; ok {
+			c.old, c.oldType = "`"+c.name+"`", oldType
+		}
+		tab.columns = append(tab.columns, c)
+	}
+	for _, m := range oldIndex.FindAllStringSubmatch(ddl, -1) {
+		tab.options = append(tab.options, "DROP INDEX "+m[1])
+	}
+	if next := nextID.FindString(ddl); next != "" {
+		tab.options = append(tab.options, next)
+	}
+	var lacks []string
+	for _, name := range []string{"`id`", "`openid`", "`nick_name`", "`avatar_url`", "`gender`"} {
+		if types[name] == "" {
+			lacks = append(lacks, name)
+		}
+	}
+	if len(lacks) > 0 || !strings.Contains(ddl, "PRIMARY KEY (`id`)") {
+		return tab, fmt.Errorf("%w, and it is not the legacy service's: it has columns %q and not %q, "+
+			"or its primary key is not id", migrations.ErrForeignTable, slices.Sorted(maps.Keys(types)), lacks)
 	}
 	return tab, nil
 }
 
-// checkShape returns an error if the table is not the legacy service's. It adds columns that
-// prevent a takeover to r.
-func (t table) checkShape(targets []target, r *Refusal) error {
-	var lacks []string
-	for _, name := range []string{"id", "openid", "nick_name", "avatar_url", "gender"} {
-		if _, ok := t.columns[name]; !ok {
-			lacks = append(lacks, name)
-		}
+// text returns the old value of a text column in the connection's character set.
+func (c column) text() string { return "CONVERT(" + c.old + " USING utf8mb4)" }
+
+// value returns the new value, as SQL; empty for the column's default.
+func (c column) value() string {
+	switch {
+	case c.name == "session_epoch":
+		// 64 random bits for each row, because the text in front of the id is secret and random.
+		return "CAST(CONV(LEFT(SHA2(CONCAT('" + rand.Text() + "', `id`), 256), 16), 16, -10) AS SIGNED)"
+	case c.name == "gender":
+		return "CASE TRIM(" + c.text() + ") WHEN '男' THEN '1' WHEN '女' THEN '2' WHEN '未知' THEN '0' " +
+			"WHEN '0' THEN '0' WHEN '1' THEN '1' WHEN '2' THEN '2' ELSE '' END"
+	case strings.HasPrefix(c.definition, "datetime") && c.old == "":
+		return "UTC_TIMESTAMP(3)"
+	case strings.HasPrefix(c.definition, "datetime"):
+		return "COALESCE(" + c.old + ", UTC_TIMESTAMP(3))"
+	case c.old != "" && c.preset == "":
+		return c.old
+	case c.old != "" && c.length != "":
+		return "COALESCE(" + c.text() + ", " + c.preset + ")"
+	case c.old != "":
+		return "COALESCE(" + c.old + ", " + c.preset + ")"
 	}
-	if len(lacks) > 0 {
-		return fmt.Errorf("%w, and it is not the legacy service's: it lacks %s",
-			migrations.ErrForeignTable, strings.Join(lacks, ", "))
-	}
-	if t.indexes["PRIMARY"] != "id" {
-		return fmt.Errorf("%w, and it is not the legacy service's: its primary key is not id",
-			migrations.ErrForeignTable)
-	}
-	for _, w := range targets {
-		if old, ok := t.columns[w.Name]; ok && !w.takes(old.dataType) {
-			r.add(fmt.Sprintf("column %s is %s and cannot be converted to %s",
-				w.Name, old.dataType, w.Definition))
-		}
-	}
-	for _, name := range t.kept {
-		if !t.columns[name].filled {
-			r.add("column " + name + " is NOT NULL without a default, so new users could not be " +
-				"stored: give it a default")
-		}
-	}
-	return nil
+	return ""
 }
 
-// widen returns the statement that gives the columns their types. It is one ALTER TABLE, because
-// that is atomic. It sets the row format, because in an old one, which the table would keep, an
-// index holds only 767 bytes: 191 characters of utf8mb4.
-func (t table) widen(targets []target) string {
-	var parts []string
-	for _, w := range targets {
-		how, definition := "ADD", w.Definition
-		if _, ok := t.columns[w.Name]; ok {
-			how = "MODIFY"
+// copying returns the statements that make the new table and copy the rows. The row format is set,
+// because in an old one an index holds only 767 bytes: 191 characters of utf8mb4.
+func (t table) copying() []string {
+	options := append([]string{"ENGINE=InnoDB", "ROW_FORMAT=DYNAMIC",
+		"DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"}, t.options...)
+	changes := "ADD UNIQUE KEY `uk_wx_userinfo_openid` (`openid`)"
+	into, values := slices.Clone(t.stored), slices.Clone(t.stored)
+	for _, c := range t.columns {
+		how := "MODIFY"
+		if c.old == "" {
+			how = "ADD"
 		}
-		if w.kind != key && w.kind != account { // these two are never NULL
-			definition = strings.Replace(definition, " NOT NULL", " NULL", 1)
-		}
-		parts = append(parts, fmt.Sprintf("%s COLUMN `%s` %s", how, w.Name, definition))
-	}
-	for _, name := range slices.Sorted(maps.Keys(t.indexes)) {
-		if t.indexes[name] == "openid" {
-			parts = append(parts, "DROP INDEX `"+strings.ReplaceAll(name, "`", "``")+"`")
+		changes += fmt.Sprintf(", %s COLUMN `%s` %s", how, c.name, c.definition)
+		if value := c.value(); value != "" {
+			into, values = append(into, "`"+c.name+"`"), append(values, value)
 		}
 	}
-	return "ALTER TABLE `wx_userinfo` " + strings.Join(parts, ", ") +
-		", ADD UNIQUE KEY `uk_wx_userinfo_openid` (`openid`), ENGINE=InnoDB, ROW_FORMAT=DYNAMIC, " +
-		"DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
-}
-
-// finishing returns the statement that forbids NULL.
-func finishing(targets []target) string {
-	var parts []string
-	for _, w := range targets {
-		parts = append(parts, fmt.Sprintf("MODIFY COLUMN `%s` %s", w.Name, w.Definition))
+	return []string{
+		"DROP TABLE IF EXISTS `wx_userinfo_new`", // of a killed run
+		"CREATE TABLE `wx_userinfo_new` LIKE `wx_userinfo`",
+		"ALTER TABLE `wx_userinfo_new` " + strings.Join(options, ", "),
+		"ALTER TABLE `wx_userinfo_new` " + changes, // text columns get the table's character set
+		"INSERT INTO `wx_userinfo_new` (" + strings.Join(into, ", ") + ") SELECT " +
+			strings.Join(values, ", ") + " FROM `wx_userinfo` ORDER BY `id`",
 	}
-	return "ALTER TABLE `wx_userinfo` " + strings.Join(parts, ", ")
-}
-
-// querier is a connection or a transaction on it.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// query calls each for every row.
-func query(
-	ctx context.Context, conn querier, each func(*sql.Rows) error, q string, args ...any,
-) error {
-	rows, err := conn.QueryContext(ctx, q, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() // rows.Err reports the failure
-	for rows.Next() {
-		if err := each(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

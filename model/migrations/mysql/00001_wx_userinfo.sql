@@ -1,7 +1,4 @@
--- +goose NO TRANSACTION
--- +goose Up
--- IF NOT EXISTS, because MySQL commits DDL implicitly: after a run that was killed before it
--- recorded the version, the next run repeats this statement.
+-- IF NOT EXISTS, because the table exists after a takeover of the legacy service's.
 CREATE TABLE IF NOT EXISTS `wx_userinfo` (
   `id` bigint NOT NULL AUTO_INCREMENT,
   `openid` varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'WeChat id of the user within this app, compared byte by byte',

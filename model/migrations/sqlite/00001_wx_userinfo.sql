@@ -1,4 +1,3 @@
--- +goose Up
 -- AUTOINCREMENT: the id of a deleted user is never used again.
 CREATE TABLE `wx_userinfo` (
   `id` integer NOT NULL PRIMARY KEY AUTOINCREMENT,
