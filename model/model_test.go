@@ -20,9 +20,6 @@ import (
 
 func TestMain(m *testing.M) {
 	sqlx.DisableLog()
-	if file := os.Getenv(logInForever); file != "" {
-		os.Exit(logInUntilKilled(file))
-	}
 	os.Exit(testenv.Main(m))
 }
 

@@ -217,7 +217,6 @@ func columns(t *testing.T, db *sql.DB, query string) (cs []column) {
 	return cs
 }
 
-
 // leased creates a database whose only migration creates the table note. If killed is not empty, a
 // migrator was killed after it executed this statement of the second migration.
 func leased(t *testing.T, killed string) (*sql.DB, []migration) {
