@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"image"
-	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -43,7 +41,7 @@ func FuzzServeHTTP(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, path, query string, body []byte) {
 		w := newWeChat(simulator.Options{DevCodes: true})
-		token, _ := w.token(t, false)
+		token := w.token(t, false)
 		r := httptest.NewRequest("GET", "/", bytes.NewReader(body))
 		r.Method = method
 		r.URL = &url.URL{Path: path, RawQuery: strings.ReplaceAll(query, "TOKEN", token)}
@@ -72,46 +70,20 @@ func FuzzServeHTTP(f *testing.F) {
 // TestLogHoldsNoSecrets reads the log at its lowest level.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	var log bytes.Buffer
-	s := simulator.New(simulator.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	srv := httptest.NewServer(s)
-	defer srv.Close()
-	send := func(method, target, body string) string {
-		r, err := http.NewRequest(method, srv.URL+target, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := srv.Client().Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	code, phone := s.Code("alice"), s.PhoneCode("13800138000")
-	answer := send("GET", loginURL(code), "")
-	send("GET", loginURL(code), "")
-	token, _ := tokenOf(t, reply{body: []byte(send("POST", "/cgi-bin/stable_token", tokenBody(false)))})
-	send("POST", phoneURL(token), `{"code":"`+phone+`"}`)
-	send("POST", "/wxa/13800138000?access_token="+token, "")
-	send("POST", "/simulator/code", `{"user":"alice"}`)
-	send("POST", "/simulator/faults", `{"kind":"errcode","errcode":40164,"times":1}`)
-	send("GET", loginURL(code), "")
-
-	var session struct {
-		SessionKey string `json:"session_key"`
-	}
-	if err := json.Unmarshal([]byte(answer), &session); err != nil {
-		t.Fatal(err)
-	}
+	w := newWeChat(simulator.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	code, phone, token := w.Code("alice"), w.PhoneCode("13800138000"), w.token(t, false)
+	session := w.do(t, "GET", loginURL(code), "").fields(t)
+	w.do(t, "GET", loginURL(code), "")
+	w.do(t, "POST", phoneURL(token), `{"code":"`+phone+`"}`)
+	w.do(t, "POST", "/wxa/13800138000?access_token="+token, "")
+	w.do(t, "POST", "/simulator/code", `{"user":"alice"}`)
+	w.do(t, "POST", "/simulator/faults", `{"kind":"errcode","errcode":40164,"times":1}`)
+	w.do(t, "GET", loginURL(code), "")
 	if !strings.Contains(log.String(), `"errcode":40163`) {
 		t.Errorf("the log has no errcode:\n%s", &log)
 	}
 	for _, secret := range []string{
-		simulator.DefaultSecret, code, phone, token, session.SessionKey, s.OpenID("alice"), "13800138000", "alice",
+		simulator.DefaultSecret, code, phone, token, session["session_key"].(string), w.OpenID("alice"), "13800138000", "alice",
 	} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log contains %q:\n%s", secret, &log)

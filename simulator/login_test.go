@@ -44,36 +44,6 @@ func TestOpenID(t *testing.T) {
 	}
 }
 
-func TestUnionID(t *testing.T) {
-	w := newWeChat(simulator.Options{})
-	unionID := func(opts ...simulator.CodeOption) any {
-		return w.do(t, "GET", loginURL(w.Code("alice", opts...)), "").fields(t)["unionid"]
-	}
-	derived := unionID(simulator.WithUnionID(""))
-	if id, _ := derived.(string); len(id) != 28 || id == w.OpenID("alice") {
-		t.Errorf("derived unionid %v, want 28 characters that are not the openid", derived)
-	}
-	if again := unionID(simulator.WithUnionID("")); again != derived {
-		t.Errorf("derived unionid %v, then %v", derived, again)
-	}
-	if got := unionID(simulator.WithUnionID("u1")); got != "u1" {
-		t.Errorf("unionid %v, want u1", got)
-	}
-}
-
-func TestMinuteQuotaLeavesTheCode(t *testing.T) {
-	w := newWeChat(simulator.Options{Limits: simulator.Limits{LoginsPerUserMinute: 1}})
-	w.mustLogin(t, "alice")
-	code := w.Code("alice")
-	if got := w.do(t, "GET", loginURL(code), ""); got.errcode != 45011 {
-		t.Fatalf("errcode %d, want 45011", got.errcode)
-	}
-	w.advance(time.Minute)
-	if got := w.do(t, "GET", loginURL(code), ""); got.errcode != 0 {
-		t.Errorf("errcode %d a minute later, want success", got.errcode)
-	}
-}
-
 func TestDevCodes(t *testing.T) {
 	w := newWeChat(simulator.Options{DevCodes: true})
 	dev := w.OpenID(simulator.DevUser)
