@@ -65,7 +65,7 @@ func (s *setting) do(t testing.TB, method, path string, body io.Reader, options 
 	return r
 }
 
-// try is like do, but returns the error. Goroutines use it too.
+// try is like do, but returns the error, for goroutines.
 func (s *setting) try(t testing.TB, method, path string, body io.Reader, options ...option) (reply, error) {
 	req, err := http.NewRequestWithContext(t.Context(), method, s.base+path, body)
 	if err != nil {
@@ -83,28 +83,6 @@ func (s *setting) try(t testing.TB, method, path string, body io.Reader, options
 		return reply{}, err
 	}
 	return reply{Response: resp, envelope: s.envelope, raw: raw}, err
-}
-
-// start sends a request in the background. finish waits for its answer.
-func (s *setting) start(t testing.TB, path string, body io.Reader, options ...option) (finish func() reply) {
-	t.Helper()
-	type result struct {
-		reply reply
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		r, err := s.try(t, http.MethodPost, path, body, options...)
-		done <- result{r, err}
-	}()
-	return func() reply {
-		t.Helper()
-		got := <-done
-		if got.err != nil {
-			t.Fatal(got.err)
-		}
-		return got.reply
-	}
 }
 
 // connection is one request on a raw connection.
@@ -298,7 +276,7 @@ type (
 		Relogin bool `json:"relogin"`
 		loginAnswer
 	}
-	qrcodeAnswer struct {
+	urlAnswer struct { // of get_qrcode and upload_avatar
 		URL string `json:"url"`
 	}
 	profile struct {
@@ -327,21 +305,13 @@ type user struct {
 // simulator calls a control path of the simulator.
 func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, s.control+"/simulator/"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("simulator %s: status %d, %v: %s", path, resp.StatusCode, err, raw)
+	host := strings.TrimPrefix(s.control, "http://")
+	r := s.do(t, method, "/simulator/"+path, strings.NewReader(body), func(r *http.Request) { r.URL.Host, r.Host = host, host })
+	if r.StatusCode != http.StatusOK {
+		t.Fatalf("simulator %s: status %d: %s", path, r.StatusCode, r.raw)
 	}
 	if into != nil {
-		if err := json.Unmarshal(raw, into); err != nil {
+		if err := json.Unmarshal(r.raw, into); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,6 +329,15 @@ func (s *setting) code(t testing.TB, name string, fields ...string) string {
 	s.simulator(t, http.MethodPost, "code", body+"}", &answer)
 	s.hide(answer.Code)
 	return answer.Code
+}
+
+// phoneCode returns a body of upset_user_info with a code of that phone number.
+func (s *setting) phoneCode(t testing.TB, phone string) string {
+	t.Helper()
+	var answer struct{ Code string }
+	s.simulator(t, http.MethodPost, "phone_code", `{"phone":`+quote(phone)+`}`, &answer)
+	s.hide(phone, answer.Code)
+	return upsetBody("phoneCode", answer.Code)
 }
 
 // calls returns the number of calls to a WeChat endpoint.
@@ -381,6 +360,10 @@ func (s *setting) clearFaults(t testing.TB) {
 }
 
 func loginBody(code string) string { return `{"jscode":` + quote(code) + `}` }
+
+func upsetBody(key, value string) string {
+	return `{"key":` + quote(key) + `,"value":` + quote(value) + `}`
+}
 
 func quote(s string) string {
 	b, err := json.Marshal(s)
@@ -419,14 +402,14 @@ func (u user) profile(t testing.TB) profile {
 	return p
 }
 
-// has fails the test unless get_user_info returns want, with the user's openid.
-func (u user) has(t testing.TB, want profile) {
+// has fails the test unless get_user_info returns the profile of a new user with these changes.
+func (u user) has(t testing.TB, changes ...func(*profile)) {
 	t.Helper()
-	want.OpenID = u.OpenID
+	want := profile{OpenID: u.OpenID, Rg: true, Capacity: 5}
+	for _, change := range changes {
+		change(&want)
+	}
 	if diff := cmp.Diff(want, u.profile(t)); diff != "" {
 		t.Errorf("get_user_info (-want +got):\n%s", diff)
 	}
 }
-
-// fresh returns the profile of a new user, without openid.
-func fresh() profile { return profile{Rg: true, Capacity: 5} }

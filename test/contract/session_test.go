@@ -3,7 +3,6 @@ package contract_test
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -20,89 +19,77 @@ import (
 func testLogin(t *testing.T, s *setting) {
 	t.Run("first time", func(t *testing.T) {
 		before := time.Now().Unix()
-		code := s.code(t, t.Name())
 		var u user
-		r := s.post(t, oauth, loginBody(code))
+		r := s.post(t, oauth, loginBody(s.code(t, t.Name())))
 		r.ok(t, &u.loginAnswer)
-		after := time.Now().Unix()
 		u.s = s
-		s.hide(u.SessionID, u.OpenID)
-		if u.SessionID == "" || u.OpenID == "" {
-			t.Errorf("sessionId %q, openId %q", u.SessionID, u.OpenID)
-		}
-		if u.OverdueTime < before+lifetime || u.OverdueTime > after+lifetime {
-			t.Errorf("overdueTime %d, want %d to %d", u.OverdueTime, before+lifetime, after+lifetime)
-		}
-		s.setsCookie(t, r, u.SessionID, lifetime)
-		u.has(t, fresh())
+		u.lives(t, before)
+		s.setsCookie(t, r, u.SessionID)
+		u.has(t)
 		golden(t, s, oauth, loginBody("<code>"), r, u.SessionID, "<sessionId>", u.OpenID, "<openId>", fmt.Sprint(u.OverdueTime), "1700000000")
 	})
 
-	t.Run("the same user has the same openid", func(t *testing.T) {
-		first, second, other := s.newUser(t), s.newUser(t), s.login(t, t.Name()+" other")
-		if first.OpenID != second.OpenID {
-			t.Errorf("got openids %q and %q, want the same", first.OpenID, second.OpenID)
-		}
-		if first.OpenID == other.OpenID || first.SessionID == other.SessionID {
-			t.Error("two users have the same openid or sessionId")
-		}
-		// Both sessions are valid.
-		first.has(t, fresh())
-		second.has(t, fresh())
-	})
-
-	t.Run("a known user keeps the stored profile", func(t *testing.T) {
-		u := s.newUser(t)
-		u.post(t, updateUserInfo, `{"nickName":"爱丽丝"}`).ok(t)
-		u.post(t, upsetUserInfo, `{"key":"rg","value":"false"}`).ok(t)
-		want := fresh()
-		want.NickName, want.Rg = "爱丽丝", false
+	t.Run("again", func(t *testing.T) {
+		first, other := s.newUser(t), s.login(t, t.Name()+" other")
+		first.post(t, updateUserInfo, `{"nickName":"爱丽丝"}`).ok(t)
 		for _, body := range []string{`{"jscode":%s}`, `{"jscode":%s,"isUpdateUser":true}`, `{"jscode":%s,"isUpdateUser":null}`} {
-			s.post(t, oauth, fmt.Sprintf(body, quote(s.code(t, u.name)))).ok(t)
-			u.has(t, want)
+			again := user{s: s}
+			s.post(t, oauth, fmt.Sprintf(body, quote(s.code(t, first.name)))).ok(t, &again.loginAnswer)
+			s.hide(again.SessionID)
+			if again.OpenID != first.OpenID || again.OpenID == other.OpenID || again.SessionID == other.SessionID {
+				t.Errorf("got openid %q, want %q, and another for another user", again.OpenID, first.OpenID)
+			}
+			for _, u := range []user{first, again} { // both sessions are valid
+				u.has(t, func(p *profile) { p.NickName = "爱丽丝" })
+			}
 		}
 	})
 
 	t.Run("codes of WeChat DevTools", func(t *testing.T) {
-		first, other := strings.Repeat("0a1B", 8), strings.Repeat("2c3D", 8)
-		const mock = "the code is a mock one"
-		s.hide(first, other)
-		if !s.embedded() { // only the embedded simulator accepts them
-			for _, code := range []string{first, mock} {
-				s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
-			}
-			return
-		}
+		code := strings.Repeat("0a1B", 8)
+		s.hide(code)
 		openids := map[string]bool{}
-		for _, code := range []string{first, mock, other, mock} {
+		for _, code := range []string{code, "the code is a mock one"} {
+			r := s.post(t, oauth, loginBody(code))
+			if !s.embedded() { // only the embedded simulator accepts them
+				r.refused(t, http.StatusUnauthorized, 1008)
+				continue
+			}
 			var a loginAnswer
-			s.post(t, oauth, loginBody(code)).ok(t, &a)
+			r.ok(t, &a)
 			s.hide(a.SessionID, a.OpenID)
 			openids[a.OpenID] = true
 		}
-		if len(openids) != 1 {
+		if s.embedded() && len(openids) != 1 {
 			t.Errorf("%d users, want the same one for all codes", len(openids))
-		}
-		for _, code := range []string{first, first[1:], first + "a", "a mock one"} { // used, or with another form
-			s.post(t, oauth, loginBody(code)).refused(t, http.StatusUnauthorized, 1008)
 		}
 	})
 }
 
+// lives fails the test unless the session was handed out after before and has its full lifetime.
+func (u user) lives(t *testing.T, before int64) {
+	t.Helper()
+	u.s.hide(u.SessionID, u.OpenID)
+	after := time.Now().Unix()
+	if u.SessionID == "" || u.OpenID == "" || u.OverdueTime < before+lifetime || u.OverdueTime > after+lifetime {
+		t.Errorf("sessionId %q, openId %q, overdueTime %d, want %d to %d", u.SessionID, u.OpenID, u.OverdueTime, before+lifetime, after+lifetime)
+	}
+}
+
 // setsCookie fails the test unless the answer sets the session cookie as documented. If session is
 // "", it must clear it.
-func (s *setting) setsCookie(t *testing.T, r reply, session string, maxAge int) {
+func (s *setting) setsCookie(t *testing.T, r reply, session string) {
 	t.Helper()
 	c := r.sessionCookie()
 	if c == nil {
 		t.Fatalf("no cookie in %q", r.Header["Set-Cookie"])
 	}
-	if session != "" && (c.MaxAge < maxAge-60 || c.MaxAge > maxAge) || session == "" && c.MaxAge != -1 {
-		t.Errorf("Max-Age %d, want %d", c.MaxAge, maxAge)
+	if session != "" && (c.MaxAge < lifetime-60 || c.MaxAge > lifetime) || session == "" && c.MaxAge != -1 {
+		t.Errorf("Max-Age %d, want %d, or -1 to clear it", c.MaxAge, lifetime)
 	}
 	want := &http.Cookie{
 		Name: "session_token", Value: session, Path: "/",
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: s.https(),
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(s.public, "https://"),
 		MaxAge: c.MaxAge, Raw: c.Raw,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -116,22 +103,16 @@ func testReLogin(t *testing.T, s *setting) {
 			u := s.newUser(t)
 			before := time.Now().Unix()
 			var a reLoginAnswer
-			r := s.post(t, reLogin, `{}`, carry(u.SessionID))
+			r := s.do(t, http.MethodPost, prefix+reLogin, nil, carry(u.SessionID)) // an empty body is accepted
 			r.ok(t, &a)
-			after := time.Now().Unix()
-			s.hide(a.SessionID)
-			if a.Relogin || a.OpenID != u.OpenID || a.SessionID == "" {
-				t.Errorf("relogin %t, openId %q, sessionId %q", a.Relogin, a.OpenID, a.SessionID)
+			renewed := user{s: s, loginAnswer: a.loginAnswer}
+			renewed.lives(t, before)
+			if a.Relogin || a.OpenID != u.OpenID {
+				t.Errorf("relogin %t, openId %q, want false, %q", a.Relogin, a.OpenID, u.OpenID)
 			}
-			if a.OverdueTime < before+lifetime || a.OverdueTime > after+lifetime {
-				t.Errorf("overdueTime %d, want %d to %d", a.OverdueTime, before+lifetime, after+lifetime)
-			}
-			s.setsCookie(t, r, a.SessionID, lifetime)
-			// The new session and the old one are valid.
-			renewed := u
-			renewed.SessionID = a.SessionID
-			renewed.has(t, fresh())
-			u.has(t, fresh())
+			s.setsCookie(t, r, a.SessionID)
+			renewed.has(t)
+			u.has(t) // the old session is valid, too
 			golden(t, s, reLogin, `{}`, r, a.SessionID, "<sessionId>", a.OpenID, "<openId>", fmt.Sprint(a.OverdueTime), "1700000000")
 		})
 	}
@@ -162,7 +143,7 @@ func testReLogin(t *testing.T, s *setting) {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
 			if tt.clears {
-				s.setsCookie(t, r, "", -1)
+				s.setsCookie(t, r, "")
 			} else if c := r.sessionCookie(); c != nil {
 				t.Errorf("cookie that was not sent: got %v, want none", c)
 			}
@@ -198,91 +179,62 @@ func flip(sessionID string) string {
 	return string(b)
 }
 
+// update_user_info accepts a session in its body, after the header and the cookie. The nicknames show
+// which user was changed.
 func testCredentials(t *testing.T, s *setting) {
 	alice, bob := s.login(t, t.Name()+" alice"), s.login(t, t.Name()+" bob")
 	expired := alice.made(t, s.secret, 0, -time.Minute)
-
-	// want is the user whose profile get_user_info returns; nil: refused.
+	names := map[string]string{alice.OpenID: "", bob.OpenID: ""}
 	for name, tt := range map[string]struct {
 		options []option
-		want    *user
+		inBody  string // sessionID; "": without the field
+		want    *user  // nil: refused
 	}{
-		"header":                          {[]option{bearer(alice.SessionID)}, &alice},
-		"header, scheme in small letters": {[]option{header("Authorization", "bearer "+alice.SessionID)}, &alice},
-		"cookie":                          {[]option{cookie(alice.SessionID)}, &alice},
-		"header before cookie":            {[]option{bearer(alice.SessionID), cookie(bob.SessionID)}, &alice},
-		"header invalid, cookie valid":    {[]option{bearer("nonsense"), cookie(bob.SessionID)}, nil},
-		"none":                            {nil, nil},
-		"forged":                          {[]option{bearer(flip(alice.SessionID))}, nil},
-		"expired":                         {[]option{bearer(expired)}, nil},
-		"openid as user_token":            {[]option{header("Cookie", "user_token="+alice.OpenID)}, nil},
-		"without Bearer":                  {[]option{header("Authorization", alice.SessionID)}, nil},
+		"header":                          {[]option{bearer(alice.SessionID)}, "", &alice},
+		"header, scheme in small letters": {[]option{header("Authorization", "bearer "+alice.SessionID)}, "", &alice},
+		"cookie":                          {[]option{cookie(alice.SessionID)}, "", &alice},
+		"header before cookie":            {[]option{bearer(alice.SessionID), cookie(bob.SessionID)}, "", &alice},
+		"header invalid, cookie valid":    {[]option{bearer("nonsense"), cookie(bob.SessionID)}, "", nil},
+		"none":                            {nil, "", nil},
+		"forged":                          {[]option{bearer(flip(alice.SessionID))}, "", nil},
+		"expired":                         {[]option{bearer(expired)}, "", nil},
+		"openid as user_token":            {[]option{header("Cookie", "user_token="+alice.OpenID)}, "", nil},
+		"without Bearer":                  {[]option{header("Authorization", alice.SessionID)}, "", nil},
+		"body":                            {nil, alice.SessionID, &alice},
+		"cookie before body":              {[]option{cookie(bob.SessionID)}, alice.SessionID, &bob},
+		"header invalid, body valid":      {[]option{bearer("nonsense")}, alice.SessionID, nil},
+		"cookie invalid, body valid":      {[]option{cookie("nonsense")}, alice.SessionID, nil},
+		"body expired":                    {nil, expired, nil},
+		"openid in the body":              {nil, alice.OpenID, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := s.post(t, getUserInfo, `{}`, tt.options...)
-			if tt.want == nil {
-				r.refused(t, http.StatusUnauthorized, 1018)
-				return
+			body, field := `{"nickName":`+quote(name), ""
+			if tt.inBody != "" {
+				field = `"sessionID":` + quote(tt.inBody)
+				body += "," + field
 			}
-			var p profile
-			r.ok(t, &p)
-			if p.OpenID != tt.want.OpenID {
-				t.Errorf("openid: got %q, want %q", p.OpenID, tt.want.OpenID)
-			}
-		})
-	}
-}
-
-// update_user_info also accepts a session in its body. The nicknames show which user was changed.
-func testBodyCredentials(t *testing.T, s *setting) {
-	alice, bob := s.login(t, t.Name()+" alice"), s.login(t, t.Name()+" bob")
-	expired := alice.made(t, s.secret, 0, -time.Minute)
-	body := func(sessionID, nickName string) string {
-		return `{"sessionID":` + quote(sessionID) + `,"nickName":` + quote(nickName) + `}`
-	}
-	for name, tt := range map[string]struct {
-		body    string
-		options []option
-		want    *user
-	}{
-		"body":                       {body(alice.SessionID, "1"), nil, &alice},
-		"cookie before body":         {body(alice.SessionID, "3"), []option{cookie(bob.SessionID)}, &bob},
-		"header invalid, body valid": {body(alice.SessionID, "8"), []option{bearer("nonsense")}, nil},
-		"cookie invalid, body valid": {body(alice.SessionID, "9"), []option{cookie("nonsense")}, nil},
-		"body expired":               {body(expired, "11"), nil, nil},
-		"openid in the body":         {body(alice.OpenID, "12"), nil, nil},
-		"another name in the body":   {`{"session_id":` + quote(alice.SessionID) + `,"nickName":"13"}`, nil, nil},
-		"nowhere":                    {`{"nickName":"14"}`, nil, nil},
-	} {
-		t.Run("update_user_info, "+name, func(t *testing.T) {
-			before := map[string]string{alice.OpenID: alice.profile(t).NickName, bob.OpenID: bob.profile(t).NickName}
-			r := s.post(t, updateUserInfo, tt.body, tt.options...)
-			if tt.want == nil {
-				r.refused(t, http.StatusUnauthorized, 1018)
+			update := s.post(t, updateUserInfo, body+"}", tt.options...)
+			get := s.post(t, getUserInfo, "{"+field+"}", tt.options...)
+			if tt.want != nil {
+				update.ok(t)
+				names[tt.want.OpenID] = name
 			} else {
-				r.ok(t, &struct{}{})
-				var sent struct{ NickName string }
-				if err := json.Unmarshal([]byte(tt.body), &sent); err != nil {
-					t.Fatal(err)
+				update.refused(t, http.StatusUnauthorized, 1018)
+			}
+			if tt.want != nil && tt.options != nil { // get_user_info accepts no session in its body
+				var p profile
+				if get.ok(t, &p); p.OpenID != tt.want.OpenID {
+					t.Errorf("openid: got %q, want %q", p.OpenID, tt.want.OpenID)
 				}
-				before[tt.want.OpenID] = sent.NickName
+			} else {
+				get.refused(t, http.StatusUnauthorized, 1018)
 			}
 			after := map[string]string{alice.OpenID: alice.profile(t).NickName, bob.OpenID: bob.profile(t).NickName}
-			if diff := cmp.Diff(before, after); diff != "" {
+			if diff := cmp.Diff(names, after); diff != "" {
 				t.Errorf("nicknames (-want +got):\n%s", diff)
 			}
 		})
 	}
-
-	t.Run("only update_user_info accepts a session in the body", func(t *testing.T) {
-		for endpoint, body := range map[string]string{
-			getUserInfo:   `{"sessionID":%s}`,
-			upsetUserInfo: `{"sessionID":%s,"key":"rg","value":"true"}`,
-			getQrcode:     `{"sessionID":%s,"scene":"a"}`,
-		} {
-			s.post(t, endpoint, fmt.Sprintf(body, quote(alice.SessionID))).refused(t, http.StatusUnauthorized, 1018)
-		}
-	})
 }
 
 // testExistingClients acts like clients of the legacy service: they keep their session only in a
@@ -292,11 +244,7 @@ func testExistingClients(t *testing.T, s *setting) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := s.public // the client's URL, because a jar sends Secure cookies only over https
-	if address == "" {
-		address = s.base
-	}
-	site, err := url.Parse(address + prefix)
+	site, err := url.Parse(s.address() + prefix) // not base, because a jar sends Secure cookies only over https
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,8 +279,7 @@ func testExistingClients(t *testing.T, s *setting) {
 	}
 	var p profile
 	call(getUserInfo, `{`+extra+`}`).ok(t, &p)
-	want := fresh()
-	want.OpenID, want.NickName, want.Gender, want.Only20 = renewed.OpenID, "a", "1", true
+	want := profile{OpenID: renewed.OpenID, NickName: "a", Gender: "1", Only20: true, Rg: true, Capacity: 5}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("get_user_info (-want +got):\n%s", diff)
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"shares/internal/testenv"
@@ -23,7 +22,7 @@ const sessionSecret = "contract-suite-session-secret-0123456789"
 // setting is one running installation.
 type setting struct {
 	base     string // URL of the edge
-	public   string // prefix of picture URLs; empty: base
+	public   string // SHARES_PUBLIC_URL; see address
 	control  string // URL of the simulator's control paths
 	edgePort string // URL of the internal port of serve or api
 	envelope bool
@@ -32,9 +31,6 @@ type setting struct {
 	edge, users *testprocess.Process // api and rpc, or twice the same process
 	env         map[string]string    // environment of the processes
 	client      *http.Client
-
-	mu      sync.Mutex
-	secrets map[string]bool // must not be logged
 }
 
 // installation is a way to run the service. install adds env to its settings.
@@ -161,7 +157,6 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 			Transport:     unseen.Transport(transport),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		secrets: map[string]bool{},
 	}
 	s.hide(strings.Split(env["SESSION_SECRET"], ",")...)
 	s.hide(env["WECHAT_SECRET"], env["MYSQL_DSN"])
@@ -171,17 +166,15 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 // embedded reports whether everything is embedded (dev mode).
 func (s *setting) embedded() bool { return s.control == s.base }
 
-// https reports whether the public URL is https.
-func (s *setting) https() bool { return strings.HasPrefix(s.public, "https://") }
+// address is the service's URL for clients, which is also the prefix of picture URLs.
+func (s *setting) address() string {
+	if s.public == "" {
+		return s.base
+	}
+	return s.public
+}
 
 // hide records secrets that must not be logged.
 func (s *setting) hide(secrets ...string) {
 	unseen.Hide("secret, code, session, openid or phone number", secrets...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, secret := range secrets {
-		if secret != "" {
-			s.secrets[secret] = true
-		}
-	}
 }

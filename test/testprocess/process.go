@@ -136,8 +136,8 @@ func environment(o Options) []string {
 }
 
 // Run starts a serving program and ends it with the test. Its folder is temporary unless o names
-// one. The test fails if the program then ends with a code other than 0 or reported a data race. If
-// the test fails, its log names a file with the program's output.
+// one. The test fails if the program then ends with a code other than 0, or printed a panic or a data
+// race. If the test fails, its log names a file with the program's output.
 func Run(t testing.TB, o Options) *Process {
 	t.Helper()
 	if o.Dir == "" {
@@ -164,8 +164,10 @@ func finish(t testing.TB, name string, p *Process) {
 		}
 	}
 	printed := p.Output()
-	if strings.Contains(printed, "WARNING: DATA RACE") {
-		t.Errorf("%s has a data race", name)
+	for _, bad := range []string{"WARNING: DATA RACE", "panic"} {
+		if strings.Contains(printed, bad) {
+			t.Errorf("the output of %s contains %q", name, bad)
+		}
 	}
 	if t.Failed() {
 		t.Logf("%s printed: %s", name, testenv.SaveOutput(name, printed))

@@ -2,10 +2,10 @@ package testprocess
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"regexp"
@@ -19,11 +19,10 @@ import (
 // HTTP client (Transport), adds each secret (Hide), and ends its TestMain with Verify. The zero
 // value is ready. Its methods are safe for concurrent use.
 type Secrets struct {
-	mu      sync.Mutex
-	kinds   map[string]string // by secret
-	seen    []*transcript
-	answers *transcript
-	short   []string // kinds of the secrets that are too short to search for
+	mu    sync.Mutex
+	kinds map[string]string // by secret
+	seen  []*transcript
+	short []string // kinds of the secrets that are too short to search for
 }
 
 type transcript struct {
@@ -79,13 +78,12 @@ func (s *Secrets) Transport(next http.RoundTripper) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		body, err := io.ReadAll(resp.Body)
-		if err := errors.Join(err, resp.Body.Close()); err != nil {
-			return nil, err
+		dump, err := httputil.DumpResponse(resp, true)
+		if err == nil && (resp.StatusCode >= 400 || bytes.Contains(dump, []byte(`"state":false`))) {
+			_, err = s.printed("an error response of " + req.URL.Path).Write(dump)
 		}
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-		if resp.StatusCode >= 400 || bytes.Contains(body, []byte(`"state":false`)) {
-			s.answered(req, resp, body)
+		if err != nil {
+			return nil, err
 		}
 		return resp, nil
 	})
@@ -94,24 +92,6 @@ func (s *Secrets) Transport(next http.RoundTripper) http.RoundTripper {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-func (s *Secrets) answered(req *http.Request, resp *http.Response, body []byte) {
-	s.mu.Lock()
-	if s.answers == nil {
-		s.answers = &transcript{source: "an error response"}
-		s.seen = append(s.seen, s.answers)
-	}
-	answers := s.answers
-	s.mu.Unlock()
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %d ", req.URL.Path, resp.StatusCode)
-	for name, values := range resp.Header {
-		fmt.Fprintf(&b, "%s: %s; ", name, strings.Join(values, ", "))
-	}
-	b.Write(bytes.ReplaceAll(body, []byte("\n"), []byte(" ")))
-	b.WriteByte('\n')
-	answers.Write(b.Bytes())
-}
 
 // shapes match secrets by their form, to find secrets that no suite can know.
 var shapes = map[string]*regexp.Regexp{
