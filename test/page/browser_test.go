@@ -30,21 +30,26 @@ const timeout = time.Minute
 // chrome is the suite's Chromium. Each tab has separate storage.
 var chrome context.Context
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	path, err := chromium()
+func TestMain(m *testing.M) {
+	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	path, err := chromium()
+	if err != nil {
+		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "shares-page-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return 0, err
 	}
-	defer os.RemoveAll(dir) // a temporary folder
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
+	defer os.RemoveAll(dir)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(dir),
 		chromedp.NoSandbox, // it opens only this service, and runs as root in containers
@@ -53,17 +58,16 @@ func run(m *testing.M) int {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("lang", "en"),
-	)
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+		chromedp.WSURLReadTimeout(timeout),
+	)...)
 	defer stop()
 	var end context.CancelFunc
 	chrome, end = chromedp.NewContext(allocator)
 	defer end()
-	if err := chromedp.Do(chrome); err != nil { // starts Chromium
-		fmt.Fprintln(os.Stderr, "chromium does not start:", err)
-		return 1
+	if err := chromedp.Do(chrome); err != nil {
+		return 0, fmt.Errorf("chromium does not start: %w", err)
 	}
-	return m.Run()
+	return m.Run(), nil
 }
 
 // chromium returns the path of Chromium or Chrome.
@@ -125,14 +129,6 @@ func (p *tab) visit() {
 func (p *tab) screen(width, height int64) {
 	p.Helper()
 	p.do(chromedp.EmulateViewport(width, height))
-}
-
-// scheme sets the preferred colour scheme: light or dark.
-func (p *tab) scheme(name string) {
-	p.Helper()
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
-	})
 }
 
 func (p *tab) watch(event any) {

@@ -1,10 +1,10 @@
 package page_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -25,37 +25,35 @@ func TestLanguage(t *testing.T) {
 }
 
 // forEveryone checks the current page for accessibility: names, screen sizes and contrast.
-func (p *tab) forEveryone(t *testing.T) {
-	t.Helper()
-	testNames(t, p)
+func (p *tab) forEveryone() {
+	p.Helper()
+	p.named()
 	for _, width := range []int64{320, 390, 768} { // small phones, common phones, tablets
 		p.screen(width, 740)
-		testFits(t, p, width)
+		for _, problem := range eval[[]string](p, misfits) {
+			p.Errorf("at %d pixels: %s", width, problem)
+		}
 	}
 	p.screen(1280, 1000)
 	for _, scheme := range []string{"dark", "light"} {
-		p.scheme(scheme)
+		call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
 		p.until("animations have ended", `document.getAnimations().length === 0`)
 		if faint := eval[[]string](p, faintTexts); len(faint) > 0 {
-			t.Errorf("%s: not enough contrast:\n%s", scheme, strings.Join(faint, "\n"))
+			p.Errorf("%s: not enough contrast:\n%s", scheme, strings.Join(faint, "\n"))
 		}
 	}
 }
 
-// testFits checks that the page fits a screen width, and that controls are large enough to touch.
-func testFits(t *testing.T, p *tab, width int64) {
-	for _, what := range []string{"document.documentElement", `document.querySelector(".screen")`} {
-		if over := eval[int](p, what+".scrollWidth - "+what+".clientWidth"); over > 0 {
-			t.Errorf("at %d pixels, %s is %d pixels too wide", width, what, over)
-		}
-	}
-	for _, small := range eval[[]string](p, `[...document.querySelectorAll("button, input, select, summary, label")].filter((e) => {
+// misfits lists what is wider than the screen, and controls that are too small to touch.
+const misfits = `[
+	...[document.documentElement, document.querySelector(".screen")].filter((e) => e.scrollWidth > e.clientWidth),
+	...[...document.querySelectorAll("button, input, select, summary, label")].filter((e) => {
 		const { width, height } = e.getBoundingClientRect();
 		return e.checkVisibility() && (width < 24 || height < 24) && !e.closest("label");
-	}).map((e) => e.outerHTML.slice(0, 100))`) {
-		t.Errorf("at %d pixels, smaller than 24 by 24: %s", width, small)
-	}
-}
+	}),
+].map((e) => e.outerHTML.slice(0, 100))`
 
 // faintTexts lists the texts with a contrast below 4.5 to their background, the limit of WCAG 2.2
 // level AA.
@@ -93,25 +91,26 @@ const faintTexts = `(() => {
 	return [...faint];
 })()`
 
-// testNames checks that all controls have accessible names, and that headings and landmarks exist.
-func testNames(t *testing.T, p *tab) {
-	all := p.elements()
-	for _, e := range all {
+// named checks that all controls have accessible names, and that headings and landmarks exist.
+func (p *tab) named() {
+	p.Helper()
+	all := map[string]bool{}
+	for _, e := range p.elements() {
+		all[e.role+" "+e.name] = true
 		if e.name == "" && (e.properties["focusable"] == "true" || e.role == "image" || e.role == "switch") {
-			t.Errorf("a %s without a name", e.role)
+			p.Errorf("a %s without a name", e.role)
 		}
 	}
-	for _, want := range []element{
-		{role: "heading", name: "shares"}, {role: "heading", name: "Network requests"}, {role: "heading", name: "The simulated WeChat"},
-		{role: "region", name: "Phone"}, {role: "region", name: "Network requests"}, {role: "region", name: "The simulated WeChat"},
-		{role: "banner"}, {role: "main"},
+	for _, want := range []string{
+		"heading shares", "heading Network requests", "heading The simulated WeChat", "banner ", "main ",
+		"region Phone", "region Network requests", "region The simulated WeChat",
 	} {
-		if !slices.ContainsFunc(all, func(e element) bool { return e.role == want.role && e.name == want.name }) {
-			t.Errorf("no %s %q", want.role, want.name)
+		if !all[want] {
+			p.Errorf("no %s", want)
 		}
 	}
 	if twice := eval[[]string](p, `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((id, i, all) => all.indexOf(id) !== i)`); len(twice) > 0 {
-		t.Errorf("duplicate ids: %q", twice)
+		p.Errorf("duplicate ids: %q", twice)
 	}
 }
 
@@ -130,7 +129,7 @@ func TestKeyboard(t *testing.T) {
 	p.press(kb.Enter)
 	p.tabTo("Choose a picture")
 	p.press(kb.Enter)
-	p.pick(pictureFile(t, "photo.png"))
+	p.pick(pictureFile(t))
 	p.says("status", "The picture is stored")
 	p.tabTo("Nickname")
 	call(p, input.InsertText, input.InsertTextParams{Text: "Alice"})
