@@ -56,6 +56,7 @@ func (s *setting) post(t testing.TB, endpoint, body string, options ...option) r
 		append([]option{header("Content-Type", "application/json")}, options...)...)
 }
 
+// do sends a request to a path of the edge, or to a URL, whose answers have no envelope.
 func (s *setting) do(t testing.TB, method, path string, body io.Reader, options ...option) reply {
 	t.Helper()
 	r, err := s.try(t, method, path, body, options...)
@@ -67,7 +68,13 @@ func (s *setting) do(t testing.TB, method, path string, body io.Reader, options 
 
 // try is like do, but returns the error, for goroutines.
 func (s *setting) try(t testing.TB, method, path string, body io.Reader, options ...option) (reply, error) {
-	req, err := http.NewRequestWithContext(t.Context(), method, s.base+path, body)
+	envelope := s.envelope
+	if strings.HasPrefix(path, "http://") {
+		envelope = false
+	} else {
+		path = s.base + path
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, path, body)
 	if err != nil {
 		return reply{}, err
 	}
@@ -82,7 +89,7 @@ func (s *setting) try(t testing.TB, method, path string, body io.Reader, options
 	if err := resp.Body.Close(); err != nil {
 		return reply{}, err
 	}
-	return reply{Response: resp, envelope: s.envelope, raw: raw}, err
+	return reply{Response: resp, envelope: envelope, raw: raw}, err
 }
 
 // connection is one request on a raw connection.
@@ -305,8 +312,7 @@ type user struct {
 // simulator calls a control path of the simulator.
 func (s *setting) simulator(t testing.TB, method, path, body string, into any) {
 	t.Helper()
-	host := strings.TrimPrefix(s.control, "http://")
-	r := s.do(t, method, "/simulator/"+path, strings.NewReader(body), func(r *http.Request) { r.URL.Host, r.Host = host, host })
+	r := s.do(t, method, s.control+"/simulator/"+path, strings.NewReader(body))
 	if r.StatusCode != http.StatusOK {
 		t.Fatalf("simulator %s: status %d: %s", path, r.StatusCode, r.raw)
 	}
