@@ -9,6 +9,7 @@ package testenv
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -98,15 +99,18 @@ func FreePort(t testing.TB) int {
 	return int(netip.MustParseAddrPort(addr).Port())
 }
 
-// FreeAddress returns an address of 127.0.0.1 whose port was free a moment ago. Another process can
-// take the port before the caller listens on it.
+// FreeAddress returns an address of 127.0.0.1 whose port was free a moment ago. The port is below
+// the range from which Linux and macOS give ports to connections and to listeners on port 0, so
+// that none of them takes it before the caller listens on it.
 func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("testenv: find a free port: %w", err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.N(22000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("testenv: find a free port: %w", err)
 }
 
 // lookPath finds the first of names in PATH, or in the folders of Debian and Homebrew that a user's
