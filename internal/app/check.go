@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"image"
 	"image/png"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -26,41 +24,78 @@ import (
 	"shares/internal/quota"
 	"shares/model/migrations"
 	"shares/rpc"
-	"shares/simulator"
 )
+
+// part is one dependency of the service.
+type part struct {
+	name, what string
+	check      func(context.Context, report) error // nil: it is embedded
+}
+
+// report takes one step of a check, and why it failed.
+type report func(step string, err error)
+
+// checkTimeout is the time that the check of one part may take.
+const checkTimeout = 10 * time.Second
+
+// run checks the part as the service uses it. The failures of steps have their step's name.
+func (d part) run(ctx context.Context, report report) {
+	if d.check == nil {
+		report(d.what, nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := d.check(ctx, func(step string, err error) {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", step, err)
+		}
+		report(step, err)
+	})
+	if err != nil {
+		report("", err)
+	}
+}
 
 // checkCommand returns `shares check`, which checks every dependency of the service.
 func (p *program) checkCommand() *cobra.Command {
-	var replicas int
 	cmd := p.command("check",
 		"check database, Redis, bucket, public address and WeChat; each failure names its fix",
-		config.RoleServe, func(ctx context.Context, _ []string) error { return p.check(ctx, replicas) })
-	cmd.Flags().IntVar(&replicas, "replicas", 2, "number of processes that share the database")
+		config.RoleServe, p.checkParts)
+	cmd.Flags().IntVar(&p.replicas, "replicas", 2, "number of processes that share the database")
 	return cmd
 }
 
-const checkTimeout = 10 * time.Second
-
-func (p *program) check(ctx context.Context, replicas int) error {
-	p.log = slog.New(slog.DiscardHandler) // failures are printed as findings
+func (p *program) checkParts(ctx context.Context, _ []string) error {
+	p.log = slog.New(slog.DiscardHandler)   // failures are printed as findings
+	p.config.RedisTimeout = 2 * time.Second // slow answers are no failure here
 	failed := 0
+	finding := func(name, step string, err error) {
+		if err == nil {
+			fmt.Fprintf(p.out, "%-5s %-9s %s\n", "ok", name, step)
+			return
+		}
+		failed++
+		fmt.Fprintf(p.out, "%-5s %-9s %s\n", "FAIL", name, oneLine(err))
+	}
 	for _, part := range []struct {
 		name string
-		run  func(context.Context, *report) error
+		open func() error
 	}{
-		{"database", func(ctx context.Context, r *report) error { return p.checkDatabase(ctx, r, replicas) }},
-		{"redis", p.checkRedis},
-		{"bucket", p.checkBucket},
-		{"address", p.checkAddress},
-		{"wechat", p.checkWechat},
+		{"Database", func() error { return p.openDatabase(ctx) }},
+		{"Redis", p.openCheckedRedis},
+		{"Pictures", p.openPictures},
+		{"WeChat", p.openWechat},
 	} {
-		r := &report{out: p.out, part: part.name}
-		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-		if err := part.run(ctx, r); err != nil {
-			r.fail(err)
+		opened := len(p.parts)
+		if err := part.open(); err != nil {
+			p.parts = p.parts[:opened]
+			finding(part.name, "", err)
 		}
-		cancel()
-		failed += r.failed
+	}
+	p.parts = append(p.parts, part{"Address", p.config.PublicURL, p.checkAddress})
+	for _, part := range p.parts {
+		part.run(ctx, func(step string, err error) { finding(part.name, step, err) })
 	}
 	if failed > 0 {
 		return fmt.Errorf("check: %d failed", failed)
@@ -68,88 +103,56 @@ func (p *program) check(ctx context.Context, replicas int) error {
 	return nil
 }
 
-type report struct {
-	out    io.Writer
-	part   string
-	failed int
-}
-
-func (r *report) ok(format string, args ...any) {
-	fmt.Fprintf(r.out, "%-5s %-9s %s\n", "ok", r.part, fmt.Sprintf(format, args...))
-}
-
-func (r *report) fail(err error) {
-	r.failed++
-	fmt.Fprintf(r.out, "%-5s %-9s %s\n", "FAIL", r.part, oneLine(err))
-}
-
-func (p *program) checkDatabase(ctx context.Context, r *report, replicas int) error {
-	if err := p.openDatabase(ctx); err != nil {
-		return err
-	}
-	if p.config.MySQLDSN == "" {
-		r.ok("%s", p.parts[len(p.parts)-1].what)
+// openCheckedRedis does not start the embedded Redis, because a running serve may have one.
+func (p *program) openCheckedRedis() error {
+	if p.config.RedisAddr == "" {
+		p.embedded("Redis", embeddedRedis)
 		return nil
 	}
+	return p.openRedis()
+}
+
+func (p *program) checkMySQL(ctx context.Context, report report) error {
 	var version, charset string
 	var most int
 	const query = "select version(), @@character_set_connection, @@max_connections"
 	if err := p.db.QueryRowContext(ctx, query).Scan(&version, &charset, &most); err != nil {
 		return mysqlCause(err)
 	}
-	r.ok("MySQL %s answers", version)
+	report("MySQL "+version+" answers", nil)
 	if charset != "utf8mb4" {
-		r.fail(fmt.Errorf("the connection's charset is %s: a proxy overrides utf8mb4, and emoji are lost",
-			charset))
+		report("charset", fmt.Errorf("is %s: a proxy overrides utf8mb4, and emoji are lost", charset))
 	}
-	if need := replicas * p.config.MySQLMaxOpen; need > most*9/10 {
-		r.fail(fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, but the server allows %d: "+
-			"lower MYSQL_MAX_OPEN or raise max_connections",
-			replicas, p.config.MySQLMaxOpen, need, most))
+	if need := p.replicas * p.config.MySQLMaxOpen; need > most*9/10 {
+		report("max_connections", fmt.Errorf("%d replicas × MYSQL_MAX_OPEN %d = %d connections, but the "+
+			"server allows %d: lower MYSQL_MAX_OPEN or raise max_connections",
+			p.replicas, p.config.MySQLMaxOpen, need, most))
 	}
 	if err := p.askMySQL(ctx); err != nil {
 		return err
 	}
-	r.ok("schema up to date")
+	report("schema up to date", nil)
 	if err := migrations.VerifyWrites(ctx, p.db); err != nil {
 		return err
 	}
-	r.ok("a written row is visible on another connection")
+	report("a written row is visible on another connection", nil)
 	return nil
 }
 
 // checkRedis runs the Redis commands of each package, with one key of each kind.
-func (p *program) checkRedis(ctx context.Context, r *report) error {
-	if p.config.RedisAddr == "" {
-		r.ok(embeddedRedis)
-		return nil
-	}
-	p.config.RedisTimeout = 2 * time.Second // slow answers are no failure here
-	err := p.openRedis()
-	if err == nil {
-		err = p.askRedis(ctx)
-	}
-	if err != nil {
+func (p *program) checkRedis(ctx context.Context, report report) error {
+	if err := p.askRedis(ctx); err != nil {
 		return fmt.Errorf("%s: %w", p.config.RedisAddr, err)
 	}
-	r.ok("%s answers", p.config.RedisAddr)
-	step := func(step string, err error) {
-		if err != nil {
-			r.fail(fmt.Errorf("%s: %w", step, redisCause(err)))
-			return
-		}
-		r.ok("%s", step)
-	}
+	report(p.config.RedisAddr+" answers", nil)
+	step := func(step string, err error) { report(step, redisCause(err)) }
 	cache.Probe(ctx, p.redis, step)
 	step("limit of logins", quota.Probe(ctx, p.redis, api.LoginKeys+"probe"))
-	rpc.ProbeRedis(ctx, p.redis, cmp.Or(p.config.WechatAppID, simulator.DefaultAppID), step)
+	rpc.ProbeRedis(ctx, p.redis, p.config.WechatAppID, step)
 	return nil
 }
 
-func (p *program) checkBucket(ctx context.Context, r *report) error {
-	if err := p.openPictures(); err != nil {
-		return err
-	}
+func (p *program) checkBucket(ctx context.Context, report report) error {
 	var dot bytes.Buffer
 	if err := png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
 		return err
@@ -165,14 +168,14 @@ func (p *program) checkBucket(ctx context.Context, r *report) error {
 	if !bytes.Equal(got.Data, dot.Bytes()) {
 		return errors.New("returns a picture other than the one written: check QRCODE_BUCKET")
 	}
-	r.ok("%s: a picture was written and read back", p.parts[len(p.parts)-1].what)
+	report("a picture was written and read back", nil)
 	return nil
 }
 
-func (p *program) checkAddress(ctx context.Context, r *report) error {
+func (p *program) checkAddress(ctx context.Context, report report) error {
 	address := p.config.PublicURL
 	if address == "" {
-		r.ok("SHARES_PUBLIC_URL is not set: picture URLs use the request's host")
+		report("SHARES_PUBLIC_URL is not set: picture URLs use the request's host", nil)
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+docs.Path("weixin.re_login"), nil)
@@ -198,20 +201,17 @@ func (p *program) checkAddress(ctx context.Context, r *report) error {
 	if days < 14 {
 		return fmt.Errorf("the certificate expires in %d days: renew it", days)
 	}
-	r.ok("%s can be reached, its certificate is valid for %d days", address, days)
+	report(fmt.Sprintf("%s can be reached, its certificate is valid for %d days", address, days), nil)
 	return nil
 }
 
-func (p *program) checkWechat(ctx context.Context, r *report) error {
-	if p.config.WechatAppID == "" {
-		r.ok(simulatedWechat)
-		return nil
+func (p *program) checkWechat(ctx context.Context, report report) error {
+	if p.service == nil {
+		if err := p.openService(); err != nil {
+			return err
+		}
 	}
-	users, err := p.userService()
-	if err != nil {
-		return err
-	}
-	if err := users.CheckWechat(ctx); err != nil {
+	if err := p.service.CheckWechat(ctx); err != nil {
 		hint := "check the network, HTTPS_PROXY and WECHAT_BASE_URL"
 		hinted, ok := errors.AsType[interface {
 			error
@@ -222,6 +222,6 @@ func (p *program) checkWechat(ctx context.Context, r *report) error {
 		}
 		return fmt.Errorf("%w: %s", err, hint)
 	}
-	r.ok("%s issued an access token", p.config.WechatBaseURL)
+	report(p.config.WechatBaseURL+" issued an access token", nil)
 	return nil
 }

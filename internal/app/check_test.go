@@ -53,8 +53,8 @@ func wantFailures(t *testing.T, lines []string, part string, want ...[2]string) 
 func TestCheckReportsEmbeddedParts(t *testing.T) {
 	lines := findings(t, "")
 	for _, want := range []string{
-		"ok    database  embedded SQLite", "ok    redis     embedded",
-		"ok    bucket    embedded", "ok    address   SHARES_PUBLIC_URL is not set", "ok    wechat    simulated",
+		"ok    Database  embedded SQLite", "ok    Redis     embedded",
+		"ok    Pictures  embedded", "ok    Address   SHARES_PUBLIC_URL is not set", "ok    WeChat    simulated",
 	} {
 		if !strings.Contains(strings.Join(lines, "\n"), want) {
 			t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))
@@ -90,34 +90,34 @@ func TestCheckRunsTheServicesRedisCommands(t *testing.T) {
 				t.Fatal(err)
 			}
 			lines := findings(t, "RedisAddr: redis://app:hunter2@"+server.Addr())
-			wantFailures(t, lines, "redis", tt.want...)
+			wantFailures(t, lines, "Redis", tt.want...)
 			if all := strings.Join(lines, "\n"); strings.Contains(all, "hunter2") {
 				t.Errorf("the password is shown:\n%s", all)
 			}
 		})
 	}
 	lines := findings(t, "RedisAddr: redis://app:wrong@"+server.Addr())
-	wantFailures(t, lines, "redis", [2]string{server.Addr() + ": wrong user or password: ", "REDIS_PASSWORD"})
+	wantFailures(t, lines, "Redis", [2]string{server.Addr() + ": wrong user or password: ", "REDIS_PASSWORD"})
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	lines = findings(t, "RedisAddr: redis://app:hunter2@"+server.Addr())
-	wantFailures(t, lines, "redis", [2]string{server.Addr() + ": does not answer: ", "REDIS_ADDR"})
+	wantFailures(t, lines, "Redis", [2]string{server.Addr() + ": does not answer: ", "REDIS_ADDR"})
 }
 
 func TestCheckDistinguishesMySQLFailures(t *testing.T) {
 	dsn := testenv.MariaDB(t).Database(t)
 	lines := findings(t, "MySQLDSN: "+dsn)
-	wantFailures(t, lines, "database", [2]string{"the schema lacks ", "run `shares migrate`"})
+	wantFailures(t, lines, "Database", [2]string{"the schema lacks ", "run `shares migrate`"})
 	shares(t, "-f", settings(t, "MySQLDSN: "+dsn), "migrate")
-	wantFailures(t, findings(t, "MySQLDSN: "+dsn), "database")
+	wantFailures(t, findings(t, "MySQLDSN: "+dsn), "Database")
 
 	_, rest, _ := strings.Cut(dsn, "@")
 	lines = findings(t, "MySQLDSN: stranger:hunter2@"+rest)
-	wantFailures(t, lines, "database", [2]string{"wrong user or password in MYSQL_DSN: ", ""})
+	wantFailures(t, lines, "Database", [2]string{"wrong user or password in MYSQL_DSN: ", ""})
 	port := testenv.FreePort(t)
 	lines = findings(t, fmt.Sprintf("MySQLDSN: u:hunter2@tcp(127.0.0.1:%d)/d", port))
-	wantFailures(t, lines, "database", [2]string{"does not answer: check the address in MYSQL_DSN", "refused"})
+	wantFailures(t, lines, "Database", [2]string{"does not answer: check the address in MYSQL_DSN", "refused"})
 }
 
 // A failed part is one line, and the other parts are still checked.
@@ -131,7 +131,7 @@ func TestCheckContinuesAfterAFailure(t *testing.T) {
 	lines := findings(t, "MySQLDSN: u:hunter2@tcp(db)/d?loc=Asia/Shanghai\nQRCodeBucket: file://"+file+"/no-folder\n"+
 		"PublicURL: "+page.URL+"\nWechatAppID: wx0\nWechatSecret: hunter2\nWechatBaseURL: http://127.0.0.1:"+fmt.Sprint(testenv.FreePort(t)))
 	for part, want := range map[string]string{
-		"database": "MYSQL_DSN: parameter loc", "bucket": "", "address": page.URL + " answers 404", "wechat": "",
+		"Database": "MYSQL_DSN: parameter loc", "Pictures": "", "Address": page.URL + " answers 404", "WeChat": "",
 	} {
 		wantFailures(t, lines, part, [2]string{want, ""})
 	}

@@ -42,16 +42,16 @@ func (p *program) openRPC() error {
 	if err != nil {
 		return fmt.Errorf("WEIXIN_RPC_TARGET: %w", err)
 	}
-	p.rpc = client.Conn()
-	p.rpc.Connect()
-	p.onClose(p.rpc.Close)
-	p.parts = append(p.parts, part{"Users", p.config.RPCTarget, p.askRPC, true})
+	p.conn = client.Conn()
+	p.conn.Connect()
+	p.onClose(p.conn.Close)
+	p.parts = append(p.parts, part{"Users", p.config.RPCTarget, func(ctx context.Context, _ report) error { return p.askRPC(ctx) }})
 	return nil
 }
 
 func (p *program) askRPC(ctx context.Context) error {
-	for s := p.rpc.GetState(); s != connectivity.Ready; s = p.rpc.GetState() {
-		if !p.rpc.WaitForStateChange(ctx, s) {
+	for s := p.conn.GetState(); s != connectivity.Ready; s = p.conn.GetState() {
+		if !p.conn.WaitForStateChange(ctx, s) {
 			return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
 		}
 	}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -30,6 +29,7 @@ import (
 	"shares/internal/pictures"
 	"shares/internal/process"
 	"shares/model"
+	"shares/rpc"
 	"shares/simulator"
 )
 
@@ -50,19 +50,14 @@ type program struct {
 	pictures *pictures.Store
 	secrets  []string
 	wechat   *simulator.Simulator // nil: WeChat itself
-	rpc      *grpc.ClientConn     // nil: the user service is in this process
+	conn     *grpc.ClientConn     // to the user service; nil: it is in this process
+	service  *rpc.Service         // nil: it is another process
 	started  atomic.Bool          // ready succeeded once
 
-	parts   []part
-	close   []func() error
-	stopLog func() error // writes the buffered lines
-}
-
-// part is one dependency of the service, as printed at start.
-type part struct {
-	name, what string
-	ask        func(context.Context) error // whether it answers; nil: it is embedded
-	first      bool                        // it must answer before the process is ready
+	parts    []part
+	replicas int // for check: the processes that share the database
+	close    []func() error
+	stopLog  func() error // writes the buffered lines
 }
 
 func (p *program) embedded(name, what string) {

@@ -143,8 +143,8 @@ func TestStartPrintsWhichPartsAnswer(t *testing.T) {
 		fmt.Sprintf("Database  MySQL at 127.0.0.1:%d: does not answer: ", port),
 		"WeChat    " + simulatedWechat,
 	}
-	for i, got := range p.askParts() {
-		if !strings.HasPrefix(got, want[i]) {
+	for i, part := range p.parts {
+		if got := strings.TrimSpace(part.line(t.Context())); !strings.HasPrefix(got, want[i]) {
 			t.Errorf("got %q, want %q", got, want[i])
 		}
 	}

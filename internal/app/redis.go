@@ -44,7 +44,7 @@ func (p *program) openRedis() error {
 		o.Addrs = []string{address}
 		p.embedded("Redis", embeddedRedis)
 	} else {
-		p.parts = append(p.parts, part{name: "Redis", what: p.config.RedisAddr, ask: p.askRedis})
+		p.parts = append(p.parts, part{"Redis", p.config.RedisAddr, p.checkRedis})
 	}
 	cache.Bound(o, p.config.RedisTimeout)
 	logging.Disable() // callers report failed commands

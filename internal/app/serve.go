@@ -26,11 +26,10 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	if err := errors.Join(p.openPictures(), p.openSecrets(), p.openWechat()); err != nil {
 		return err
 	}
-	users, err := p.userService()
-	if err != nil {
+	if err := p.openService(); err != nil {
 		return err
 	}
-	return p.serveHTTP(ctx, users.Client())
+	return p.serveHTTP(ctx, p.service.Client())
 }
 
 func (p *program) serveAPI(ctx context.Context, _ []string) error {
@@ -38,7 +37,7 @@ func (p *program) serveAPI(ctx context.Context, _ []string) error {
 	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
 		return err
 	}
-	return p.serveHTTP(ctx, pb.NewWeixinClient(p.rpc))
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.conn))
 }
 
 func (p *program) serveRPC(ctx context.Context, _ []string) error {
@@ -46,8 +45,7 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	if err := errors.Join(p.openUsers(ctx), p.openPictures()); err != nil {
 		return err
 	}
-	users, err := p.userService()
-	if err != nil {
+	if err := p.openService(); err != nil {
 		return err
 	}
 	if err := p.startAdmin(ctx); err != nil {
@@ -55,16 +53,15 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	}
 	p.say(ctx, "shares rpc "+p.version+" on "+p.config.RPCListen)
 	p.ownShutdown()
-	err = users.Serve(ctx)
+	err := p.service.Serve(ctx)
 	if _, ok := errors.AsType[*net.OpError](err); ok {
-		const setting = "SHARES_RPC_LISTEN"
-		return listenError(setting, setting, p.config.RPCListen, err)
+		return listenError("SHARES_RPC_LISTEN", err)
 	}
 	return err
 }
 
-func (p *program) userService() (*rpc.Service, error) {
-	users, err := rpc.New(p.config, rpc.Deps{
+func (p *program) openService() (err error) {
+	p.service, err = rpc.New(p.config, rpc.Deps{
 		Users:    p.users,
 		Redis:    p.redis,
 		Pictures: p.pictures,
@@ -73,11 +70,10 @@ func (p *program) userService() (*rpc.Service, error) {
 		Metrics:  p.metrics,
 		Now:      time.Now,
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		p.onClose(func() error { p.service.Close(); return nil })
 	}
-	p.onClose(func() error { users.Close(); return nil })
-	return users, nil
+	return err
 }
 
 // serveHTTP serves the edge until ctx ends. Then it drains and finishes running requests within
@@ -156,26 +152,13 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 		listener, err = process.Listen(ctx, address)
 	}
 	if err != nil {
-		return nil, listenError("SHARES_HOST", "SHARES_PORT", address, err)
+		return nil, listenError("SHARES_HOST and SHARES_PORT", err)
 	}
 	return listener, nil
 }
 
-// listenError returns the cause of a failed net.Listen in one sentence with a remedy. host and port
-// are the settings, or one setting twice.
-func listenError(host, port, address string, err error) error {
-	_, number, _ := net.SplitHostPort(address)
-	_, notFound := errors.AsType[*net.DNSError](err)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s: port %s is in use: stop the process that has it, or set another port",
-			port, number)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s: port %s needs privileges: set a port of 1024 or more, or allow the "+
-			"process to bind lower ones (CAP_NET_BIND_SERVICE)", port, number)
-	case errors.Is(err, syscall.EADDRNOTAVAIL) || notFound:
-		return fmt.Errorf("%s: is not an address of this machine: set one, or leave the host empty "+
-			"for all addresses", host)
-	}
-	return fmt.Errorf("%s: %w", port, err)
+// listenError adds the setting and a remedy to the error of a net.Listen.
+func listenError(setting string, err error) error {
+	return fmt.Errorf("%s: %w: set another address or a port of 1024 or more, or stop the process that "+
+		"uses the port", setting, err)
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -24,8 +23,7 @@ func (p *program) startAdmin(ctx context.Context) error {
 	}
 	listener, err := net.Listen("tcp", p.config.AdminListen)
 	if err != nil {
-		const setting = "SHARES_ADMIN_LISTEN"
-		return listenError(setting, setting, p.config.AdminListen, err)
+		return listenError("SHARES_ADMIN_LISTEN", err)
 	}
 	// The probes answer until the process ends: a pod that shuts down is unready, not dead.
 	p.onClose(background(listener, p.admin(ctx, p.ready)))
@@ -62,27 +60,24 @@ func background(listener net.Listener, handler http.Handler) (closeServer func()
 	return server.Close
 }
 
-// ready reports whether requests can be served. Until it first succeeds, every part marked first
-// must answer: MySQL with the schema, or the user service. After that, the database or Redis is
-// enough: an outage affects all replicas, and if all were unready, none could serve the requests
-// that still work. WeChat is not part of readiness.
-func (p *program) ready(ctx context.Context) error {
-	if !p.started.Load() {
-		for _, part := range p.parts {
-			if !part.first {
-				continue
-			}
-			if err := part.ask(ctx); err != nil {
-				return err
-			}
-		}
+// ready reports whether requests can be served. Until it first succeeds, MySQL with the schema, or
+// the user service, must answer. After that, the database or Redis is enough: an outage affects all
+// replicas, and if all were unready, none could serve the requests that still work. WeChat is not
+// part of readiness.
+func (p *program) ready(ctx context.Context) (err error) {
+	switch {
+	case p.conn != nil && !p.started.Load():
+		err = p.askRPC(ctx)
+	case p.conn != nil:
+	case p.config.MySQLDSN != "" && !p.started.Load():
+		err = p.askMySQL(ctx)
+	case p.redis.Ping(ctx).Err() != nil && p.db.PingContext(ctx) != nil:
+		err = errors.New("neither the database nor Redis answers")
+	}
+	if err == nil {
 		p.started.Store(true)
-		return nil
 	}
-	if p.db == nil || p.redis.Ping(ctx).Err() == nil || p.db.PingContext(ctx) == nil {
-		return nil
-	}
-	return errors.New("neither the database nor Redis answers")
+	return err
 }
 
 // sayHello prints the address of the service, its parts and an example request. In pro mode it logs
@@ -105,15 +100,8 @@ func (p *program) sayHello(ctx context.Context, address net.Addr) {
 		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", port, docs.Path("weixin.oauth"), code)
 }
 
-const (
-	// askTimeout bounds how long a start in dev mode waits for parts to answer.
-	askTimeout = time.Second
-	// warnTimeout bounds the readiness check at start in pro mode, which runs in the background.
-	warnTimeout = 10 * time.Second
-)
-
-// say prints the title and, in dev mode, the parts and whether they answer. In pro mode it logs
-// title and parts, and then why the process is not ready, if so.
+// say prints the title and, in dev mode, each part, a real one when it has been checked. In pro mode
+// it logs title and parts, and then why the process is not ready, if so.
 func (p *program) say(ctx context.Context, title string) {
 	if p.config.Pro() {
 		var parts []string
@@ -122,7 +110,7 @@ func (p *program) say(ctx context.Context, title string) {
 		}
 		p.log.InfoContext(ctx, "started", "what", title, "parts", strings.Join(parts, "; "))
 		go func() {
-			ctx, cancel := context.WithTimeout(ctx, warnTimeout)
+			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 			defer cancel()
 			if err := p.ready(ctx); err != nil {
 				p.log.WarnContext(ctx, "not ready", "error", err)
@@ -131,29 +119,25 @@ func (p *program) say(ctx context.Context, title string) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "\n%s\n\n", title)
-	for _, line := range p.askParts() {
-		fmt.Fprintf(os.Stderr, "  %s\n", line)
+	for _, part := range p.parts {
+		if part.check == nil {
+			fmt.Fprintln(os.Stderr, part.line(ctx))
+			continue
+		}
+		go func() { fmt.Fprintln(os.Stderr, part.line(ctx)) }()
 	}
 }
 
-func (p *program) askParts() []string {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-	defer cancel()
-	lines := make([]string, len(p.parts))
-	var asked sync.WaitGroup
-	for i, part := range p.parts {
-		lines[i] = fmt.Sprintf("%-9s %s", part.name, part.what)
-		if part.ask == nil {
-			continue
+// line returns the part, and whether a real one answers as the service needs it.
+func (d part) line(ctx context.Context) string {
+	result := ""
+	if d.check != nil {
+		result = ": answers"
+		var errs []error
+		d.run(ctx, func(_ string, err error) { errs = append(errs, err) })
+		if err := errors.Join(errs...); err != nil {
+			result = ": " + oneLine(err)
 		}
-		asked.Go(func() {
-			if err := part.ask(ctx); err != nil {
-				lines[i] += ": " + oneLine(err)
-				return
-			}
-			lines[i] += ": answers"
-		})
 	}
-	asked.Wait()
-	return lines
+	return fmt.Sprintf("  %-9s %s%s", d.name, d.what, result)
 }

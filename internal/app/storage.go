@@ -35,9 +35,7 @@ func (p *program) openDatabase(ctx context.Context) error {
 		p.embedded("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
 		return migrations.Migrate(ctx, p.db, migrations.SQLite)
 	}
-	p.parts = append(p.parts, part{
-		"Database", "MySQL at " + model.Address(string(p.config.MySQLDSN)), p.askMySQL, true,
-	})
+	p.parts = append(p.parts, part{"Database", "MySQL at " + model.Address(string(p.config.MySQLDSN)), p.checkMySQL})
 	return p.openMySQL(model.MySQLOptions{
 		MaxOpen: p.config.MySQLMaxOpen, Timeout: p.config.MySQLTimeout, Logger: p.log,
 	})
@@ -135,10 +133,7 @@ func (p *program) openPictures() (err error) {
 		if endpoint, err := url.Parse(u.Query().Get("endpoint")); err == nil && endpoint.Host != "" {
 			what += " at " + endpoint.Host
 		}
-		p.parts = append(p.parts, part{name: "Pictures", what: what, ask: func(ctx context.Context) error {
-			_, err := p.pictures.Exists(ctx, "check/dot.png")
-			return err
-		}})
+		p.parts = append(p.parts, part{"Pictures", what, p.checkBucket})
 	}
 	if p.pictures, err = pictures.Open(bucket, p.metrics); err != nil {
 		return fmt.Errorf("QRCODE_BUCKET: %w", err)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,7 +28,7 @@ func simulatorCommand() *cobra.Command {
 			log, _ := process.Logger(os.Stderr, false, "info")
 			listener, err := net.Listen("tcp", listen)
 			if err != nil {
-				return listenError("--listen", "--listen", listen, err)
+				return listenError("--listen", err)
 			}
 			fmt.Fprintf(os.Stderr, "a simulated WeChat on http://%s\n\n"+
 				"  WECHAT_BASE_URL=http://%[1]s WECHAT_APPID=%s WECHAT_SECRET=%s\n\n"+
@@ -69,7 +68,7 @@ const simulatedWechat = "simulated, logs anyone in (set WECHAT_APPID and WECHAT_
 
 func (p *program) openWechat() error {
 	if p.config.WechatAppID != "" {
-		p.parts = append(p.parts, part{name: "WeChat", what: p.config.WechatBaseURL, ask: p.askWechat})
+		p.parts = append(p.parts, part{"WeChat", p.config.WechatBaseURL, p.checkWechat})
 		return nil
 	}
 	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log})
@@ -82,19 +81,6 @@ func (p *program) openWechat() error {
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()
 	p.embedded("WeChat", simulatedWechat)
 	return nil
-}
-
-// askWechat reports whether anything answers at WECHAT_BASE_URL, through HTTPS_PROXY.
-func (p *program) askWechat(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.config.WechatBaseURL, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("does not answer: check the network and HTTPS_PROXY: %w", err)
-	}
-	return resp.Body.Close()
 }
 
 // host returns the host to listen on. Beside the simulator, which logs anyone in, the default is
