@@ -16,7 +16,6 @@ const devInternal = "127.0.0.1:8084"
 
 // listenInternal opens the internal port, by default at fallback. It returns nil if there is none.
 func (p *program) listenInternal(ctx context.Context, fallback string) (net.Listener, error) {
-	const setting = "SHARES_INTERNAL_LISTEN"
 	address := cmp.Or(p.config.InternalListen, fallback)
 	if address == "" {
 		return nil, nil
@@ -27,10 +26,10 @@ func (p *program) listenInternal(ctx context.Context, fallback string) (net.List
 		p.embedded("Internal", "for other services, on http://"+listener.Addr().String())
 		return listener, nil
 	case p.config.InternalListen == "" && errors.Is(err, syscall.EADDRINUSE):
-		p.embedded("Internal", "off, because "+fallback+" is in use (set "+setting+")")
+		p.embedded("Internal", "off, because "+fallback+" is in use (set SHARES_INTERNAL_LISTEN)")
 		return nil, nil
 	}
-	return nil, listenError(setting, setting, address, err)
+	return nil, listenError("SHARES_INTERNAL_LISTEN", err)
 }
 
 // beside runs main and, unless listener is nil, serves the internal port, until ctx or one of them
