@@ -98,7 +98,7 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		return err
 	}
 	fallback := ""
-	if p.rpc == nil && !p.config.Pro() {
+	if p.conn == nil && !p.config.Pro() {
 		fallback = devInternal
 	}
 	internalListener, err := p.listenInternal(ctx, fallback)
