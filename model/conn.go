@@ -17,19 +17,19 @@ const (
 	probeLimit = 300 * time.Millisecond
 	// longProbe is the limit of each fifth probe: on a slow link, a connection with TLS takes
 	// more than probeLimit.
-	longProbe = time.Second
+	longProbe = 700 * time.Millisecond
 )
 
 // Conn is goctl's connection with a time limit on every statement, which includes the wait for a
 // free connection. Without the limit, a database that hangs would block requests until their own
-// deadlines. At most three quarters of the pool's connections are used for reads. While the
-// database is down, statements fail immediately. Reads and writes have separate gates, because a
-// read-only primary still serves reads.
+// deadlines. At most three quarters of the pool's connections are used for reads, and one is left
+// for probes. While the database is down, statements fail immediately. Reads and writes have
+// separate gates, because a read-only primary still serves reads.
 type Conn struct {
 	sqlx.SqlConn
 	db            *sql.DB
 	limit         time.Duration
-	readers       chan struct{}
+	all, readers  slots
 	reads, writes *gate
 	renewed       *time.Timer // ends a drop
 	stop          context.CancelFunc
@@ -39,22 +39,31 @@ type Conn struct {
 // 0 means no limit.
 func NewConn(db *sql.DB, limit time.Duration) *Conn {
 	ctx, stop := context.WithCancel(context.Background())
+	open := db.Stats().MaxOpenConnections
 	c := &Conn{
 		// sqlx's breaker must stay closed: it would refuse statements for seconds after an outage.
 		SqlConn: sqlx.NewSqlConnFromDB(db, sqlx.WithAcceptable(func(error) bool { return true })),
 		db:      db,
 		limit:   limit,
-		readers: make(chan struct{}, max(1, db.Stats().MaxOpenConnections*3/4)),
+		all:     make(slots, max(1, open-1)),
+		readers: make(slots, max(1, open*3/4)),
 		renewed: time.AfterFunc(time.Hour, func() { db.SetConnMaxLifetime(connLifetime) }),
 		stop:    stop,
 	}
 	c.renewed.Stop()
-	c.reads = &gate{stop: ctx, drop: c.drop, probe: db.PingContext}
-	c.writes = &gate{stop: ctx, drop: c.drop, probe: func(ctx context.Context) error {
-		// No row has this id, but a read-only server refuses the update.
-		_, err := db.ExecContext(ctx, "update `wx_userinfo` set `vip` = `vip` where `id` = 0")
-		return err
-	}}
+	// No row has the id 0, but a read-only server refuses the update, and a Galera node without a
+	// quorum refuses both.
+	probe := func(query string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if _, err := db.ExecContext(ctx, query); !isFull(err) {
+				return err
+			}
+			return nil // the server is up, and open connections can be used
+		}
+	}
+	c.reads = &gate{stop: ctx, drop: c.drop, probe: probe("select `id` from `wx_userinfo` where `id` = 0")}
+	c.writes = &gate{stop: ctx, drop: c.drop,
+		probe: probe("update `wx_userinfo` set `vip` = `vip` where `id` = 0")}
 	return c
 }
 
@@ -75,13 +84,16 @@ func (c *Conn) drop() {
 // limit plus OpenMySQL's lock wait.
 func (c *Conn) longest() time.Duration { return c.limit + lockWaitOf(c.limit) }
 
-// ExecCtx implements sqlx.SqlConn, within the limit. If the server is read-only, like an old
-// primary after a failover, it repeats the statement once on a new connection.
+// ExecCtx implements sqlx.SqlConn, within the limit. It repeats a statement that has certainly
+// changed nothing once: after a conflict with another transaction, and on a new connection if the
+// server refuses writes, like an old primary after a failover.
 func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
 	err = c.within(ctx, c.writes, func(ctx context.Context) error {
 		res, err = c.SqlConn.ExecCtx(ctx, query, args...)
-		if isReadOnly(err) {
+		if isRefusing(err) {
 			c.drop()
+		}
+		if isRefusing(err) || isConflict(err) {
 			res, err = c.SqlConn.ExecCtx(ctx, query, args...)
 		}
 		return err
@@ -92,12 +104,10 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 // QueryRowCtx implements sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
 	return c.within(ctx, c.reads, func(ctx context.Context) error {
-		select {
-		case c.readers <- struct{}{}:
-			defer func() { <-c.readers }()
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.readers.take(ctx); err != nil {
+			return err
 		}
+		defer c.readers.free()
 		err := c.SqlConn.QueryRowCtx(ctx, v, query, args...)
 		if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
 			return errBrokenRow // the driver's error quotes the value
@@ -116,21 +126,43 @@ func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) err
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if c.limit > 0 {
 		limited, cancel = context.WithTimeout(ctx, c.limit)
+		// If the server hangs, the gate closes before the first statement ends.
+		slow := time.AfterFunc(probeLimit, g.suspect)
+		defer slow.Stop()
 	}
 	defer cancel()
-	err := do(limited)
+	err := c.all.take(limited)
+	if err == nil {
+		err = do(limited)
+		c.all.free()
+	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %v", errLate, err)
 	}
-	if lost := isLost(err); lost || errors.Is(err, errLate) {
-		g.suspect(lost)
+	if isLost(err) {
+		c.drop() // idle connections may be dead, too
+		g.suspect()
 	}
 	return err
 }
 
-// gate refuses statements of one kind, reads or writes, while its probe fails. A failed statement
-// does not close the gate, but starts probing, which runs outside of requests until a probe
-// succeeds. So the failure of one statement does not affect others, and a database that is
+// slots bounds how many statements use the pool.
+type slots chan struct{}
+
+func (s slots) take(ctx context.Context) error {
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s slots) free() { <-s }
+
+// gate refuses statements of one kind, reads or writes, while its probe fails. A failed or slow
+// statement does not close the gate, but starts probing, which runs outside of requests until a
+// probe succeeds. So the failure of one statement does not affect others, and a database that is
 // available again is used after one interval.
 type gate struct {
 	probe func(context.Context) error
@@ -148,24 +180,23 @@ func (g *gate) closed() bool {
 	return g.down
 }
 
-// suspect starts probing unless it is running. After a lost connection it drops all others.
-func (g *gate) suspect(lost bool) {
+// suspect starts probing unless it is running.
+func (g *gate) suspect() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.probing {
 		g.probing = true
-		go g.run(lost)
+		go g.run()
 	}
 }
 
-func (g *gate) run(lost bool) {
+func (g *gate) run() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for n := 1; ; n++ {
-		if lost || n == 2 {
-			g.drop() // so that the probe dials: after a failover idle connections may be dead
+		if n == 2 {
+			g.drop() // so that the probe dials
 		}
-		lost = false
 		limit := probeLimit
 		if n%5 == 0 {
 			limit = longProbe

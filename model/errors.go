@@ -58,13 +58,20 @@ const (
 	noSuchColumn   = 1054
 	duplicateEntry = 1062
 	noSuchTable    = 1146
-	lockWait       = 1205
-	deadlock       = 1213
 )
 
-// readOnly lists the errors of the option --read-only, read-only transactions and read-only
-// servers.
-var readOnly = []uint16{1290, 1792, 1836}
+var (
+	// full lists the errors of a server or user without a free connection.
+	full = []uint16{1040, 1203, 1226}
+
+	// conflicts lists the errors of a lock wait and of a deadlock. A Galera cluster reports a
+	// deadlock at the commit if another node has changed the row.
+	conflicts = []uint16{1205, 1213}
+
+	// refusing lists the errors of a Galera node without a quorum, the option --read-only, read-only
+	// transactions and read-only servers.
+	refusing = []uint16{1047, 1290, 1792, 1836}
+)
 
 // mysqlError returns the number and the SQLSTATE class of the MySQL error in err; 0 and "" for
 // none.
@@ -75,21 +82,26 @@ func mysqlError(err error) (number uint16, class string) {
 	return 0, ""
 }
 
-// isReadOnly reports whether a server refused a write because it is read-only.
-func isReadOnly(err error) bool {
+func isOneOf(err error, numbers []uint16) bool {
 	number, _ := mysqlError(err)
-	return slices.Contains(readOnly, number)
+	return slices.Contains(numbers, number)
 }
+
+func isFull(err error) bool     { return isOneOf(err, full) }
+func isConflict(err error) bool { return isOneOf(err, conflicts) }
+func isRefusing(err error) bool { return isOneOf(err, refusing) }
 
 // isWrong reports whether MySQL refused a statement for its data, constraints, syntax or names.
 func isWrong(err error) bool {
 	_, class := mysqlError(err)
-	return slices.Contains([]string{"22", "23", "42"}, class)
+	return slices.Contains([]string{"22", "23", "42"}, class) && !isFull(err)
 }
 
 // isRefused reports whether a statement has certainly changed nothing. After any other error, such
 // as a lost connection or a deadline, it may have been committed.
-func isRefused(err error) bool { return errors.Is(err, errDown) || isReadOnly(err) || isWrong(err) }
+func isRefused(err error) bool {
+	return errors.Is(err, errDown) || isFull(err) || isConflict(err) || isRefusing(err) || isWrong(err)
+}
 
 // isDuplicate reports whether a write failed because a unique column already has that value.
 func isDuplicate(err error) bool {
@@ -99,11 +111,12 @@ func isDuplicate(err error) bool {
 		(s.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || s.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
-// isLost reports whether a connection was lost or could not be made, or the server is read-only.
+// isLost reports whether a connection was lost or could not be made, or the server refuses to work.
+// A full server still serves the open connections.
 func isLost(err error) bool {
 	_, class := mysqlError(err)
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || isReadOnly(err) ||
-		class == "08" { // from the handshake, or at a shutdown
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || isRefusing(err) ||
+		class == "08" && !isFull(err) { // from the handshake, or at a shutdown
 		return true
 	}
 	_, ok := errors.AsType[net.Error](err)

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"shares/internal/testenv"
 	"shares/model/migrations"
 )
@@ -27,7 +29,7 @@ func TestGate(t *testing.T) {
 			return nil
 		}}
 		works.Store(true)
-		g.suspect(false)
+		g.suspect()
 		synctest.Wait()
 		if g.closed() || probes.Load() != 1 || drops.Load() != 0 {
 			t.Fatalf("after a successful probe: closed %v, %d probes, %d drops, want false, 1, 0",
@@ -35,15 +37,15 @@ func TestGate(t *testing.T) {
 		}
 
 		works.Store(false)
-		g.suspect(true)
-		g.suspect(true)
+		g.suspect()
+		g.suspect()
 		synctest.Wait()
-		if g.closed() || drops.Load() != 1 {
-			t.Errorf("before the probe fails: closed %v, %d drops, want false, 1", g.closed(), drops.Load())
+		if g.closed() {
+			t.Error("the gate is closed before the probe fails")
 		}
 		time.Sleep(time.Minute)
-		if !g.closed() || drops.Load() != 2 {
-			t.Errorf("while the probe fails: closed %v, %d drops, want true, 2", g.closed(), drops.Load())
+		if !g.closed() || drops.Load() != 1 {
+			t.Errorf("while the probe fails: closed %v, %d drops, want true, 1", g.closed(), drops.Load())
 		}
 		works.Store(true)
 		for start := time.Now(); g.closed(); time.Sleep(10 * time.Millisecond) {
@@ -58,7 +60,7 @@ func TestGate(t *testing.T) {
 		}
 
 		works.Store(false)
-		g.suspect(false)
+		g.suspect()
 		time.Sleep(time.Second)
 		end()
 		time.Sleep(time.Minute) // a leaked goroutine fails the test
@@ -67,7 +69,7 @@ func TestGate(t *testing.T) {
 
 // restricted returns a server, with an administrator's pool, and a model whose user cannot write
 // while the server is read-only.
-func restricted(t *testing.T) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel) {
+func restricted(t *testing.T, limit time.Duration) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel) {
 	t.Helper()
 	s := testenv.NewMariaDB(t)
 	admin := openMySQL(t, s.Database(t))
@@ -82,14 +84,14 @@ func restricted(t *testing.T) (*sql.DB, *testenv.MariaDBServer, WxUserinfoModel)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := NewConn(openMySQL(t, dsn), time.Minute)
+	conn := NewConn(openMySQL(t, dsn), limit)
 	t.Cleanup(func() { conn.Close() })
 	return admin, s, NewWxUserinfoModel(conn, &memoryCache{})
 }
 
 // A read-only primary refuses writes but serves reads, even after many refused writes.
 func TestReadOnlyPrimaryServesReads(t *testing.T) {
-	admin, _, m := restricted(t)
+	admin, _, m := restricted(t, time.Minute)
 	ctx := t.Context()
 	who, _, err := m.LogIn(ctx, Login{Openid: "oalice"})
 	if err != nil {
@@ -121,9 +123,96 @@ func TestReadOnlyPrimaryServesReads(t *testing.T) {
 	waitFor(t, write)
 }
 
+// While the server hangs, statements wait for about one limit in total, and not for one each.
+func TestHungServerCostsOneTimeout(t *testing.T) {
+	_, s, m := restricted(t, 5*time.Second)
+	find := func() error { _, err := m.FindByOpenid(t.Context(), "oalice"); return err }
+	waitFor(t, func() error {
+		if err := find(); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error, 1)
+	go func() { first <- find() }()
+	refused := 0
+	for refused < 100 {
+		select {
+		case err := <-first: // a second one began before the probe failed
+			if !errors.Is(err, errLate) {
+				t.Fatalf("the first statement: %v, want errLate", err)
+			}
+			if refused == 0 {
+				t.Fatal("nothing is refused although the server hangs")
+			}
+		default:
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		_, err := m.FindByOpenid(ctx, "oalice")
+		cancel()
+		if errors.Is(err, errDown) {
+			refused++
+		}
+	}
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() error {
+		if err := find(); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+// A server without free connections refuses new ones, but open ones are used and not dropped.
+func TestFullServer(t *testing.T) {
+	admin, s, m := restricted(t, time.Minute)
+	who, _, err := m.LogIn(t.Context(), Login{Openid: "oalice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, admin, "SET GLOBAL max_connections = 10")
+	var held []*sql.Conn
+	others := openMySQL(t, s.DSN("mysql"))
+	for range 32 { // one more is for administrators
+		if conn, err := others.Conn(t.Context()); err == nil {
+			held = append(held, conn)
+		}
+	}
+	update := func() error {
+		return m.UpdateProfile(t.Context(), who.Id, who.SessionEpoch, Columns{"city": "x"})
+	}
+	for range 20 {
+		if err := update(); err != nil {
+			t.Fatalf("on the open connection: %v", err)
+		}
+	}
+	var g errgroup.Group
+	for range 16 { // more than the open connections
+		g.Go(func() error {
+			if err := update(); err != nil && !IsUnavailable(err) {
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Errorf("without a free connection: %v, want an error that IsUnavailable", err)
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+	others.Close()
+	waitFor(t, update)
+}
+
 // After an outage with many refused statements, the database is used again.
 func TestDatabaseIsUsedAgain(t *testing.T) {
-	_, s, m := restricted(t)
+	_, s, m := restricted(t, time.Minute)
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,15 +36,9 @@ func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered
 		return Registered{}, false,
 			errors.New("model: log in: openid must be 1 to 64 printable ASCII characters")
 	}
-	conflicts := 0
 	for range logInAttempts {
 		who, created, err := m.logIn(ctx, in)
-		number, _ := mysqlError(err)
-		switch {
-		case isDuplicate(err), errors.Is(err, ErrNotFound):
-		case (number == lockWait || number == deadlock) && conflicts == 0: // rolled back by MySQL
-			conflicts++
-		default:
+		if !isDuplicate(err) && !errors.Is(err, ErrNotFound) {
 			return who, created, err
 		}
 	}

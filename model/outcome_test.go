@@ -180,6 +180,8 @@ func TestRefusedWritesAreCertain(t *testing.T) {
 		"limit":           {errLate, false},
 		"duplicate":       {&mysql.MySQLError{Number: 1062, SQLState: [5]byte{'2', '3'}}, true},
 		"read-only":       {&mysql.MySQLError{Number: 1290, SQLState: [5]byte{'H', 'Y'}}, true},
+		"full":            {&mysql.MySQLError{Number: 1040, SQLState: [5]byte{'0', '8'}}, true},
+		"certification":   {&mysql.MySQLError{Number: 1213, SQLState: [5]byte{'4', '0'}}, true},
 		"down":            {errDown, true},
 		"during commit":   {&mysql.MySQLError{Number: 1180, SQLState: [5]byte{'H', 'Y'}}, false},
 	} {
