@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,10 +27,13 @@ func openFolder(root string) (*folder, error) {
 
 func (f *folder) path(name string) string { return filepath.Join(f.root, filepath.FromSlash(name)) }
 
-// exists returns false for an empty file, which a power cut can leave.
-func (f *folder) exists(_ context.Context, name string) (bool, error) {
+// exists treats an empty file as missing, because a power cut can leave it.
+func (f *folder) exists(_ context.Context, name string) error {
 	info, err := os.Stat(f.path(name))
-	return err == nil && info.Size() > 0, err
+	if err == nil && info.Size() == 0 {
+		return fs.ErrNotExist
+	}
+	return err
 }
 
 // put writes a temporary file, syncs it and renames it. A process that is killed in between leaves
@@ -46,7 +50,7 @@ func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
 	}
 	f.publish.Lock()
 	defer f.publish.Unlock()
-	if found, _ := f.exists(ctx, name); found {
+	if f.exists(ctx, name) == nil {
 		return nil
 	}
 	if err := os.Rename(temporary, path); err != nil {
@@ -73,14 +77,11 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-func (f *folder) get(_ context.Context, name string) (io.ReadCloser, int64, error) {
+func (f *folder) get(_ context.Context, name string) ([]byte, error) {
 	file, err := os.Open(f.path(name))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
-	}
-	return file, info.Size(), nil
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, MaxBytes+1))
 }

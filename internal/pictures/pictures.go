@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -51,20 +50,18 @@ var (
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*\.(jpg|png)$`)
 
 // bucket stores the objects. Its error for a missing object is fs.ErrNotExist. put does not
-// overwrite an object unless that is empty.
+// overwrite an object. get returns at most MaxBytes+1 bytes.
 type bucket interface {
-	exists(ctx context.Context, name string) (bool, error)
+	exists(ctx context.Context, name string) error
 	put(ctx context.Context, name, contentType string, data []byte) error
-	// get returns a reader and the number of bytes in it.
-	get(ctx context.Context, name string) (io.ReadCloser, int64, error)
+	get(ctx context.Context, name string) ([]byte, error)
 }
 
 // Store is an open bucket. It is safe for concurrent use.
 type Store struct {
-	bucket  bucket
-	timeout time.Duration // of a call to the bucket
-	recent  *otter.Cache[string, Picture]
-	calls   *prometheus.CounterVec
+	bucket bucket
+	recent *otter.Cache[string, Picture]
+	calls  *prometheus.CounterVec
 }
 
 // Picture is a stored picture.
@@ -82,8 +79,7 @@ func Open(where string, metrics prometheus.Registerer) (*Store, error) {
 		return nil, fmt.Errorf("open bucket: %w", err)
 	}
 	return &Store{
-		bucket:  b,
-		timeout: callTimeout,
+		bucket: b,
 		recent: otter.Must(&otter.Options[string, Picture]{
 			MaximumWeight:    recentBytes,
 			Weigher:          func(_ string, p Picture) uint32 { return uint32(len(p.Data)) },
@@ -136,18 +132,15 @@ func checkOptions(u *url.URL, allowed map[string]string) error {
 }
 
 // Exists reports whether the bucket has a picture. Its error is ErrUnavailable or ctx's.
-func (s *Store) Exists(ctx context.Context, name string) (found bool, err error) {
+func (s *Store) Exists(ctx context.Context, name string) (bool, error) {
 	if !isName(name) {
 		return false, nil
 	}
-	err = s.call(ctx, "exists", func(ctx context.Context) (err error) {
-		found, err = s.bucket.exists(ctx, name)
-		return err
-	})
+	err := s.call(ctx, "exists", func(ctx context.Context) error { return s.bucket.exists(ctx, name) })
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return found, err
+	return err == nil, err
 }
 
 // Put stores a JPEG or PNG under name. Readers see the complete picture or none. If the name
@@ -179,16 +172,8 @@ func (s *Store) Get(ctx context.Context, name string) (Picture, error) {
 // read reads a picture for all waiting callers, so it continues after the first one is canceled.
 func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 	var data []byte
-	err := s.call(context.WithoutCancel(ctx), "get", func(ctx context.Context) error {
-		r, size, err := s.bucket.get(ctx, name)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		data, err = io.ReadAll(io.LimitReader(r, MaxBytes+1))
-		if err == nil && int64(len(data)) != min(size, MaxBytes+1) {
-			return fmt.Errorf("read %d of %d bytes", len(data), size)
-		}
+	err := s.call(context.WithoutCancel(ctx), "get", func(ctx context.Context) (err error) {
+		data, err = s.bucket.get(ctx, name)
 		return err
 	})
 	if err != nil {
@@ -207,7 +192,7 @@ func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 // result does not wrap the bucket's error, because a timeout of the bucket must not look like the
 // caller's.
 func (s *Store) call(ctx context.Context, name string, f func(context.Context) error) error {
-	bounded, cancel := context.WithTimeout(ctx, s.timeout)
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := ctx.Err() // a folder does not check it
 	if err == nil {

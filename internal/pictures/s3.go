@@ -64,51 +64,45 @@ func openS3(u *url.URL) (*s3Bucket, error) {
 	return &s3Bucket{client, u.Host}, nil
 }
 
-func (b *s3Bucket) exists(ctx context.Context, name string) (bool, error) {
-	info, err := b.client.StatObject(ctx, b.name, name, minio.StatObjectOptions{})
-	return err == nil && info.Size > 0, s3Error(err)
+func (b *s3Bucket) exists(ctx context.Context, name string) error {
+	_, err := b.client.StatObject(ctx, b.name, name, minio.StatObjectOptions{})
+	return s3Error(err)
 }
 
-// put checks first whether the object exists, because some servers ignore or refuse If-None-Match.
+// put makes the write conditional, unless the server refuses that.
 func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byte) error {
-	if found, err := b.exists(ctx, name); found || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	options := minio.PutObjectOptions{
+		ContentType:          contentType,
+		CacheControl:         CacheControl,
+		SendContentMd5:       true,
+		DisableContentSha256: true, // else http bodies are sent in signed chunks
+		DisableMultipart:     true,
 	}
-	put := func(conditional bool) error {
-		options := minio.PutObjectOptions{
-			ContentType:          contentType,
-			CacheControl:         CacheControl,
-			SendContentMd5:       true,
-			DisableContentSha256: true, // else http bodies are sent in signed chunks
-			DisableMultipart:     true,
-		}
-		if conditional {
-			options.SetMatchETagExcept("*")
-		}
+	put := func(options minio.PutObjectOptions) error {
 		body := bytes.NewReader(data)
 		_, err := b.client.PutObject(ctx, b.name, name, body, int64(len(data)), options)
 		return err
 	}
-	err := put(true)
+	conditional := options
+	conditional.SetMatchETagExcept("*")
+	err := put(conditional)
 	switch minio.ToErrorResponse(err).StatusCode {
-	case http.StatusPreconditionFailed: // another replica has stored it
+	case http.StatusPreconditionFailed: // it is stored already
 		return nil
 	case http.StatusNotImplemented:
-		err = put(false)
+		err = put(options)
 	}
 	return s3Error(err)
 }
 
-func (b *s3Bucket) get(ctx context.Context, name string) (io.ReadCloser, int64, error) {
+func (b *s3Bucket) get(ctx context.Context, name string) ([]byte, error) {
 	object, err := b.client.GetObject(ctx, b.name, name, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, 0, s3Error(err)
+		return nil, err
 	}
-	info, err := object.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(s3Error(err), object.Close())
-	}
-	return object, info.Size, nil
+	defer object.Close()
+	data, err := io.ReadAll(io.LimitReader(object, MaxBytes+1)) // makes the request
+	return data, s3Error(err)
 }
 
 func s3Error(err error) error {

