@@ -3,6 +3,7 @@ package quota
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"strings"
 	"sync"
@@ -19,22 +20,27 @@ import (
 	"shares/internal/testenv"
 )
 
-// bothServers runs a test on a real Redis and on the embedded one of dev mode.
-func bothServers(t *testing.T, test func(t *testing.T, limit func(window time.Duration, max int) *Limit)) {
-	for name, client := range map[string]func(*testing.T) redis.UniversalClient{
-		"redis": func(t *testing.T) redis.UniversalClient { return testenv.Redis(t).Client(t) },
-		"embedded": func(t *testing.T) redis.UniversalClient {
-			c := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
-			t.Cleanup(func() { c.Close() })
-			return c
-		},
+// TestLimit runs on a real Redis and on the embedded one of dev mode.
+func TestLimit(t *testing.T) {
+	embedded := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { embedded.Close() })
+	for server, client := range map[string]redis.UniversalClient{
+		"redis": testenv.Redis(t).Client(t), "embedded": embedded,
 	} {
-		t.Run(name, func(t *testing.T) {
-			rdb := client(t)
-			test(t, func(window time.Duration, max int) *Limit {
-				return &Limit{Redis: rdb, Prefix: "p:", Window: window, Max: max, Log: slog.New(slog.DiscardHandler)}
+		for name, test := range map[string]func(*testing.T, *Limit){
+			"max concurrent events": testConcurrentEvents,
+			"give back":             testGiveBack,
+			"window moves":          testWindow,
+			"key expires":           testExpiry,
+			"no limit, no call":     testNoLimit,
+		} {
+			t.Run(server+" "+name, func(t *testing.T) {
+				test(t, &Limit{
+					Redis: client, Prefix: rand.Text(), Window: 24 * time.Hour, Max: 1,
+					Log: slog.New(slog.DiscardHandler),
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -53,74 +59,66 @@ func wait(t *testing.T, l *Limit) time.Duration {
 	return after
 }
 
-func TestTakeAdmitsExactlyMaxConcurrentEvents(t *testing.T) {
-	bothServers(t, func(t *testing.T, limit func(time.Duration, int) *Limit) {
-		l := limit(time.Minute, 7)
-		var passed atomic.Int64
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				if _, err := l.Take(t.Context(), "a"); err == nil {
-					passed.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if passed.Load() != 7 {
-			t.Errorf("%d passed, want 7", passed.Load())
-		}
-	})
-}
-
-func TestGiveBack(t *testing.T) {
-	bothServers(t, func(t *testing.T, limit func(time.Duration, int) *Limit) {
-		l := limit(24*time.Hour, 1)
-		giveBack, err := l.Take(t.Context(), "a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if w := wait(t, l); w <= 23*time.Hour {
-			t.Fatalf("the next event waits %v, want a day", w)
-		}
-		if _, err := l.Take(t.Context(), "b"); err != nil {
-			t.Errorf("another key: %v", err)
-		}
-		giveBack()
-		if w := wait(t, l); w != 0 {
-			t.Errorf("after giveBack: wait %v, want 0", w)
-		}
-	})
-}
-
-func TestWindowMovesAndKeyExpires(t *testing.T) {
-	bothServers(t, func(t *testing.T, limit func(time.Duration, int) *Limit) {
-		l := limit(200*time.Millisecond, 1)
-		wait(t, l)
-		deadline := time.Now().Add(time.Minute)
-		for wait(t, l) != 0 {
-			if time.Now().After(deadline) {
-				t.Fatal("the window does not move")
+func testConcurrentEvents(t *testing.T, l *Limit) {
+	l.Max = 7
+	var passed atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := l.Take(t.Context(), "a"); err == nil {
+				passed.Add(1)
 			}
-		}
-		l = limit(time.Hour, 5)
-		wait(t, l)
-		ttl, err := l.Redis.PTTL(t.Context(), "p:a").Result()
-		if err != nil || ttl <= 59*time.Minute || ttl > time.Hour {
-			t.Errorf("time to live is %v, %v, want about an hour", ttl, err)
-		}
-	})
+		})
+	}
+	wg.Wait()
+	if passed.Load() != 7 {
+		t.Errorf("%d passed, want 7", passed.Load())
+	}
 }
 
-func TestNoLimitMakesNoCallToRedis(t *testing.T) {
-	bothServers(t, func(t *testing.T, limit func(time.Duration, int) *Limit) {
-		l := limit(time.Hour, 0)
-		if w := wait(t, l); w != 0 {
-			t.Errorf("wait %v, want 0", w)
+func testGiveBack(t *testing.T, l *Limit) {
+	giveBack, err := l.Take(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := wait(t, l); w <= 23*time.Hour {
+		t.Fatalf("the next event waits %v, want a day", w)
+	}
+	if _, err := l.Take(t.Context(), "b"); err != nil {
+		t.Errorf("another key: %v", err)
+	}
+	giveBack()
+	if w := wait(t, l); w != 0 {
+		t.Errorf("after giveBack: wait %v, want 0", w)
+	}
+}
+
+func testWindow(t *testing.T, l *Limit) {
+	l.Window = 200 * time.Millisecond
+	wait(t, l)
+	for deadline := time.Now().Add(time.Minute); wait(t, l) != 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the window does not move")
 		}
-		if n, err := l.Redis.Exists(t.Context(), "p:a").Result(); n != 0 || err != nil {
-			t.Errorf("%d keys, %v, want none", n, err)
-		}
-	})
+	}
+}
+
+func testExpiry(t *testing.T, l *Limit) {
+	wait(t, l)
+	ttl, err := l.Redis.PTTL(t.Context(), l.Prefix+"a").Result()
+	if err != nil || ttl <= 23*time.Hour || ttl > 24*time.Hour {
+		t.Errorf("time to live is %v, %v, want about a day", ttl, err)
+	}
+}
+
+func testNoLimit(t *testing.T, l *Limit) {
+	l.Max = 0
+	if w := wait(t, l); w != 0 {
+		t.Errorf("wait %v, want 0", w)
+	}
+	if n, err := l.Redis.Exists(t.Context(), l.Prefix+"a").Result(); n != 0 || err != nil {
+		t.Errorf("%d keys, %v, want none", n, err)
+	}
 }
 
 func TestTakeFailsOpen(t *testing.T) {
