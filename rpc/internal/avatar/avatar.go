@@ -19,9 +19,8 @@ import (
 	"shares/internal/reason"
 )
 
-// Limits of an uploaded file.
+// Limits of an uploaded file. The edge limits its bytes.
 const (
-	MaxBytes  = 2 << 20     // of the file
 	MaxPixels = 4096 * 3072 // a phone's camera; decoding takes up to 15 bytes for each
 	maxSide   = 8192        // scaling a long, narrow picture costs more than its pixels suggest
 	maxScans  = 100         // of a JPEG: a scan takes few bytes and time for every pixel
@@ -65,9 +64,6 @@ func NewMaker() *Maker { return &Maker{pixels: semaphore.NewWeighted(MaxPixels)}
 // Make returns the avatar for an uploaded file. It waits for memory until ctx ends. For a file that
 // breaks a rule, its error names the field "file" and the rule.
 func (m *Maker) Make(ctx context.Context, file []byte) (Picture, error) {
-	if len(file) > MaxBytes {
-		return Picture{}, errTooLarge
-	}
 	if isAnimation(file) {
 		return Picture{}, errAnimation
 	}
@@ -122,11 +118,7 @@ func scale(img image.Image, size int) *image.RGBA {
 		w, h = max(1, (w*size+longest/2)/longest), max(1, (h*size+longest/2)/longest)
 	}
 	small := image.NewRGBA(image.Rect(0, 0, w, h))
-	if w == from.Dx() && h == from.Dy() {
-		draw.Draw(small, small.Bounds(), img, from.Min, draw.Src)
-	} else {
-		draw.BiLinear.Scale(small, small.Bounds(), img, from, draw.Src, nil)
-	}
+	draw.BiLinear.Scale(small, small.Bounds(), img, from, draw.Src, nil)
 	return small
 }
 
@@ -164,7 +156,7 @@ func isAnimation(file []byte) bool {
 		string(file[8:16]) == "WEBPVP8X" && file[20]&0x02 != 0
 }
 
-// upright turns a picture by its Exif orientation, 1 to 8.
+// upright turns a picture by its Exif orientation, 1 to 8. It ignores another one.
 func upright(img *image.RGBA, orientation int) *image.RGBA {
 	if orientation < 2 || orientation > 8 {
 		return img

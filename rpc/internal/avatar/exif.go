@@ -3,9 +3,10 @@ package avatar
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 )
 
-// orientation returns the orientation in a file's Exif data, 1 to 8, or 0 without one.
+// orientation returns the orientation in a file's Exif data, or 0 without one.
 func orientation(file []byte, format string) int {
 	mark := []byte("Exif\x00\x00")
 	var exif []byte
@@ -23,39 +24,34 @@ func orientation(file []byte, format string) int {
 	return tiffOrientation(exif)
 }
 
-// tiffOrientation returns the orientation tag in the first directory of a TIFF header, 1 to 8, or
-// 0.
+// tiffOrientation returns the orientation in the first directory of a TIFF header, or 0.
 func tiffOrientation(tiff []byte) int {
-	const (
-		entrySize = 12
-		tag       = 0x0112
-		short     = 3
-	)
 	var order binary.ByteOrder = binary.BigEndian
 	if bytes.HasPrefix(tiff, []byte("II*\x00")) {
 		order = binary.LittleEndian
 	} else if !bytes.HasPrefix(tiff, []byte("MM\x00*")) {
 		return 0
 	}
-	if len(tiff) < 8 {
+	directory := bytes.NewReader(tiff)
+	var header struct{ Mark, Offset uint32 }
+	var count uint16
+	if binary.Read(directory, order, &header) != nil {
 		return 0
 	}
-	at := int64(order.Uint32(tiff[4:]))
-	if at+2 > int64(len(tiff)) {
-		return 0
-	}
-	entries := tiff[at+2:]
-	for range order.Uint16(tiff[at:]) {
-		if len(entries) < entrySize {
+	_, _ = directory.Seek(int64(header.Offset), io.SeekStart)
+	_ = binary.Read(directory, order, &count) // nothing after the end
+	for range count {
+		var entry struct {
+			Tag, Type uint16
+			Count     uint32
+			Value, _  uint16
+		}
+		if binary.Read(directory, order, &entry) != nil {
 			return 0
 		}
-		if order.Uint16(entries) == tag && order.Uint16(entries[2:]) == short {
-			if v := int(order.Uint16(entries[8:])); v >= 1 && v <= 8 {
-				return v
-			}
-			return 0
+		if entry.Tag == 0x0112 && entry.Type == 3 { // a short
+			return int(entry.Value)
 		}
-		entries = entries[entrySize:]
 	}
 	return 0
 }
