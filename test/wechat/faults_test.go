@@ -3,7 +3,6 @@ package wechat_test
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -97,26 +96,4 @@ func timed(t testing.TB, do func() reply) reply {
 		t.Errorf("%v after %v, want at most %v", got, took, longest)
 	}
 	return got
-}
-
-// TestMisconfiguration makes WeChat refuse the operator's settings. Users are told to try again
-// later, and the log tells the operator what to do.
-func TestMisconfiguration(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.serve(t, nil)
-	const metric = `shares_wechat_misconfigured{code="40164",endpoint="jscode2session"}`
-	w.wechat.SetFault("*", simulator.Fault{Kind: simulator.FaultErrcode, Errcode: 40164})
-	r.post(t, oauth, "", map[string]string{"jscode": w.code("user")}).refused(t, http.StatusServiceUnavailable, -1)
-	if got := r.metric(t, metric); got != "1" {
-		t.Errorf("metric %q, want 1", got)
-	}
-	waitUntil(t, "the log says what to do", func() bool {
-		return strings.Contains(r.process.Output(), "IP whitelist (IP白名单) at mp.weixin.qq.com, 开发管理, 开发设置: 127.0.0.1")
-	})
-	w.wechat.ClearFaults()
-	r.login(t, "user")
-	if got := r.metric(t, metric); got != "" {
-		t.Errorf("metric %q after the settings were fixed, want none", got)
-	}
 }

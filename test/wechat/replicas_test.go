@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/makiuchi-d/gozxing"
@@ -188,38 +187,4 @@ func scan(t testing.TB, picture []byte) string {
 		t.Fatal(fmt.Errorf("scan QR code: %w", err))
 	}
 	return code.GetText()
-}
-
-// TestLimitsAreShared checks that two replicas share the quota and each user's cap.
-func TestLimitsAreShared(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	env := map[string]string{"QRCODE_PER_MINUTE": "2", "QRCODE_PER_USER_DAY": "1"}
-	replicas := []*replica{w.serve(t, env), w.serve(t, env)}
-	first, second, third := replicas[0].login(t, "first"), replicas[1].login(t, "second"), replicas[0].login(t, "third")
-	var made int
-	get := func(u user, scene string) reply {
-		made++
-		return replicas[made%2].post(t, getQrcode, u.session, qrcode{"pages/limit", scene})
-	}
-	retryAfter := func(got reply, atMost time.Duration) {
-		t.Helper()
-		got.refused(t, http.StatusTooManyRequests, 1094)
-		after, err := time.ParseDuration(got.retryAfter + "s")
-		if err != nil || after > atMost || after < atMost/2 {
-			t.Errorf("Retry-After %q, want nearly %v", got.retryAfter, atMost)
-		}
-	}
-
-	get(first, "1").ok(t)
-	retryAfter(get(first, "2"), 24*time.Hour)
-	retryAfter(get(first, "2"), 24*time.Hour)
-	get(second, "3").ok(t)
-	retryAfter(get(third, "4"), time.Minute)
-	for _, scene := range []string{"1", "3"} { // existing codes do not count
-		get(third, scene).ok(t)
-	}
-	if n := w.wechat.Calls()[unlimitedCode]; n != 2 {
-		t.Errorf("%d calls of getwxacodeunlimit, want 2", n)
-	}
 }

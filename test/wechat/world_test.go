@@ -3,7 +3,6 @@ package wechat_test
 import (
 	"bytes"
 	"database/sql"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -36,7 +35,6 @@ const (
 	stableToken   = "/cgi-bin/stable_token"
 	unlimitedCode = "/wxa/getwxacodeunlimit"
 	phoneNumber   = "/wxa/business/getuserphonenumber"
-	textCheck     = "/wxa/msg_sec_check"
 )
 
 // secrets must not appear in the output of a program of this suite or in an error.
@@ -160,9 +158,7 @@ func (t *tee) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 // replica is one process that serves the HTTP API.
 type replica struct {
 	*world
-	process *testprocess.Process // its output has the log lines about WeChat
-	base    string
-	admin   string // URL of the metrics about WeChat
+	base string
 }
 
 func (w *world) run(t *testing.T, command string, env map[string]string) *testprocess.Process {
@@ -176,11 +172,7 @@ func (w *world) run(t *testing.T, command string, env map[string]string) *testpr
 
 func (w *world) serve(t *testing.T, env map[string]string) *replica {
 	t.Helper()
-	admin := freeAddress(t)
-	all := map[string]string{"SHARES_ADMIN_LISTEN": admin}
-	maps.Copy(all, env)
-	p := w.run(t, "serve", all)
-	return &replica{world: w, process: p, base: p.URL(), admin: "http://" + admin}
+	return &replica{w, w.run(t, "serve", env).URL()}
 }
 
 // A topology starts the two processes that share the world.
@@ -199,26 +191,20 @@ var topologies = []topology{
 		first, second := w.users(t, env), w.users(t, env)
 		all := maps.Clone(env)
 		all["WEIXIN_RPC_TARGET"] = "direct:///" + first + "," + second
-		p := w.run(t, "api", all)
-		return []*replica{{world: w, process: p, base: p.URL()}}
+		return []*replica{{w, w.run(t, "api", all).URL()}}
 	}},
 }
 
 // users starts `shares rpc` and returns its address.
 func (w *world) users(t *testing.T, env map[string]string) string {
 	t.Helper()
-	all := maps.Clone(env)
-	all["SHARES_RPC_LISTEN"] = freeAddress(t)
-	return w.run(t, "rpc", all).Address()
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
 	address, err := testenv.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return address
+	all := maps.Clone(env)
+	all["SHARES_RPC_LISTEN"] = address
+	return w.run(t, "rpc", all).Address()
 }
 
 // pictures returns the paths of all files in the bucket, including incomplete ones.
@@ -243,25 +229,6 @@ func (w *world) rows(t testing.TB, openid string) (n int) {
 		t.Fatal(err)
 	}
 	return n
-}
-
-func (r *replica) metric(t testing.TB, name string) string {
-	t.Helper()
-	resp, err := r.client.Get(r.admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }
 
 // waitUntil fails the test unless holds returns true within a minute.
