@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,9 +23,9 @@ import (
 	"shares/internal/quota"
 	"shares/model"
 	"shares/rpc/internal/avatar"
-	"shares/rpc/internal/errmap"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/server"
+	"shares/rpc/internal/single"
 	"shares/rpc/internal/svc"
 	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
@@ -34,14 +33,13 @@ import (
 
 // Deps are the dependencies of the service.
 type Deps struct {
-	Users     model.WxUserinfoModel
-	Redis     redis.UniversalClient
-	Pictures  qrcode.Store
-	Memory    int64             // memory limit of the process, in bytes
-	Transport http.RoundTripper // to WeChat; nil: the default, which honours HTTPS_PROXY
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer
-	Now       func() time.Time
+	Users    model.WxUserinfoModel
+	Redis    redis.UniversalClient
+	Pictures qrcode.Store
+	Memory   int64 // memory limit of the process, in bytes
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
 }
 
 // Service is the user service.
@@ -54,49 +52,30 @@ type Service struct {
 
 // New returns the service. It fails if the configuration is wrong.
 func New(c config.Config, p Deps) (*Service, error) {
-	if c.OTLPEndpoint != "" {
-		if p.Transport == nil {
-			p.Transport = wechat.NewTransport()
-		}
-		p.Transport = traced{p.Transport}
-	}
 	client, err := wechat.New(wechat.Options{
-		AppID:     c.WechatAppID,
-		Secret:    c.WechatSecret,
-		BaseURL:   c.WechatBaseURL,
-		Redis:     p.Redis,
-		Timeout:   c.WechatTimeout,
-		Transport: p.Transport,
-		Logger:    p.Log,
-		Metrics:   p.Metrics,
-		Now:       p.Now,
+		AppID:   c.WechatAppID,
+		Secret:  c.WechatSecret,
+		BaseURL: c.WechatBaseURL,
+		Redis:   p.Redis,
+		Timeout: c.WechatTimeout,
+		Logger:  p.Log,
+		Metrics: p.Metrics,
+		Now:     p.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	color, err := c.LineColor()
+	codes, err := qrcode.New(qrcode.Options{
+		Config:  c,
+		Maker:   client,
+		Store:   p.Pictures,
+		Redis:   p.Redis,
+		Log:     p.Log,
+		Metrics: p.Metrics,
+	})
 	if err != nil {
 		return nil, err
 	}
-	codes := qrcode.New(qrcode.Options{
-		Maker: client,
-		Store: p.Pictures,
-		Redis: p.Redis,
-		AppID: c.WechatAppID,
-		Style: wechat.CodeParams{
-			EnvVersion: c.QRCodeEnvVersion,
-			Width:      c.QRCodeWidth,
-			CheckPath:  c.QRCodeCheckPath,
-			IsHyaline:  c.QRCodeHyaline,
-			AutoColor:  c.QRCodeAutoColor,
-			LineColor:  color,
-		},
-		PerMinute:  c.QRCodePerMinute,
-		PerUserDay: c.QRCodePerUserDay,
-		Timeout:    c.RPCTimeout - 200*time.Millisecond,
-		Log:        p.Log,
-		Metrics:    p.Metrics,
-	})
 	avatars := &quota.Limit{
 		Redis:  p.Redis,
 		Prefix: "shares:avatar:" + c.WechatAppID + ":user:",
@@ -108,22 +87,32 @@ func New(c config.Config, p Deps) (*Service, error) {
 		Config:      c,
 		Users:       p.Users,
 		Wechat:      client,
-		Codes:       codes,
-		Avatars:     avatar.NewMaker(),
-		AvatarQuota: avatars,
-		Pictures:    p.Pictures,
+		QRCode:      codes.Name,
+		MakeAvatar:  avatar.NewMaker().Make,
+		CountAvatar: avatars.Take,
+		PutPicture:  p.Pictures.Put,
 		Log:         p.Log,
 	}), client}, nil
 }
 
 // Client returns a client whose calls are function calls within this process.
 func (s *Service) Client() pb.WeixinClient {
-	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, errmap.Interceptor(s.deps.Log)))
+	return pb.NewWeixinClient(inproc.New(&pb.Weixin_ServiceDesc, s.server, convertErrors(s.deps.Log)))
 }
 
 // CheckWechat requests an access token from WeChat. Its error says what to do about refused
 // settings.
 func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
+
+// ProbeRedis runs the service's Redis commands, except those of the user cache, on probe keys. It
+// reports each step and its error.
+func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string, report func(step string, err error)) {
+	report("quota of QR codes", quota.Probe(ctx, client, "shares:qrcode:"+appID+":probe"))
+	report("quota of avatars", quota.Probe(ctx, client, "shares:avatar:"+appID+":probe"))
+	report("lock of a QR code", single.Probe(ctx, client, "shares:qrcode:"+appID+":probe:lock"))
+	report("store and read the access token", wechat.ProbeRedis(ctx, client, appID))
+	report("lock of the access token", single.Probe(ctx, client, "wx:"+appID+":stable_token:probe:lock"))
+}
 
 // Serve serves zRPC until ctx ends. Health checks are then answered with NOT_SERVING for
 // SHARES_DRAIN, so that clients send no new calls, and running calls may finish within
@@ -141,10 +130,8 @@ func (s *Service) Serve(ctx context.Context) error {
 	}()
 	select {
 	case why := <-failed:
-		if err, ok := why.(error); ok {
-			return err
-		}
-		return fmt.Errorf("zrpc: %v", why)
+		err, _ := why.(error)
+		return err
 	case <-ctx.Done():
 	}
 	health.Shutdown()
@@ -162,8 +149,7 @@ func (s *Service) Serve(ctx context.Context) error {
 // zrpcServer returns the server and a channel that receives its grpc.Server at the start.
 //
 // Only zRPC's tracing interceptor is used: its stat interceptor logs every message, and its breaker
-// counts users' mistakes as faults. errmap.Interceptor recovers panics, and the client sets
-// deadlines.
+// counts users' mistakes as faults. convertErrors recovers panics, and the client sets deadlines.
 func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *grpc.Server, error) {
 	// zRPC's own Health stays off: it answers NOT_SERVING too late.
 	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen}
@@ -179,7 +165,7 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.AddUnaryInterceptors(errmap.Counter(s.deps.Metrics), errmap.Interceptor(s.deps.Log))
+	srv.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log))
 	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// api looks for new replicas when a connection ends.
@@ -190,6 +176,3 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	}), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 	return srv, registered, nil
 }
-
-// Close closes the idle connections to WeChat.
-func (s *Service) Close() { s.wechat.Close() }

@@ -70,9 +70,6 @@ func (p *program) openService() (err error) {
 		Metrics:  p.metrics,
 		Now:      time.Now,
 	})
-	if err == nil {
-		p.onClose(func() error { p.service.Close(); return nil })
-	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package logic
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"shares/internal/pictures"
@@ -21,7 +22,6 @@ import (
 	"shares/rpc/internal/config"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
-	"shares/rpc/internal/wechat"
 	"shares/rpc/pb"
 )
 
@@ -29,11 +29,14 @@ import (
 type world struct {
 	model.WxUserinfoModel // the methods that logic does not use
 
-	row      *model.WxUserinfo
-	findErr  error
-	writeErr error
+	row        *model.WxUserinfo
+	findErr    error
+	rechecked  *model.WxUserinfo // nil: row
+	recheckErr error
+	writeErr   error
 
-	identity func(code string) (wechat.Identity, error)
+	unionid  string
+	loginErr error
 	phone    func(code string) (string, error)
 	risky    func() (bool, error)
 	loggedIn model.Login
@@ -59,7 +62,7 @@ func (w *world) FindOne(_ context.Context, id int64) (*model.WxUserinfo, error) 
 
 func (w *world) Recheck(_ context.Context, cached *model.WxUserinfo) (*model.WxUserinfo, error) {
 	w.note("recheck %d", cached.Id)
-	return w.row, w.findErr
+	return cmp.Or(w.rechecked, w.row), w.recheckErr
 }
 
 func (w *world) LogIn(_ context.Context, in model.Login) (model.Registered, bool, error) {
@@ -76,9 +79,9 @@ func (w *world) UpdateProfile(_ context.Context, id, epoch int64, c model.Column
 	return w.writeErr
 }
 
-func (w *world) Code2Session(_ context.Context, code, clientAppID string) (wechat.Identity, error) {
+func (w *world) Code2Session(_ context.Context, code, clientAppID string) (openid, unionid string, err error) {
 	w.note("wechat login %s%s", code, clientAppID)
-	return w.identity(code)
+	return "oA", w.unionid, w.loginErr
 }
 
 func (w *world) PhoneNumber(_ context.Context, code string) (string, error) {
@@ -120,13 +123,16 @@ func (w *world) Put(_ context.Context, name string, data []byte) error {
 	return w.putErr
 }
 
-func (w *world) svc() *svc.ServiceContext {
-	return &svc.ServiceContext{Config: w.config, Users: w, Wechat: w, Codes: w, Avatars: w, AvatarQuota: w, Pictures: w, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+func (w *world) call() *call {
+	return newCall(context.Background(), &svc.ServiceContext{
+		Config: w.config, Users: w, Wechat: w, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		QRCode: w.Name, MakeAvatar: w.Make, CountAvatar: w.Take, PutPicture: w.Put,
+	})
 }
 
 func (w *world) checkAsked(t *testing.T, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, w.asked); diff != "" {
+	if diff := gocmp.Diff(want, w.asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
 }
@@ -157,30 +163,27 @@ func outcome(err error) string {
 func ptr(s string) *string { return &s }
 
 func TestLogin(t *testing.T) {
-	known := func(id wechat.Identity) func(string) (wechat.Identity, error) {
-		return func(string) (wechat.Identity, error) { return id, nil }
-	}
+	both := []string{"wechat login c", "log in"}
 	for _, tt := range []struct {
-		name     string
-		identity func(string) (wechat.Identity, error)
-		refresh  bool
-		writeErr error
-		want     string
-		asked    []string
+		name               string
+		unionid            string
+		refresh            bool
+		loginErr, writeErr error
+		want               string
+		asked              []string
 	}{
-		{"a user", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), false, nil, "ok", []string{"wechat login c", "log in"}},
-		{"refreshed", known(wechat.Identity{OpenID: "oA", UnionID: "uB"}), true, nil, "ok", []string{"wechat login c", "log in"}},
-		{"without a unionid", known(wechat.Identity{OpenID: "oA"}), false, nil, "ok", []string{"wechat login c", "log in"}},
-		{"refused by WeChat", func(string) (wechat.Identity, error) { return wechat.Identity{}, errDown }, false, nil, "down",
-			[]string{"wechat login c"}},
-		{"storage down", known(wechat.Identity{OpenID: "oA"}), false, errDown, "down", []string{"wechat login c", "log in"}},
+		{"a user", "uB", false, nil, nil, "ok", both},
+		{"refreshed", "uB", true, nil, nil, "ok", both},
+		{"without a unionid", "", false, nil, nil, "ok", both},
+		{"refused by WeChat", "", false, errDown, nil, "down", both[:1]},
+		{"storage down", "", false, nil, errDown, "down", both},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
-			w.identity, w.writeErr = tt.identity, tt.writeErr
+			w.unionid, w.loginErr, w.writeErr = tt.unionid, tt.loginErr, tt.writeErr
 			w.row.SessionEpoch = -2 // an epoch has all 64 bits
 			w.config.NewUserCapacity = 5
-			got, err := NewLoginLogic(context.Background(), w.svc()).Login(&pb.LoginReq{Code: "c", Refresh: tt.refresh})
+			got, err := w.call().Login(&pb.LoginReq{Code: "c", Refresh: tt.refresh})
 			if o := outcome(err); o != tt.want {
 				t.Fatalf("%s, want %s", o, tt.want)
 			}
@@ -188,12 +191,12 @@ func TestLogin(t *testing.T) {
 			if err != nil {
 				return
 			}
-			id, _ := tt.identity("")
-			if diff := cmp.Diff(model.Login{Openid: id.OpenID, Unionid: id.UnionID, Refresh: tt.refresh, Capacity: 5}, w.loggedIn); diff != "" {
+			wantLogin := model.Login{Openid: "oA", Unionid: tt.unionid, Refresh: tt.refresh, Capacity: 5}
+			if diff := gocmp.Diff(wantLogin, w.loggedIn); diff != "" {
 				t.Errorf("logged in (-want +got):\n%s", diff)
 			}
 			want := &pb.LoginResp{Caller: &pb.Caller{UserId: 7, Epoch: 1<<64 - 2}, Openid: "oA"}
-			if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			if diff := gocmp.Diff(want, got, protocmp.Transform()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -203,16 +206,16 @@ func TestLogin(t *testing.T) {
 func TestGetUser(t *testing.T) {
 	w := newWorld()
 	*w.row = model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "1", Capacity: 5, Unionid: "not returned"}
-	got, err := NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
+	got, err := w.call().GetUser(&pb.GetUserReq{Caller: caller})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &pb.User{Openid: "1", Capacity: 5}
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+	if diff := gocmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	w.row.Rg, w.row.Only20 = 0, 1
-	got, err = NewGetUserLogic(context.Background(), w.svc()).GetUser(&pb.GetUserReq{Caller: caller})
+	got, err = w.call().GetUser(&pb.GetUserReq{Caller: caller})
 	if err != nil || got.GetRg() || !got.GetOnly20() {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -222,14 +225,14 @@ func TestGetQrcode(t *testing.T) {
 	w := newWorld()
 	w.code = func(int64, string, string) (string, error) { return "ab/cd.jpg", nil }
 	req := &pb.GetQrcodeReq{Caller: caller, Page: "pages/index", Scene: "id=1"}
-	got, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req)
+	got, err := w.call().GetQrcode(req)
 	if err != nil || got.GetName() != "ab/cd.jpg" {
 		t.Errorf("%v, %v", got, err)
 	}
 	w.checkAsked(t, "find 7", "code 7 pages/index id=1")
 
 	w.code = func(int64, string, string) (string, error) { return "", errDown }
-	if _, err := NewGetQrcodeLogic(context.Background(), w.svc()).GetQrcode(req); !errors.Is(err, errDown) {
+	if _, err := w.call().GetQrcode(req); !errors.Is(err, errDown) {
 		t.Errorf("%v, want %v", err, errDown)
 	}
 }
@@ -259,7 +262,7 @@ func TestUploadAvatar(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			w.avatar, w.capErr, w.putErr, w.writeErr = test.avatar, test.capErr, test.putErr, test.writeErr
-			got, err := NewUploadAvatarLogic(context.Background(), w.svc()).UploadAvatar(&pb.UploadAvatarReq{Caller: caller, Image: []byte("file")})
+			got, err := w.call().UploadAvatar(&pb.UploadAvatarReq{Caller: caller, Image: []byte("file")})
 			if o := outcome(err); o != test.want {
 				t.Errorf("%s, want %s", o, test.want)
 			}
@@ -277,60 +280,80 @@ func TestUploadAvatar(t *testing.T) {
 	}
 }
 
+// calls are the calls that need a caller.
+var calls = map[string]func(*call, *pb.Caller) error{
+	"GetUser": func(l *call, c *pb.Caller) error {
+		_, err := l.GetUser(&pb.GetUserReq{Caller: c})
+		return err
+	},
+	"UploadAvatar": func(l *call, c *pb.Caller) error {
+		_, err := l.UploadAvatar(&pb.UploadAvatarReq{Caller: c})
+		return err
+	},
+	"GetQrcode": func(l *call, c *pb.Caller) error {
+		_, err := l.GetQrcode(&pb.GetQrcodeReq{Caller: c, Scene: "a"})
+		return err
+	},
+	"UpdateProfile": func(l *call, c *pb.Caller) error {
+		_, err := l.UpdateProfile(&pb.UpdateProfileReq{Caller: c, NickName: ptr("股神")})
+		return err
+	},
+	"UpdateProfile of nothing": func(l *call, c *pb.Caller) error {
+		_, err := l.UpdateProfile(&pb.UpdateProfileReq{Caller: c})
+		return err
+	},
+	"UpdateSetting": func(l *call, c *pb.Caller) error {
+		_, err := l.UpdateSetting(&pb.UpdateSettingReq{Caller: c, Key: "nickName", Value: "股神"})
+		return err
+	},
+	"UpdateSetting of phoneCode": func(l *call, c *pb.Caller) error {
+		_, err := l.UpdateSetting(&pb.UpdateSettingReq{Caller: c, Key: "phoneCode", Value: "c"})
+		return err
+	},
+}
+
 // Every call is refused for an invalid session, and fails while storage is down.
 func TestInvalidCallers(t *testing.T) {
+	const invalid = "SESSION_INVALID"
+	gone := fmt.Errorf("find: %w", model.ErrNotFound)
+	found, rechecked := []string{"find 7"}, []string{"find 7", "recheck 7"}
 	for _, tt := range []struct {
-		name   string
-		caller *pb.Caller
-		find   error
-		want   string
-		asked  []string
+		name          string
+		caller        *pb.Caller
+		find, recheck error
+		want          string
+		asked         []string
 	}{
-		{"no caller", nil, nil, "SESSION_INVALID", nil},
-		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, "SESSION_INVALID", []string{"find 7", "recheck 7"}},
-		{"deleted", caller, fmt.Errorf("find: %w", model.ErrNotFound), "SESSION_INVALID", []string{"find 7"}},
-		{"storage down", caller, errDown, "down", []string{"find 7"}},
+		{"no caller", nil, nil, nil, invalid, nil},
+		{"no user", &pb.Caller{Epoch: 8}, nil, nil, invalid, nil},
+		{"no epoch", &pb.Caller{UserId: 7}, nil, nil, invalid, rechecked},
+		{"revoked", &pb.Caller{UserId: 7, Epoch: 9}, nil, nil, invalid, rechecked},
+		{"deleted", caller, gone, nil, invalid, found},
+		{"deleted, stale cache", &pb.Caller{UserId: 7, Epoch: 9}, nil, gone, invalid, rechecked},
+		{"storage down", caller, errDown, nil, "down", found},
+		{"stale cache, storage down", &pb.Caller{UserId: 7, Epoch: 9}, nil, errDown, "down", rechecked},
 	} {
-		for name, call := range map[string]func(*svc.ServiceContext) error{
-			"GetUser": func(s *svc.ServiceContext) error {
-				_, err := NewGetUserLogic(context.Background(), s).GetUser(&pb.GetUserReq{Caller: tt.caller})
-				return err
-			},
-			"UploadAvatar": func(s *svc.ServiceContext) error {
-				_, err := NewUploadAvatarLogic(context.Background(), s).UploadAvatar(&pb.UploadAvatarReq{Caller: tt.caller})
-				return err
-			},
-			"GetQrcode": func(s *svc.ServiceContext) error {
-				_, err := NewGetQrcodeLogic(context.Background(), s).GetQrcode(&pb.GetQrcodeReq{Caller: tt.caller, Scene: "a"})
-				return err
-			},
-			"UpdateProfile": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: tt.caller, City: ptr("a")})
-				return err
-			},
-			"UpdateProfile of nothing": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: tt.caller})
-				return err
-			},
-			"UpdateSetting": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: tt.caller, Key: "rg", Value: "true"})
-				return err
-			},
-			"UpdateSetting of phoneCode": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: tt.caller, Key: "phoneCode", Value: "c"})
-				return err
-			},
-		} {
+		for name, do := range calls {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				w := newWorld()
-				w.findErr = tt.find
+				w.findErr, w.recheckErr = tt.find, tt.recheck
 				w.config.ContentCheck = "on"
-				if got := outcome(call(w.svc())); got != tt.want {
+				if got := outcome(do(w.call(), tt.caller)); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
 				w.checkAsked(t, tt.asked...) // no write and no call to WeChat
 			})
 		}
+	}
+}
+
+// A new session is valid while the cached row is from before a revocation.
+func TestNewSessionWithStaleCache(t *testing.T) {
+	w := newWorld()
+	w.rechecked = &model.WxUserinfo{Id: 7, SessionEpoch: -1, Openid: "new"} // an epoch has all 64 bits
+	got, err := w.call().GetUser(&pb.GetUserReq{Caller: &pb.Caller{UserId: 7, Epoch: 1<<64 - 1}})
+	if err != nil || got.GetOpenid() != "new" {
+		t.Errorf("got %v, %v, want the row in the database", got, err)
 	}
 }
 
@@ -359,7 +382,7 @@ func TestUpdateProfile(t *testing.T) {
 			w := newWorld()
 			w.writeErr = tt.writeErr
 			tt.in.Caller = caller
-			_, err := NewUpdateProfileLogic(context.Background(), w.svc()).UpdateProfile(tt.in)
+			_, err := w.call().UpdateProfile(tt.in)
 			if got := outcome(err); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
@@ -402,8 +425,7 @@ func TestUpdateSetting(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
 			w.phone, w.config.Phone = tt.phone, tt.only
-			_, err := NewUpdateSettingLogic(context.Background(), w.svc()).
-				UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: tt.key, Value: tt.value})
+			_, err := w.call().UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: tt.key, Value: tt.value})
 			if got := outcome(err); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
@@ -434,20 +456,11 @@ func TestContentCheck(t *testing.T) {
 		{"check fails, allowed", "on", "allow", cannotTell, "ok", []string{find, check, write}, true},
 		{"check fails, refused", "on", "refuse", cannotTell, "INVALID_FIELD nickName unchecked", []string{find, check}, true},
 	} {
-		for name, set := range map[string]func(*svc.ServiceContext) error{
-			"UpdateProfile": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateProfileLogic(context.Background(), s).UpdateProfile(&pb.UpdateProfileReq{Caller: caller, NickName: ptr("股神")})
-				return err
-			},
-			"UpdateSetting": func(s *svc.ServiceContext) error {
-				_, err := NewUpdateSettingLogic(context.Background(), s).UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: "nickName", Value: "股神"})
-				return err
-			},
-		} {
+		for _, name := range []string{"UpdateProfile", "UpdateSetting"} {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				w := newWorld()
 				w.config.ContentCheck, w.config.ContentCheckAway, w.risky = tt.check, tt.whenDown, tt.risky
-				if got := outcome(set(w.svc())); got != tt.want {
+				if got := outcome(calls[name](w.call(), caller)); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
 				}
 				w.checkAsked(t, tt.asked...)
@@ -465,7 +478,7 @@ func TestContentCheckOfNicknamesOnly(t *testing.T) {
 	for _, in := range []*pb.UpdateProfileReq{{Caller: caller, City: ptr("a")}, {Caller: caller, NickName: ptr("")}} {
 		w := newWorld()
 		w.config.ContentCheck = "on"
-		if _, err := NewUpdateProfileLogic(context.Background(), w.svc()).UpdateProfile(in); err != nil {
+		if _, err := w.call().UpdateProfile(in); err != nil {
 			t.Error(err)
 		}
 		if len(w.asked) != 2 {
@@ -478,14 +491,15 @@ func TestContentCheckOfNicknamesOnly(t *testing.T) {
 func TestContentCheckThatOutlivesItsRequest(t *testing.T) {
 	w := newWorld()
 	w.config.ContentCheck, w.config.ContentCheckAway = "on", "allow"
-	ctx, cancel := context.WithCancel(context.Background())
+	l := w.call()
+	var cancel context.CancelFunc
+	l.ctx, cancel = context.WithCancel(l.ctx)
 	w.risky = func() (bool, error) {
 		cancel()
 		return false, reason.Error(reason.Canceled)
 	}
-	_, err := NewUpdateProfileLogic(ctx, w.svc()).UpdateProfile(&pb.UpdateProfileReq{Caller: caller, NickName: ptr("a")})
-	if !errors.Is(err, context.Canceled) {
+	if err := calls["UpdateProfile"](l, caller); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
-	w.checkAsked(t, "find 7", "wechat check oA a")
+	w.checkAsked(t, "find 7", "wechat check oA 股神")
 }

@@ -7,33 +7,21 @@ import (
 
 	"shares/internal/pictures"
 	"shares/model"
-	"shares/rpc/internal/svc"
 	"shares/rpc/pb"
 )
-
-// UploadAvatarLogic implements the rpc UploadAvatar.
-type UploadAvatarLogic struct {
-	ctx    context.Context
-	svcCtx *svc.ServiceContext
-}
-
-// NewUploadAvatarLogic returns the logic of one call.
-func NewUploadAvatarLogic(ctx context.Context, svcCtx *svc.ServiceContext) *UploadAvatarLogic {
-	return &UploadAvatarLogic{ctx: ctx, svcCtx: svcCtx}
-}
 
 // UploadAvatar stores the avatar and sets the caller's avatar_url to its name. A refused file
 // counts towards the quota, because it costs as much time.
 func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvatarResp, error) {
-	row, err := l.svcCtx.Caller(l.ctx, in.GetCaller())
+	row, err := l.caller(in.GetCaller())
 	if err != nil {
 		return nil, err
 	}
-	giveBack, err := l.svcCtx.AvatarQuota.Take(l.ctx, strconv.FormatInt(row.Id, 10))
+	giveBack, err := l.CountAvatar(l.ctx, strconv.FormatInt(row.Id, 10))
 	if err != nil {
 		return nil, err
 	}
-	picture, err := l.svcCtx.Avatars.Make(l.ctx, in.GetImage())
+	picture, err := l.MakeAvatar(l.ctx, in.GetImage())
 	if err != nil {
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			giveBack()
@@ -41,14 +29,14 @@ func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvat
 		return nil, err
 	}
 	name := pictures.NewAvatarName(row.Id, row.Openid, picture.Extension)
-	if err := l.svcCtx.Pictures.Put(l.ctx, name, picture.Data); err != nil {
+	if err := l.PutPicture(l.ctx, name, picture.Data); err != nil {
 		giveBack()
 		return nil, err
 	}
 	// Store the picture before the row refers to it.
 	change := model.Columns{"avatar_url": name}
-	if err := l.svcCtx.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
-		return nil, svc.CallerGone(err)
+	if err := l.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
+		return nil, callerGone(err)
 	}
 	return &pb.UploadAvatarResp{Name: name}, nil
 }

@@ -34,7 +34,6 @@ const (
 	maxName      = 64
 	maxAvatarURL = 512
 	maxLanguage  = 16
-	maxPhoneCode = 512
 )
 
 // field is a column that users may set.
@@ -54,7 +53,7 @@ var fields = []field{
 	{"only20", "only20", boolean},
 	{NickName, "nick_name", nickName},
 	{AvatarURL, "avatar_url", avatarURL},
-	{Gender, "gender", oneOf("0", "1", "2")},
+	{Gender, "gender", gender},
 	{"city", "city", text(maxName)},
 	{"province", "province", text(maxName)},
 	{"country", "country", text(maxName)},
@@ -99,7 +98,7 @@ func Columns(in *pb.UpdateProfileReq) (model.Columns, error) {
 }
 
 // Setting returns the change for a key and value of upset_user_info. It does not take phoneCode,
-// because that is a proof and not a stored value (see CheckPhoneCode).
+// because that is a proof and not a stored value.
 func Setting(key, value string) (model.Columns, error) {
 	i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 	if i < 0 {
@@ -130,14 +129,12 @@ func nickName(name, value string) (any, error) {
 	return value, checkText(name, value, maxName)
 }
 
-// oneOf accepts the allowed values and "", which clears the field.
-func oneOf(allowed ...string) rule {
-	return func(name, value string) (any, error) {
-		if value != "" && !slices.Contains(allowed, value) {
-			return nil, reason.Field(name, "one_of", "allowed", strings.Join(allowed, ", "))
-		}
+func gender(name, value string) (any, error) {
+	switch value {
+	case "", "0", "1", "2":
 		return value, nil
 	}
+	return nil, reason.Field(name, "one_of", "allowed", "0, 1, 2")
 }
 
 func boolean(name, value string) (any, error) {
@@ -229,17 +226,6 @@ func isTemporary(u *url.URL) bool {
 		return !strings.Contains(u.Path, "/avatar/")
 	}
 	return false
-}
-
-// CheckPhoneCode returns an INVALID_FIELD error for a value that cannot be a getPhoneNumber code.
-func CheckPhoneCode(code string) error {
-	if code == "" {
-		return reason.Field(PhoneCode, "required")
-	}
-	if len(code) > maxPhoneCode {
-		return reason.Field(PhoneCode, "too_long", "max", strconv.Itoa(maxPhoneCode))
-	}
-	return nil
 }
 
 // printable returns an unknown key in a form for an error text: one line of at most 33 characters.

@@ -227,7 +227,7 @@ func TestSetting(t *testing.T) {
 		{"openid", "oA", "openid" + allowed, nil},
 		{"nickname", "a", "nickname" + allowed, nil}, // names are case-sensitive
 		{"", "a", "" + allowed, nil},
-		{PhoneCode, "a", "phoneCode" + allowed, nil}, // see CheckPhoneCode
+		{PhoneCode, "a", "phoneCode" + allowed, nil},
 		{"a\nb", "a", "a?b" + allowed, nil},
 		{"a\xffb", "a", "a\ufffdb" + allowed, nil},
 		{strings.Repeat("深", 33), "a", strings.Repeat("深", 32) + "…" + allowed, nil},
@@ -238,19 +238,6 @@ func TestSetting(t *testing.T) {
 		}
 		if diff := gocmp.Diff(tt.change, got); err == nil && diff != "" {
 			t.Errorf("%s %q (-want +got):\n%s", tt.key, tt.value, diff)
-		}
-	}
-}
-
-func TestCheckPhoneCode(t *testing.T) {
-	for value, want := range map[string]string{
-		"":                       "phoneCode required",
-		"0123abcd":               "ok",
-		strings.Repeat("a", 512): "ok",
-		strings.Repeat("a", 513): "phoneCode too_long max=512",
-	} {
-		if got := outcome(CheckPhoneCode(value)); got != want {
-			t.Errorf("%.20q: %s, want %s", value, got, want)
 		}
 	}
 }
@@ -335,17 +322,6 @@ func TestEveryFieldIsMapped(t *testing.T) {
 		if !slices.Contains(Keys(), key) {
 			t.Errorf("upset_user_info no longer accepts %s", key)
 		}
-	}
-}
-
-func TestColumns(t *testing.T) {
-	got, err := Columns(&pb.UpdateProfileReq{NickName: new("a\x00"), City: new("")})
-	if diff := gocmp.Diff(model.Columns{"nick_name": "a", "city": ""}, got); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
-	}
-	_, err = Columns(&pb.UpdateProfileReq{NickName: new("a"), Gender: new("9")})
-	if got := outcome(err); got != "gender one_of allowed=0, 1, 2" {
-		t.Errorf("a wrong field: %s", got)
 	}
 }
 

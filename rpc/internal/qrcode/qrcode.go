@@ -12,8 +12,8 @@
 package qrcode
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 
+	"shares/internal/config"
 	"shares/internal/quota"
 	"shares/internal/reason"
 	"shares/rpc/internal/single"
@@ -43,17 +44,12 @@ type Store interface {
 
 // Options of New; all but Metrics are required.
 type Options struct {
-	Maker Maker
-	Store Store
-	Redis redis.UniversalClient // the lock and the limits
-	AppID string
-	Style wechat.CodeParams // of all codes; Page and Scene are not used
-
-	PerMinute  int           // new codes of all replicas in a minute; 0: no limit
-	PerUserDay int           // new codes for one user in 24 hours; 0: no limit
-	Timeout    time.Duration // for making a code, including the wait for other replicas
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer
+	Config  config.Config // the AppID, the style of codes, the limits and the timeout of a call
+	Maker   Maker
+	Store   Store
+	Redis   redis.UniversalClient // the lock and the limits
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 const (
@@ -65,26 +61,29 @@ const (
 // Service returns the names of codes and makes missing ones. It is safe for concurrent use.
 type Service struct {
 	opts    Options
+	style   wechat.CodeParams // of all codes, without Page and Scene
+	timeout time.Duration     // for making a code, including the wait for other replicas
 	perUser *quota.Limit
 	all     *quota.Limit
 	known   *otter.Cache[string, error] // by name: nil, or the error of making the code
 
 	generations *prometheus.CounterVec
-	lockErrors  prometheus.Counter
 }
 
-// userCapError is the error for a user at the limit PerUserDay.
-type userCapError struct {
-	userID int64
-	error
-}
-
-func (e *userCapError) Unwrap() error { return e.error }
-
-// New returns a Service.
-func New(opts Options) *Service {
+// New returns a Service. It fails if the configuration is wrong.
+func New(opts Options) (*Service, error) {
+	c := opts.Config
+	color, err := c.LineColor()
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{
 		opts: opts,
+		style: wechat.CodeParams{
+			EnvVersion: c.QRCodeEnvVersion, Width: c.QRCodeWidth, CheckPath: c.QRCodeCheckPath,
+			IsHyaline: c.QRCodeHyaline, AutoColor: c.QRCodeAutoColor, LineColor: color,
+		},
+		timeout: c.RPCTimeout - 200*time.Millisecond,
 		known: otter.Must(&otter.Options[string, error]{
 			MaximumSize: knownNames,
 			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, error]) time.Duration {
@@ -98,18 +97,14 @@ func New(opts Options) *Service {
 			Name: "shares_qrcode_generations_total",
 			Help: "Attempts to make a new QR code, by result (ok, failed, store_failed, quota, user_cap).",
 		}, []string{"result"}),
-		lockErrors: promauto.With(opts.Metrics).NewCounter(prometheus.CounterOpts{
-			Name: "shares_qrcode_redis_errors_total",
-			Help: "QR codes made without a lock and limits, because Redis failed.",
-		}),
 	}
 	s.perUser = &quota.Limit{
-		Redis: opts.Redis, Prefix: s.key("user", ""), Window: 24 * time.Hour, Max: opts.PerUserDay, Log: opts.Log,
+		Redis: opts.Redis, Prefix: s.key("user", ""), Window: 24 * time.Hour, Max: c.QRCodePerUserDay, Log: opts.Log,
 	}
 	s.all = &quota.Limit{
-		Redis: opts.Redis, Prefix: s.key("quota", ""), Window: time.Minute, Max: opts.PerMinute, Log: opts.Log,
+		Redis: opts.Redis, Prefix: s.key("quota", ""), Window: time.Minute, Max: c.QRCodePerMinute, Log: opts.Log,
 	}
-	return s
+	return s, nil
 }
 
 // Name returns the name in the bucket, qrcode/<hash>.jpg or .png, of the code that opens page with
@@ -119,44 +114,48 @@ func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (s
 	if err := check(page, scene); err != nil {
 		return "", err
 	}
-	params := s.opts.Style
+	params := s.style
 	params.Page, params.Scene = page, scene
-	name := objectName(s.opts.AppID, params)
+	name := objectName(s.opts.Config.WechatAppID, params)
+	mine := false // this call made the flight
 	load := otter.LoaderFunc[string, error](func(ctx context.Context, name string) (failed, err error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
+		mine = true
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 		defer cancel()
-		err = single.Do(ctx, s.opts.Redis, s.key("lock", name), s.opts.Timeout,
+		err = single.Do(ctx, s.opts.Redis, s.key("lock", name), s.timeout,
 			func() (bool, error) { return s.opts.Store.Exists(ctx, name) },
-			func(unavailable error) (err error) {
-				failed, err = s.make(ctx, userID, name, params, unavailable)
+			func() (err error) {
+				failed, err = s.make(ctx, userID, name, params)
 				return err
 			})
 		return failed, err
 	})
 	for {
 		failed, err := s.known.Get(ctx, name, load)
-		if err == nil {
-			err = failed
+		if why, _ := reason.Of(err); why == reason.RateLimited && !mine {
+			continue // another user's limit ended that user's flight
 		}
-		if err == nil {
-			return name, nil
+		if err = cmp.Or(err, failed); err != nil {
+			return "", fmt.Errorf("qr code: %w", err)
 		}
-		if full, ok := errors.AsType[*userCapError](err); ok && full.userID != userID {
-			continue // another user's cap ended that user's flight
-		}
-		return "", fmt.Errorf("qr code: %w", err)
+		return name, nil
 	}
 }
 
 // make makes the picture and puts it into the bucket. It returns the failure to cache, or the error
-// of a limit. It skips the limits if Redis is unavailable, because they would only wait for it.
-func (s *Service) make(ctx context.Context, userID int64, name string, params wechat.CodeParams,
-	unavailable error) (failed, limit error) {
-	giveBack := func() {}
-	if unavailable != nil {
-		s.lockErrors.Inc()
-		s.opts.Log.WarnContext(ctx, "qr code is made without redis", "error", unavailable)
-	} else if giveBack, limit = s.charge(ctx, userID); limit != nil {
+// of a limit.
+func (s *Service) make(
+	ctx context.Context, userID int64, name string, params wechat.CodeParams,
+) (failed, limit error) {
+	// The user is first, so that a user at the limit does not use up the common quota.
+	giveBack, limit := s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
+	if limit != nil {
+		s.generations.WithLabelValues("user_cap").Inc()
+		return nil, limit
+	}
+	if _, limit := s.all.Take(ctx, "minute"); limit != nil {
+		giveBack()
+		s.generations.WithLabelValues("quota").Inc()
 		return nil, limit
 	}
 	result := "failed"
@@ -174,23 +173,7 @@ func (s *Service) make(ctx context.Context, userID int64, name string, params we
 	return err, nil
 }
 
-// charge counts the code, first for the user, so that a user at the cap does not use up the common
-// quota.
-func (s *Service) charge(ctx context.Context, userID int64) (giveBack func(), err error) {
-	giveBack, err = s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
-	if err != nil {
-		s.generations.WithLabelValues("user_cap").Inc()
-		return nil, &userCapError{userID, err}
-	}
-	if _, err := s.all.Take(ctx, "minute"); err != nil {
-		giveBack()
-		s.generations.WithLabelValues("quota").Inc()
-		return nil, err
-	}
-	return giveBack, nil
-}
-
 // key returns a key in Redis. It contains the AppID, because several apps may share one Redis.
 func (s *Service) key(kind, of string) string {
-	return "shares:qrcode:" + s.opts.AppID + ":" + kind + ":" + of
+	return "shares:qrcode:" + s.opts.Config.WechatAppID + ":" + kind + ":" + of
 }

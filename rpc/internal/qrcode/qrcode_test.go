@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"shares/internal/config"
 	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/internal/testenv"
@@ -85,13 +86,12 @@ func folder(t *testing.T, dir string) Store {
 // service returns a Service with defaults for missing options and a timeout for a busy machine.
 func service(t *testing.T, opts Options) *Service {
 	t.Helper()
-	opts.AppID = "wx0123456789abcdef"
-	opts.Style = wechat.CodeParams{EnvVersion: "release", Width: 430}
+	opts.Config.WechatAppID, opts.Config.QRCodeLineColor = "wx0123456789abcdef", "#000000"
 	if opts.Store == nil {
 		opts.Store = folder(t, t.TempDir())
 	}
-	if opts.Timeout == 0 {
-		opts.Timeout = time.Minute
+	if opts.Config.RPCTimeout == 0 {
+		opts.Config.RPCTimeout = time.Minute
 	}
 	if opts.Redis == nil {
 		opts.Redis = client(t, testenv.Redis(t).Addr())
@@ -99,7 +99,16 @@ func service(t *testing.T, opts Options) *Service {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return New(opts)
+	s, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// limits is the configuration of the limits.
+func limits(perMinute, perUserDay int) config.Config {
+	return config.Config{QRCodePerMinute: perMinute, QRCodePerUserDay: perUserDay}
 }
 
 func client(t *testing.T, addr string) redis.UniversalClient {
@@ -128,7 +137,7 @@ func TestNameIsOfAPictureInTheBucket(t *testing.T) {
 	maker := &fakeMaker{}
 	redis := client(t, testenv.Redis(t).Addr())
 	for range 2 { // the second replica finds the code in the bucket
-		s := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, PerMinute: 1, PerUserDay: 1})
+		s := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, Config: limits(1, 1)})
 		for range 2 {
 			name, err := s.Name(t.Context(), 1, "pages/index", "id=1")
 			if err != nil {
@@ -153,7 +162,7 @@ func TestWithoutRedis(t *testing.T) {
 	maker := &fakeMaker{}
 	var log bytes.Buffer
 	s := service(t, Options{
-		Maker: maker, Store: folder(t, dir), Redis: client(t, server.Addr()), PerMinute: 1, PerUserDay: 1,
+		Maker: maker, Store: folder(t, dir), Redis: client(t, server.Addr()), Config: limits(1, 1),
 		Log: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	var wg sync.WaitGroup
@@ -170,7 +179,7 @@ func TestWithoutRedis(t *testing.T) {
 		t.Error(err)
 	}
 	wantObjects(t, dir, 2)
-	if !strings.Contains(log.String(), "without redis") || strings.Contains(log.String(), scene) {
+	if !strings.Contains(log.String(), "redis is unavailable") || strings.Contains(log.String(), scene) {
 		t.Errorf("log: %s", log.String())
 	}
 }
@@ -178,7 +187,7 @@ func TestWithoutRedis(t *testing.T) {
 func TestRedisFailsDuringGeneration(t *testing.T) {
 	server := testenv.Redis(t)
 	maker := &fakeMaker{make: func(context.Context) ([]byte, error) { return drawn, server.Kill() }}
-	s := service(t, Options{Maker: maker, Redis: client(t, server.Addr()), PerUserDay: 10})
+	s := service(t, Options{Maker: maker, Redis: client(t, server.Addr()), Config: limits(0, 10)})
 	for _, scene := range []string{"a", "b"} {
 		if err := get(t, s, 1, scene); err != nil {
 			t.Error(err)
@@ -241,8 +250,8 @@ func TestBucketIsDown(t *testing.T) {
 // wantCap checks that err is of a limit: the user's cap if user is true, else the common quota.
 func wantCap(t *testing.T, err error, user bool) {
 	t.Helper()
-	why, _ := reason.Of(err)
-	if _, users := errors.AsType[*userCapError](err); why != reason.RateLimited || users != user {
+	why, metadata := reason.Of(err)
+	if users := len(metadata["retry_after"]) > 2; why != reason.RateLimited || users != user {
 		t.Errorf("got %v, want RATE_LIMITED by the user's cap: %v", err, user)
 	}
 }
@@ -259,7 +268,7 @@ func TestOnlyUsersMistakesCount(t *testing.T) {
 	} {
 		maker := &fakeMaker{}
 		maker.fail(tt.fault)
-		s := service(t, Options{Maker: maker, PerUserDay: 1})
+		s := service(t, Options{Maker: maker, Config: limits(0, 1)})
 		if err := get(t, s, 1, "a"); !errors.Is(err, tt.fault) {
 			t.Errorf("got %v, want %v", err, tt.fault)
 		}
@@ -277,8 +286,8 @@ func TestLimitsOfReplicas(t *testing.T) {
 	dir := t.TempDir()
 	maker := &fakeMaker{}
 	reg := prometheus.NewRegistry()
-	one := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, PerMinute: 2, PerUserDay: 1, Metrics: reg})
-	two := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, PerMinute: 2, PerUserDay: 1})
+	one := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, Config: limits(2, 1), Metrics: reg})
+	two := service(t, Options{Maker: maker, Store: folder(t, dir), Redis: redis, Config: limits(2, 1)})
 	if err := get(t, one, 1, "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +318,7 @@ shares_qrcode_generations_total{result="user_cap"} 3
 
 // If the first caller of a flight is capped, the other users of the flight still get the code.
 func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
-	s := service(t, Options{Maker: &fakeMaker{}, PerUserDay: 1})
+	s := service(t, Options{Maker: &fakeMaker{}, Config: limits(0, 1)})
 	const capped = 5
 	for user := range int64(capped) {
 		if err := get(t, s, user, fmt.Sprint("own-", user)); err != nil {
@@ -324,7 +333,7 @@ func TestCapOfOneUserIsNotTheOthers(t *testing.T) {
 			wg.Go(func() {
 				err := get(t, s, user, scene)
 				// A capped user is refused, unless the code already existed.
-				if _, capped := errors.AsType[*userCapError](err); err != nil && (user == fresh || !capped) {
+				if why, _ := reason.Of(err); err != nil && (user == fresh || why != reason.RateLimited) {
 					t.Errorf("user %d: %v", user, err)
 				}
 			})
@@ -364,7 +373,7 @@ func TestFlightOutlivesItsCaller(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	maker := &fakeMaker{make: func(ctx context.Context) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }}
-	s := service(t, Options{Maker: maker, Timeout: 200 * time.Millisecond})
+	s := service(t, Options{Maker: maker, Config: config.Config{RPCTimeout: 400 * time.Millisecond}})
 	if err := get(t, s, 1, "a"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}

@@ -22,10 +22,10 @@ func Delete(ctx context.Context, client redis.UniversalClient, key, value string
 }
 
 // Do returns nil as soon as found reports true. Otherwise it calls make in one process at a time:
-// the one that holds key, for at most ttl. While Redis is unavailable every process calls make,
-// with the error of Redis. Do returns the error of found, of make or of ctx.
+// the one that holds key, for at most ttl. While Redis is unavailable every process calls make. Do
+// returns the error of found, of make or of ctx.
 func Do(ctx context.Context, client redis.UniversalClient, key string, ttl time.Duration,
-	found func() (bool, error), make func(unavailable error) error) error {
+	found func() (bool, error), make func() error) error {
 	value := rand.Text()
 	for {
 		if done, err := found(); done || err != nil {
@@ -36,7 +36,7 @@ func Do(ctx context.Context, client redis.UniversalClient, key string, ttl time.
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			return make(err)
+			return make()
 		case taken:
 			// If this fails, the key expires.
 			defer func() { _ = Delete(context.WithoutCancel(ctx), client, key, value) }()
@@ -44,7 +44,7 @@ func Do(ctx context.Context, client redis.UniversalClient, key string, ttl time.
 			if done, err := found(); done || err != nil {
 				return err
 			}
-			return make(nil)
+			return make()
 		}
 		select {
 		case <-ctx.Done():

@@ -24,11 +24,11 @@ func TestOneOfManyMakes(t *testing.T) {
 		wg.Go(func() {
 			err := Do(t.Context(), replicas[i%2], "lock", time.Minute,
 				func() (bool, error) { return there.Load(), nil },
-				func(unavailable error) error {
+				func() error {
 					made.Add(1)
 					time.Sleep(50 * time.Millisecond) // for others to come
 					there.Store(true)
-					return unavailable
+					return nil
 				})
 			if err != nil {
 				t.Error(err)
@@ -61,17 +61,17 @@ func TestWaiting(t *testing.T) {
 
 func testWaiting(t *testing.T, client redis.UniversalClient) {
 	failed := errors.New("failed")
-	never := func(error) error { t.Error("make was called while another process holds the lock"); return nil }
+	never := func() error { t.Error("make was called while another process holds the lock"); return nil }
 	for name, tt := range map[string]struct {
 		ttl   time.Duration // of the lock that another process holds
 		found func(look int) (bool, error)
-		make  func(error) error
+		make  func() error
 		want  error
 	}{
 		"finds the holder's result":     {time.Hour, func(look int) (bool, error) { return look == 3, nil }, never, nil},
 		"ends with an error of found":   {time.Hour, func(look int) (bool, error) { return false, failed }, never, failed},
 		"ends with its context":         {time.Hour, func(int) (bool, error) { return false, nil }, never, context.DeadlineExceeded},
-		"takes over from a dead holder": {50 * time.Millisecond, func(int) (bool, error) { return false, nil }, func(error) error { return failed }, failed},
+		"takes over from a dead holder": {50 * time.Millisecond, func(int) (bool, error) { return false, nil }, func() error { return failed }, failed},
 		"checks again with the lock":    {time.Millisecond, func(look int) (bool, error) { return look > 1, nil }, never, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,12 +101,11 @@ func TestWithoutRedisEachProcessMakes(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	var told error
+	made := errors.New("made")
 	err := Do(t.Context(), client, "lock", time.Minute,
-		func() (bool, error) { return false, nil },
-		func(unavailable error) error { told = unavailable; return nil })
-	if err != nil || told == nil {
-		t.Errorf("got %v and make's error %v, want nil and an error", err, told)
+		func() (bool, error) { return false, nil }, func() error { return made })
+	if err != made {
+		t.Errorf("got %v, want %v", err, made)
 	}
 }
 

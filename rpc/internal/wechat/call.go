@@ -10,6 +10,12 @@ import (
 	"github.com/medivhzhan/weapp/v3"
 	"github.com/medivhzhan/weapp/v3/logger"
 	"github.com/zeromicro/go-zero/core/breaker"
+	"github.com/zeromicro/go-zero/core/executors"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"shares/internal/reason"
 )
 
 // endpoint is one of WeChat's calls and how to make it.
@@ -18,36 +24,52 @@ type endpoint struct {
 	image   bool // the answer is an image
 	retry   bool // retry once after -1 and 5xx
 	breaker breaker.Breaker
+	log     *executors.LessExecutor // of what the operator must do: once a minute
 }
 
 func newEndpoint(name string) *endpoint {
-	return &endpoint{name: name, breaker: breaker.NewBreaker(breaker.WithName("wechat " + name))}
+	return &endpoint{
+		name:    name,
+		breaker: breaker.NewBreaker(breaker.WithName("wechat " + name)),
+		log:     executors.NewLessExecutor(time.Minute),
+	}
 }
 
 // withToken calls an endpoint that needs an access token. If WeChat rejects the token, it calls
 // once more with another one.
-func (c *Client) withToken(ctx context.Context, ep *endpoint, do func(*weapp.Client) error) *Error {
-	token, e := c.tokens.get(ctx, "")
-	if e != nil {
-		return e
+func (c *Client) withToken(ctx context.Context, ep *endpoint, do func(*weapp.Client) error) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	token, err := c.tokens.get(ctx, "")
+	if err != nil {
+		return err
 	}
-	if e = c.call(ctx, ep, token, do); e == nil || !e.stale {
-		return e
+	err = c.call(ctx, ep, token, do)
+	if e, ok := errors.AsType[*Error](err); ok && e.stale {
+		if token, err = c.tokens.get(ctx, token); err == nil {
+			err = c.call(ctx, ep, token, do)
+		}
 	}
-	if token, e = c.tokens.get(ctx, token); e != nil {
-		return e
-	}
-	return c.call(ctx, ep, token, do)
+	return err
+}
+
+func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.Timeout, errOwnTimeout)
 }
 
 // call makes the request behind the endpoint's breaker and retries it if the endpoint allows that.
+// Its error is an *Error.
 func (c *Client) call(
 	ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error,
-) *Error {
+) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	promise, err := ep.breaker.Allow()
 	if err != nil {
 		c.metrics.calls.WithLabelValues(ep.name, "breaker open").Inc()
-		return &Error{endpoint: ep.name, detail: "breaker open", meaning: meaning{answer: unavailable}}
+		e := failure(reason.Unavailable, "breaker open")
+		e.endpoint = ep.name
+		return e
 	}
 	e := c.attempt(ctx, ep, token, do)
 	if e != nil && e.retry && ep.retry {
@@ -58,6 +80,9 @@ func (c *Client) call(
 		}
 	}
 	switch {
+	case e == nil:
+		promise.Accept()
+		return nil
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errOwnTimeout):
 		// A canceled caller says nothing about WeChat.
 	case e.isDown():
@@ -68,13 +93,14 @@ func (c *Client) call(
 	return e
 }
 
-// attempt makes one request with its own weapp client, and measures it.
+// attempt makes one request with its own weapp client, and measures it. Its span replaces that of
+// otelhttp, which would record the whole URL, with secrets.
 func (c *Client) attempt(
 	ctx context.Context, ep *endpoint, token string, do func(*weapp.Client) error,
 ) *Error {
-	if e := ended(ctx, ep.name); e != nil {
-		return e
-	}
+	ctx, span := otel.Tracer("shares/wechat").Start(ctx, "wechat "+ep.name,
+		trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
 	start := time.Now()
 	err := do(weapp.NewClient(c.AppID, string(c.Secret),
 		weapp.WithHttpClient(&http.Client{Transport: &boundTransport{ctx, ep, c.base, c.Transport}}),
@@ -88,11 +114,13 @@ func (c *Client) attempt(
 		// Any other error is from weapp's decoder, because the transport returns only *Error.
 		e = badAnswer("answer of another form")
 	}
+	label := "0"
 	if e != nil {
-		e.endpoint = ep.name
+		e.endpoint, label = ep.name, e.label
+		span.SetStatus(codes.Error, e.Error())
 	}
-	c.metrics.calls.WithLabelValues(ep.name, e.label()).Inc()
-	c.note(ctx, ep.name, e)
+	c.metrics.calls.WithLabelValues(ep.name, label).Inc()
+	c.note(ctx, ep, e)
 	return e
 }
 

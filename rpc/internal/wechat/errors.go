@@ -17,6 +17,7 @@ import (
 type Error struct {
 	endpoint string // the last part of WeChat's path
 	code     int    // WeChat's errcode, or 0
+	label    string // of the metrics: an errcode of the table, "other", or the reason without one
 	detail   string // WeChat's request id, which its support asks for, or a fixed phrase
 	retry    bool   // errcode -1 or a 5xx
 	meaning
@@ -55,17 +56,13 @@ func (e *Error) Hint() string { return e.hint }
 // The errors that callers get.
 var (
 	codeRefused = reason.Error(reason.LoginCodeRefused)
-	busy        = reason.Error(reason.RateLimited, "retry_after", "60") // WeChat counts per minute
-	blocked     = reason.Error(reason.UserBlocked)
-	badScene    = reason.Field("scene", "scene")
-	badPage     = reason.Field("page", "page_unpublished")
 	unavailable = reason.Error(reason.Unavailable)
 	internal    = reason.Error(reason.Internal)
 )
 
 // isDown reports whether the failure is of WeChat or the network, not of users or settings.
 func (e *Error) isDown() bool {
-	if e == nil || e.stale || e.hint != "" {
+	if e.stale || e.hint != "" {
 		return false
 	}
 	why := e.why()
@@ -73,7 +70,7 @@ func (e *Error) isDown() bool {
 }
 
 func failure(why reason.Reason, detail string) *Error {
-	return &Error{detail: detail, meaning: meaning{answer: reason.Error(why)}}
+	return &Error{detail: detail, label: string(why), meaning: meaning{answer: reason.Error(why)}}
 }
 
 // badAnswer returns the error for an answer that breaks WeChat's protocol.
@@ -94,7 +91,6 @@ func ended(ctx context.Context, endpoint string) *Error {
 
 // The endpoints, by the last part of their path.
 const (
-	anyEndpoint   = ""
 	loginEndpoint = "jscode2session"
 	tokenEndpoint = "stable_token"
 	codeEndpoint  = "getwxacodeunlimit"
@@ -121,12 +117,12 @@ const (
 // meanings maps WeChat's errcodes to their meaning here; the first match counts. The source is
 // WeChat's documentation of each call and of the global return codes.
 var meanings = []struct {
-	endpoint string
+	endpoint string // empty: every one
 	errcodes []int
 	meaning
 }{
-	{codeEndpoint, []int{40169, 40129}, meaning{answer: badScene}},
-	{codeEndpoint, []int{41030, 85096}, meaning{answer: badPage}},
+	{codeEndpoint, []int{40169, 40129}, meaning{answer: reason.Field("scene", "scene")}},
+	{codeEndpoint, []int{41030, 85096}, meaning{answer: reason.Field("page", "page_unpublished")}},
 	// The access token is this app's, so the code belongs to another app.
 	{phoneEndpoint, []int{40013}, meaning{answer: codeRefused}},
 	// On the calls that carry the secret, 40001 is about the secret. The quota of stable_token is
@@ -135,31 +131,22 @@ var meanings = []struct {
 	{tokenEndpoint, []int{40001}, meaning{answer: unavailable, hint: hintSecret}},
 	{tokenEndpoint, []int{45009, 45011}, meaning{answer: unavailable}},
 
-	{anyEndpoint, []int{-1}, meaning{answer: unavailable}},
-	{anyEndpoint, []int{invalidCode, 40163, 41008}, meaning{answer: codeRefused}},
-	{anyEndpoint, []int{40226}, meaning{answer: blocked}},
-	{anyEndpoint, []int{45009, 45011}, meaning{answer: busy}},
+	{"", []int{-1}, meaning{answer: unavailable}},
+	{"", []int{invalidCode, 40163, 41008}, meaning{answer: codeRefused}},
+	{"", []int{40226}, meaning{answer: reason.Error(reason.UserBlocked)}},
+	{"", []int{45009, 45011}, meaning{ // WeChat counts per minute
+		answer: reason.Error(reason.RateLimited, "retry_after", "60"),
+	}},
 	// Only content checks return it: the user was not active in the last two hours.
-	{anyEndpoint, []int{61010}, meaning{answer: internal}},
-	{anyEndpoint, []int{40001, 40014, 42001, 41001}, meaning{answer: unavailable, stale: true}},
+	{"", []int{61010}, meaning{answer: internal}},
+	{"", []int{40001, 40014, 42001, 41001}, meaning{answer: unavailable, stale: true}},
 
-	{anyEndpoint, []int{40013, 41002}, meaning{answer: unavailable, hint: hintAppID}},
-	{anyEndpoint, []int{40125, 41004}, meaning{answer: unavailable, hint: hintSecret}},
-	{anyEndpoint, []int{40243}, meaning{answer: unavailable, hint: hintFrozen}},
-	{anyEndpoint, []int{40164}, meaning{answer: unavailable, hint: hintWhitelist}},
-	{anyEndpoint, []int{89501, 89503, 89506, 89507}, meaning{answer: unavailable, hint: hintConfirm}},
-	{anyEndpoint, []int{48001, 48004, 50002}, meaning{answer: unavailable, hint: hintForbidden}},
-}
-
-// meaningOf returns the meaning of an errcode, or INTERNAL and false for one that is not in the
-// table.
-func meaningOf(endpoint string, errcode int) (meaning, bool) {
-	for _, m := range meanings {
-		if (m.endpoint == anyEndpoint || m.endpoint == endpoint) && slices.Contains(m.errcodes, errcode) {
-			return m.meaning, true
-		}
-	}
-	return meaning{answer: internal}, false
+	{"", []int{40013, 41002}, meaning{answer: unavailable, hint: hintAppID}},
+	{"", []int{40125, 41004}, meaning{answer: unavailable, hint: hintSecret}},
+	{"", []int{40243}, meaning{answer: unavailable, hint: hintFrozen}},
+	{"", []int{40164}, meaning{answer: unavailable, hint: hintWhitelist}},
+	{"", []int{89501, 89503, 89506, 89507}, meaning{answer: unavailable, hint: hintConfirm}},
+	{"", []int{48001, 48004, 50002}, meaning{answer: unavailable, hint: hintForbidden}},
 }
 
 var (
@@ -167,26 +154,20 @@ var (
 	requestIDPattern = regexp.MustCompile(`rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`)
 )
 
+// refusal returns the error for an errcode. One that is not in the table is INTERNAL.
 func refusal(endpoint string, errcode int, errmsg string) *Error {
-	e := &Error{code: errcode, detail: requestIDPattern.FindString(errmsg), retry: errcode == -1}
-	e.meaning, _ = meaningOf(endpoint, errcode)
+	e := &Error{
+		code: errcode, detail: requestIDPattern.FindString(errmsg), retry: errcode == -1,
+		label: "other", meaning: meaning{answer: internal},
+	}
+	for _, m := range meanings {
+		if (m.endpoint == "" || m.endpoint == endpoint) && slices.Contains(m.errcodes, errcode) {
+			e.label, e.meaning = strconv.Itoa(errcode), m.meaning
+			break
+		}
+	}
 	if at := addressPattern.FindStringSubmatch(errmsg); at != nil && e.hint == hintWhitelist {
 		e.hint += ": " + at[1]
 	}
 	return e
-}
-
-// label returns the value of the metrics' errcode label: an errcode of the table, "other", or the
-// reason of a failure without an errcode.
-func (e *Error) label() string {
-	if e == nil {
-		return "0"
-	}
-	if e.code == 0 {
-		return string(e.why())
-	}
-	if _, ok := meaningOf(e.endpoint, e.code); ok {
-		return strconv.Itoa(e.code)
-	}
-	return "other"
 }

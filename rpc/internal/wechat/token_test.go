@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/testenv"
@@ -78,12 +77,12 @@ func TestTokenOutlivesRedis(t *testing.T) {
 
 type fakeWeChat struct {
 	mu     sync.Mutex
-	answer func(call int, force bool) (string, *Error)
+	answer func(call int, force bool) (string, error)
 	forced []bool // of each call
 	life   time.Duration
 }
 
-func (f *fakeWeChat) fetch(_ context.Context, force bool) (string, time.Duration, *Error) {
+func (f *fakeWeChat) fetch(_ context.Context, force bool) (string, time.Duration, error) {
 	f.mu.Lock()
 	f.forced = append(f.forced, force)
 	call, answer := len(f.forced), f.answer
@@ -103,16 +102,20 @@ func (f *fakeWeChat) wantCalls(t *testing.T, forced ...bool) {
 
 // gives returns a WeChat that returns each token once, in order, and then repeats the last one.
 func gives(tokens ...string) *fakeWeChat {
-	return &fakeWeChat{life: 7200 * time.Second, answer: func(call int, _ bool) (string, *Error) {
+	return &fakeWeChat{life: 7200 * time.Second, answer: func(call int, _ bool) (string, error) {
 		return tokens[min(call, len(tokens))-1], nil
 	}}
 }
 
 func newSource(f *fakeWeChat, now *clock, client redis.UniversalClient) *tokenSource {
-	return &tokenSource{
-		redis: client, timeout: time.Minute, fetch: f.fetch, now: now.Now, key: tokenKey(testAppID),
-		logger: slog.New(slog.DiscardHandler), fetches: newMetrics(prometheus.NewRegistry()).tokenFetches,
-	}
+	s := &tokenSource{fetch: f.fetch, key: tokenKey(testAppID), Client: &Client{
+		Options: Options{
+			Redis: client, Timeout: time.Minute, Now: now.Now, Logger: slog.New(slog.DiscardHandler),
+		},
+		metrics: newMetrics(nil),
+	}}
+	s.held.Store(&heldToken{})
+	return s
 }
 
 func wantToken(t *testing.T, s *tokenSource, not, want string) {
@@ -133,9 +136,9 @@ func TestTokenIsRefreshedBeforeItsEnd(t *testing.T) {
 			f.life = life
 			s := newSource(f, now, noRedis)
 			for range 20 { // the margin is random
-				s.held = heldToken{}
+				s.held.Store(&heldToken{})
 				wantToken(t, s, "", "first")
-				if use := s.held.refreshAt.Sub(now.Now()); use < want.least || use > want.most {
+				if use := s.held.Load().refreshAt.Sub(now.Now()); use < want.least || use > want.most {
 					t.Fatalf("refresh after %v, want %v to %v", use, want.least, want.most)
 				}
 			}
@@ -193,7 +196,7 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 func TestForceRefreshIsGuarded(t *testing.T) {
 	rc := redisClient(t, testenv.Redis(t).Addr())
 	current := "token-0" // of the last force_refresh
-	f := &fakeWeChat{life: 7200 * time.Second, answer: func(call int, force bool) (string, *Error) {
+	f := &fakeWeChat{life: 7200 * time.Second, answer: func(call int, force bool) (string, error) {
 		if force {
 			current = fmt.Sprintf("token-%d", call)
 		}
@@ -217,7 +220,7 @@ func TestForceRefreshIsGuarded(t *testing.T) {
 }
 
 func TestUnchangedTokenIsUsed(t *testing.T) {
-	refuses := &fakeWeChat{life: 7200 * time.Second, answer: func(_ int, force bool) (string, *Error) {
+	refuses := &fakeWeChat{life: 7200 * time.Second, answer: func(_ int, force bool) (string, error) {
 		if force {
 			return "", refusal(tokenEndpoint, 45009, "")
 		}
@@ -246,21 +249,21 @@ func TestUnchangedTokenIsUsed(t *testing.T) {
 func TestFlightOutlivesItsFirstCaller(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	f := gives("token")
-	f.answer = func(int, bool) (string, *Error) {
+	f.answer = func(int, bool) (string, error) {
 		close(started)
 		<-release
 		return "token", nil
 	}
 	s := newSource(f, newClock(), noRedis)
 	ctx, cancel := context.WithCancel(t.Context())
-	first := make(chan *Error)
+	first := make(chan error)
 	go func() {
 		_, e := s.get(ctx, "")
 		first <- e
 	}()
 	<-started
 	cancel()
-	if e := <-first; e == nil || outcome(e) != "CANCELED" {
+	if e := <-first; outcome(e) != "CANCELED" {
 		t.Errorf("the canceled caller got %v, want CANCELED", e)
 	}
 	close(release)
@@ -274,7 +277,7 @@ func TestRejectionDuringAFlight(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	f := gives("old", "new")
 	answer := f.answer
-	f.answer = func(call int, force bool) (string, *Error) {
+	f.answer = func(call int, force bool) (string, error) {
 		if call == 1 {
 			close(started)
 			<-release

@@ -13,10 +13,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"shares/internal/reason"
@@ -28,21 +26,17 @@ const (
 	maxImageSide  = 4096      // WeChat's largest is 1280; a small file may declare a billion pixels
 )
 
-// NewTransport returns the default transport of a Client. The package comment says why it uses
-// HTTP/1.1.
-func NewTransport() *http.Transport {
+// newTransport returns a transport to WeChat. The package comment says why it uses HTTP/1.1.
+func newTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		Protocols:             protocols,
-		TLSHandshakeTimeout:   2 * time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64, // the default of 2 would open a connection per call under load
-		IdleConnTimeout:       30 * time.Second,
-		ExpectContinueTimeout: time.Second,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		Protocols:           protocols,
+		TLSHandshakeTimeout: 2 * time.Second,
+		MaxIdleConnsPerHost: 64, // the default of 2 would open a connection per call under load
+		IdleConnTimeout:     30 * time.Second,
 	}
 }
 
@@ -59,11 +53,10 @@ type boundTransport struct {
 // that weapp cannot misread: status 2xx, complete, without errcode, and JSON or a valid image with
 // the right Content-Type. Its errors are *Error.
 func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	target := *req.URL
-	target.Scheme, target.Host = t.base.Scheme, t.base.Host
-	target.Path, target.RawPath = path.Join("/", t.base.Path, target.Path), ""
+	target := t.base.JoinPath(req.URL.Path)
+	target.RawQuery = req.URL.RawQuery
 	req = req.WithContext(t.ctx) // a copy
-	req.URL, req.Host = &target, target.Host
+	req.URL, req.Host = target, target.Host
 	if req.Body == nil {
 		// net/http repeats a GET after a broken connection, unless it has a body without GetBody.
 		// This body is empty, so none is sent.
@@ -99,14 +92,9 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, e
 	}
 	body = countryNumber.ReplaceAll(body, []byte(`"countryCode":"$1"`))
-	return &http.Response{
-		Status: rsp.Status, StatusCode: rsp.StatusCode,
-		Proto: rsp.Proto, ProtoMajor: rsp.ProtoMajor, ProtoMinor: rsp.ProtoMinor,
-		Header:        http.Header{"Content-Type": {contentType}},
-		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		Request:       req,
-	}, nil
+	rsp.Header.Set("Content-Type", contentType)
+	rsp.Body = io.NopCloser(bytes.NewReader(body))
+	return rsp, nil
 }
 
 // countryNumber matches a field of getuserphonenumber that WeChat documents as string and as
@@ -146,33 +134,25 @@ func checkImage(data []byte) *Error {
 	return nil
 }
 
-// failure returns an Error with a fixed phrase for why no answer came. It drops the text of err,
-// which may contain a URL or a proxy's password.
+// failure returns an Error for why no answer came. It drops the text of an unknown err, which may
+// contain a URL or a proxy's password.
 func (t *boundTransport) failure(err error) *Error {
 	if e := ended(t.ctx, t.endpoint.name); e != nil {
 		return e
 	}
 	var (
-		dns     *net.DNSError
-		cert    *tls.CertificateVerificationError
-		record  tls.RecordHeaderError
-		number  syscall.Errno
-		timeout net.Error
+		cert   *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		op     *net.OpError
 	)
 	why := "network fault"
 	switch {
-	case errors.As(err, &dns):
-		why = "host name not found"
 	case errors.As(err, &cert):
 		why = "certificate refused"
 	case errors.As(err, &record):
 		why = "no TLS at the other end"
-	case errors.As(err, &number):
-		why = number.Error() // such as "connection refused"
-	case errors.Is(err, io.EOF):
-		why = "connection closed"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		why = "no connection in time"
+	case errors.As(err, &op):
+		why = op.Err.Error() // such as "connect: connection refused", without a URL
 	}
 	return failure(reason.Unavailable, why)
 }

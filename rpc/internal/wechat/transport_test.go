@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,34 +30,29 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 }
 
 func TestCallersContextEndsTheRequest(t *testing.T) {
-	arrived, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+	arrived, gone := make(chan struct{}, 2), make(chan struct{}, 2)
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		<-r.Context().Done()
 		gone <- struct{}{}
 	})
 	c := newClient(t, Options{BaseURL: s.URL})
-	for want, timeout := range map[string]time.Duration{
-		"CANCELED": time.Hour, "DEADLINE_EXCEEDED": 3 * time.Second, // the request arrives before
-	} {
-		ctx, cancel := context.WithTimeout(t.Context(), timeout)
-		result := make(chan error)
-		go func() {
-			_, err := c.Code2Session(ctx, "code", "")
-			result <- err
-		}()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
 		<-arrived
-		if want == "CANCELED" {
-			cancel()
-		}
-		if err := <-result; outcome(err) != want {
-			t.Errorf("got %v, want %v", err, want)
-		}
-		<-gone
-		if _, err := c.Code2Session(ctx, "code", ""); outcome(err) != want {
-			t.Errorf("a call after the end got %v, want %v", err, want)
-		}
 		cancel()
+	}()
+	if _, _, err := c.Code2Session(ctx, "code", ""); outcome(err) != "CANCELED" {
+		t.Errorf("got %v, want CANCELED", err)
+	}
+	<-gone
+	if _, _, err := c.Code2Session(ctx, "code", ""); outcome(err) != "CANCELED" {
+		t.Errorf("a call after the end got %v, want CANCELED", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := c.Code2Session(ctx, "code", ""); outcome(err) != "DEADLINE_EXCEEDED" {
+		t.Errorf("got %v, want DEADLINE_EXCEEDED", err)
 	}
 }
 
@@ -76,10 +72,10 @@ func TestLoginCodeIsNeverSentTwice(t *testing.T) {
 		conn.Close()
 	})
 	c := newClient(t, Options{BaseURL: s.URL})
-	if _, err := c.Code2Session(t.Context(), "first", ""); err != nil {
+	if _, _, err := c.Code2Session(t.Context(), "first", ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Code2Session(t.Context(), "second", ""); outcome(err) != "UNAVAILABLE" {
+	if _, _, err := c.Code2Session(t.Context(), "second", ""); outcome(err) != "UNAVAILABLE" {
 		t.Errorf("got %v", err)
 	}
 	if n := requests.Load(); n != 2 {
@@ -122,139 +118,94 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// answered returns the error of an operation whose endpoint gives this answer.
+func answered(t *testing.T, operation string, status int, contentType, body string) error {
+	t.Helper()
+	for _, op := range operations {
+		if op.name == operation {
+			c := newClient(t, Options{Transport: answerWith{path.Base(op.path), status, contentType, body}})
+			w := &world{t: t, sim: simulator.New(simulator.Options{}), secrets: map[string]bool{}}
+			return op.do(t.Context(), w, c)
+		}
+	}
+	return nil
+}
+
 func TestAnswers(t *testing.T) {
+	const ok, bad = "ok", "WECHAT_BAD_ANSWER"
+	for _, tc := range []struct{ operation, body, want string }{
+		{"login", `{"openid":"o1","session_key":"k"}`, ok},
+		{"login", `{"errcode":0,"openid":"o1"}`, ok},
+		{"login", `{"session_key":"k"}`, bad},
+		{"login", ``, bad},
+		{"login", `null`, bad},
+		{"login", `[]`, bad},
+		{"login", `{"errcode":"40029"}`, bad},
+		{"login", `{"openid":1}`, bad},
+		{"login", `{"openid":"o1\n<script>"}`, bad},
+		{"login", `{"openid":"` + strings.Repeat("o", 65) + `"}`, bad},
+		{"login", `{"openid":"o1","unionid":"' or 1"}`, bad},
+		{"login", `{"openid":"o1"}<html>`, bad},
+		{"login", `{"openid":"o1","x":"` + strings.Repeat("x", maxJSONBytes) + `"}`, bad},
+
+		{"phone", `{"errcode":0,"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000"}}`, ok},
+		{"phone", `{"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000",` +
+			`"watermark":{"appid":"wx1"}}}`, bad},
+		{"phone", `{"errcode":0}`, bad},
+		{"phone", `{"phone_info":{"countryCode":"86","purePhoneNumber":"1380013800O"}}`, bad},
+		{"phone", `{"phone_info":{"purePhoneNumber":"13800138000"}}`, bad},
+		{"phone", `{"phone_info":{"countryCode":"852","purePhoneNumber":"1380013800012"}}`, bad},
+
+		{"text", `{"errcode":0,"result":{"suggest":"risky","label":20006}}`, ok},
+		{"text", `{"errcode":0,"errmsg":"ok"}`, bad},
+		{"text", `{"errcode":0,"result":{"suggest":"maybe"}}`, bad},
+
+		{"token", `{"access_token":"75_Ab-c","expires_in":300}`, ok},
+		{"token", `{"expires_in":7200}`, bad},
+		{"token", `{"access_token":"75_Ab-c"}`, bad},
+		{"token", `{"access_token":"75_Ab-c\n","expires_in":7200}`, bad},
+		{"token", `{"access_token":"` + strings.Repeat("a", 513) + `","expires_in":7200}`, bad},
+	} {
+		if err := answered(t, tc.operation, 200, "text/plain", tc.body); outcome(err) != tc.want {
+			t.Errorf("%s, %.100s: got %v, want %s", tc.operation, tc.body, err, tc.want)
+		}
+	}
+	for status, want := range map[int]string{201: ok, 302: bad, 403: bad, 500: "UNAVAILABLE"} {
+		err := answered(t, "login", status, "application/json", `{"openid":"o1"}`)
+		if outcome(err) != want {
+			t.Errorf("status %d: got %v, want %s", status, err, want)
+		}
+	}
+}
+
+func TestPictures(t *testing.T) {
 	picture := image.NewGray(image.Rect(0, 0, 300, 300))
-	var j, p bytes.Buffer
-	if err := errors.Join(jpeg.Encode(&j, picture, nil), png.Encode(&p, picture)); err != nil {
+	var asJPEG, asPNG bytes.Buffer
+	if err := errors.Join(jpeg.Encode(&asJPEG, picture, nil), png.Encode(&asPNG, picture)); err != nil {
 		t.Fatal(err)
 	}
-	bomb := bytes.Clone(p.Bytes())
-	copy(bomb[16:], "\x00\x00\xff\xff\x00\x00\xff\xff") // width and height; the checksum is wrong
-	const login, code, phone, text, token = "login", "code", "phone", "text", "token"
+	j, p := asJPEG.String(), asPNG.String()
 	const ok, bad = "ok", "WECHAT_BAD_ANSWER"
-	for name, tc := range map[string]struct {
-		operation   string
-		status      int
-		contentType string
-		body        string
-		want        string
-	}{
-		"login": {
-			login, 200, "text/plain",
-			`{"openid":"o1","session_key":"k"}`, ok,
-		},
-		"login with status 201": {login, 201, "text/plain", `{"openid":"o1"}`, ok},
-		"login good but 500": {
-			login, 500, "application/json",
-			`{"openid":"o1"}`, "UNAVAILABLE",
-		},
-		"login 403":                  {login, 403, "application/json", `{"openid":"o1"}`, bad},
-		"login redirected":           {login, 302, "text/html", ``, bad},
-		"login without openid":       {login, 200, "text/plain", `{"session_key":"k"}`, bad},
-		"login empty":                {login, 200, "text/plain", ``, bad},
-		"login with null":            {login, 200, "text/plain", `null`, bad},
-		"login with a list":          {login, 200, "text/plain", `[]`, bad},
-		"login with errcode as text": {login, 200, "text/plain", `{"errcode":"40029"}`, bad},
-		"login with a number":        {login, 200, "text/plain", `{"openid":1}`, bad},
-		"login with errcode 0": {
-			login, 200, "text/plain",
-			`{"errcode":0,"openid":"o1"}`, ok,
-		},
-		"login with hostile openid": {
-			login, 200, "text/plain",
-			`{"openid":"o1\n<script>"}`, bad,
-		},
-		"login with long openid": {
-			login, 200, "text/plain",
-			`{"openid":"` + strings.Repeat("o", 65) + `"}`, bad,
-		},
-		"login with hostile unionid": {
-			login, 200, "text/plain",
-			`{"openid":"o1","unionid":"' or 1"}`, bad,
-		},
-		"login and garbage": {login, 200, "text/plain", `{"openid":"o1"}<html>`, bad},
-		"login too large": {
-			login, 200, "text/plain",
-			`{"openid":"o1","x":"` + strings.Repeat("x", maxJSONBytes) + `"}`, bad,
-		},
-		"login as an image":    {login, 200, "image/jpeg", j.String(), bad},
-		"code as JPEG":         {code, 200, "image/jpeg", j.String(), ok},
-		"code of a wrong type": {code, 200, "text/plain", p.String(), ok},
-		"code error as image": {
-			code, 200, "image/jpeg",
-			`{"errcode":45009,"errmsg":"quota"}`, "RATE_LIMITED",
-		},
-		"code is HTML": {code, 200, "image/jpeg", `<html>`, bad},
-		"code is JSON": {
-			code, 200, "application/json",
-			`{"errcode":0,"errmsg":"ok"}`, bad,
-		},
-		"code is GIF":                 {code, 200, "image/gif", "GIF89a", bad},
-		"code is empty":               {code, 200, "image/jpeg", "", bad},
-		"code without its last byte":  {code, 200, "image/jpeg", j.String()[:j.Len()-1], bad},
-		"code without its last chunk": {code, 200, "image/png", p.String()[:p.Len()-12], bad},
-		"code with impossible size":   {code, 200, "image/png", string(bomb), bad},
-		"code too large": {
-			code, 200, "image/png",
-			p.String() + strings.Repeat("x", maxImageBytes), bad,
-		},
-		"phone": {
-			phone, 200, "",
-			`{"errcode":0,"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000"}}`, ok,
-		},
-		"phone of another app": {
-			phone, 200, "",
-			`{"phone_info":{"countryCode":"86","purePhoneNumber":"13800138000","watermark":{"appid":"wx1"}}}`, bad,
-		},
-		"phone missing": {phone, 200, "", `{"errcode":0}`, bad},
-		"phone with letters": {
-			phone, 200, "",
-			`{"phone_info":{"countryCode":"86","purePhoneNumber":"1380013800O"}}`, bad,
-		},
-		"phone without country": {
-			phone, 200, "",
-			`{"phone_info":{"purePhoneNumber":"13800138000"}}`, bad,
-		},
-		"phone too long": {
-			phone, 200, "",
-			`{"phone_info":{"countryCode":"852","purePhoneNumber":"1380013800012"}}`, bad,
-		},
-		"text": {
-			text, 200, "",
-			`{"errcode":0,"result":{"suggest":"risky","label":20006}}`, ok,
-		},
-		"text without verdict": {text, 200, "", `{"errcode":0,"errmsg":"ok"}`, bad},
-		"text with an unknown verdict": {
-			text, 200, "",
-			`{"errcode":0,"result":{"suggest":"maybe"}}`, bad,
-		},
-		"token": {
-			token, 200, "",
-			`{"access_token":"75_Ab-c","expires_in":300}`, ok,
-		},
-		"token missing":     {token, 200, "", `{"expires_in":7200}`, bad},
-		"token without end": {token, 200, "", `{"access_token":"75_Ab-c"}`, bad},
-		"token with a line break": {
-			token, 200, "",
-			`{"access_token":"75_Ab-c\n","expires_in":7200}`, bad,
-		},
-		"token too long": {
-			token, 200, "",
-			`{"access_token":"` + strings.Repeat("a", 513) + `","expires_in":7200}`, bad,
-		},
+	for name, tc := range map[string]struct{ contentType, body, want string }{
+		"JPEG":               {"image/jpeg", j, ok},
+		"of a wrong type":    {"text/plain", p, ok},
+		"error as image":     {"image/jpeg", `{"errcode":45009,"errmsg":"quota"}`, "RATE_LIMITED"},
+		"HTML":               {"image/jpeg", `<html>`, bad},
+		"JSON":               {"application/json", `{"errcode":0,"errmsg":"ok"}`, bad},
+		"GIF":                {"image/gif", "GIF89a", bad},
+		"empty":              {"image/jpeg", "", bad},
+		"without last byte":  {"image/jpeg", j[:len(j)-1], bad},
+		"without last chunk": {"image/png", p[:len(p)-12], bad},
+		// Width and height are 65,535; the checksum is wrong.
+		"impossible size": {"image/png", p[:16] + "\x00\x00\xff\xff\x00\x00\xff\xff" + p[24:], bad},
+		"too large":       {"image/png", p + strings.Repeat("x", maxImageBytes), bad},
 	} {
-		t.Run(name, func(t *testing.T) {
-			for _, op := range operations {
-				if op.name == tc.operation {
-					endpoint := op.path[strings.LastIndexByte(op.path, '/')+1:]
-					c := newClient(t, Options{Transport: answerWith{endpoint, tc.status, tc.contentType, tc.body}})
-					w := &world{t: t, sim: simulator.New(simulator.Options{}), secrets: map[string]bool{}}
-					if got := outcome(op.do(t.Context(), w, c)); got != tc.want {
-						t.Errorf("got %s, want %s", got, tc.want)
-					}
-				}
-			}
-		})
+		if err := answered(t, "code", 200, tc.contentType, tc.body); outcome(err) != tc.want {
+			t.Errorf("%s: got %v, want %s", name, err, tc.want)
+		}
+	}
+	if err := answered(t, "login", 200, "image/jpeg", j); outcome(err) != bad {
+		t.Errorf("a picture for a login: got %v, want %s", err, bad)
 	}
 }
 
@@ -275,7 +226,11 @@ func TestNetworkFaults(t *testing.T) {
 			op := operations[min(i, 1)] // a QR code needs a token
 			wg.Go(func() {
 				w := newWorld(t, simulator.Options{})
-				c := w.client(func(o *Options) { o.Timeout = 5 * time.Second })
+				c := w.client(func(o *Options) {
+					if tc.want == "DEADLINE_EXCEEDED" {
+						o.Timeout = 5 * time.Second
+					}
+				})
 				w.sim.SetFault(path, tc.fault)
 				if err := op.do(t.Context(), w, c); w.failed(err) != tc.want {
 					t.Errorf("%s, %s: %v, want %v", tc.fault.Kind, path, err, tc.want)
@@ -329,12 +284,12 @@ func TestNoConnection(t *testing.T) {
 	self.StartTLS()
 	t.Cleanup(self.Close)
 	for base, reason := range map[string]string{
-		dead.URL: "connection refused",
+		dead.URL: "connect: connection refused",
 		"https://" + strings.TrimPrefix(plain.URL, "http://"): "no TLS at the other end",
 		self.URL: "certificate refused",
 	} {
 		c := newClient(t, Options{BaseURL: base})
-		_, err := c.Code2Session(t.Context(), "code", "")
+		_, _, err := c.Code2Session(t.Context(), "code", "")
 		if want := "wechat: jscode2session: UNAVAILABLE: " + reason; err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -383,7 +338,7 @@ func TestBreakerOpensWhileWeChatIsDown(t *testing.T) {
 				}
 			})
 			c := newClient(t, Options{BaseURL: s.URL, Timeout: 50 * time.Millisecond})
-			login := func() error { _, err := c.Code2Session(t.Context(), "code", ""); return err }
+			login := func() error { _, _, err := c.Code2Session(t.Context(), "code", ""); return err }
 			eventually(t, "the breaker opens", func() bool {
 				return strings.HasSuffix(fmt.Sprint(login()), "breaker open")
 			})
@@ -411,7 +366,7 @@ func TestBreakerIgnoresUsersAndCallers(t *testing.T) {
 		t.Helper()
 		for range times {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
-			_, err := c.Code2Session(ctx, "code", "")
+			_, _, err := c.Code2Session(ctx, "code", "")
 			cancel()
 			if got := outcome(err); got != want || strings.HasSuffix(fmt.Sprint(err), "breaker open") {
 				t.Fatalf("got %v, want %s", err, want)

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/medivhzhan/weapp/v3"
@@ -30,7 +29,7 @@ type Options struct {
 	BaseURL   string                // http or https, with or without a path
 	Redis     redis.UniversalClient // shares the access token among the replicas
 	Timeout   time.Duration         // of one whole operation: token, call and retry
-	Transport http.RoundTripper     // nil: NewTransport()
+	Transport http.RoundTripper     // nil: newTransport()
 	Logger    *slog.Logger
 	Metrics   prometheus.Registerer // nil: not registered
 	Now       func() time.Time      // clock for the age of tokens
@@ -43,9 +42,6 @@ type Client struct {
 	metrics *metrics
 	tokens  *tokenSource
 
-	mu     sync.Mutex
-	logged map[int]time.Time // by errcode: the time of its last log line
-
 	login, stable, code, phone, text *endpoint
 }
 
@@ -56,13 +52,12 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("wechat: base URL cannot be parsed") // err contains the URL
 	}
 	if o.Transport == nil {
-		o.Transport = NewTransport()
+		o.Transport = newTransport()
 	}
 	c := &Client{
 		Options: o,
-		base:    base,
+		base:    base.JoinPath("/"), // never empty, so that JoinPath returns an absolute path
 		metrics: newMetrics(o.Metrics),
-		logged:  make(map[int]time.Time),
 		login:   newEndpoint(loginEndpoint),
 		stable:  newEndpoint(tokenEndpoint),
 		code:    newEndpoint(codeEndpoint),
@@ -70,21 +65,9 @@ func New(o Options) (*Client, error) {
 		text:    newEndpoint(textEndpoint),
 	}
 	c.code.image, c.code.retry, c.text.retry = true, true, true
-	c.tokens = &tokenSource{
-		redis: o.Redis, timeout: o.Timeout, fetch: c.stableToken, logger: o.Logger,
-		fetches: c.metrics.tokenFetches, now: o.Now, key: tokenKey(o.AppID),
-	}
+	c.tokens = &tokenSource{Client: c, fetch: c.stableToken, key: tokenKey(o.AppID)}
+	c.tokens.held.Store(&heldToken{})
 	return c, nil
-}
-
-func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, c.Timeout, errOwnTimeout)
-}
-
-// Identity is the user of a login code.
-type Identity struct {
-	OpenID  string // in this mini program: 1 to 64 characters of [0-9A-Za-z_-], case-sensitive
-	UnionID string // in all apps of one Open Platform account; empty if the app is bound to none
 }
 
 var (
@@ -92,16 +75,16 @@ var (
 	validNumber = regexp.MustCompile(`^[0-9]{2,15}$`)
 )
 
-// Code2Session exchanges a login code (wx.login) for the user's identity. It never sends a code
-// twice. It drops the session key, because the service decrypts no client data. An error with the
+// Code2Session exchanges a login code (wx.login) for the user's openid and unionid, which is empty
+// if the app is bound to no Open Platform account. Both are case-sensitive, with 1 to 64 characters
+// of [0-9A-Za-z_-]. It never sends a code twice. It drops the session key, because the service decrypts no client data. An error with the
 // reason LOGIN_CODE_REFUSED means that the mini program must call wx.login again. clientAppID is
 // the AppID of the calling mini program, or "". If it differs from AppID, a refused code is logged
 // with both.
-func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Identity, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	var id Identity
-	e := c.call(ctx, c.login, "", func(w *weapp.Client) error {
+func (c *Client) Code2Session(
+	ctx context.Context, code, clientAppID string,
+) (openid, unionid string, _ error) {
+	err := c.call(ctx, c.login, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().Code2Session(&auth.Code2SessionRequest{
 			Appid: c.AppID, Secret: string(c.Secret), JsCode: code, GrantType: "authorization_code",
 		})
@@ -111,16 +94,18 @@ func (c *Client) Code2Session(ctx context.Context, code, clientAppID string) (Id
 		if !validID.MatchString(rsp.Openid) || rsp.Unionid != "" && !validID.MatchString(rsp.Unionid) {
 			return badAnswer("no usable openid")
 		}
-		id = Identity{OpenID: rsp.Openid, UnionID: rsp.Unionid}
+		openid, unionid = rsp.Openid, rsp.Unionid
 		return nil
 	})
-	if e == nil {
-		return id, nil
+	e, ok := errors.AsType[*Error](err)
+	if ok && e.code == invalidCode && clientAppID != "" && clientAppID != c.AppID {
+		c.login.log.DoOrDiscard(func() {
+			c.Logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
+				"client_appid", clientAppID, "wechat_appid", c.AppID,
+				"todo", "set WECHAT_APPID and WECHAT_SECRET to those of the mini program")
+		})
 	}
-	if e.code == invalidCode && clientAppID != "" && clientAppID != c.AppID {
-		c.noteOtherApp(ctx, clientAppID)
-	}
-	return Identity{}, e
+	return openid, unionid, err
 }
 
 // CodeParams are the parameters of getwxacodeunlimit, all sent unchanged.
@@ -137,11 +122,9 @@ type CodeParams struct {
 
 // UnlimitedCode has WeChat draw a QR code. It returns a complete JPEG or PNG of at most 2 MiB. An
 // error with the reason INVALID_FIELD names the parameter that WeChat refuses.
-func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	var picture []byte
-	e := c.withToken(ctx, c.code, func(w *weapp.Client) error {
+func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) (picture []byte, _ error) {
+	decimal := func(color byte) string { return strconv.Itoa(int(color)) }
+	err := c.withToken(ctx, c.code, func(w *weapp.Client) error {
 		rsp, _, err := w.NewWXACode().GetUnlimited(&wxacode.UnlimitedQRCode{
 			Scene: p.Scene, Page: p.Page, Width: p.Width, AutoColor: p.AutoColor, IsHyaline: p.IsHyaline,
 			EnvVersion: p.EnvVersion, CheckPath: p.CheckPath,
@@ -156,22 +139,14 @@ func (c *Client) UnlimitedCode(ctx context.Context, p CodeParams) ([]byte, error
 		picture, err = io.ReadAll(rsp.Body) // in memory already
 		return err
 	})
-	if e != nil {
-		return nil, e
-	}
-	return picture, nil
+	return picture, err
 }
-
-func decimal(v uint8) string { return strconv.Itoa(int(v)) }
 
 // PhoneNumber exchanges a code of the getPhoneNumber button for the user's verified number in
 // international form ("+8613800138000"). It never sends a code twice, except after a rejected
 // access token.
-func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	var number string
-	e := c.withToken(ctx, c.phone, func(w *weapp.Client) error {
+func (c *Client) PhoneNumber(ctx context.Context, code string) (number string, _ error) {
+	err := c.withToken(ctx, c.phone, func(w *weapp.Client) error {
 		rsp, err := w.NewPhonenumber().GetPhoneNumber(&phonenumber.GetPhoneNumberRequest{Code: code})
 		if err != nil {
 			return err
@@ -180,26 +155,22 @@ func (c *Client) PhoneNumber(ctx context.Context, code string) (string, error) {
 		if of := data.Watermark.Appid; of != "" && of != c.AppID {
 			return badAnswer("phone number of another app")
 		}
-		number = data.CountryCode + data.PurePhoneNumber
-		if data.CountryCode == "" || data.PurePhoneNumber == "" || !validNumber.MatchString(number) {
+		digits := data.CountryCode + data.PurePhoneNumber
+		if data.CountryCode == "" || data.PurePhoneNumber == "" || !validNumber.MatchString(digits) {
 			return badAnswer("no phone number")
 		}
+		number = "+" + digits
 		return nil
 	})
-	if e != nil {
-		return "", e
-	}
-	return "+" + number, nil
+	return number, err
 }
 
 // IsRisky has WeChat check a text of a user's profile, 1 to 2,500 characters (msg_sec_check version
 // 2, scene 1). WeChat's verdict "review" is not risky. If the user was not active in the last two
 // hours, IsRisky returns an error.
 func (c *Client) IsRisky(ctx context.Context, openid, content string) (bool, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
 	var verdict string
-	e := c.withToken(ctx, c.text, func(w *weapp.Client) error {
+	err := c.withToken(ctx, c.text, func(w *weapp.Client) error {
 		rsp, err := w.NewSecurity().MsgSecCheck(&security.MsgSecCheckRequest{
 			Version: 2, Scene: 1, Openid: openid, Content: content,
 		})
@@ -212,30 +183,23 @@ func (c *Client) IsRisky(ctx context.Context, openid, content string) (bool, err
 		}
 		return nil
 	})
-	if e != nil {
-		return false, e
-	}
-	return verdict == "risky", nil
+	return verdict == "risky", err
 }
 
 // CheckToken fetches an access token from WeChat, bypassing every cache, to check the AppID, the
 // secret and this server's address. It invalidates nothing. Its error's Hint says what to do about
 // refused settings.
 func (c *Client) CheckToken(ctx context.Context) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
 	c.metrics.tokenFetches.WithLabelValues("check").Inc()
-	if _, _, e := c.stableToken(ctx, false); e != nil {
-		return e
-	}
-	return nil
+	_, _, err := c.stableToken(ctx, false)
+	return err
 }
 
 // stableToken fetches an access token and its lifetime from WeChat.
 func (c *Client) stableToken(
 	ctx context.Context, force bool,
-) (token string, lifetime time.Duration, _ *Error) {
-	e := c.call(ctx, c.stable, "", func(w *weapp.Client) error {
+) (token string, lifetime time.Duration, _ error) {
+	err := c.call(ctx, c.stable, "", func(w *weapp.Client) error {
 		rsp, err := w.NewAuth().GetStableAccessToken(&auth.GetStableAccessTokenRequest{
 			GrantType: "client_credential", Appid: c.AppID, Secret: string(c.Secret), ForceRefresh: force,
 		})
@@ -249,12 +213,5 @@ func (c *Client) stableToken(
 		lifetime = time.Duration(min(rsp.ExpiresIn, maxLifetimeSeconds)) * time.Second
 		return nil
 	})
-	return token, lifetime, e
-}
-
-// Close closes idle connections to WeChat. It does not close the Redis client.
-func (c *Client) Close() {
-	if t, ok := c.Transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
+	return token, lifetime, err
 }

@@ -139,11 +139,15 @@ func newClient(t testing.TB, o Options) *Client {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}
+	if o.Transport == nil {
+		transport := newTransport()
+		t.Cleanup(transport.CloseIdleConnections)
+		o.Transport = transport
+	}
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
 	return c
 }
 
@@ -167,12 +171,12 @@ func (w *world) calls(path string) int { return w.sim.Calls()[path] }
 // alice logs in, so that WeChat checks her texts, and returns her openid.
 func (w *world) alice(c *Client) string {
 	w.t.Helper()
-	id, err := c.Code2Session(context.Background(), w.sim.Code("alice"), "")
+	openid, _, err := c.Code2Session(context.Background(), w.sim.Code("alice"), "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.note(id.OpenID)
-	return id.OpenID
+	w.note(openid)
+	return openid
 }
 
 // operations are the calls of a Client. Each uses a fresh code and succeeds unless a fault is set.
@@ -181,7 +185,7 @@ var operations = []struct {
 	do         func(context.Context, *world, *Client) error
 }{
 	{"login", "/sns/jscode2session", func(ctx context.Context, w *world, c *Client) error {
-		_, err := c.Code2Session(ctx, w.sim.Code("alice"), "")
+		_, _, err := c.Code2Session(ctx, w.sim.Code("alice"), "")
 		return err
 	}},
 	{"code", "/wxa/getwxacodeunlimit", func(ctx context.Context, _ *world, c *Client) error {

@@ -1,4 +1,4 @@
-package errmap
+package rpc
 
 import (
 	"bytes"
@@ -6,10 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -58,26 +56,19 @@ func TestConvert(t *testing.T) {
 		{"a cancellation", wrapped(context.Canceled), "CANCELED"},
 		{"a reason", wrapped(reason.Field("city", "text")), "INVALID_FIELD field=city rule=text"},
 		{"a broken connection", wrapped(driver.ErrBadConn), "UNAVAILABLE"},
-		{"an invalid connection", wrapped(mysql.ErrInvalidConn), "UNAVAILABLE"},
-		{"no connection", wrapped(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), "UNAVAILABLE"},
 		{"MySQL is read-only", wrapped(mysqlError(1290, "HY000")), "UNAVAILABLE"},
-		{"MySQL has too many connections", wrapped(mysqlError(1040, "08004")), "UNAVAILABLE"},
 		{"MySQL refuses the data", wrapped(mysqlError(1406, "22001")), "INTERNAL"},
-		{"MySQL reports a duplicate", wrapped(mysqlError(1062, "23000")), "INTERNAL"},
 		{"MySQL has no such table: not migrated yet", wrapped(mysqlError(1146, "42S02")), "UNAVAILABLE"},
-		{"MySQL has no such column: not migrated yet", wrapped(mysqlError(1054, "42S22")), "UNAVAILABLE"},
-		{"MySQL cannot parse it", wrapped(mysqlError(1064, "42000")), "INTERNAL"},
 		{"no such row, not handled by logic", wrapped(model.ErrNotFound), "INTERNAL"},
 		{"the bucket is down", wrapped(pictures.ErrUnavailable), "UNAVAILABLE"},
 		{"any other error", wrapped(errors.New("oh")), "INTERNAL"},
-		{"the end of a file", io.EOF, "INTERNAL"},
 	} {
-		if got := outcome(Convert(tt.err)); got != tt.want {
+		if got := outcome(convert(tt.err)); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
 	given := reason.Error(reason.UserBlocked)
-	if got := Convert(wrapped(given)); got != given {
+	if got := convert(wrapped(given)); got != given {
 		t.Errorf("got %v, want %v unchanged", got, given)
 	}
 }
@@ -92,7 +83,7 @@ func TestConvertDoesNotLeak(t *testing.T) {
 		fmt.Errorf("%s: %w", secret, reason.Error(reason.Unavailable)),
 		&mysql.MySQLError{Number: 1062, SQLState: [5]byte([]byte("23000")), Message: secret},
 	} {
-		if got := status.Convert(Convert(err)).Proto().String(); strings.Contains(got, secret) {
+		if got := status.Convert(convert(err)).Proto().String(); strings.Contains(got, secret) {
 			t.Errorf("%v: %s", err, got)
 		}
 	}
@@ -117,7 +108,7 @@ func TestInterceptor(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
+			intercept := convertErrors(slog.New(slog.NewTextHandler(&log, nil)))
 			ctx := inRequest("abc-1")
 			resp, err := intercept(ctx, "request", &grpc.UnaryServerInfo{FullMethod: "/weixin.Weixin/Login"},
 				func(_ context.Context, req any) (any, error) { return req, tt.err })
@@ -142,7 +133,7 @@ func TestInterceptor(t *testing.T) {
 func TestPanic(t *testing.T) {
 	const secret = "appsecret-0123456789"
 	var log bytes.Buffer
-	intercept := Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
+	intercept := convertErrors(slog.New(slog.NewTextHandler(&log, nil)))
 	resp, err := intercept(inRequest("abc-1"), nil, &grpc.UnaryServerInfo{FullMethod: "/m"},
 		func(context.Context, any) (any, error) { panic(errors.New(secret)) })
 	if resp != nil || outcome(err) != "INTERNAL" || status.Code(err) != codes.Internal {
