@@ -141,6 +141,7 @@ func newClient(t testing.TB, o Options) *Client {
 	}
 	if o.Transport == nil {
 		transport := newTransport()
+		transport.TLSHandshakeTimeout = o.Timeout
 		t.Cleanup(transport.CloseIdleConnections)
 		o.Transport = transport
 	}
