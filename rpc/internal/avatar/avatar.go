@@ -124,29 +124,26 @@ func scale(img image.Image, size int) *image.RGBA {
 
 // encode writes an opaque picture as JPEG and one with transparency as PNG. It lowers the quality
 // of a JPEG, or the size of a PNG, until the file fits into MaxStored bytes.
-func encode(img *image.RGBA) (Picture, error) {
-	var out bytes.Buffer
-	p := Picture{Extension: ".jpg"}
-	write := func(step int) error {
-		quality := max(bestQuality-step*qualityStep, worstQuality)
-		return jpeg.Encode(&out, img, &jpeg.Options{Quality: quality})
-	}
+func encode(img *image.RGBA) (p Picture, err error) {
+	p.Extension = ".jpg"
 	if !img.Opaque() {
 		p.Extension = ".png"
-		write = func(step int) error {
-			if step > 0 {
+	}
+	for quality := bestQuality; p.Data == nil || len(p.Data) > MaxStored; quality -= qualityStep {
+		var out bytes.Buffer
+		if p.Extension == ".jpg" {
+			err = jpeg.Encode(&out, img, &jpeg.Options{Quality: max(quality, worstQuality)})
+		} else {
+			if p.Data != nil {
 				img = scale(img, max(img.Rect.Dx(), img.Rect.Dy())*3/4)
 			}
-			return png.Encode(&out, img)
+			err = png.Encode(&out, img)
 		}
-	}
-	for step := 0; step == 0 || out.Len() > MaxStored; step++ {
-		out.Reset()
-		if err := write(step); err != nil {
+		if err != nil {
 			return Picture{}, fmt.Errorf("encode avatar: %w", err)
 		}
+		p.Data = out.Bytes()
 	}
-	p.Data = out.Bytes()
 	return p, nil
 }
 
