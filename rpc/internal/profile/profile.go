@@ -238,7 +238,7 @@ func printable(key string) string {
 		return '?'
 	}, key))
 	if len(runes) > most {
-		return string(runes[:most]) + "…"
+		runes = append(runes[:most], '…')
 	}
 	return string(runes)
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // Error is the type of all errors of a Client's methods. It wraps the error of package reason for
-// the caller. Its text has the endpoint, the reason, and WeChat's errcode and request id or a fixed
-// phrase. It contains no secret, code, token, openid or phone number.
+// the caller. Its text has the endpoint, the reason, and WeChat's errcode and request id or a short
+// text. It contains no secret, code, token, openid or phone number.
 type Error struct {
 	endpoint string // the last part of WeChat's path
 	code     int    // WeChat's errcode, or 0
 	label    string // of the metrics: an errcode of the table, "other", or the reason without one
-	detail   string // WeChat's request id, which its support asks for, or a fixed phrase
+	detail   string // WeChat's request id, which its support asks for, or a short text
 	retry    bool   // errcode -1 or a 5xx
 	meaning
 }

@@ -66,7 +66,7 @@ func (s *tokenSource) get(ctx context.Context, not string) (string, error) {
 		}
 		flight := s.flights.DoChan(not, func() (any, error) {
 			// The flight serves all waiting callers, so it outlives the caller that started it.
-			ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.Timeout, errOwnTimeout)
+			ctx, cancel := s.bound(context.WithoutCancel(ctx))
 			defer cancel()
 			return s.load(ctx, not)
 		})
@@ -146,7 +146,8 @@ func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if token == not && s.mayForce(ctx) {
+	// All replicas share one reservation. Without Redis there is none.
+	if token == not && s.Redis.SetNX(ctx, s.key+":force", 1, forceApart).Val() {
 		s.Logger.WarnContext(ctx, "WeChat returned the rejected access token again: forcing a new one")
 		s.metrics.tokenFetches.WithLabelValues("forced").Inc()
 		forced, its, err := s.fetch(ctx, true)
@@ -168,11 +169,6 @@ func (s *tokenSource) renew(ctx context.Context, not string) (string, error) {
 func (s *tokenSource) keep(token string, use time.Duration) {
 	now := s.Now()
 	s.held.Store(&heldToken{value: token, until: now.Add(min(recheck, use)), refreshAt: now.Add(use)})
-}
-
-// mayForce reserves one force_refresh among all replicas. It returns false without Redis.
-func (s *tokenSource) mayForce(ctx context.Context) bool {
-	return s.Redis.SetNX(ctx, s.key+":force", 1, forceApart).Val()
 }
 
 // ProbeRedis runs the Redis commands of the access token on a probe key, and returns Redis's error.

@@ -165,22 +165,17 @@ func TestErrcodes(t *testing.T) {
 
 func TestMisconfigurationIsLoggedWithHint(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
-	reg := prometheus.NewRegistry()
-	c := w.client(func(o *Options) { o.Metrics = reg })
+	c := w.client(nil)
 	w.sim.SetFault(stablePath, simulator.Fault{
 		Kind: simulator.FaultErrcode, Errcode: 40164,
 		Errmsg: "invalid ip 203.0.113.9 ipv6 ::ffff:203.0.113.9, not in whitelist",
 	})
-	wantMetric := func(lines string) {
+	wantMetric := func(want int) {
 		t.Helper()
-		const name = "shares_wechat_misconfigured"
-		text := "# HELP " + name + " 1 while WeChat refuses the app's settings with this errcode; " +
-			"the log says what to do.\n# TYPE " + name + " gauge\n" + lines
-		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), name); err != nil {
-			t.Error(err)
+		if n := testutil.CollectAndCount(c.metrics.misconfigured); n != want {
+			t.Errorf("%d series of misconfigured, want %d", n, want)
 		}
 	}
-	const raised = `shares_wechat_misconfigured{code="40164",endpoint="stable_token"} 1` + "\n"
 	for range 3 {
 		err := operations[1].do(t.Context(), w, c)
 		e, ok := errors.AsType[*Error](err)
@@ -192,16 +187,14 @@ func TestMisconfigurationIsLoggedWithHint(t *testing.T) {
 	if n := strings.Count(w.log.String(), "203.0.113.9"); n != 1 {
 		t.Errorf("%d log lines, want one a minute:\n%s", n, &w.log)
 	}
-	wantMetric(raised)
+	wantMetric(1)
 	w.alice(c) // another endpoint's success does not reset the metric
-	wantMetric(raised)
+	wantMetric(1)
 	w.sim.ClearFaults()
 	if err := c.CheckToken(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "shares_wechat_misconfigured"); n != 0 || err != nil {
-		t.Errorf("%d series after a success, %v, want none", n, err)
-	}
+	wantMetric(0)
 }
 
 // A refused code of a mini program with another AppID is logged once a minute, without the code.
