@@ -152,7 +152,7 @@ func TestTokenIsRefreshedBeforeItsEnd(t *testing.T) {
 }
 
 func TestTokenIsSharedThroughRedis(t *testing.T) {
-	rc := redisClient(t, testenv.Redis(t).Addr())
+	rc := testenv.Redis(t).Client(t)
 	set := func(token string) {
 		t.Helper()
 		if err := rc.Set(t.Context(), tokenKey(testAppID), token, time.Hour).Err(); err != nil {
@@ -194,7 +194,7 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 
 // WeChat may return the rejected token again. A new one is then forced, at most 18 times a day.
 func TestForceRefreshIsGuarded(t *testing.T) {
-	rc := redisClient(t, testenv.Redis(t).Addr())
+	rc := testenv.Redis(t).Client(t)
 	current := "token-0" // of the last force_refresh
 	f := &fakeWeChat{life: 7200 * time.Second, answer: func(call int, force bool) (string, error) {
 		if force {
@@ -232,7 +232,7 @@ func TestUnchangedTokenIsUsed(t *testing.T) {
 		calls  []bool
 	}{
 		"force_refresh fails": {
-			refuses, redisClient(t, testenv.Redis(t).Addr()), []bool{false, false, true},
+			refuses, testenv.Redis(t).Client(t), []bool{false, false, true},
 		},
 		"no Redis, no force": {gives("only"), noRedis, []bool{false, false}},
 	} {

@@ -157,6 +157,7 @@ var noRedis = redis.NewClient(&redis.Options{
 	Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("down") },
 })
 
+// redisClient returns a client that soon gives up a Redis that is paused.
 func redisClient(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{
