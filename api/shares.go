@@ -69,8 +69,8 @@ func Handlers(c config.Config, p Deps) (public, internal http.Handler, err error
 	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users)), nil
 }
 
-// LoginKeys is the prefix of the Redis keys that count logins per address.
-const LoginKeys = "shares:login:"
+// LoginKeys begins the names of the Redis keys that count logins per address.
+const LoginKeys = "login:"
 
 // serviceContext returns the dependencies and the middlewares of the handlers.
 func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
@@ -91,7 +91,7 @@ func serviceContext(c config.Config, p Deps) (*svc.ServiceContext, error) {
 		Name: "shares_limit_refused_total", Help: "Requests refused by a rate limit.",
 	}, []string{"limit"})
 	logins := &quota.Limit{
-		Redis: p.Redis, Prefix: LoginKeys, Window: time.Minute, Max: c.LoginPerMinute, Log: p.Log,
+		Redis: p.Redis, Prefix: c.RedisKey(LoginKeys), Window: time.Minute, Max: c.LoginPerMinute, Log: p.Log,
 		Open: auto.NewCounter(prometheus.CounterOpts{
 			Name: "shares_limit_open_total", Help: "Logins admitted without being counted, because Redis was unavailable.",
 		}),

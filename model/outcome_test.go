@@ -17,13 +17,9 @@ import (
 func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) WxUserinfoModel {
 	t.Helper()
 	db := openMySQL(t, dsn)
-	o := &redis.UniversalOptions{Addrs: []string{redisAddr}}
-	cache.Bound(o, 100*time.Millisecond)
-	client := redis.NewUniversalClient(o)
-	rows, err := cache.New(cache.Options{Redis: client, Local: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := redis.UniversalOptions{Addrs: []string{redisAddr}}
+	client := cache.NewClient(o, 100*time.Millisecond)
+	rows := cache.New(cache.Options{Redis: client, Prefix: "test", Local: 1000})
 	t.Cleanup(func() { _, _ = rows.Close(), client.Close() })
 	return NewWxUserinfoModel(NewConn(db, limit), rows)
 }

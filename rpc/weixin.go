@@ -53,14 +53,15 @@ type Service struct {
 // New returns the service. It fails if the configuration is wrong.
 func New(c config.Config, p Deps) (*Service, error) {
 	client, err := wechat.New(wechat.Options{
-		AppID:   c.WechatAppID,
-		Secret:  c.WechatSecret,
-		BaseURL: c.WechatBaseURL,
-		Redis:   p.Redis,
-		Timeout: c.WechatTimeout,
-		Logger:  p.Log,
-		Metrics: p.Metrics,
-		Now:     p.Now,
+		AppID:    c.WechatAppID,
+		Secret:   c.WechatSecret,
+		BaseURL:  c.WechatBaseURL,
+		Redis:    p.Redis,
+		TokenKey: c.RedisKey(tokenKey),
+		Timeout:  c.WechatTimeout,
+		Logger:   p.Log,
+		Metrics:  p.Metrics,
+		Now:      p.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func New(c config.Config, p Deps) (*Service, error) {
 	}
 	avatars := &quota.Limit{
 		Redis:  p.Redis,
-		Prefix: "shares:avatar:" + c.WechatAppID + ":user:",
+		Prefix: c.RedisKey(avatarKeys),
 		Window: 24 * time.Hour,
 		Max:    c.AvatarsPerUserDay,
 		Log:    p.Log,
@@ -104,14 +105,22 @@ func (s *Service) Client() pb.WeixinClient {
 // settings.
 func (s *Service) CheckWechat(ctx context.Context) error { return s.wechat.CheckToken(ctx) }
 
+// Names of keys in Redis, or their beginnings.
+const (
+	tokenKey   = "token"
+	avatarKeys = "avatar:user:"
+)
+
 // ProbeRedis runs the service's Redis commands, except those of the user cache, on probe keys. It
 // reports each step and its error.
-func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string, report func(step string, err error)) {
-	report("quota of QR codes", quota.Probe(ctx, client, "shares:qrcode:"+appID+":probe"))
-	report("quota of avatars", quota.Probe(ctx, client, "shares:avatar:"+appID+":probe"))
-	report("lock of a QR code", single.Probe(ctx, client, "shares:qrcode:"+appID+":probe:lock"))
-	report("store and read the access token", wechat.ProbeRedis(ctx, client, appID))
-	report("lock of the access token", single.Probe(ctx, client, "wx:"+appID+":stable_token:probe:lock"))
+func ProbeRedis(ctx context.Context, client redis.UniversalClient, c config.Config,
+	report func(step string, err error)) {
+	code, token := c.RedisKey("qrcode:probe"), c.RedisKey(tokenKey+":probe")
+	report("quota of QR codes", quota.Probe(ctx, client, code))
+	report("quota of avatars", quota.Probe(ctx, client, c.RedisKey(avatarKeys+"probe")))
+	report("lock of a QR code", single.Probe(ctx, client, code+":lock"))
+	report("store and read the access token", wechat.ProbeRedis(ctx, client, token))
+	report("lock of the access token", single.Probe(ctx, client, token+":lock"))
 }
 
 // Serve serves zRPC until ctx ends. Health checks are then answered with NOT_SERVING for
@@ -165,7 +174,8 @@ func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *g
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log))
+	srv.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log),
+		sameApp(s.config.WechatAppID))
 	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
 	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// api looks for new replicas when a connection ends.

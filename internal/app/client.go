@@ -12,12 +12,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver/dns"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"shares/internal/requestid"
+	"shares/rpc"
 	"shares/rpc/pb"
 )
 
@@ -33,6 +35,7 @@ func (p *program) openRPC() error {
 	conf.Middlewares.Trace = p.config.OTLPEndpoint != ""
 	client, err := zrpc.NewClient(conf,
 		zrpc.WithUnaryClientInterceptor(requestid.UnaryClientInterceptor),
+		zrpc.WithUnaryClientInterceptor(rpc.SendAppID(p.appID())),
 		zrpc.WithUnaryClientInterceptor(hedge(hedgeAfter)),
 		zrpc.WithDialOption(grpc.WithDefaultServiceConfig(rpcServiceConfig)),
 		// A dead node closes no connections: without pings, calls to it hang until their deadline.
@@ -54,6 +57,10 @@ func (p *program) askRPC(ctx context.Context) error {
 		if !p.conn.WaitForStateChange(ctx, s) {
 			return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
 		}
+	}
+	// It refuses every call of an api with another AppID.
+	if _, err := healthpb.NewHealthClient(p.conn).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
+		return fmt.Errorf("the user service refuses calls: %s", status.Convert(err).Message())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -70,6 +71,7 @@ func (p *program) load(role config.Role) error {
 		return err
 	}
 	p.config, p.metrics = c, prometheus.NewRegistry()
+	p.config.RedisPrefix = cmp.Or(c.RedisPrefix, "shares:"+p.appID())
 	p.log, p.stopLog = process.Logger(os.Stderr, c.Pro(), c.LogLevel)
 	// The collector's soft limit is 90% of the cgroup's limit, or GOMEMLIMIT. Without one the
 	// process counts on 1 GiB. An unreadable cgroup counts as no limit.
@@ -86,6 +88,9 @@ func (p *program) load(role config.Role) error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return nil
 }
+
+// appID returns WECHAT_APPID, or in dev mode the simulator's.
+func (p *program) appID() string { return cmp.Or(p.config.WechatAppID, simulator.DefaultAppID) }
 
 // Close closes the opened resources in reverse order, then the log. It returns within
 // config.ClosingTime even if one of them hangs.

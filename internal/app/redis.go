@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,25 +15,37 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"shares/internal/cache"
+	"shares/internal/config"
 	"shares/internal/devredis"
 )
 
 const (
 	embeddedRedis = "embedded, in memory (set REDIS_ADDR for a real one)"
 
-	// redisFile in SHARES_DATA_DIR holds the address of the embedded Redis while it runs.
+	// redisFile in SHARES_DATA_DIR holds the address of the embedded Redis while it runs, and the
+	// prefix of its keys.
 	redisFile = "redis.addr"
 )
 
 func (p *program) openRedis() error {
-	o := &redis.UniversalOptions{
-		Addrs:         p.config.RedisAddrs(),
-		Username:      p.config.RedisUsername,
-		Password:      string(p.config.RedisPassword),
-		IsClusterMode: p.config.RedisType == "cluster",
+	c := p.config
+	o := redis.UniversalOptions{
+		Addrs:            c.RedisAddrs(),
+		DB:               c.RedisDB,
+		Username:         c.RedisUsername,
+		Password:         string(c.RedisPassword),
+		MasterName:       c.RedisMaster,
+		SentinelUsername: c.RedisSentinelUsername,
+		SentinelPassword: string(c.RedisSentinelPassword),
+		IsClusterMode:    c.RedisType == "cluster",
 	}
-	if p.config.RedisTLS {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.RedisTLS {
+		files, err := config.TLSFiles("REDIS_TLS", c.RedisTLSCA, c.RedisTLSCert, c.RedisTLSKey)
+		if err != nil {
+			return err
+		}
+		files.InsecureSkipVerify = c.RedisTLSSkipVerify
+		o.TLSConfig = files
 	}
 	if len(o.Addrs) == 0 {
 		address, err := p.startRedis()
@@ -46,9 +57,8 @@ func (p *program) openRedis() error {
 	} else {
 		p.parts = append(p.parts, part{"Redis", p.config.RedisAddr, p.checkRedis})
 	}
-	cache.Bound(o, p.config.RedisTimeout)
 	logging.Disable() // callers report failed commands
-	p.redis = redis.NewUniversalClient(o)
+	p.redis = cache.NewClient(o, c.RedisTimeout)
 	p.onClose(p.redis.Close)
 	cache.CountPool(p.metrics, p.redis)
 	if p.config.OTLPEndpoint != "" {
@@ -69,7 +79,8 @@ func (p *program) startRedis() (address string, err error) {
 		return "", err
 	}
 	if running, err := os.ReadFile(file); err == nil {
-		if c, err := net.Dial("tcp", string(running)); err == nil {
+		address, _, _ := strings.Cut(string(running), " ")
+		if c, err := net.Dial("tcp", address); err == nil {
 			return "", errors.Join(fmt.Errorf("SHARES_DATA_DIR: %s is in use by another shares serve "+
 				"(delete %s if there is none)", p.config.DataDir, file), c.Close())
 		}
@@ -79,7 +90,7 @@ func (p *program) startRedis() (address string, err error) {
 		return "", err
 	}
 	p.onClose(func() error { stop(); return nil })
-	if err := os.WriteFile(file, []byte(address), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(address+" "+p.config.RedisPrefix), 0o600); err != nil {
 		return "", fmt.Errorf("SHARES_DATA_DIR: %w", err)
 	}
 	p.onClose(func() error {
@@ -94,11 +105,11 @@ func (p *program) findDevRedis() error {
 	if p.config.RedisAddr != "" {
 		return nil
 	}
-	address, err := os.ReadFile(filepath.Join(p.config.DataDir, redisFile))
+	running, err := os.ReadFile(filepath.Join(p.config.DataDir, redisFile))
 	if err != nil {
 		return fmt.Errorf("REDIS_ADDR is not set, and no shares serve runs on %s: %w", p.config.DataDir, err)
 	}
-	p.config.RedisAddr = string(address)
+	p.config.RedisAddr, p.config.RedisPrefix, _ = strings.Cut(string(running), " ")
 	return nil
 }
 
@@ -120,6 +131,9 @@ func redisCause(err error) error {
 		return fmt.Errorf("allow it for the user in Redis's ACL: %s", text)
 	case errors.As(err, &refusal):
 		return errors.New(text)
+	}
+	if cause := certificateCause(err, "REDIS_TLS_CA"); cause != nil {
+		return cause
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) {
 		return fmt.Errorf("does not answer: check REDIS_ADDR, REDIS_TLS and the network: %w", err)

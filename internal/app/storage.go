@@ -102,17 +102,15 @@ func (p *program) openUsers(ctx context.Context) error {
 	if p.config.MySQLDSN == "" {
 		limit = 0 // SQLite has one connection, and its callers wait their turn
 	}
-	var err error
-	p.cache, err = cache.New(cache.Options{
+	p.cache = cache.New(cache.Options{
 		Redis:   p.redis,
+		Prefix:  p.config.RedisPrefix,
+		Proxy:   p.config.RedisType == "proxy",
 		Local:   p.config.LocalUsers,
 		TTL:     p.config.CacheTTL,
 		Logger:  p.log,
 		Metrics: p.metrics,
 	})
-	if err != nil {
-		return err
-	}
 	p.onClose(p.cache.Close)
 	conn := model.NewConn(p.db, limit)
 	p.onClose(conn.Close)

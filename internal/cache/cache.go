@@ -13,6 +13,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/zeromicro/go-zero/core/stores/cache"
 )
 
 const (
@@ -28,11 +29,14 @@ const (
 	leaseLife = 3 * time.Second // between a miss and its fill
 )
 
-// Options configure a Cache. Redis is required; all other fields have defaults.
+// Options configure a Cache. Redis and Prefix are required; all other fields have defaults.
 type Options struct {
-	// Redis holds the shared level: a *redis.Client or *redis.ClusterClient with options from
-	// Bound. The Cache does not close it.
-	Redis redis.UniversalClient
+	Redis  redis.UniversalClient // the shared level, from NewClient; the Cache does not close it
+	Prefix string                // of the keys and the channel
+
+	// Proxy says that Redis is a proxy in front of several servers: messages may overtake each
+	// other, and INFO describes any server.
+	Proxy bool
 
 	Local   int                   // rows in this process's memory; default none
 	TTL     time.Duration         // longest life of a value in Redis; default 5 minutes
@@ -40,12 +44,16 @@ type Options struct {
 	Metrics prometheus.Registerer // default: not registered
 }
 
-// Cache implements the cache.Cache of goctl's models with a local and a shared level. Its methods
-// are safe for concurrent use. Only Flush and Close return errors of Redis.
+// Cache caches the rows of goctl's models in a local and a shared level. Its methods are safe for
+// concurrent use. Only Flush and Close return errors of Redis.
 type Cache struct {
+	cache.Cache // nil: the models call TakeCtx and DelCtx only
+
 	redis   redis.UniversalClient
+	prefix  string        // of keys and the channel
 	timeout time.Duration // of a call to redis
 	ordered bool          // messages arrive in the order in which they were sent
+	proxy   bool
 	ttl     time.Duration
 	log     *slog.Logger
 	count   metrics
@@ -85,24 +93,26 @@ type era struct {
 
 // New returns a Cache and starts its heartbeat and its subscriber. It does not wait for Redis: rows
 // are read from the database until the first heartbeat succeeds. Close the Cache before the client.
-func New(o Options) (*Cache, error) {
+func New(o Options) *Cache {
 	c := &Cache{
-		redis: o.Redis,
-		ttl:   cmp.Or(o.TTL, 5*time.Minute),
-		log:   cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
-		born:  time.Now(),
-		rows:  otter.Must(&otter.Options[string, *read]{MaximumSize: max(1, o.Local)}),
-		local: o.Local > 0,
-		reads: make(map[string]*read),
-		owed:  make(map[string]bool),
-		name:  rand.Text(),
+		redis:  o.Redis,
+		prefix: o.Prefix + ":",
+		proxy:  o.Proxy,
+		ttl:    cmp.Or(o.TTL, 5*time.Minute),
+		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		born:   time.Now(),
+		rows:   otter.Must(&otter.Options[string, *read]{MaximumSize: max(1, o.Local)}),
+		local:  o.Local > 0,
+		reads:  make(map[string]*read),
+		owed:   make(map[string]bool),
+		name:   rand.Text(),
 
 		renewed: -renewalWindow,
 	}
 	switch client := o.Redis.(type) {
 	case *redis.Client:
-		beat := *client.Options()
-		c.timeout, c.ordered = beat.ReadTimeout, true
+		beat := *client.Options() // its dialer follows the master of sentinels
+		c.timeout, c.ordered = beat.ReadTimeout, !o.Proxy
 		beat.PoolSize, beat.MaxRetries = 1, -1
 		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
 		c.beat = redis.NewClient(&beat)
@@ -112,8 +122,6 @@ func New(o Options) (*Cache, error) {
 		beat.PoolSize, beat.MaxRetries = 1, -1
 		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
 		c.beat = redis.NewClusterClient(&beat)
-	default:
-		return nil, fmt.Errorf("cache: Options.Redis is a %T", client)
 	}
 	c.era.Store(&era{})
 	c.count = newMetrics(o.Metrics, c)
@@ -122,7 +130,7 @@ func New(o Options) (*Cache, error) {
 	c.stop = stop
 	c.done.Go(func() { c.beats(ctx) })
 	c.done.Go(func() { c.listen(ctx) })
-	return c, nil
+	return c
 }
 
 // Close stops the goroutines and tries once more to deliver pending invalidations. If that fails,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/zeromicro/go-zero/core/stores/sqlc"
-	"github.com/zeromicro/go-zero/core/stores/sqlx"
 
 	"shares/internal/devredis"
 )
@@ -81,11 +78,11 @@ func TestFailedQueriesAreNotCached(t *testing.T) {
 			r.up(t)
 			for range 2 {
 				// goctl's models compare with ==.
-				if _, err := r.find(t.Context(), 1); err != sql.ErrNoRows || !r.IsNotFound(err) {
+				if _, err := r.find(t.Context(), 1); err != sql.ErrNoRows {
 					t.Fatalf("no such row: %v, want %v", err, sql.ErrNoRows)
 				}
 				boom := errors.New("boom")
-				err := r.Take(new(user), keyOf(1), func(any) error { return boom })
+				err := r.TakeCtx(t.Context(), new(user), keyOf(1), func(any) error { return boom })
 				if !errors.Is(err, boom) {
 					t.Fatalf("got %v, want %v", err, boom)
 				}
@@ -126,63 +123,6 @@ func TestLivesAreBounded(t *testing.T) {
 		t.Errorf("version %d, want 1", got)
 	}
 	finish()
-}
-
-// The queries are those of goctl's FindOneByOpenid: one finds the primary key by an index, the
-// other the row by its primary key.
-func TestIndexQuery(t *testing.T) {
-	for name, level := range levels {
-		t.Run(name, func(t *testing.T) {
-			r := newReplica(t, server(t).Addr(), newDatabase(), level)
-			r.up(t)
-			want := user{Phone: sql.NullString{String: "<&>", Valid: true}}
-			var index string
-			var byIndex, byPrimary int
-			conn := sqlc.NewConnWithCache(nil, r.Cache)
-			find := func() (row user, err error) {
-				err = conn.QueryRowIndexCtx(t.Context(), &row, index,
-					func(primary any) string { return fmt.Sprintf("user:%v", primary) },
-					func(_ context.Context, _ sqlx.SqlConn, v any) (any, error) {
-						byIndex++
-						*v.(*user) = want
-						return want.ID, nil
-					},
-					func(_ context.Context, _ sqlx.SqlConn, v, primary any) error {
-						byPrimary++
-						if got := fmt.Sprint(primary); got != fmt.Sprint(want.ID) {
-							return fmt.Errorf("primary key %s, want %d", got, want.ID)
-						}
-						*v.(*user) = want
-						return nil
-					})
-				return row, err
-			}
-			onSomeRow(t, "three reads make one query by index and one by key", func(id int64) bool {
-				want.ID = 1<<60 + id // a float64 cannot hold it
-				index = fmt.Sprint("cache:user:openid:", id)
-				byIndex, byPrimary = 0, 0
-				for range 3 {
-					got, err := find()
-					if err != nil {
-						t.Fatal(err)
-					}
-					if diff := cmp.Diff(want, got); diff != "" {
-						t.Error(diff)
-					}
-				}
-				return byIndex == 1 && byPrimary == 1
-			})
-			_, err := conn.ExecCtx(t.Context(),
-				func(context.Context, sqlx.SqlConn) (sql.Result, error) { return nil, nil },
-				index, keyOf(want.ID))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := find(); err != nil || byIndex != 2 {
-				t.Errorf("after a write: %v, %d queries by index, want 2", err, byIndex)
-			}
-		})
-	}
 }
 
 func TestConcurrentReadsShareOneQuery(t *testing.T) {
@@ -252,7 +192,7 @@ func TestPanickingQueryDoesNotBlockOthers(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		_ = r.Take(new(user), keyOf(1), func(any) error { panic("boom") })
+		_ = r.TakeCtx(t.Context(), new(user), keyOf(1), func(any) error { panic("boom") })
 	}()
 	if got := r.version(t, 1); got != 1 {
 		t.Errorf("version %d, want 1", got)
@@ -270,7 +210,7 @@ func TestShapeSeparatesValuesNotInvalidations(t *testing.T) {
 		Email       string
 	}
 	find := func() (row another) {
-		err := next.Take(&row, keyOf(1), func(v any) error {
+		err := next.TakeCtx(t.Context(), &row, keyOf(1), func(v any) error {
 			found, err := db.find(t.Context(), 1)
 			v.(*another).ID, v.(*another).Version = found.ID, found.Version
 			return err
@@ -329,33 +269,6 @@ func TestLocalRowsAreBounded(t *testing.T) {
 		r.rows.CleanUp()
 		return r.rows.EstimatedSize() <= 10
 	})
-}
-
-// A local hit copies the row without allocating.
-func TestLocalHit(t *testing.T) {
-	db := newDatabase()
-	r := newReplica(t, server(t).Addr(), db, withLocal)
-	r.up(t)
-	db.commit(1, 1)
-	eventually(t, "the row is local for long", func() bool {
-		r.stored(t, 1)
-		row, ok := r.rows.GetIfPresent(keyOf(1))
-		return ok && row.long
-	})
-	var row user
-	val, key := any(&row), keyOf(1)
-	query := func(any) error { return errors.New("no local hit") }
-	n := testing.AllocsPerRun(100, func() {
-		if err := r.TakeCtx(t.Context(), val, key, query); err != nil {
-			r.version(t, 1)
-		}
-	})
-	if n > 1 { // the closure
-		t.Errorf("%v allocations, want at most 1", n)
-	}
-	if want := (user{ID: 1, Version: 1}); row != want {
-		t.Errorf("got %+v, want %+v", row, want)
-	}
 }
 
 func TestMetrics(t *testing.T) {

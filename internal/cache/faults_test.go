@@ -188,7 +188,7 @@ func TestFailoverThereAndBack(t *testing.T) {
 	db.commit(1, 1)
 	r.stored(t, 1)
 	c := one.Client(t)
-	if err := c.Persist(t.Context(), generation).Err(); err != nil {
+	if err := c.Persist(t.Context(), prefix+generation).Err(); err != nil {
 		t.Fatal(err)
 	}
 	to := func(from, target *testenv.RedisServer) {
@@ -537,5 +537,60 @@ func TestOwedIsKept(t *testing.T) {
 	deliver(keys, 1)
 	if keys = r.owes(); !slices.Equal(keys, []string{allRows}) {
 		t.Errorf("%q is owed after a write during the renewal, want allRows", keys)
+	}
+}
+
+// Killed or demoted, the master of sentinels is replaced, and its old rows are not used.
+func TestSentinelFailover(t *testing.T) {
+	for name, leave := range map[string]func(*testing.T, *testenv.RedisServer, *redis.SentinelClient) error{
+		"the master is killed": func(_ *testing.T, master *testenv.RedisServer, _ *redis.SentinelClient) error {
+			return master.Kill()
+		},
+		"an operator switches": func(t *testing.T, _ *testenv.RedisServer, c *redis.SentinelClient) error {
+			return c.Failover(t.Context(), testenv.SentinelMaster).Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			master, db := server(t), newDatabase()
+			next := testenv.ReplicaOf(t, master)
+			sentinel := testenv.Sentinel(t, master)
+			asked := redis.NewSentinelClient(&redis.Options{Addr: sentinel.Addr()})
+			t.Cleanup(func() { _ = asked.Close() })
+			eventually(t, "the sentinel knows the replica", func() bool {
+				replicas := asked.Replicas(t.Context(), testenv.SentinelMaster).Val()
+				return len(replicas) == 1 && replicas[0]["master-link-status"] == "ok"
+			})
+			onSentinel := func(o *Options) {
+				o.Local = 1000
+				o.Redis = NewClient(redis.UniversalOptions{
+					Addrs: []string{sentinel.Addr()}, MasterName: testenv.SentinelMaster, PoolSize: 8,
+				}, 100*time.Millisecond)
+				t.Cleanup(func() { _ = o.Redis.Close() })
+			}
+			a, b := newReplica(t, "", db, onSentinel), newReplica(t, "", db, onSentinel)
+			a.up(t)
+			b.up(t)
+			db.commit(1, 1)
+			a.stored(t, 1)
+			b.version(t, 1)
+			level := a.era.Load().level
+			if err := leave(t, master, asked); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the failover is noticed", func() bool {
+				a.version(t, 1) // never fails
+				return a.era.Load().level != level
+			})
+			a.write(t, 1, 2)
+			for _, r := range []*replica{a, b} {
+				eventually(t, "the new master is used", func() bool { return r.used() && r.isProven() })
+				r.eventuallyReads(t, 1, 2)
+			}
+			a.stored(t, 1)
+			if next.Client(t).Exists(t.Context(), prefix+keyOf(1)).Val() != 1 {
+				t.Error("the row is not in the new master")
+			}
+		})
 	}
 }

@@ -72,21 +72,24 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	var ids []string
 	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
 	for primary, key := range primaries {
-		err := invalidateScript.Run(ctx, primary, []string{key}, channel, message).Err()
-		if err != nil {
+		if err := c.invalidate(ctx, primary, key, message); err != nil {
 			return "", fmt.Errorf("invalidate: %w", err)
 		}
-		info := primary.InfoMap(ctx, "server")
-		if _, refused := errors.AsType[redis.Error](info.Err()); info.Err() != nil && !refused {
-			return "", fmt.Errorf("info: %w", info.Err())
+		id := ""
+		if !c.proxy {
+			info := primary.InfoMap(ctx, "server")
+			if _, refused := errors.AsType[redis.Error](info.Err()); info.Err() != nil && !refused {
+				return "", fmt.Errorf("info: %w", info.Err())
+			}
+			id = info.Item("Server", "run_id")
 		}
-		ids = append(ids, info.Item("Server", "run_id"))
+		ids = append(ids, id)
 	}
 	slices.Sort(ids)
 	servers := strings.Join(ids, " ")
 	known := servers
 	if slices.Contains(ids, "") {
-		// INFO is refused, so any new connection counts as another server.
+		// INFO is of no use, so any new connection counts as another server.
 		known += strconv.FormatUint(uint64(c.beat.PoolStats().Misses), 10)
 	}
 	if renew || c.servers != "" && c.servers != known {
@@ -96,7 +99,7 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	}
 	c.servers = known
 
-	number, err := generationScript.Run(ctx, c.beat, []string{generation},
+	number, err := generationScript.Run(ctx, c.beat, []string{c.prefix + generation},
 		rand.Text(), validity.Milliseconds()).Text()
 	if err != nil {
 		return "", fmt.Errorf("generation: %w", err)
@@ -106,9 +109,10 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	return fmt.Sprintf("%016x", h.Sum64()), nil
 }
 
-// primaries returns the servers that take writes, each with a key for heartbeats in its slots.
+// primaries returns the servers that take writes, each with a name of a key for heartbeats in its
+// slots.
 func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error) {
-	key := prefix + "beat:" + c.name
+	key := "beat:" + c.name
 	cluster, ok := c.beat.(*redis.ClusterClient)
 	if !ok {
 		return map[*redis.Client]string{c.beat.(*redis.Client): key}, nil
@@ -125,7 +129,7 @@ func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error)
 		}
 		key := key + ":" + strconv.Itoa(i)
 		var node *redis.Client
-		if node, err = cluster.MasterForKey(ctx, key); err == nil {
+		if node, err = cluster.MasterForKey(ctx, c.prefix+key); err == nil {
 			found[node] = key
 		}
 	}
@@ -135,7 +139,7 @@ func (c *Cache) primaries(ctx context.Context) (map[*redis.Client]string, error)
 // renew deletes the generation; the next heartbeat of any process makes a new one. It does not use
 // SET, because a refused SET would leave the old one.
 func (c *Cache) renew(ctx context.Context) error {
-	if err := c.beat.Del(ctx, generation).Err(); err != nil {
+	if err := c.beat.Del(ctx, c.prefix+generation).Err(); err != nil {
 		return fmt.Errorf("renew the generation: %w", err)
 	}
 	now := c.clock()
@@ -166,7 +170,7 @@ func (c *Cache) listen(ctx context.Context) {
 
 // receive subscribes and applies messages until the connection fails or is silent.
 func (c *Cache) receive(ctx context.Context) {
-	sub := c.redis.Subscribe(ctx, channel)
+	sub := c.redis.Subscribe(ctx, c.prefix+channel)
 	defer sub.Close()                                      // it is not used again
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // reads ignore ctx
 	for {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"shares/internal/testenv"
@@ -26,6 +27,9 @@ type user struct {
 	Version int64
 	Phone   sql.NullString
 }
+
+// prefix begins the keys of the replicas in Redis.
+const prefix = "test:"
 
 func keyOf(id int64) string { return "user:" + strconv.FormatInt(id, 10) }
 
@@ -107,23 +111,18 @@ func withLocal(o *Options) { o.Local = 1000 }
 
 func client(t testing.TB, addrs ...string) redis.UniversalClient {
 	t.Helper()
-	o := &redis.UniversalOptions{Addrs: addrs, PoolSize: 8}
-	Bound(o, 100*time.Millisecond)
-	c := redis.NewUniversalClient(o)
+	c := NewClient(redis.UniversalOptions{Addrs: addrs, PoolSize: 8}, 100*time.Millisecond)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
 func newReplica(t testing.TB, addr string, db *database, change ...func(*Options)) *replica {
 	t.Helper()
-	o := Options{Redis: client(t, addr), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	o := Options{Redis: client(t, addr), Prefix: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, f := range change {
 		f(&o)
 	}
-	c, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := New(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return &replica{Cache: c, db: db}
 }
@@ -188,7 +187,7 @@ func (r *replica) shared(t testing.TB, key string) (row user, ok bool) {
 	t.Helper()
 	level := r.era.Load().level + r.shape(reflect.TypeFor[user]())
 	text, ok := strings.CutPrefix(r.redis.Get(t.Context(), prefix+key).Val(), level+kindValue)
-	return row, ok && decode(text, &row) == nil
+	return row, ok && json.Unmarshal([]byte(text), &row) == nil
 }
 
 // silence ends the heartbeat and the subscription, as in a process that is paused. With cut, the
@@ -241,9 +240,8 @@ func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 		t.Fatal(err)
 	}
 	return func(o *Options) {
-		co := &redis.UniversalOptions{Addrs: []string{s.Addr()}, IsClusterMode: true}
-		Bound(co, 100*time.Millisecond)
-		o.Redis = redis.NewUniversalClient(co)
+		co := redis.UniversalOptions{Addrs: []string{s.Addr()}, IsClusterMode: true}
+		o.Redis = NewClient(co, 100*time.Millisecond)
 		t.Cleanup(func() { _ = o.Redis.Close() })
 	}
 }
@@ -251,7 +249,7 @@ func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 // refusals returns the failed steps of Probe.
 func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	t.Helper()
-	Probe(t.Context(), c, func(step string, err error) {
+	Probe(t.Context(), c, "test", func(step string, err error) {
 		if err != nil {
 			steps = append(steps, step)
 		}

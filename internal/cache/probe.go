@@ -10,29 +10,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Probe runs the commands of a Cache on its own keys in Redis, and reports each step and its error.
-func Probe(ctx context.Context, client redis.UniversalClient, report func(step string, err error)) {
-	key := prefix + "user:probe-" + rand.Text()
-	sub := client.Subscribe(ctx, channel)
+// Probe runs the commands of a Cache, except INFO, on its own keys in Redis, and reports each step
+// and its error.
+func Probe(ctx context.Context, client redis.UniversalClient, prefix string,
+	report func(step string, err error)) {
+	c := Cache{prefix: prefix + ":"}
+	name := "user:probe-" + rand.Text()
+	keys := []string{c.prefix + name}
+	sub := client.Subscribe(ctx, c.prefix+channel)
 	defer sub.Close() // ReceiveTimeout reports its errors
 	_, subscribed := sub.ReceiveTimeout(ctx, 2*time.Second)
-	report("subscribe to "+channel, subscribed)
+	report("subscribe to "+c.prefix+channel, subscribed)
 
-	run := func(script *redis.Script, key string, args ...any) error {
-		return script.Run(ctx, client, []string{key}, args...).Err()
-	}
-	report("script that takes a lease", run(casScript, key, "", "lease", 3000))
-	report("script that stores a row", run(casScript, key, "lease", "row", 3000))
-	if err := client.Get(ctx, key).Err(); !errors.Is(err, redis.Nil) {
+	report("script that takes a lease, by EVAL",
+		casScript.Eval(ctx, client, keys, "", "lease", 3000).Err())
+	report("script that stores a row, by EVALSHA",
+		casScript.EvalSha(ctx, client, keys, "lease", "row", 3000).Err())
+	if err := client.Get(ctx, keys[0]).Err(); !errors.Is(err, redis.Nil) {
 		report("read of a row", err)
 	}
-	err := run(invalidateScript, key, channel, key)
-	report("script that invalidates and publishes", err)
+	err := c.invalidate(ctx, client, name, name)
+	report("delete a row and publish that", err)
 	if err == nil && subscribed == nil {
-		report("receive a published invalidation", receive(ctx, sub, key))
+		report("receive a published invalidation", receive(ctx, sub, name))
 	}
-	report("script of the generation", run(generationScript, generation+":"+rand.Text(), "new", 1000))
-	report("INFO server, which shows a failover", client.Info(ctx, "server").Err())
+	report("script of the generation", generationScript.Run(ctx, client,
+		[]string{c.prefix + generation + ":" + rand.Text()}, "new", 1000).Err())
 }
 
 // receive waits for a message with the payload.

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
-	"github.com/zeromicro/go-zero/core/jsonx"
 )
 
 // A key in Redis holds the level, the shape of the row's type, the kind, and then the row as JSON
@@ -39,29 +37,10 @@ type read struct {
 // Concurrent calls for a key share one query and must pass pointers to the same type; each gets a
 // shallow copy of the row. TakeCtx returns the error of query, which is not cached, or that of ctx.
 func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val any) error) error {
-	return c.take(ctx, val, key, c.life(), query)
-}
-
-// TakeWithExpireCtx is TakeCtx, but passes the value's life in Redis to query.
-func (c *Cache) TakeWithExpireCtx(ctx context.Context, val any, key string,
-	query func(val any, expire time.Duration) error) error {
-	life := c.life()
-	return c.take(ctx, val, key, life, func(val any) error { return query(val, life) })
-}
-
-// life returns a random life for a value in Redis, so that rows cached together do not expire
-// together.
-func (c *Cache) life() time.Duration { return c.ttl - mathrand.N(c.ttl/5+1) }
-
-// IsNotFound reports whether err says that there is no such row.
-func (c *Cache) IsNotFound(err error) bool { return errors.Is(err, sql.ErrNoRows) }
-
-func (c *Cache) take(ctx context.Context, val any, key string, life time.Duration,
-	query func(val any) error) error {
 	for {
 		r, leads := c.find(key)
 		if leads {
-			return c.lead(ctx, r, val, key, life, query)
+			return c.lead(ctx, r, val, key, query)
 		}
 		select {
 		case <-r.done:
@@ -105,14 +84,14 @@ func (c *Cache) fresh(r *read) bool {
 
 // lead reads for all callers that joined r. It runs in the leader's goroutine, because goctl's
 // queries use the caller's context and variables.
-func (c *Cache) lead(ctx context.Context, r *read, val any, key string, life time.Duration,
+func (c *Cache) lead(ctx context.Context, r *read, val any, key string,
 	query func(val any) error) error {
 	defer c.end(key, r)
 	dst := reflect.ValueOf(val).Elem()
 	level := r.era.level + c.shape(dst.Type())
 	held, known := c.get(ctx, r.era, key)
 	if text, ok := strings.CutPrefix(held, level+kindValue); ok {
-		if err := decode(text, val); err == nil {
+		if err := json.Unmarshal([]byte(text), val); err == nil { // err may quote data
 			c.count.shared.Inc()
 			c.answer(r, dst)
 			c.keep(key, r, true)
@@ -135,7 +114,7 @@ func (c *Cache) lead(ctx context.Context, r *read, val any, key string, life tim
 	c.answer(r, dst)
 	text, err := json.Marshal(val) // a value that cannot be encoded is not cached
 	filled := err == nil && leased && c.cas(context.WithoutCancel(ctx), r.era, key,
-		lease, level+kindValue+string(text), life)
+		lease, level+kindValue+string(text), c.life())
 	c.keep(key, r, filled)
 	return nil
 }
@@ -169,6 +148,10 @@ func (c *Cache) end(key string, r *read) {
 	}
 }
 
+// life returns a random life for a value in Redis, so that rows cached together do not expire
+// together.
+func (c *Cache) life() time.Duration { return c.ttl - mathrand.N(c.ttl/5+1) }
+
 // get returns the content of key in Redis, empty for none. known is false when the shared level may
 // not be used.
 func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known bool) {
@@ -176,7 +159,7 @@ func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known
 		return "", false
 	}
 	err := c.call(ctx, func(ctx context.Context) (err error) {
-		held, err = c.redis.Get(ctx, prefix+key).Result()
+		held, err = c.redis.Get(ctx, c.prefix+key).Result()
 		return err
 	})
 	if err != nil && !errors.Is(err, redis.Nil) || !c.usable(e) {
@@ -194,7 +177,7 @@ func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	}
 	n := 0
 	_ = c.call(ctx, func(ctx context.Context) (err error) { // counted; n stays 0
-		n, err = casScript.Run(ctx, c.redis, []string{prefix + key},
+		n, err = casScript.Run(ctx, c.redis, []string{c.prefix + key},
 			held, content, life.Milliseconds()).Int()
 		return err
 	})
@@ -215,18 +198,4 @@ func (c *Cache) shape(t reflect.Type) string {
 	s := fmt.Sprintf("%08x", h.Sum32())
 	c.shapes.Store(t, s)
 	return s
-}
-
-// decode decodes a row into val. Its error quotes no data.
-func decode(text string, val any) error {
-	var err error
-	if _, ok := val.(*any); ok {
-		err = jsonx.UnmarshalFromString(text, val) // keeps the primary key of an index exact
-	} else {
-		err = json.Unmarshal([]byte(text), val)
-	}
-	if err != nil {
-		return errors.New("cache: value is not a row of this program")
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,35 +15,12 @@ import (
 	"shares/internal/testenv"
 )
 
-// Proxies of managed Redis refuse scripts that compute keys. A script that calls TIME would depend
-// on a clock that may step back.
-func TestScriptsAreLiteral(t *testing.T) {
-	call := regexp.MustCompile(`redis\.call\(('[A-Z]+'), (\S+?)[,)]`)
-	text := map[string]string{
-		"cas": casText, "invalidate": invalidateText, "generation": generationText,
-	}
-	for name, script := range text {
-		calls := call.FindAllStringSubmatch(script, -1)
-		if len(calls) != strings.Count(script, "redis.") || len(calls) == 0 {
-			t.Errorf("%s: %d literal commands of %d", name, len(calls), strings.Count(script, "redis."))
-		}
-		for _, c := range calls {
-			if c[2] != "KEYS[1]" && !(c[1] == "'PUBLISH'" && c[2] == "ARGV[1]") {
-				t.Errorf("%s: %s: the key is not KEYS[1]", name, c[0])
-			}
-		}
-		if strings.Contains(script, "TIME") {
-			t.Errorf("%s uses Redis's clock", name)
-		}
-	}
-}
-
 func TestProbeNamesEachRefusal(t *testing.T) {
 	const (
-		subscribe  = "subscribe to shares:invalidations"
-		lease      = "script that takes a lease"
-		store      = "script that stores a row"
-		invalidate = "script that invalidates and publishes"
+		subscribe  = "subscribe to test:invalidations"
+		lease      = "script that takes a lease, by EVAL"
+		store      = "script that stores a row, by EVALSHA"
+		invalidate = "delete a row and publish that"
 		generate   = "script of the generation"
 	)
 	for rule, want := range map[string][]string{
@@ -53,8 +29,8 @@ func TestProbeNamesEachRefusal(t *testing.T) {
 		"-subscribe":    {subscribe},
 		"resetchannels": {subscribe, invalidate},
 		"-get":          {lease, store, "read of a row", generate},
-		"-info":         {"INFO server, which shows a failover"},
-		"-evalsha":      {lease, store, invalidate, generate},
+		"-eval":         {lease, store, generate},
+		"-evalsha":      {store, generate},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			s := server(t)
@@ -68,17 +44,6 @@ func TestProbeNamesEachRefusal(t *testing.T) {
 	}
 }
 
-func TestNewRefusesOtherClients(t *testing.T) {
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": "127.0.0.1:1"}})
-	defer ring.Close() // unused
-	for name, o := range map[string]Options{"no client": {}, "a ring": {Redis: ring}} {
-		if c, err := New(o); err == nil {
-			_ = c.Close()
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
 // After some failed dials go-redis would dial only once a second, and use an available Redis late.
 func TestDialingGoesOn(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -87,9 +52,7 @@ func TestDialingGoesOn(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
-	o := &redis.UniversalOptions{Addrs: []string{addr}, PoolSize: 1}
-	Bound(o, deadline)
-	c := redis.NewUniversalClient(o)
+	c := NewClient(redis.UniversalOptions{Addrs: []string{addr}, PoolSize: 1}, deadline)
 	defer c.Close() // nothing is in flight
 	for range 10 {
 		if err := c.Ping(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "refused") {
@@ -119,9 +82,8 @@ func TestDialingGoesOn(t *testing.T) {
 
 // The pool of two has one connection in use and one idle; a third call timed out.
 func TestCountPool(t *testing.T) {
-	o := &redis.UniversalOptions{Addrs: []string{testenv.Redis(t).Addr()}, PoolSize: 2}
-	Bound(o, 2*time.Second)
-	c := redis.NewUniversalClient(o).(*redis.Client)
+	o := redis.UniversalOptions{Addrs: []string{testenv.Redis(t).Addr()}, PoolSize: 2}
+	c := NewClient(o, 2*time.Second).(*redis.Client)
 	t.Cleanup(func() { _ = c.Close() })
 	metrics := prometheus.NewRegistry()
 	CountPool(metrics, c)

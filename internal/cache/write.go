@@ -16,13 +16,20 @@ import (
 func (c *Cache) DelCtx(ctx context.Context, keys ...string) error {
 	ctx = context.WithoutCancel(ctx) // the commit is done
 	for _, key := range keys {
-		if c.until.Load() == 0 || c.invalidate(ctx, key) != nil {
+		if c.until.Load() == 0 || c.send(ctx, key) != nil {
 			c.owe(key)
 		}
 		// This comes last, because a read that already has the old row from Redis must not keep it.
 		c.forget(key)
 	}
 	return nil
+}
+
+// send invalidates key in Redis.
+func (c *Cache) send(ctx context.Context, key string) error {
+	return c.call(ctx, func(ctx context.Context) error {
+		return c.invalidate(ctx, c.redis, key, messageRow+key)
+	})
 }
 
 // forget drops the local row of key and detaches its read in flight.
@@ -68,16 +75,15 @@ func (c *Cache) owes() []string {
 func (c *Cache) deliver(ctx context.Context, keys []string) error {
 	cmds, err := c.beat.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, key := range keys {
-			// EVAL, because a pipeline does not repeat an EVALSHA after NOSCRIPT.
-			invalidateScript.Eval(ctx, p, []string{prefix + key}, channel, messageRow+key)
+			c.queue(ctx, p, key, messageRow+key)
 		}
 		return nil
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, cmd := range cmds {
-		if again := c.owed[keys[i]]; cmd.Err() == nil && !again {
-			delete(c.owed, keys[i])
+	for i, key := range keys {
+		if again := c.owed[key]; !again && cmds[2*i].Err() == nil && cmds[2*i+1].Err() == nil {
+			delete(c.owed, key)
 		}
 	}
 	c.pending.Store(int64(len(c.owed)))

@@ -65,23 +65,36 @@ type Config struct {
 	RPCTimeout time.Duration `env:"SHARES_RPC_TIMEOUT" default:"4500ms" range:"1ms:"`
 
 	// Storage. DataDir holds the embedded parts: SQLite, pictures, the generated session secret.
-	// RedisAddr is host:port, for a cluster several, comma-separated. CacheTTL is the lifetime of a
-	// row in Redis. LocalUsers is the number of rows cached in the process.
-	DataDir       string        `env:"SHARES_DATA_DIR" default:"./data"`
-	MySQLDSN      Secret        `env:"MYSQL_DSN" required:"serve rpc migrate user"`
-	MySQLMaxOpen  int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
-	MySQLTimeout  time.Duration `env:"MYSQL_TIMEOUT" default:"2s" range:"1ms:"`
-	RedisAddr     string        `env:"REDIS_ADDR" required:"serve api rpc user"`
-	RedisType     string        `env:"REDIS_TYPE" default:"node" options:"node|cluster"`
-	RedisUsername string        `env:"REDIS_USERNAME"`
-	RedisPassword Secret        `env:"REDIS_PASSWORD"`
-	RedisTLS      bool          `env:"REDIS_TLS"`
-	RedisTimeout  time.Duration `env:"REDIS_TIMEOUT" default:"100ms" range:"1ms:"`
-	CacheTTL      time.Duration `env:"SHARES_CACHE_TTL" default:"5m" range:"1ms:"`
-	LocalUsers    int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
+	// CacheTTL is the lifetime of a row in Redis. LocalUsers is the number of rows cached in the
+	// process.
+	DataDir      string        `env:"SHARES_DATA_DIR" default:"./data"`
+	MySQLDSN     Secret        `env:"MYSQL_DSN" required:"serve rpc migrate user"`
+	MySQLMaxOpen int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
+	MySQLTimeout time.Duration `env:"MYSQL_TIMEOUT" default:"2s" range:"1ms:"`
+	CacheTTL     time.Duration `env:"SHARES_CACHE_TTL" default:"5m" range:"1ms:"`
+	LocalUsers   int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
+
+	// Redis. RedisAddr is host:port, or a URL; of a cluster's nodes or of sentinels several,
+	// comma-separated. RedisMaster is the name that the sentinels know. All keys and the channel
+	// begin with RedisPrefix; empty means "shares:" and the AppID. The TLS files are PEM.
+	RedisAddr             string        `env:"REDIS_ADDR" required:"serve api rpc user"`
+	RedisType             string        `env:"REDIS_TYPE" default:"node" options:"node|cluster|sentinel|proxy"`
+	RedisDB               int           `env:"REDIS_DB" range:"0:"`
+	RedisPrefix           string        `env:"SHARES_REDIS_PREFIX"`
+	RedisMaster           string        `env:"REDIS_MASTER"`
+	RedisUsername         string        `env:"REDIS_USERNAME"`
+	RedisPassword         Secret        `env:"REDIS_PASSWORD"`
+	RedisSentinelUsername string        `env:"REDIS_SENTINEL_USERNAME"`
+	RedisSentinelPassword Secret        `env:"REDIS_SENTINEL_PASSWORD"`
+	RedisTimeout          time.Duration `env:"REDIS_TIMEOUT" default:"100ms" range:"1ms:"`
+	RedisTLS              bool          `env:"REDIS_TLS"`
+	RedisTLSCA            string        `env:"REDIS_TLS_CA"`
+	RedisTLSCert          string        `env:"REDIS_TLS_CERT"`
+	RedisTLSKey           string        `env:"REDIS_TLS_KEY"`
+	RedisTLSSkipVerify    bool          `env:"REDIS_TLS_SKIP_VERIFY"` // refused in pro mode
 
 	// WeChat.
-	WechatAppID   string        `env:"WECHAT_APPID" required:"serve rpc"`
+	WechatAppID   string        `env:"WECHAT_APPID" required:"serve api rpc migrate user"`
 	WechatSecret  Secret        `env:"WECHAT_SECRET" required:"serve rpc"`
 	WechatBaseURL string        `env:"WECHAT_BASE_URL" default:"https://api.weixin.qq.com"`
 	WechatTimeout time.Duration `env:"WECHAT_TIMEOUT" default:"3s" range:"1ms:"`

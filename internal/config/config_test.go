@@ -160,21 +160,26 @@ func TestRedisURL(t *testing.T) {
 	type redis struct {
 		addr, user, password string
 		tls                  bool
+		db                   int
+		master               string
 	}
 	for in, want := range map[string]redis{
-		"redis://db":                          {addr: "db:6379"},
-		"redis://db:6380/0":                   {addr: "db:6380"},
-		"redis://:hun%2Fter2@db:6380/":        {addr: "db:6380", password: "hun/ter2"},
-		"rediss://app:hunter2@db:6380":        {addr: "db:6380", user: "app", password: "hunter2", tls: true},
-		"redis://[fd00::1]:6379":              {addr: "[fd00::1]:6379"},
-		"db:6379":                             {addr: "db:6379"},
-		" rediss://app:hunter2@db.example \n": {addr: "db.example:6379", user: "app", password: "hunter2", tls: true},
+		"redis://db":                                 {addr: "db:6379"},
+		"redis://db:6380/0":                          {addr: "db:6380"},
+		"redis://:hun%2Fter2@db:6380/":               {addr: "db:6380", password: "hun/ter2"},
+		"rediss://app:hunter2@db:6380":               {addr: "db:6380", user: "app", password: "hunter2", tls: true},
+		"redis://[fd00::1]:6379":                     {addr: "[fd00::1]:6379"},
+		"db:6379":                                    {addr: "db:6379"},
+		"redis://db/3":                               {addr: "db:6379", db: 3},
+		"redis://db?addr=b:1&addr=c:2&master_name=m": {addr: "db:6379,b:1,c:2", master: "m"},
+		" rediss://app:hunter2@db.example \n":        {addr: "db.example:6379", user: "app", password: "hunter2", tls: true},
 	} {
 		c, _, err := Load("", []string{"REDIS_ADDR=" + in})
 		if err != nil {
 			t.Errorf("%q: %v", in, err)
 		}
-		got := redis{c.RedisAddr, c.RedisUsername, string(c.RedisPassword), c.RedisTLS}
+		got := redis{c.RedisAddr, c.RedisUsername, string(c.RedisPassword), c.RedisTLS,
+			c.RedisDB, c.RedisMaster}
 		if got != want {
 			t.Errorf("%q: got %+v, want %+v", in, got, want)
 		}
@@ -183,8 +188,10 @@ func TestRedisURL(t *testing.T) {
 		"redis://app:hun/ter2@db:6379":                     "escaped",
 		"redis://app:hunter2%@db:6379":                     "escaped",
 		"http://db:6379":                                   "redis://",
-		"redis://db:6379/3":                                "database 0",
-		"redis://db:6379?db=0&password=hunter2":            "without parameters",
+		"redis://db:6379/three":                            "database number",
+		"redis://db:6379?addr=b:1&password=hunter2":        "no parameters but addr",
+		"redis://db:6379/3\x00REDIS_DB=4":                  "while REDIS_USERNAME or REDIS_PASSWORD, REDIS_DB",
+		"redis://db?master_name=a\x00REDIS_MASTER=b":       "or REDIS_MASTER is set",
 		"redis://:hunter2@a:6379,redis://:hunter2@b:6379":  "one URL",
 		"redis://app:hunter2@db:6379\x00REDIS_PASSWORD=ab": "must have no user and password",
 	} {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -113,19 +112,11 @@ func (c Config) validateValues(p *problems) {
 	if c.InternalListen != "" {
 		p.check("SHARES_INTERNAL_LISTEN", hostPort(c.InternalListen))
 	}
-	addrs := c.RedisAddrs()
-	for _, addr := range addrs {
-		p.check("REDIS_ADDR", hostPort(addr))
-	}
-	p.unless(c.RedisType == "cluster" || len(addrs) < 2, "REDIS_ADDR: has %d addresses, but "+
-		"REDIS_TYPE=node allows one: set REDIS_TYPE=cluster for the nodes of a cluster", len(addrs))
+	c.validateRedis(p)
 }
 
 // SessionSecrets returns the session secrets, the signing one first.
 func (c Config) SessionSecrets() []string { return list(string(c.SessionSecret)) }
-
-// RedisAddrs returns the Redis addresses: one, or several of a cluster.
-func (c Config) RedisAddrs() []string { return list(c.RedisAddr) }
 
 // Proxies returns the networks whose X-Forwarded-For is trusted.
 func (c Config) Proxies() ([]netip.Prefix, error) {
@@ -198,33 +189,6 @@ func host(s string) error {
 	if _, err := netip.ParseAddr(s); err != nil && strings.ContainsAny(s, "[]:/@ ") {
 		return errors.New("must be a host name or IP address alone, such as 127.0.0.1 or ::1, " +
 			"without brackets and port")
-	}
-	return nil
-}
-
-// splitRedisURL splits a REDIS_ADDR that is a URL into the Redis settings.
-func (c *Config) splitRedisURL() error {
-	if !strings.Contains(c.RedisAddr, "://") {
-		return nil
-	}
-	u, err := url.Parse(c.RedisAddr)
-	c.RedisAddr = "" // it may hold a password
-	switch {
-	case err != nil, u.Scheme != "redis" && u.Scheme != "rediss", u.Hostname() == "",
-		strings.Contains(u.Host, ","):
-		return errors.New("REDIS_ADDR: must be host:port, or one URL redis://user:password@host:port " +
-			"(rediss:// for TLS) in which / : @ # ? % of the password are escaped, such as %2F for /")
-	case strings.Trim(u.Path, "/0") != "" || u.RawQuery != "":
-		return errors.New("REDIS_ADDR: must be a URL of database 0 without parameters")
-	case u.User != nil && (c.RedisUsername != "" || c.RedisPassword != ""):
-		return errors.New("REDIS_ADDR: must have no user and password " +
-			"while REDIS_USERNAME or REDIS_PASSWORD is set")
-	}
-	c.RedisAddr = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379"))
-	c.RedisTLS = c.RedisTLS || u.Scheme == "rediss"
-	if u.User != nil {
-		password, _ := u.User.Password()
-		c.RedisUsername, c.RedisPassword = u.User.Username(), Secret(password)
 	}
 	return nil
 }

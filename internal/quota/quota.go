@@ -70,8 +70,10 @@ func (l *Limit) Take(ctx context.Context, key string) (giveBack func(), err erro
 	}, nil
 }
 
-// Probe counts one event of key for a second, then removes it. It returns Redis's error, if any.
+// Probe counts one event of a new key that begins with key, then removes it. It returns Redis's
+// error, if any.
 func Probe(ctx context.Context, client redis.UniversalClient, key string) error {
+	key += ":" + rand.Text()
 	const event, micros = "probe", 1_000_000
 	if err := takeScript.Run(ctx, client, []string{key}, event, micros, 1).Err(); err != nil {
 		return err

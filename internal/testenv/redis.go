@@ -1,7 +1,14 @@
 package testenv
 
 import (
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -40,6 +47,96 @@ func StartRedis(args ...string) (*RedisServer, error) {
 		return nil, err
 	}
 	return &RedisServer{s}, nil
+}
+
+// SentinelMaster is the name under which a Sentinel knows its master.
+const SentinelMaster = "shares"
+
+// Sentinel starts a sentinel for this test alone. It stops when the test ends.
+func Sentinel(t testing.TB, master *RedisServer) *RedisServer {
+	t.Helper()
+	s, err := StartSentinel(master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.closeWith(t)
+	return s
+}
+
+// StartSentinel starts a sentinel that watches the master and its replicas. It decides alone, half
+// a second after the master's last answer. It must start after the replicas are connected. The
+// caller closes it.
+func StartSentinel(master *RedisServer) (*RedisServer, error) {
+	path, err := lookPath(installRedis, "redis-server", "valkey-server")
+	if err != nil {
+		return nil, err
+	}
+	_, masterPort, err := net.SplitHostPort(master.addr)
+	if err != nil {
+		return nil, err
+	}
+	s, err := startServer(path, func(dir, port string) ([]string, string, error) {
+		const name = SentinelMaster
+		file := filepath.Join(dir, "sentinel.conf")
+		text := "bind 127.0.0.1\nport " + port + "\ndir " + dir + "\n" +
+			"sentinel monitor " + name + " 127.0.0.1 " + masterPort + " 1\n" +
+			"sentinel down-after-milliseconds " + name + " 500\n" +
+			"sentinel failover-timeout " + name + " 3000\n"
+		return []string{file, "--sentinel"}, "Sentinel ID is", os.WriteFile(file, []byte(text), 0o600)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &RedisServer{s}, nil
+}
+
+// ReplicaOf starts a replica of a master for this test alone, and returns when it has the master's
+// data.
+func ReplicaOf(t testing.TB, master *RedisServer) *RedisServer {
+	t.Helper()
+	_, port, err := net.SplitHostPort(master.addr)
+	if err == nil {
+		err = master.Client(t).ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Redis(t, "--replicaof", "127.0.0.1", port)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		info := s.Client(t).InfoMap(t.Context(), "replication")
+		if info.Item("Replication", "master_link_status") == "up" {
+			return s
+		}
+		if time.Now().After(end) {
+			t.Fatal("testenv: the replica is not connected after a minute")
+		}
+	}
+}
+
+// Restrict gives a user exactly the rights of docs/operations.md for the prefix, and then changes
+// them by rules.
+func (s *RedisServer) Restrict(t testing.TB, user, password, prefix string, rules ...string) {
+	t.Helper()
+	rules = slices.Concat([]string{"reset", "on", ">" + password}, DocumentedACL(t, prefix), rules)
+	if err := s.Client(t).ACLSetUser(t.Context(), user, rules...).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DocumentedACL returns the rules of the user in docs/operations.md, with the prefix.
+func DocumentedACL(t testing.TB, prefix string) []string {
+	t.Helper()
+	_, file, _, _ := runtime.Caller(0)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(file), "../../docs/operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "ACL SETUSER shares reset on >PASSWORD ")
+	line, _, _ := strings.Cut(rest, "\n")
+	if !ok {
+		t.Fatal("testenv: docs/operations.md has no line ACL SETUSER")
+	}
+	return strings.Fields(strings.ReplaceAll(line, "shares:wx0123456789abcdef", prefix))
 }
 
 // Client returns a client of the server with go-redis's defaults, closed when the test ends.

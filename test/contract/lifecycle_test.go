@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"shares/internal/testenv"
+	"shares/simulator"
 	"shares/test/testprocess"
 )
 
@@ -391,4 +392,19 @@ func TestRevocationWithoutRedis(t *testing.T) {
 	again.profile(t)
 	again.post(t, updateUserInfo, `{"nickName":"again"}`).ok(t)
 	u.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+}
+
+// TestAnotherAppID starts an api whose AppID differs from rpc's. It is not ready, and says why.
+func TestAnotherAppID(t *testing.T) {
+	t.Parallel()
+	s := apart(t, nil)
+	env := maps.Clone(s.env)
+	env["WECHAT_APPID"] = "wxother"
+	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: env, Secrets: &unseen})
+	waitUntil(t, "the log names both AppIDs", func() bool {
+		return strings.Contains(edge.Output(), `\"wxother\" in api, but \"`+simulator.DefaultAppID+`\" in rpc`)
+	})
+	other := newSetting(t, edge, s.users, env)
+	other.control = s.control
+	unavailable(t, other.post(t, oauth, loginBody(s.code(t, t.Name()))))
 }

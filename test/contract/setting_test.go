@@ -67,10 +67,14 @@ func embeddedIn(t *testing.T, dir string, env map[string]string) *setting {
 	return s
 }
 
-// serve runs `shares serve` with MariaDB, Redis and a separate simulator, behind https.
+// serve runs `shares serve` with MariaDB, Redis and a separate simulator, behind https. In Redis it
+// has only the documented rights.
 func serve(t *testing.T, env map[string]string) *setting {
 	t.Helper()
-	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	redis := testenv.Redis(t)
+	all := realParts(t, testenv.MariaDB(t), redis)
+	all["REDIS_USERNAME"], all["REDIS_PASSWORD"] = "app", "redis-password-of-the-suite"
+	redis.Restrict(t, all["REDIS_USERNAME"], all["REDIS_PASSWORD"], "shares:"+simulator.DefaultAppID)
 	all.migrate(t)
 	return serveOn(t, all, env)
 }
@@ -86,10 +90,13 @@ func serveOn(t *testing.T, parts pro, env map[string]string) *setting {
 	return s
 }
 
-// apart runs `shares api` and `shares rpc` with MariaDB, Redis and a separate simulator.
+// apart runs `shares api` and `shares rpc` with MariaDB, Redis and a separate simulator. Redis is
+// behind a proxy that refuses what proxies of clouds refuse.
 func apart(t *testing.T, env map[string]string) *setting {
 	t.Helper()
-	all := realParts(t, testenv.MariaDB(t), testenv.Redis(t))
+	redis := testenv.Redis(t)
+	all := realParts(t, testenv.MariaDB(t), redis)
+	all["REDIS_ADDR"], all["REDIS_TYPE"] = testenv.ManagedRedis(t, redis), "proxy"
 	all.migrate(t)
 	return apartOn(t, all, env)
 }
@@ -159,7 +166,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 		},
 	}
 	s.hide(strings.Split(env["SESSION_SECRET"], ",")...)
-	s.hide(env["WECHAT_SECRET"], env["MYSQL_DSN"])
+	s.hide(env["WECHAT_SECRET"], env["MYSQL_DSN"], env["REDIS_PASSWORD"])
 	return s
 }
 

@@ -173,7 +173,6 @@ func (s *Service) make(
 	return err, nil
 }
 
-// key returns a key in Redis. It contains the AppID, because several apps may share one Redis.
 func (s *Service) key(kind, of string) string {
-	return "shares:qrcode:" + s.opts.Config.WechatAppID + ":" + kind + ":" + of
+	return s.opts.Config.RedisKey("qrcode:" + kind + ":" + of)
 }

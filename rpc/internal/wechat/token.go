@@ -55,8 +55,6 @@ type heldToken struct {
 	refreshAt time.Time // when to call WeChat again
 }
 
-func tokenKey(appID string) string { return "wx:" + appID + ":stable_token" }
-
 // get returns a token other than not, which WeChat has just rejected. It returns not if WeChat
 // still gives no other token.
 func (s *tokenSource) get(ctx context.Context, not string) (string, error) {
@@ -171,9 +169,8 @@ func (s *tokenSource) keep(token string, use time.Duration) {
 	s.held.Store(&heldToken{value: token, until: now.Add(min(recheck, use)), refreshAt: now.Add(use)})
 }
 
-// ProbeRedis runs the Redis commands of the access token on a probe key, and returns Redis's error.
-func ProbeRedis(ctx context.Context, client redis.UniversalClient, appID string) error {
-	key := tokenKey(appID) + ":probe"
+// ProbeRedis runs the Redis commands of the access token on key, and returns Redis's error.
+func ProbeRedis(ctx context.Context, client redis.UniversalClient, key string) error {
 	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Set(ctx, key, "probe", time.Second)
 		p.Get(ctx, key)

@@ -108,7 +108,7 @@ func gives(tokens ...string) *fakeWeChat {
 }
 
 func newSource(f *fakeWeChat, now *clock, client redis.UniversalClient) *tokenSource {
-	s := &tokenSource{fetch: f.fetch, key: tokenKey(testAppID), Client: &Client{
+	s := &tokenSource{fetch: f.fetch, key: testTokenKey, Client: &Client{
 		Options: Options{
 			Redis: client, Timeout: time.Minute, Now: now.Now, Logger: slog.New(slog.DiscardHandler),
 		},
@@ -155,13 +155,13 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 	rc := testenv.Redis(t).Client(t)
 	set := func(token string) {
 		t.Helper()
-		if err := rc.Set(t.Context(), tokenKey(testAppID), token, time.Hour).Err(); err != nil {
+		if err := rc.Set(t.Context(), testTokenKey, token, time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantShared := func(want string) {
 		t.Helper()
-		if got := rc.Get(t.Context(), tokenKey(testAppID)).Val(); got != want {
+		if got := rc.Get(t.Context(), testTokenKey).Val(); got != want {
 			t.Errorf("Redis has %q, want %q", got, want)
 		}
 	}
@@ -188,7 +188,7 @@ func TestTokenIsSharedThroughRedis(t *testing.T) {
 	f.wantCalls(t, false, false, false)
 
 	other := newSource(gives("other"), now, rc)
-	other.key = tokenKey("wxother")
+	other.key = "wxother:token"
 	wantToken(t, other, "", "other")
 }
 

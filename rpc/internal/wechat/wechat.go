@@ -28,6 +28,7 @@ type Options struct {
 	Secret    config.Secret         // no formatting verb prints it
 	BaseURL   string                // http or https, with or without a path
 	Redis     redis.UniversalClient // shares the access token among the replicas
+	TokenKey  string                // in Redis
 	Timeout   time.Duration         // of one whole operation: token, call and retry
 	Transport http.RoundTripper     // nil: newTransport()
 	Logger    *slog.Logger
@@ -65,7 +66,7 @@ func New(o Options) (*Client, error) {
 		text:    newEndpoint(textEndpoint),
 	}
 	c.code.image, c.code.retry, c.text.retry = true, true, true
-	c.tokens = &tokenSource{Client: c, fetch: c.stableToken, key: tokenKey(o.AppID)}
+	c.tokens = &tokenSource{Client: c, fetch: c.stableToken, key: o.TokenKey}
 	c.tokens.held.Store(&heldToken{})
 	return c, nil
 }

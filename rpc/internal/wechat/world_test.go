@@ -22,10 +22,11 @@ import (
 )
 
 const (
-	testAppID  = simulator.DefaultAppID
-	testSecret = simulator.DefaultSecret
-	testPhone  = "13800138000"
-	stablePath = "/cgi-bin/stable_token"
+	testAppID    = simulator.DefaultAppID
+	testTokenKey = "test:token"
+	testSecret   = simulator.DefaultSecret
+	testPhone    = "13800138000"
+	stablePath   = "/cgi-bin/stable_token"
 )
 
 // TestMain sets the proxy, which net/http reads once. Loopback addresses are never proxied.
@@ -126,7 +127,7 @@ func (w *world) client(change func(*Options)) *Client {
 // newClient returns a client with defaults for missing options and a timeout for a busy machine.
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
-	o.AppID, o.Secret = testAppID, testSecret
+	o.AppID, o.Secret, o.TokenKey = testAppID, testSecret, testTokenKey
 	if o.Now == nil {
 		o.Now = time.Now
 	}
