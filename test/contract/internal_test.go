@@ -1,11 +1,8 @@
 package contract_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -140,47 +137,13 @@ func testAuthOrigins(t *testing.T, s inside) {
 	}
 }
 
-// testAuthHeaders sends requests that net/http's client cannot send.
 func testAuthHeaders(t *testing.T, s inside) {
 	u := s.newUser(t)
-	address := strings.TrimPrefix(s.edgePort, "http://")
-	for name, tt := range map[string]struct {
-		request string
-		status  int
-	}{
-		"two sessions, the first invalid": {"GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nAuthorization: Bearer " + u.SessionID + "\r\n\r\n", 401},
-		"X-Shares headers of the client":  {"GET /auth HTTP/1.1\r\nHost: a\r\nX-Shares-User-Id: 1\r\nX-Shares-Openid: o\r\n\r\n", 401},
-		"blank before the colon":          {"GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer " + u.SessionID + "\r\n\r\n", 400},
-		"two lengths":                     {"POST /auth HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n", 400},
-		"unknown transfer encoding":       {"POST /auth HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501},
-		"no host":                         {"GET /auth HTTP/1.1\r\n\r\n", 400},
-		"a URL as the path":               {"GET http://evil.example/auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + u.SessionID + "\r\n\r\n", 200},
-		"header too long":                 {"GET /auth HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := exchange(t, address, tt.request).StatusCode; got != tt.status {
-				t.Errorf("status %d, want %d", got, tt.status)
-			}
-		})
+	twice := func(r *http.Request) {
+		r.Header["Authorization"] = []string{"Bearer nonsense", "Bearer " + u.SessionID}
 	}
-}
-
-// exchange sends a request on a connection of its own and returns the answer without its body.
-func exchange(t *testing.T, address, request string) *http.Response {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	go func() { _, _ = io.WriteString(conn, request) }() // the server may not read all of it
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	return resp
+	s.authorize(t, twice).refused(t, http.StatusUnauthorized, 1018)
+	s.authorize(t, header("X-Shares-User-Id", "1"), header("X-Shares-Openid", u.OpenID)).refused(t, http.StatusUnauthorized, 1018)
 }
 
 func testAuthRevoked(t *testing.T, s inside) {

@@ -5,7 +5,6 @@ package workflow
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"shares/test/workflow/tree"
 )
@@ -60,9 +59,7 @@ func TestTutorial(t *testing.T) {
 		"go test -vet=off ./model ./internal/app -run UpdateProfile|User|Migrate",
 		"go test -vet=off ./test/contract -run TestContract/embedded/plain|TestBio|TestGetCapacity|TestGetSetting",
 	} {
-		start := time.Now()
 		out := copied.Run(t, line)
-		t.Logf("%s: %s", line, time.Since(start).Round(time.Second))
 		if strings.HasPrefix(line, "gofmt") && out != "" {
 			t.Errorf("not formatted:\n%s", out)
 		}

@@ -64,11 +64,3 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 }
-
-func TestParse(t *testing.T) {
-	for _, file := range []string{"../../shares.api", "../clientgen/testdata/every_form.api"} {
-		if _, err := Parse(file); err != nil {
-			t.Error(err)
-		}
-	}
-}

@@ -26,18 +26,6 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-func TestGenerateIsDeterministic(t *testing.T) {
-	first, second := filepath.Join(t.TempDir(), "a.ts"), filepath.Join(t.TempDir(), "b.ts")
-	for _, to := range []string{first, second} {
-		if err := run("../../shares.api", to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if a, b := read(t, first), read(t, second); a != b {
-		t.Errorf("two runs differ:\n%s\n---\n%s", a, b)
-	}
-}
-
 func read(t *testing.T, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(file)

@@ -27,26 +27,13 @@ func Copy(t *testing.T, root string) Tree {
 			t.Fatalf("%s is missing: run `make .bin/.built`", tool)
 		}
 	}
-	tree := Tree{path: t.TempDir(), root: root}
-	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	list.Dir = root
-	names, err := list.Output()
-	if err != nil {
-		t.Fatalf("git ls-files: %v", err)
-	}
-	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		info, err := os.Stat(filepath.Join(root, name))
-		if os.IsNotExist(err) {
-			continue // deleted, not yet committed
+	tree, index := Tree{path: t.TempDir(), root: root}, filepath.Join(t.TempDir(), "index")
+	for _, args := range [][]string{{"add", "--all"}, {"checkout-index", "--all", "--prefix=" + tree.path + "/"}} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "GIT_INDEX_FILE="+index) // the user's index stays as it is
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args[0], err, out)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		tree.write(t, name, string(data), info.Mode().Perm())
 	}
 	return tree
 }
@@ -54,16 +41,11 @@ func Copy(t *testing.T, root string) Tree {
 // Write writes a file. Its name has slashes.
 func (tree Tree) Write(t *testing.T, name, text string) {
 	t.Helper()
-	tree.write(t, name, text, 0o644)
-}
-
-func (tree Tree) write(t *testing.T, name, text string, mode os.FileMode) {
-	t.Helper()
 	file := filepath.Join(tree.path, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
