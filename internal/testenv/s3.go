@@ -6,10 +6,12 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +41,7 @@ type s3Object struct {
 func (s *S3) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var names []string
-	for name := range s.objects {
-		names = append(names, name)
-	}
-	return names
+	return slices.Collect(maps.Keys(s.objects))
 }
 
 // Puts returns the headers of all writes, and how many writes were refused because COS and OSS

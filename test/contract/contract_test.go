@@ -46,6 +46,7 @@ var parts = []struct {
 	{"upset_user_info", testUpsetUserInfo},
 	{"get_qrcode", testGetQrcode},
 	{"upload_avatar", testUploadAvatar},
+	{"upload_avatar, sessions", testUploadSessions},
 	{"two concurrent uploads", testConcurrentUploads},
 	{"refusals", testRefusals},
 	{"methods and paths", testMethodsAndPaths},

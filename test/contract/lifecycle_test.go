@@ -171,32 +171,52 @@ func TestStorageUnavailable(t *testing.T) {
 	if err := redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// Without Redis everything works, but slower.
-	s.login(t, t.Name()+" during")
-	u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
 	want := func(p *profile) { p.NickName = "without Redis" }
+	testWithoutRedis(t, u, want)
+	if err := db.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	stranger := u
+	stranger.s = apartOn(t, parts, nil) // has no cached row
+	testWithoutStorage(t, u, stranger)
+	if err := db.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []user{u, stranger} {
+		waitUntil(t, "the service recovers without a restart", func() bool {
+			return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
+		})
+		who.has(t, want)
+	}
+}
+
+// testWithoutRedis shows that everything works without Redis, but slower. It makes want true.
+func testWithoutRedis(t *testing.T, u user, want func(*profile)) {
+	u.s.login(t, t.Name()+" during")
+	u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
 	u.has(t, want)
 	u.qrcode(t, "pages/a", "without-redis")
 	var renewed reLoginAnswer
 	u.post(t, reLogin, `{}`).ok(t, &renewed)
-	s.hide(renewed.SessionID)
+	u.s.hide(renewed.SessionID)
 	if renewed.Relogin {
 		t.Error("relogin true without Redis")
 	}
+}
 
-	if err := db.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	cold := apartOn(t, parts, nil) // has no cached row
-	stranger := u
-	stranger.s = cold
+// testWithoutStorage calls a process that has cached the user's row, and one that has not.
+func testWithoutStorage(t *testing.T, u, stranger user) {
+	cold := stranger.s
 	for range 3 {
 		// A process that has cached the row may still use it. None may ask the user to log in
 		// again.
 		var a reLoginAnswer
 		if r := u.post(t, reLogin, `{}`); r.StatusCode == http.StatusOK {
 			r.ok(t, &a)
-			s.hide(a.SessionID)
+			u.s.hide(a.SessionID)
 			if a.Relogin {
 				t.Fatal("relogin true while the storage is unavailable")
 			}
@@ -218,19 +238,6 @@ func TestStorageUnavailable(t *testing.T) {
 		t.Error("relogin false without a session")
 	}
 	cold.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
-
-	if err := db.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := redis.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for _, who := range []user{u, stranger} {
-		waitUntil(t, "the service recovers without a restart", func() bool {
-			return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
-		})
-		who.has(t, want)
-	}
 }
 
 // unavailable fails the test unless the answer is 503 with Retry-After, and does not set the

@@ -8,14 +8,17 @@ import (
 	"testing"
 )
 
-// refusals has one of each kind. Their texts in both languages, which name the field and the rule,
-// are in testdata/errors.json.
-var refusals = []struct {
-	name, endpoint, body string // testRefusals replaces <used> and <blocked> by login codes
+// refusal is a call that is always refused.
+type refusal struct {
+	name, endpoint, body string // <used> and <blocked> in the body stand for such login codes
 	status, code         int
 	anonymous            bool   // without a session
 	contentType          string // empty: as the body is
-}{
+}
+
+// refusals has one of each kind. Their texts in both languages, which name the field and the rule,
+// are in testdata/errors.json.
+var refusals = []refusal{
 	{"body empty", oauth, "", 400, 1001, true, ""},
 	{"body malformed", oauth, `{"jscode":`, 400, 1001, true, ""},
 	{"body not an object", oauth, `["a"]`, 400, 1001, true, ""},
@@ -73,47 +76,8 @@ func testRefusals(t *testing.T, s *setting) {
 	}
 	all, codes := map[string]texts{}, s.calls(t, unlimitedCode)
 	for _, tt := range refusals {
-		contentType := tt.contentType
-		if contentType == "" && strings.HasPrefix(tt.body, "--"+boundary) {
-			contentType = formType
-		} else if contentType == "" {
-			contentType = "application/json"
-		}
 		t.Run(tt.name, func(t *testing.T) {
-			// say sends the request, in one language with a body of unknown length.
-			say := func(language string, chunked bool) string {
-				name := t.Name() + language // an own user, because uploads of one must not overlap
-				options := []option{header("Content-Type", contentType), header("Accept-Language", language)}
-				u := user{s: s}
-				if !tt.anonymous {
-					u = s.login(t, name)
-					options = append(options, bearer(u.SessionID))
-				}
-				body := tt.body
-				if strings.Contains(body, "<used>") {
-					code := s.code(t, name)
-					s.post(t, oauth, loginBody(code)).ok(t)
-					body = strings.Replace(body, "<used>", code, 1)
-				} else if strings.Contains(body, "<blocked>") {
-					body = strings.Replace(body, "<blocked>", s.code(t, name, `"blocked":true`), 1)
-				}
-				r := s.do(t, http.MethodPost, prefix+tt.endpoint, bodyOf(body, chunked), options...)
-				if len(r.Header["Set-Cookie"]) != 0 {
-					t.Errorf("a refusal sets the cookie %q", r.Header["Set-Cookie"])
-				}
-				text := r.refused(t, tt.status, tt.code)
-				if strings.ContainsAny(text, "{}") {
-					t.Errorf("%q contains a placeholder", text)
-				}
-				if !tt.anonymous {
-					u.has(t) // nothing was stored
-				}
-				if keys, _, ok := strings.Cut(text, ", language"); ok {
-					text = keys + ", language" // later versions may have more keys
-				}
-				return text
-			}
-			all[tt.name] = texts{tt.status, tt.code, say("zh-CN", false), say("en", true)}
+			all[tt.name] = texts{tt.status, tt.code, s.refuse(t, tt, "zh-CN", false), s.refuse(t, tt, "en", true)}
 		})
 	}
 	if n := s.calls(t, unlimitedCode) - codes; n != 0 {
@@ -129,6 +93,46 @@ func testRefusals(t *testing.T, s *setting) {
 		t.Fatal(err)
 	}
 	compareGolden(t, s, "errors", bytes.TrimSpace(file.Bytes()))
+}
+
+// refuse makes a call in one language, with a body of unknown length if chunked, and returns the
+// text of the refusal.
+func (s *setting) refuse(t *testing.T, tt refusal, language string, chunked bool) string {
+	t.Helper()
+	contentType, body := tt.contentType, tt.body
+	if contentType == "" && strings.HasPrefix(body, "--"+boundary) {
+		contentType = formType
+	} else if contentType == "" {
+		contentType = "application/json"
+	}
+	options := []option{header("Content-Type", contentType), header("Accept-Language", language)}
+	u, name := user{s: s}, t.Name()+language // an own user, because uploads of one must not overlap
+	if !tt.anonymous {
+		u = s.login(t, name)
+		options = append(options, bearer(u.SessionID))
+	}
+	if strings.Contains(body, "<used>") {
+		code := s.code(t, name)
+		s.post(t, oauth, loginBody(code)).ok(t)
+		body = strings.Replace(body, "<used>", code, 1)
+	} else if strings.Contains(body, "<blocked>") {
+		body = strings.Replace(body, "<blocked>", s.code(t, name, `"blocked":true`), 1)
+	}
+	r := s.do(t, http.MethodPost, prefix+tt.endpoint, bodyOf(body, chunked), options...)
+	if len(r.Header["Set-Cookie"]) != 0 {
+		t.Errorf("a refusal sets the cookie %q", r.Header["Set-Cookie"])
+	}
+	text := r.refused(t, tt.status, tt.code)
+	if strings.ContainsAny(text, "{}") {
+		t.Errorf("%q contains a placeholder", text)
+	}
+	if !tt.anonymous {
+		u.has(t) // nothing was stored
+	}
+	if keys, _, ok := strings.Cut(text, ", language"); ok {
+		text = keys + ", language" // later versions may have more keys
+	}
+	return text
 }
 
 func testMethodsAndPaths(t *testing.T, s *setting) {
