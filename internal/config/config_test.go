@@ -105,7 +105,6 @@ func TestLoadRefuses(t *testing.T) {
 		want []string
 	}{
 		{"unknown keys", "", "Port: 82\nPorrt: 83\nSecret: hunter2\n", []string{"unknown setting porrt", "unknown setting secret"}},
-		{"a list", "", "- a\n- hunter2\n", []string{"must be a YAML mapping"}},
 		{"no YAML", "", "\t:{hunter2", []string{"must be a YAML mapping"}},
 		{"twice", "", "Port: 82\nPort: 83\n", []string{"once"}},
 		{"a mode", "", "Mode: hunter2\n", []string{"Mode (SHARES_MODE): must be dev or pro"}},
@@ -116,24 +115,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"a port out of range", "SHARES_PORT=70000", "Port: 82\n", []string{"SHARES_PORT: must be a whole number, at least 0, at most 65535"}},
 		{"a port that is no number", "SHARES_PORT=hunter2", "", []string{"SHARES_PORT: must be a whole number, at least 0, at most 65535"}},
 		{"a service link", "SHARES_PORT=tcp://10.0.0.1:82", "", []string{"SHARES_PORT", "Kubernetes", "enableServiceLinks: false"}},
-		{"a number", "SHARES_MAX_IN_FLIGHT=hunter2", "", []string{"SHARES_MAX_IN_FLIGHT: must be a whole number, at least 1"}},
 		{"a boolean", "REDIS_TLS=hunter2", "", []string{"REDIS_TLS: must be true or false"}},
-		{"a choice", "WECHAT_CONTENT_CHECK=hunter2", "", []string{"WECHAT_CONTENT_CHECK: must be on or off"}},
 		{"no number", "SHARES_TRACE_SAMPLE=NaN", "", []string{"SHARES_TRACE_SAMPLE: must be a number, at least 0, at most 1"}},
-		{"too many traces", "SHARES_TRACE_SAMPLE=1.5", "", []string{"at least 0, at most 1"}},
 		{"nothing in flight", "SHARES_MAX_IN_FLIGHT=0", "", []string{"at least 1"}},
-		{"no login", "SHARES_LOGIN_PER_MINUTE=0", "", []string{"SHARES_LOGIN_PER_MINUTE"}},
-		{"no request", "SHARES_USER_PER_SECOND=0", "", []string{"SHARES_USER_PER_SECOND"}},
-		{"no burst", "SHARES_USER_BURST=0", "", []string{"SHARES_USER_BURST"}},
-		{"no connection", "MYSQL_MAX_OPEN=0", "", []string{"MYSQL_MAX_OPEN"}},
-		{"no time", "SHARES_TIMEOUT=0s", "", []string{"SHARES_TIMEOUT"}},
-		{"no time for Redis", "REDIS_TIMEOUT=0s", "", []string{"REDIS_TIMEOUT"}},
 		{"a short session", "SESSION_LIFETIME=59s", "", []string{"SESSION_LIFETIME", "at least 1m"}},
 		{"a negative drain", "SHARES_DRAIN=-1s", "", []string{"SHARES_DRAIN", "at least 0s"}},
-		{"a negative capacity", "SHARES_NEW_USER_CAPACITY=-1", "", []string{"SHARES_NEW_USER_CAPACITY"}},
-		{"negative avatars", "SHARES_AVATARS_PER_USER_DAY=-1", "", []string{"SHARES_AVATARS_PER_USER_DAY"}},
-		{"a negative quota", "QRCODE_PER_MINUTE=-1", "", []string{"QRCODE_PER_MINUTE"}},
-		{"negative rows", "SHARES_LOCAL_USERS=-1", "", []string{"SHARES_LOCAL_USERS"}},
 		{"two errors", "SHARES_PORT=x", "Timeout: x\n", []string{"SHARES_PORT", "SHARES_TIMEOUT"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -209,59 +195,46 @@ func TestRedisURL(t *testing.T) {
 // trimmed: `echo secret | base64` keeps the line break, and Windows adds a CR.
 func TestEverySettingFromFileAndEnvironment(t *testing.T) {
 	t.Parallel()
-	var env, file, blankEnv, blankFile []string
+	var env, blanks, file []string
 	seen := make(map[string]bool)
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		name := f.Tag.Get("env")
+	for f := range reflect.TypeFor[Config]().Fields() {
+		name, value := f.Tag.Get("env"), sample(f)
 		if name == "" || seen[name] {
-			t.Errorf("%s: variable %q (used twice: %v)", f.Name, name, seen[name])
+			t.Errorf("%s: variable %q is empty or used twice", f.Name, name)
 		}
 		seen[name] = true
-		value := strings.Trim(sample(f), `"`)
-		env, blankEnv = append(env, name+"="+value), append(blankEnv, name+"=\t "+value+" \r\n")
-		file, blankFile = append(file, f.Name+": "+value), append(blankFile, fmt.Sprintf("%s: %q", f.Name, value+"\r\n"))
+		env = append(env, name+"="+value)
+		blanks = append(blanks, name+"=\t "+value+" \r\n")
+		file = append(file, f.Name+": "+value)
 	}
 	want, warnings, err := Load("", env)
 	if err != nil || warnings != nil {
 		t.Fatalf("%v, warnings %q", err, warnings)
 	}
-	v := reflect.ValueOf(want)
-	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
-			t.Errorf("%s was not read", v.Type().Field(i).Name)
+	for f, value := range reflect.ValueOf(want).Fields() {
+		if value.IsZero() {
+			t.Errorf("%s was not read", f.Name)
 		}
 	}
-	for name, from := range map[string]struct {
-		env  []string
-		file string
-	}{
-		"file": {nil, strings.Join(file, "\n")}, "blanks": {blankEnv, ""}, "blanks in a file": {nil, strings.Join(blankFile, "\n")},
-	} {
-		got, warnings, err := load(t, from.env, from.file)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		same(t, want, got)
-		if name == "file" {
-			continue
-		}
-		all := strings.Join(warnings, "\n")
-		for env := range seen {
-			if !strings.Contains(all, env) {
-				t.Errorf("%s: no warning names %s:\n%s", name, env, all)
-			}
-		}
-		if strings.Contains(all, "value-of") {
-			t.Errorf("%s: a value is in the warnings:\n%s", name, all)
-		}
+	got, _, err := load(t, nil, strings.Join(file, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, want, got)
+	if got, warnings, err = Load("", blanks); err != nil {
+		t.Fatal(err)
+	}
+	same(t, want, got)
+	if all := strings.Join(warnings, "\n"); len(warnings) != len(seen) || strings.Contains(all, "value-of") {
+		t.Errorf("got %d warnings, want %d without values:\n%s", len(warnings), len(seen), all)
 	}
 }
 
-// sample returns a value of a field in YAML that is not zero. If the field has options, it is one
+// sample returns a value of a field that is not zero. If the field has options, it is one
 // of them.
 func sample(f reflect.StructField) string {
 	if options := f.Tag.Get("options"); options != "" {
-		return `"` + options[strings.LastIndex(options, "|")+1:] + `"`
+		return options[strings.LastIndex(options, "|")+1:]
 	}
 	switch reflect.Zero(f.Type).Interface().(type) {
 	case time.Duration:
@@ -273,7 +246,7 @@ func sample(f reflect.StructField) string {
 	case float64:
 		return "0.25"
 	}
-	return `"value-of-` + f.Name + `"`
+	return "value-of-" + f.Name
 }
 
 func TestShippedFiles(t *testing.T) {
@@ -292,16 +265,11 @@ func TestShippedFiles(t *testing.T) {
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"
-	c := Config{Mode: "pro", Host: "visible", SessionSecret: secret, MySQLDSN: secret, RedisPassword: secret, WechatSecret: secret}
+	c := Config{Host: "visible", SessionSecret: secret, MySQLDSN: secret, RedisPassword: secret, WechatSecret: secret}
 	var out bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T"} {
-		fmt.Fprintf(&out, verb+"\n", c)
-		fmt.Fprintf(&out, verb+"\n", &c)
-		fmt.Fprintf(&out, verb+"\n", c.SessionSecret)
-		fmt.Fprintf(&out, verb+"\n", []Secret{c.MySQLDSN})
-		fmt.Fprintf(&out, verb+"\n", map[string]any{"a": c.WechatSecret})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+		fmt.Fprintf(&out, verb+verb+verb, c, &c, []any{c.SessionSecret, map[string]any{"a": c.WechatSecret}})
 	}
-	fmt.Fprintln(&out, c, c.SessionSecret, fmt.Errorf("dsn: %v", c.MySQLDSN))
 	for _, encode := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
 		b, err := encode(c)
 		if err != nil {
@@ -311,11 +279,10 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "config", c, "secret", c.RedisPassword)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "config", c, "secret", c.RedisPassword)
-
 	printed := out.String()
 	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret)} {
-		if i := strings.Index(printed, form); i >= 0 {
-			t.Errorf("printed: …%s…", printed[max(0, i-60):i+len(form)])
+		if strings.Contains(printed, form) {
+			t.Errorf("%s is in\n%s", form, printed)
 		}
 	}
 	if !strings.Contains(printed, "visible") {

@@ -101,16 +101,16 @@ func (c Config) validateValues(p *problems) {
 	_, err = c.LineColor()
 	p.check("QRCODE_LINE_COLOR", err)
 	if c.QRCodePublicURL != "" {
-		p.check("QRCODE_PUBLIC_URL", httpURL(c.QRCodePublicURL, true))
+		_, err = httpURL(c.QRCodePublicURL, true)
+		p.check("QRCODE_PUBLIC_URL", err)
 	}
-	p.check("WECHAT_BASE_URL", httpURL(c.WechatBaseURL, true))
+	_, err = httpURL(c.WechatBaseURL, true)
+	p.check("WECHAT_BASE_URL", err)
 	p.check("SHARES_HOST", host(c.Host))
-	p.check("SHARES_RPC_LISTEN", hostPort(c.RPCListen))
-	if c.AdminListen != "" {
-		p.check("SHARES_ADMIN_LISTEN", hostPort(c.AdminListen))
-	}
-	if c.InternalListen != "" {
-		p.check("SHARES_INTERNAL_LISTEN", hostPort(c.InternalListen))
+	for env, address := range map[string]string{
+		"SHARES_RPC_LISTEN": c.RPCListen, "SHARES_ADMIN_LISTEN": c.AdminListen, "SHARES_INTERNAL_LISTEN": c.InternalListen,
+	} {
+		p.unless(address == "" || hostPort(address) == nil, "%s: must be host:port with a port from 0 to 65535", env)
 	}
 	c.validateRedis(p)
 }
@@ -161,20 +161,20 @@ func list(s string) []string {
 	return items
 }
 
-// httpURL checks a URL that has no user, query or fragment. path says whether it may have a path.
-func httpURL(s string, path bool) error {
+// httpURL parses a URL that has no user, query or fragment. path says whether it may have a path.
+func httpURL(s string, path bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("must begin with http:// or https:// and a host")
+		return nil, errors.New("must begin with http:// or https:// and a host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("must have no user, query or fragment")
+		return nil, errors.New("must have no user, query or fragment")
 	case strings.HasSuffix(s, "/"):
-		return errors.New("must not end with a slash")
+		return nil, errors.New("must not end with a slash")
 	case !path && u.Path != "":
-		return errors.New("must not have a path")
+		return nil, errors.New("must not have a path")
 	}
-	return nil
+	return u, nil
 }
 
 func hostPort(s string) error {

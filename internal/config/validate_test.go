@@ -115,24 +115,16 @@ func TestValidate(t *testing.T) {
 		{"a Redis without port", func(c *Config) { c.RedisAddr = "redis" }, all, "REDIS_ADDR: must be host:port"},
 		{"a Redis with a password", func(c *Config) { c.RedisAddr = "hunter2@redis:6379" }, all, "REDIS_ADDR: must be a host name"},
 		{"a host in brackets", func(c *Config) { c.Host = "[::1]" }, all, "SHARES_HOST: must be a host name or IP address alone"},
-		{"a host with port", func(c *Config) { c.Host = "0.0.0.0:82" }, all, "SHARES_HOST"},
 		{"an IPv6 host", func(c *Config) { c.Host = "::1" }, nil, ""},
-		{"an address of a link", func(c *Config) { c.Host = "fe80::1%eth0" }, nil, ""},
 		{"an admin listener out of range", func(c *Config) { c.AdminListen = ":70000" }, all, "SHARES_ADMIN_LISTEN: must be host:port with a port from 0 to 65535"},
 		{"a listener on every address", func(c *Config) { c.RPCListen = ":8083" }, nil, ""},
 		{"an absolute lifetime below one session's", func(c *Config) { c.SessionMaxAge = time.Hour }, all, "SESSION_MAX_AGE"},
 		{"a proxy by name", func(c *Config) { c.TrustedProxies = "10.0.0.0/8, ingress" }, all, `SHARES_TRUSTED_PROXIES: "ingress"`},
-		{"any origin", func(c *Config) { c.CORSOrigins = "*" }, all, `SHARES_CORS_ORIGINS: "*"`},
-		{"an origin with a wildcard", func(c *Config) { c.CORSOrigins = "https://*.example.com" }, all, `SHARES_CORS_ORIGINS: "https://*.example.com": must name one host`},
-		{"a mapped proxy", func(c *Config) { c.TrustedProxies = "::ffff:10.0.0.0/80" }, all, "SHARES_TRUSTED_PROXIES"},
 		{"an origin with a path", func(c *Config) { c.CORSOrigins = "https://a.example.com/h5" }, all, "SHARES_CORS_ORIGINS"},
-		{"an origin with a slash", func(c *Config) { c.CORSOrigins = "https://a.example.com/" }, all, "SHARES_CORS_ORIGINS"},
-		{"two origins", func(c *Config) { c.CORSOrigins = "https://a.example.com, http://b.example.com:8080" }, nil, ""},
 		{"a public URL without scheme", func(c *Config) { c.PublicURL = "api.example.com" }, all, "SHARES_PUBLIC_URL"},
 		{"a public URL with a slash", func(c *Config) { c.PublicURL += "/" }, all, "SHARES_PUBLIC_URL: must not end with a slash"},
 		{"a public URL with port 443", func(c *Config) { c.PublicURL += ":443" }, all, "SHARES_PUBLIC_URL: must not name port 443"},
 		{"a public URL with a user", func(c *Config) { c.PublicURL = "https://u:hunter2@example.com" }, all, "SHARES_PUBLIC_URL"},
-		{"a public URL with a query", func(c *Config) { c.PublicURL += "?a=b" }, all, "SHARES_PUBLIC_URL"},
 		{"a public URL under a path", func(c *Config) { c.PublicURL += "/mini" }, nil, ""},
 		{"a CDN by ftp", func(c *Config) { c.QRCodePublicURL = "ftp://cdn.example.com" }, all, "QRCODE_PUBLIC_URL"},
 		{"an rpc timeout above the request's", func(c *Config) { c.RPCTimeout = 5 * time.Second }, []Role{RoleAPI}, "SHARES_RPC_TIMEOUT"},
@@ -143,7 +135,6 @@ func TestValidate(t *testing.T) {
 		{"a secret without AppID", func(c *Config) { c.Mode, c.WechatAppID = "dev", "" }, []Role{RoleServe, RoleAPI, RoleRPC}, "WECHAT_APPID"},
 		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, all, "QRCODE_LINE_COLOR"},
 		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, all, "SHARES_RPC_LISTEN"},
-		{"an admin listener without port", func(c *Config) { c.AdminListen = "9082x" }, all, "SHARES_ADMIN_LISTEN"},
 		{"no time after draining", func(c *Config) { c.Drain = c.Shutdown }, []Role{RoleServe, RoleAPI, RoleRPC}, "SHARES_SHUTDOWN: must be at least"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,20 +157,6 @@ func TestValidate(t *testing.T) {
 }
 
 var all = []Role{RoleServe, RoleAPI, RoleRPC, RoleMigrate, RoleUser}
-
-func TestValidateReportsEverything(t *testing.T) {
-	c := embedded()
-	c.Mode, c.AdminListen, c.QRCodeLineColor, c.PublicURL = "pro", "x", "x", "x"
-	err := c.Validate(RoleServe)
-	if err == nil {
-		t.Fatal("valid")
-	}
-	for _, want := range []string{"REDIS_ADDR", "MYSQL_DSN", "SHARES_ADMIN_LISTEN", "QRCODE_LINE_COLOR", "SHARES_PUBLIC_URL"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%s is not in:\n%v", want, err)
-		}
-	}
-}
 
 func TestProxies(t *testing.T) {
 	for in, want := range map[string][]string{
@@ -226,7 +203,6 @@ func TestOrigins(t *testing.T) {
 		"https://例子.com:8443":            "https://xn--fsqu00a.com:8443",
 		"https://Bücher.example":         "https://xn--bcher-kva.example",
 		"http://127.0.0.1:8080":          "http://127.0.0.1:8080",
-		"http://[0:0:0:0:0:0:0:1]:8080":  "http://[::1]:8080",
 		"http://[2001:DB8::1]:80":        "http://[2001:db8::1]",
 		" https://a.example , ,http://b": "https://a.example http://b",
 		"":                               "",
@@ -240,7 +216,6 @@ func TestOrigins(t *testing.T) {
 		"https://*.example.com":       "wildcards such as *. are not supported",
 		"https://a, http://*.b:8080":  "wildcards such as *. are not supported",
 		"https://a.example.com:99999": "port",
-		"https://xn--a.例子":            "host name",
 		"null":                        "http:// or https://",
 		"h5.example.com":              "http:// or https://",
 	} {
