@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"syscall"
 
 	"shares/internal/process"
@@ -30,30 +29,4 @@ func (p *program) listenInternal(ctx context.Context, fallback string) (net.List
 		return nil, nil
 	}
 	return nil, listenError("SHARES_INTERNAL_LISTEN", err)
-}
-
-// beside runs main and, unless listener is nil, serves the internal port, until ctx or one of them
-// ends.
-func (p *program) beside(ctx context.Context, listener net.Listener, internal http.Handler,
-	main func(context.Context) error) error {
-	if listener == nil {
-		return main(ctx)
-	}
-	server := &process.HTTP{
-		Handler:  internal,
-		Listener: listener,
-		Memory:   p.memory / 8,
-		Timeout:  p.config.Timeout,
-		Drain:    p.config.Drain,
-		Grace:    p.config.Grace(),
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		defer cancel()
-		ended <- server.Run(ctx)
-	}()
-	err := main(ctx)
-	cancel()
-	return errors.Join(err, <-ended)
 }

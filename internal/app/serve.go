@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"shares/api"
 	"shares/internal/page"
 	"shares/internal/process"
@@ -107,15 +109,24 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 	}
 	p.sayHello(ctx, listener.Addr())
 	p.ownShutdown()
-	server := &process.HTTP{
-		Handler:  public,
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.http(listener, public, p.memory/4).Run(ctx) })
+	if internalListener != nil {
+		g.Go(func() error { return p.http(internalListener, internal, p.memory/8).Run(ctx) })
+	}
+	return g.Wait()
+}
+
+// http returns a server whose connections share the memory.
+func (p *program) http(listener net.Listener, handler http.Handler, memory int64) *process.HTTP {
+	return &process.HTTP{
+		Handler:  handler,
 		Listener: listener,
-		Memory:   p.memory / 4,
+		Memory:   memory,
 		Timeout:  p.config.Timeout,
 		Drain:    p.config.Drain,
 		Grace:    p.config.Grace(),
 	}
-	return p.beside(ctx, internalListener, internal, server.Run)
 }
 
 // devHandlers adds the page and the simulator's control paths in dev mode. The edge checks their
