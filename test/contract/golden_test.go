@@ -3,6 +3,7 @@ package contract_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -29,38 +30,23 @@ func golden(t *testing.T, s *setting, name, request string, r reply, placeholder
 
 func compareGolden(t *testing.T, s *setting, name string, got json.RawMessage) {
 	t.Helper()
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, got, "", "  "); err != nil {
-		t.Fatalf("%v in %s", err, got)
-	}
-	pretty.WriteByte('\n')
 	file := filepath.Join("testdata", name+".json")
 	if *update && s.embedded() && !s.envelope {
-		if err := os.WriteFile(file, pretty.Bytes(), 0o644); err != nil {
+		var pretty bytes.Buffer
+		err := json.Indent(&pretty, append(got, '\n'), "", "  ")
+		if err := errors.Join(err, os.WriteFile(file, pretty.Bytes(), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test ./test/contract -update creates it)", err)
+	var want, have any
+	if err := errors.Join(err, json.Unmarshal(data, &want), json.Unmarshal(got, &have)); err != nil {
+		t.Fatalf("%s: %v in %s (go test ./test/contract -update creates the file)", file, err, got)
 	}
-	want, have := exactly(t, data), exactly(t, got)
 	if diff := cmp.Diff(want, asIn(want, have)); diff != "" {
 		t.Errorf("%s (-want +got; go test ./test/contract -update rewrites it):\n%s", file, diff)
 	}
-}
-
-// exactly decodes JSON and keeps the digits of numbers.
-func exactly(t *testing.T, data []byte) any {
-	t.Helper()
-	var v any
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	if err := dec.Decode(&v); err != nil {
-		t.Fatalf("%v in %s", err, data)
-	}
-	return v
 }
 
 // asIn returns got without the fields that want does not have.

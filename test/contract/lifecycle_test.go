@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"fmt"
 	"image"
 	"maps"
 	"net"
@@ -57,20 +58,12 @@ const code2session = "/sns/jscode2session"
 // has received it. finish waits for its answer.
 func (s *setting) startLogin(t testing.TB, delay string) (finish func() reply) {
 	t.Helper()
-	code, calls := s.code(t, t.Name()), s.calls(t, code2session)
+	body, calls := loginBody(s.code(t, t.Name())), s.calls(t, code2session)
 	s.fault(t, `{"endpoint":"`+code2session+`","kind":"delay","delay_ms":`+delay+`}`)
-	done := make(chan func() reply, 1)
-	go func() {
-		r, err := s.try(t, http.MethodPost, prefix+oauth, strings.NewReader(loginBody(code)))
-		done <- func() reply {
-			if err != nil {
-				t.Fatal(err)
-			}
-			return r
-		}
-	}()
+	c := s.connect(t, oauth, fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d", len(body)))
+	c.send(t, body)
 	waitUntil(t, "the login waits for WeChat", func() bool { return s.calls(t, code2session) > calls })
-	return func() reply { return (<-done)() }
+	return func() reply { return c.answer(t) }
 }
 
 // TestTermFinishesRequests sends SIGTERM while a request runs: a login that waits for WeChat, or an

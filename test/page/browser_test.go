@@ -159,36 +159,34 @@ func (p *tab) watch(event any) {
 	}
 }
 
-func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+// within calls f with a context that bounds it, and fails the test if it returns an error.
+func within[R any](p *tab, f func(context.Context) (R, error)) R {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		p.Fatal(err)
-	}
-}
-
-func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
-	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, timeout)
-	defer cancel()
-	r, err := chromedp.Call(ctx, command, params)
+	r, err := f(ctx)
 	if err != nil {
 		p.Fatal(err)
 	}
 	return r
 }
 
+func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.Helper()
+	within(p, func(ctx context.Context) (chromedp.Void, error) { return chromedp.Void{}, chromedp.Do(ctx, steps...) })
+}
+
+func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
+	p.Helper()
+	return within(p, func(ctx context.Context) (R, error) { return chromedp.Call(ctx, command, params) })
+}
+
 // eval returns the value of a JavaScript expression, or of its promise.
 func eval[T any](p *tab, js string) T {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, timeout)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
-	if err != nil {
-		p.Fatalf("%s: %v", js, err)
-	}
-	return v
+	return within(p, func(ctx context.Context) (T, error) {
+		return chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	})
 }
 
 // wait waits until ok returns true.

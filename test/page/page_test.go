@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -261,10 +262,9 @@ func pictureFile(t testing.TB) string {
 // scan decodes the QR code in an element, from a screenshot.
 func (p *tab) scan(selector string) string {
 	p.Helper()
-	picture, err := chromedp.Run(p.ctx, chromedp.Screenshot(chromedp.CSS(selector)))
-	if err != nil {
-		p.Fatal(err)
-	}
+	picture := within(p, func(ctx context.Context) ([]byte, error) {
+		return chromedp.Run(ctx, chromedp.Screenshot(chromedp.CSS(selector)))
+	})
 	img, _, err := image.Decode(bytes.NewReader(picture))
 	if err != nil {
 		p.Fatal(err)
