@@ -13,28 +13,46 @@ import (
 	"testing"
 )
 
-// TestFullDisk runs this program with a limit of file sizes.
+// TestFullDisk runs this program with a tmpfs of 64 KiB and with a limit of file sizes.
 func TestFullDisk(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fullDisk+"=1", "TMPDIR="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if err != nil || string(out) != "<nil>\n" {
-		t.Errorf("%v: %s", err, out)
+	for _, limit := range []string{"tmpfs", "RLIMIT_FSIZE"} {
+		t.Run(limit, func(t *testing.T) {
+			cmd := exec.Command(self)
+			cmd.Env = append(os.Environ(), fullDisk+"="+limit, "TMPDIR="+t.TempDir())
+			if limit == "tmpfs" {
+				cmd.SysProcAttr = &syscall.SysProcAttr{
+					Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+					UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+					GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+				}
+			}
+			out, err := cmd.CombinedOutput()
+			if errors.Is(err, syscall.EPERM) {
+				t.Skipf("this system allows only root to mount a file system: %v", err)
+			}
+			if err != nil || string(out) != "<nil>\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
 	}
 }
 
 // writeToFullDisk stores pictures that do not fit and returns what went wrong, or nil.
-func writeToFullDisk() error {
+func writeToFullDisk(limit string) error {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
 		return err
 	}
-	const most = 12 << 10
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
+	if limit == "tmpfs" {
+		err = syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k")
+	} else {
+		err = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 12 << 10, Max: 12 << 10})
+	}
+	if err != nil {
 		return err
 	}
 	s, err := Open("file://"+dir, nil)

@@ -4,4 +4,4 @@ package pictures
 
 import "errors"
 
-func writeToFullDisk() error { return errors.ErrUnsupported }
+func writeToFullDisk(string) error { return errors.ErrUnsupported }

@@ -69,8 +69,11 @@ func (b *s3Bucket) exists(ctx context.Context, name string) error {
 	return s3Error(err)
 }
 
-// put makes the write conditional, unless the server refuses that.
+// put checks first whether the object exists, because some servers ignore or refuse If-None-Match.
 func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byte) error {
+	if err := b.exists(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	options := minio.PutObjectOptions{
 		ContentType:          contentType,
 		CacheControl:         CacheControl,
@@ -87,7 +90,7 @@ func (b *s3Bucket) put(ctx context.Context, name, contentType string, data []byt
 	conditional.SetMatchETagExcept("*")
 	err := put(conditional)
 	switch minio.ToErrorResponse(err).StatusCode {
-	case http.StatusPreconditionFailed: // it is stored already
+	case http.StatusPreconditionFailed: // another replica has stored it
 		return nil
 	case http.StatusNotImplemented:
 		err = put(options)

@@ -24,8 +24,8 @@ var proxied = new(testenv.S3)
 const fullDisk = "SHARES_TEST_FULL_DISK"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(fullDisk) != "" {
-		fmt.Println(writeToFullDisk())
+	if limit := os.Getenv(fullDisk); limit != "" {
+		fmt.Println(writeToFullDisk(limit))
 		os.Exit(0)
 	}
 	server := httptest.NewServer(proxied)
