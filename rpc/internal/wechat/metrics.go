@@ -13,6 +13,7 @@ type metrics struct {
 	seconds       *prometheus.HistogramVec
 	tokenFetches  *prometheus.CounterVec
 	misconfigured *prometheus.GaugeVec
+	otherApp      prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -36,6 +37,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "shares_wechat_misconfigured",
 			Help: "1 while WeChat refuses the app's settings with this errcode; the log says what to do.",
 		}, []string{"endpoint", "code"}),
+		otherApp: f.NewCounter(prometheus.CounterOpts{
+			Name: "shares_wechat_other_app_codes_total",
+			Help: "Login codes refused with 40029 whose mini program has another AppID than WECHAT_APPID.",
+		}),
 	}
 }
 

@@ -100,6 +100,7 @@ func (c *Client) Code2Session(
 	})
 	e, ok := errors.AsType[*Error](err)
 	if ok && e.code == invalidCode && clientAppID != "" && clientAppID != c.AppID {
+		c.metrics.otherApp.Inc()
 		c.login.log.DoOrDiscard(func() {
 			c.Logger.WarnContext(ctx, "login refused: 40029: the code belongs to another AppID",
 				"client_appid", clientAppID, "wechat_appid", c.AppID,

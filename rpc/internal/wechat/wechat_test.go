@@ -225,6 +225,9 @@ func TestCodeOfAnotherApp(t *testing.T) {
 	if explained() != 1 || !strings.Contains(w.log.String(), ids) {
 		t.Errorf("logged %d times, want once with both AppIDs:\n%s", explained(), &w.log)
 	}
+	if n := testutil.ToFloat64(c.metrics.otherApp); n != 3 {
+		t.Errorf("counted %v, want 3", n)
+	}
 }
 
 func TestMetrics(t *testing.T) {
