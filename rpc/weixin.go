@@ -126,12 +126,34 @@ func ProbeRedis(ctx context.Context, client redis.UniversalClient, c config.Conf
 // Serve serves zRPC until ctx ends. Health checks are then answered with NOT_SERVING for
 // SHARES_DRAIN, so that clients send no new calls, and running calls may finish within
 // SHARES_SHUTDOWN. Serve returns the error of net.Listen, or an error if calls were still running.
+//
+// Only zRPC's tracing interceptor is used: its stat interceptor logs every message, and its breaker
+// counts users' mistakes as faults. convertErrors recovers panics, and the client sets deadlines.
 func (s *Service) Serve(ctx context.Context) error {
+	// zRPC's own Health stays off: it answers NOT_SERVING too late.
+	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen}
+	conf.Name = "shares-rpc"
+	conf.Log.Mode = "console"
+	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
 	health := health.NewServer()
-	server, registered, err := s.zrpcServer(health)
+	registered := make(chan *grpc.Server, 1)
+	server, err := zrpc.NewServer(conf, func(g *grpc.Server) {
+		pb.RegisterWeixinServer(g, s.server)
+		healthpb.RegisterHealthServer(g, health)
+		registered <- g
+	})
 	if err != nil {
 		return fmt.Errorf("zrpc: %w", err)
 	}
+	server.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log))
+	server.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
+	server.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
+		// api looks for new replicas when a connection ends.
+		MaxConnectionAge:      10 * time.Second,
+		MaxConnectionAgeGrace: s.config.RPCTimeout + time.Second,
+		Time:                  20 * time.Second,
+		Timeout:               5 * time.Second,
+	}), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 	failed := make(chan any, 1)
 	go func() {
 		defer func() { failed <- recover() }() // Start panics if it cannot listen
@@ -153,36 +175,4 @@ func (s *Service) Serve(ctx context.Context) error {
 	case <-time.After(s.config.Grace()):
 		return errors.New("rpc server: calls were still running at the end of SHARES_SHUTDOWN")
 	}
-}
-
-// zrpcServer returns the server and a channel that receives its grpc.Server at the start.
-//
-// Only zRPC's tracing interceptor is used: its stat interceptor logs every message, and its breaker
-// counts users' mistakes as faults. convertErrors recovers panics, and the client sets deadlines.
-func (s *Service) zrpcServer(healthy *health.Server) (*zrpc.RpcServer, <-chan *grpc.Server, error) {
-	// zRPC's own Health stays off: it answers NOT_SERVING too late.
-	conf := zrpc.RpcServerConf{ListenOn: s.config.RPCListen}
-	conf.Name = "shares-rpc"
-	conf.Log.Mode = "console"
-	conf.Middlewares.Trace = s.config.OTLPEndpoint != ""
-	registered := make(chan *grpc.Server, 1)
-	srv, err := zrpc.NewServer(conf, func(g *grpc.Server) {
-		pb.RegisterWeixinServer(g, s.server)
-		healthpb.RegisterHealthServer(g, healthy)
-		registered <- g
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	srv.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log),
-		sameApp(s.config.WechatAppID))
-	srv.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
-	srv.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
-		// api looks for new replicas when a connection ends.
-		MaxConnectionAge:      10 * time.Second,
-		MaxConnectionAgeGrace: s.config.RPCTimeout + time.Second,
-		Time:                  20 * time.Second,
-		Timeout:               5 * time.Second,
-	}), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
-	return srv, registered, nil
 }
