@@ -53,37 +53,29 @@ func (l *conns) Accept() (net.Conn, error) {
 	}
 	c := &conn{Conn: accepted, all: l}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	c.place = l.order.PushBack(c)
 	l.used += c.cost()
-	l.mu.Unlock()
 	l.evict()
 	return c, nil
 }
 
 func (l *conns) change(c *conn, f func()) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if c.place != nil {
 		l.used -= c.cost()
 		f()
 		l.used += c.cost()
-	}
-	over := l.used > l.budget
-	l.mu.Unlock()
-	if over {
 		l.evict()
 	}
 }
 
+// evict closes connections until the others are within the budget. l.mu must be held.
 func (l *conns) evict() {
-	var victims []*conn
-	l.mu.Lock()
 	for l.used > l.budget && l.order.Len() > 1 {
 		c := l.order.Front().Value.(*conn)
 		l.remove(c)
-		victims = append(victims, c)
-	}
-	l.mu.Unlock()
-	for _, c := range victims {
 		// Drop the unread answer too: the kernel would keep it for minutes.
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
