@@ -14,6 +14,7 @@ package qrcode
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -69,6 +70,11 @@ type Service struct {
 
 	generations *prometheus.CounterVec
 }
+
+// userLimit is the error for a user at the limit of new codes.
+type userLimit struct{ error }
+
+func (e userLimit) Unwrap() error { return e.error }
 
 // New returns a Service. It fails if the configuration is wrong.
 func New(opts Options) (*Service, error) {
@@ -132,7 +138,7 @@ func (s *Service) Name(ctx context.Context, userID int64, page, scene string) (s
 	})
 	for {
 		failed, err := s.known.Get(ctx, name, load)
-		if why, _ := reason.Of(err); why == reason.RateLimited && !mine {
+		if _, ok := errors.AsType[userLimit](err); ok && !mine {
 			continue // another user's limit ended that user's flight
 		}
 		if err = cmp.Or(err, failed); err != nil {
@@ -151,7 +157,7 @@ func (s *Service) make(
 	giveBack, limit := s.perUser.Take(ctx, strconv.FormatInt(userID, 10))
 	if limit != nil {
 		s.generations.WithLabelValues("user_cap").Inc()
-		return nil, limit
+		return nil, userLimit{limit}
 	}
 	if _, limit := s.all.Take(ctx, "minute"); limit != nil {
 		giveBack()
