@@ -64,9 +64,8 @@ type Cache struct {
 	proven  atomic.Int64 // end of the proof that the subscription is complete, by clock
 	pending atomic.Int64 // the length of owed
 
-	rows   *otter.Cache[string, *read]
-	local  bool
-	shapes sync.Map // reflect.Type to string
+	rows  *otter.Cache[string, *read]
+	local bool
 
 	mu    sync.Mutex // orders stores in rows, invalidations and changes of era
 	reads map[string]*read

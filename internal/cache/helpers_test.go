@@ -116,6 +116,7 @@ func client(t testing.TB, addrs ...string) redis.UniversalClient {
 	return c
 }
 
+// newReplica returns a replica that uses Redis.
 func newReplica(t testing.TB, addr string, db *database, change ...func(*Options)) *replica {
 	t.Helper()
 	o := Options{Redis: client(t, addr), Prefix: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
@@ -124,7 +125,9 @@ func newReplica(t testing.TB, addr string, db *database, change ...func(*Options
 	}
 	c := New(o)
 	t.Cleanup(func() { _ = c.Close() })
-	return &replica{Cache: c, db: db}
+	r := &replica{Cache: c, db: db}
+	r.up(t)
+	return r
 }
 
 // find reads a row like goctl's FindOne.
@@ -152,13 +155,29 @@ func (r *replica) version(t testing.TB, id int64) int64 {
 	return row.Version
 }
 
+// wants reads a row and compares its version.
+func (r *replica) wants(t testing.TB, id, version int64) {
+	t.Helper()
+	if got := r.version(t, id); got != version {
+		t.Errorf("row %d: got version %d, want %d", id, got, version)
+	}
+}
+
+// flush waits until no invalidation is pending.
+func (r *replica) flush(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	if err := r.Flush(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // write commits and invalidates, like goctl's ExecCtx.
 func (r *replica) write(t testing.TB, id, version int64) {
 	t.Helper()
 	r.db.commit(id, version)
-	if err := r.DelCtx(t.Context(), keyOf(id)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.DelCtx(t.Context(), keyOf(id)))
 }
 
 func (r *replica) used() bool { return r.usable(r.era.Load()) }
@@ -185,7 +204,7 @@ func (r *replica) stored(t testing.TB, id int64) {
 // shared returns the row of key in Redis if r may use it.
 func (r *replica) shared(t testing.TB, key string) (row user, ok bool) {
 	t.Helper()
-	level := r.era.Load().level + r.shape(reflect.TypeFor[user]())
+	level := r.era.Load().level + shape(reflect.TypeFor[user]())
 	text, ok := strings.CutPrefix(r.redis.Get(t.Context(), prefix+key).Val(), level+kindValue)
 	return row, ok && json.Unmarshal([]byte(text), &row) == nil
 }
@@ -228,19 +247,30 @@ func (r *replica) eventuallyReads(t testing.TB, id, version int64) {
 	eventually(t, "the new row is read", func() bool { return r.version(t, id) == version })
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func server(t testing.TB, args ...string) *testenv.RedisServer {
 	t.Helper()
 	return testenv.Redis(t, args...)
 }
 
-// onCluster makes the server a cluster of one node, and returns an option for a cluster client.
+// onCluster makes the server a cluster of one node, and returns an option for a cluster client with
+// the documented rights.
 func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
 	err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return func(o *Options) {
-		co := redis.UniversalOptions{Addrs: []string{s.Addr()}, IsClusterMode: true}
+		s.Restrict(t, "app", "secret", "test")
+		co := redis.UniversalOptions{
+			Addrs: []string{s.Addr()}, IsClusterMode: true, Username: "app", Password: "secret",
+		}
 		o.Redis = NewClient(co, 100*time.Millisecond)
 		t.Cleanup(func() { _ = o.Redis.Close() })
 	}

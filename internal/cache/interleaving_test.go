@@ -14,8 +14,6 @@ func TestSlowReaderStoresNoOldRow(t *testing.T) {
 				t.Parallel()
 				addr, db := server(t).Addr(), newDatabase()
 				a, b := newReplica(t, addr, db, level), newReplica(t, addr, db, level)
-				a.up(t)
-				b.up(t)
 				writer := a
 				if other {
 					writer = b
@@ -23,13 +21,9 @@ func TestSlowReaderStoresNoOldRow(t *testing.T) {
 				db.commit(1, 1)
 				finish := a.slowRead(t, 1)
 				writer.write(t, 1, 2)
-				if got := writer.version(t, 1); got != 2 {
-					t.Errorf("the writer reads version %d during the older read, want 2", got)
-				}
+				writer.wants(t, 1, 2)
 				finish()
-				if got := writer.version(t, 1); got != 2 {
-					t.Errorf("the writer reads version %d after the older read, want 2", got)
-				}
+				writer.wants(t, 1, 2)
 				a.eventuallyReads(t, 1, 2)
 				b.eventuallyReads(t, 1, 2)
 			})
@@ -44,17 +38,12 @@ func TestOldReadIsNotJoined(t *testing.T) {
 			t.Parallel()
 			s, db := server(t), newDatabase()
 			r := newReplica(t, s.Addr(), db, level)
-			r.up(t)
-			if err := s.Kill(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Kill())
 			db.commit(1, 1)
 			r.slowRead(t, 1)
 			db.commit(1, 2) // by another replica
 			time.Sleep(shortLife)
-			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d, want 2", got)
-			}
+			r.wants(t, 1, 2)
 		})
 	}
 }
@@ -78,6 +67,10 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 			r.forgetShared(t, 1)
 			r.resubscribed()
 		},
+		"the right ends": func(t *testing.T, r, _ *replica) {
+			r.silence(true) // no heartbeat extends the right
+			r.db.commit(1, 2)
+		},
 		"an invalidation is pending": func(t *testing.T, r, _ *replica) {
 			r.db.commit(1, 2)
 			r.owe(keyOf(1))
@@ -90,15 +83,15 @@ func TestRepliesThatAreOldWhenTheyAreUsed(t *testing.T) {
 			r, other := newReplica(t, addr, db, withLocal), newReplica(t, addr, db)
 			hook := &afterReply{command: "get"}
 			r.redis.AddHook(hook)
-			r.up(t)
-			other.up(t)
 			db.commit(1, 1)
 			other.stored(t, 1)
 			hook.next(func() { happens(t, r, other) })
-			r.version(t, 1)
-			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d, want 2: the old row was kept", got)
-			}
+			eventually(t, "a read gets a reply", func() bool {
+				r.forget(keyOf(1))
+				r.version(t, 1)
+				return hook.call.Load() == nil
+			})
+			r.wants(t, 1, 2)
 		})
 	}
 }
@@ -110,29 +103,10 @@ func (r *replica) flightOf(id int64) *read {
 	return r.reads[keyOf(id)]
 }
 
-// A reply is not used if the right to use the shared level ends meanwhile.
-func TestRightEndsBeforeTheReply(t *testing.T) {
-	addr, db := server(t).Addr(), newDatabase()
-	r := newReplica(t, addr, db)
-	hook := &afterReply{command: "get"}
-	r.redis.AddHook(hook)
-	r.up(t)
-	db.commit(1, 1)
-	r.stored(t, 1)
-	db.commit(1, 2)
-	r.silence(false) // no heartbeat extends the right
-	hook.next(func() { r.until.Store(0) })
-	if got := r.version(t, 1); got != 2 {
-		t.Errorf("version %d, want 2", got)
-	}
-}
-
 // A reader whose lease has expired, because its process was paused, must not overwrite a newer row.
 func TestFillWithoutItsLease(t *testing.T) {
 	s, db := server(t), newDatabase()
 	slow, quick := newReplica(t, s.Addr(), db, withLocal), newReplica(t, s.Addr(), db, withLocal)
-	slow.up(t)
-	quick.up(t)
 	db.commit(1, 1)
 	finish := slow.slowRead(t, 1)
 	if err := s.Client(t).Del(t.Context(), prefix+keyOf(1)).Err(); err != nil { // it expires
@@ -155,26 +129,16 @@ func TestFillWithoutItsLease(t *testing.T) {
 func TestFillDuringAPendingInvalidation(t *testing.T) {
 	s, db := server(t), newDatabase()
 	reader, writer := newReplica(t, s.Addr(), db), newReplica(t, s.Addr(), db, withLocal)
-	reader.up(t)
-	writer.up(t)
 	db.commit(1, 1)
 	finish := reader.slowRead(t, 1)
 	writer.silence(true)
 	writer.write(t, 1, 2)
 	finish()
 	writer.until.Store(int64(writer.clock() + time.Hour))
-	if got := writer.version(t, 1); got != 2 {
-		t.Errorf("the writer reads version %d, want 2", got)
-	}
-	if err := writer.deliver(t.Context(), writer.owes()); err != nil {
-		t.Fatal(err)
-	}
-	if got := writer.version(t, 1); got != 2 {
-		t.Errorf("the writer reads version %d after the delivery, want 2", got)
-	}
-	if got := reader.version(t, 1); got != 2 {
-		t.Errorf("the reader reads version %d after the delivery, want 2", got)
-	}
+	writer.wants(t, 1, 2)
+	must(t, writer.deliver(t.Context(), writer.owes()))
+	writer.wants(t, 1, 2)
+	reader.wants(t, 1, 2)
 }
 
 // Local rows of another level or subscription are not used, even if they are young.
@@ -188,16 +152,13 @@ func TestLocalRowsOfAnotherEra(t *testing.T) {
 		},
 		"generation renewed by another process": func(t *testing.T, r *replica) {
 			other := newReplica(t, r.redis.(*redis.Client).Options().Addr, newDatabase())
-			if err := other.renew(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			must(t, other.renew(t.Context()))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := newDatabase()
 			r := newReplica(t, server(t).Addr(), db, withLocal)
-			r.up(t)
 			db.commit(1, 1)
 			r.version(t, 1)
 			before := r.era.Load()
@@ -205,9 +166,7 @@ func TestLocalRowsOfAnotherEra(t *testing.T) {
 			happens(t, r)
 			eventually(t, "another era began", func() bool { return r.era.Load() != before })
 			r.forgetShared(t, 1)
-			if got := r.version(t, 1); got != 2 {
-				t.Errorf("version %d, want 2", got)
-			}
+			r.wants(t, 1, 2)
 		})
 	}
 }
@@ -215,9 +174,7 @@ func TestLocalRowsOfAnotherEra(t *testing.T) {
 // forgetShared deletes a row in Redis without publishing.
 func (r *replica) forgetShared(t *testing.T, id int64) {
 	t.Helper()
-	if err := r.redis.Del(t.Context(), prefix+keyOf(id)).Err(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.redis.Del(t.Context(), prefix+keyOf(id)).Err())
 }
 
 // The age of a local row counts from the start of its read. Only a long row is used after half a

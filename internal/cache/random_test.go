@@ -89,9 +89,6 @@ func TestRandom(t *testing.T) {
 			for id := range int64(rows) {
 				db.commit(id, 0)
 			}
-			for _, r := range replicas {
-				r.up(t)
-			}
 			db.onRead(func() { time.Sleep(rand.N(3 * time.Millisecond)) })
 
 			ctx, stop := context.WithCancel(t.Context())

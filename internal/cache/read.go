@@ -88,7 +88,7 @@ func (c *Cache) lead(ctx context.Context, r *read, val any, key string,
 	query func(val any) error) error {
 	defer c.end(key, r)
 	dst := reflect.ValueOf(val).Elem()
-	level := r.era.level + c.shape(dst.Type())
+	level := r.era.level + shape(dst.Type())
 	held, known := c.get(ctx, r.era, key)
 	if text, ok := strings.CutPrefix(held, level+kindValue); ok {
 		if err := json.Unmarshal([]byte(text), val); err == nil { // err may quote data
@@ -112,9 +112,10 @@ func (c *Cache) lead(ctx context.Context, r *read, val any, key string,
 		return err
 	}
 	c.answer(r, dst)
-	text, err := json.Marshal(val) // a value that cannot be encoded is not cached
+	life := c.ttl - mathrand.N(c.ttl/5+1) // rows cached together do not expire together
+	text, err := json.Marshal(val)        // a value that cannot be encoded is not cached
 	filled := err == nil && leased && c.cas(context.WithoutCancel(ctx), r.era, key,
-		lease, level+kindValue+string(text), c.life())
+		lease, level+kindValue+string(text), life)
 	c.keep(key, r, filled)
 	return nil
 }
@@ -148,54 +149,46 @@ func (c *Cache) end(key string, r *read) {
 	}
 }
 
-// life returns a random life for a value in Redis, so that rows cached together do not expire
-// together.
-func (c *Cache) life() time.Duration { return c.ttl - mathrand.N(c.ttl/5+1) }
-
 // get returns the content of key in Redis, empty for none. known is false when the shared level may
 // not be used.
 func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known bool) {
-	if !c.usable(e) {
-		return "", false
-	}
-	err := c.call(ctx, func(ctx context.Context) (err error) {
+	known = c.shared(ctx, e, func(ctx context.Context) (err error) {
 		held, err = c.redis.Get(ctx, c.prefix+key).Result()
 		return err
 	})
-	if err != nil && !errors.Is(err, redis.Nil) || !c.usable(e) {
-		return "", false
+	if !known {
+		held = "" // the reply came too late
 	}
-	return held, true
+	return held, known
 }
 
 // cas replaces the content of key in Redis if it equals held, empty for none. It returns true if it
 // did so, and the shared level may be used before and after.
 func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	life time.Duration) bool {
-	if !c.usable(e) {
-		return false
-	}
 	n := 0
-	_ = c.call(ctx, func(ctx context.Context) (err error) { // counted; n stays 0
+	known := c.shared(ctx, e, func(ctx context.Context) (err error) {
 		n, err = casScript.Run(ctx, c.redis, []string{c.prefix + key},
 			held, content, life.Milliseconds()).Int()
 		return err
 	})
-	return n == 1 && c.usable(e)
+	return known && n == 1
+}
+
+// shared runs f, a call to Redis of a read that began in e. It returns true if f succeeds, and the
+// shared level may be used before and after.
+func (c *Cache) shared(ctx context.Context, e *era, f func(context.Context) error) bool {
+	if !c.usable(e) {
+		return false
+	}
+	err := c.call(ctx, f)
+	return (err == nil || errors.Is(err, redis.Nil)) && c.usable(e)
 }
 
 // shape returns a hash of a type's fields, so that a program version with other columns does not
 // read rows of this one.
-func (c *Cache) shape(t reflect.Type) string {
-	if s, ok := c.shapes.Load(t); ok {
-		return s.(string)
-	}
+func shape(t reflect.Type) string {
 	h := fnv.New32a()
-	fmt.Fprintln(h, t)
-	for i := 0; t.Kind() == reflect.Struct && i < t.NumField(); i++ {
-		fmt.Fprintln(h, t.Field(i).Name, t.Field(i).Type)
-	}
-	s := fmt.Sprintf("%08x", h.Sum32())
-	c.shapes.Store(t, s)
-	return s
+	fmt.Fprintf(h, "%#v", reflect.Zero(t))
+	return fmt.Sprintf("%08x", h.Sum32())
 }

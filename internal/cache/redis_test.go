@@ -15,35 +15,6 @@ import (
 	"shares/internal/testenv"
 )
 
-func TestProbeNamesEachRefusal(t *testing.T) {
-	const (
-		subscribe  = "subscribe to test:invalidations"
-		lease      = "script that takes a lease, by EVAL"
-		store      = "script that stores a row, by EVALSHA"
-		invalidate = "delete a row and publish that"
-		generate   = "script of the generation"
-	)
-	for rule, want := range map[string][]string{
-		"-del":          {invalidate},
-		"-publish":      {invalidate},
-		"-subscribe":    {subscribe},
-		"resetchannels": {subscribe, invalidate},
-		"-get":          {lease, store, "read of a row", generate},
-		"-eval":         {lease, store, generate},
-		"-evalsha":      {store, generate},
-	} {
-		t.Run(rule, func(t *testing.T) {
-			s := server(t)
-			if err := permit(t, s, rule); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, refusals(t, client(t, s.Addr()))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 // After some failed dials go-redis would dial only once a second, and use an available Redis late.
 func TestDialingGoesOn(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,15 +60,11 @@ func TestCountPool(t *testing.T) {
 	CountPool(metrics, c)
 
 	held, idle := c.Conn(), c.Conn()
-	if err := errors.Join(held.Ping(t.Context()).Err(), idle.Ping(t.Context()).Err()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(held.Ping(t.Context()).Err(), idle.Ping(t.Context()).Err()))
 	if err := c.Ping(t.Context()).Err(); err == nil {
 		t.Error("a pool of two gave a third connection")
 	}
-	if err := idle.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, idle.Close())
 	defer held.Close() // the client is closed after it
 	want := map[string]float64{
 		"shares_redis_pool_connections in_use": 1,
