@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer/leastrequest"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
 	_ "google.golang.org/grpc/health" // the client side of healthCheckConfig
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -53,16 +52,15 @@ func (p *program) openRPC() error {
 }
 
 func (p *program) askRPC(ctx context.Context) error {
-	for s := p.conn.GetState(); s != connectivity.Ready; s = p.conn.GetState() {
-		if !p.conn.WaitForStateChange(ctx, s) {
-			return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
-		}
+	_, err := healthpb.NewHealthClient(p.conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	switch status.Code(err) {
+	case codes.OK:
+		return nil
+	case codes.DeadlineExceeded, codes.Canceled:
+		return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
 	}
 	// It refuses every call of an api with another AppID.
-	if _, err := healthpb.NewHealthClient(p.conn).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
-		return fmt.Errorf("the user service refuses calls: %s", status.Convert(err).Message())
-	}
-	return nil
+	return fmt.Errorf("the user service refuses calls: %s", status.Convert(err).Message())
 }
 
 // rpcServiceConfig sends each call to the replica with the fewest calls, and none to replicas that

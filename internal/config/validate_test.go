@@ -239,19 +239,4 @@ func TestLineColor(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "#fff", "red", "#1234567", "#-12345", "#+12345", "0x1234"} {
-		if got, err := (Config{QRCodeLineColor: in}).LineColor(); err == nil {
-			t.Errorf("%q: %v", in, got)
-		}
-	}
-}
-
-func TestDefaultsAreValid(t *testing.T) {
-	c, _, err := Load("", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Validate(RoleServe); err != nil {
-		t.Error(err)
-	}
 }
