@@ -156,7 +156,7 @@ func TestStorageUnavailable(t *testing.T) {
 	t.Parallel()
 	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)
 	parts := realParts(t, db, redis)
-	s := apartOn(t, parts, nil)
+	s := apartOn(t, parts, internally(t, nil))
 	unavailable(t, s.post(t, oauth, loginBody(s.code(t, t.Name())))) // there are no tables
 	parts.migrate(t)
 	u := s.newUser(t)
@@ -170,7 +170,7 @@ func TestStorageUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger := u
-	stranger.s = apartOn(t, parts, nil) // has no cached row
+	stranger.s = apartOn(t, parts, internally(t, nil)) // has no cached row
 	testWithoutStorage(t, u, stranger)
 	if err := db.Start(); err != nil {
 		t.Fatal(err)
@@ -183,6 +183,7 @@ func TestStorageUnavailable(t *testing.T) {
 			return who.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
 		})
 		who.has(t, want)
+		who.s.authorize(t, bearer(who.SessionID)).isUser(t, who)
 	}
 }
 
@@ -191,6 +192,7 @@ func testWithoutRedis(t *testing.T, u user, want func(*profile)) {
 	u.s.login(t, t.Name()+" during")
 	u.post(t, updateUserInfo, `{"nickName":"without Redis"}`).ok(t)
 	u.has(t, want)
+	u.s.authorize(t, bearer(u.SessionID)).isUser(t, u)
 	u.qrcode(t, "pages/a", "without-redis")
 	var renewed reLoginAnswer
 	u.post(t, reLogin, `{}`).ok(t, &renewed)
@@ -217,6 +219,10 @@ func testWithoutStorage(t *testing.T, u, stranger user) {
 			unavailable(t, r)
 		}
 		unavailable(t, stranger.post(t, reLogin, `{}`))
+		unavailable(t, cold.authorize(t, bearer(u.SessionID)))
+		if u.s.authorize(t, bearer(u.SessionID)).StatusCode == http.StatusUnauthorized {
+			t.Fatal("401 while the storage is unavailable")
+		}
 	}
 	unavailable(t, cold.post(t, reLogin, `{}`, cookie(u.SessionID)))
 	unavailable(t, stranger.post(t, getUserInfo, `{}`))
@@ -231,6 +237,7 @@ func testWithoutStorage(t *testing.T, u, stranger user) {
 		t.Error("relogin false without a session")
 	}
 	cold.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
+	cold.authorize(t).refused(t, http.StatusUnauthorized, 1018)
 }
 
 // unavailable fails the test unless the answer is 503 with Retry-After, and does not set the
@@ -247,7 +254,7 @@ func unavailable(t *testing.T, r reply) {
 // TestUserServiceUnavailable kills rpc while api runs, and starts it again.
 func TestUserServiceUnavailable(t *testing.T) {
 	t.Parallel()
-	s := apart(t, nil)
+	s := apart(t, internally(t, nil))
 	u := s.newUser(t)
 	if err := s.users.Kill(); err != nil {
 		t.Fatal(err)
@@ -255,6 +262,7 @@ func TestUserServiceUnavailable(t *testing.T) {
 	for range 3 {
 		unavailable(t, u.post(t, reLogin, `{}`))
 		unavailable(t, u.post(t, getUserInfo, `{}`))
+		unavailable(t, s.authorize(t, bearer(u.SessionID)))
 		unavailable(t, s.post(t, oauth, loginBody(s.code(t, u.name))))
 	}
 	s.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)

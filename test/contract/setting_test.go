@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"os"
@@ -56,7 +57,6 @@ func embeddedIn(t *testing.T, dir string, env map[string]string) *setting {
 	t.Helper()
 	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: env, Dir: dir, Secrets: &unseen})
 	s := newSetting(t, p, p, env)
-	s.control = p.URL()
 	if s.secret == "" {
 		secret, err := os.ReadFile(filepath.Join(dir, "data", "session.secret"))
 		if err != nil {
@@ -85,9 +85,7 @@ func serveOn(t *testing.T, parts pro, env map[string]string) *setting {
 	all["SHARES_PUBLIC_URL"] = "https://shares.example.test"
 	maps.Copy(all, env)
 	p := testprocess.Run(t, testprocess.Options{Args: []string{"serve"}, Env: all, Secrets: &unseen})
-	s := newSetting(t, p, p, all)
-	s.control = parts["WECHAT_BASE_URL"]
-	return s
+	return newSetting(t, p, p, all)
 }
 
 // apart runs `shares api` and `shares rpc` with MariaDB, Redis and a separate simulator. Redis is
@@ -114,9 +112,7 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 	all["SHARES_RPC_LISTEN"], all["WEIXIN_RPC_TARGET"] = address, "dns:///"+address
 	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: all, Secrets: &unseen})
 	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all, Secrets: &unseen})
-	s := newSetting(t, edge, users, all)
-	s.control = parts["WECHAT_BASE_URL"]
-	return s
+	return newSetting(t, edge, users, all)
 }
 
 // pro is the environment of an installation without embedded parts.
@@ -153,6 +149,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 	t.Cleanup(transport.CloseIdleConnections) // before the program ends, because it waits for connections
 	s := &setting{
 		base:     edge.URL(),
+		control:  cmp.Or(env["WECHAT_BASE_URL"], edge.URL()),
 		public:   env["SHARES_PUBLIC_URL"],
 		edgePort: "http://" + env["SHARES_INTERNAL_LISTEN"],
 		envelope: env["SHARES_ENVELOPE"] == "true",
@@ -174,12 +171,7 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 func (s *setting) embedded() bool { return s.control == s.base }
 
 // address is the service's URL for clients, which is also the prefix of picture URLs.
-func (s *setting) address() string {
-	if s.public == "" {
-		return s.base
-	}
-	return s.public
-}
+func (s *setting) address() string { return cmp.Or(s.public, s.base) }
 
 // hide records secrets that must not be logged.
 func (s *setting) hide(secrets ...string) {
