@@ -23,7 +23,9 @@ const (
 // New returns a random id of 16 hexadecimal digits. It may be predictable, because it is not a
 // credential.
 func New() string {
-	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
+	var id [8]byte
+	binary.BigEndian.PutUint64(id[:], rand.Uint64())
+	return hex.EncodeToString(id[:])
 }
 
 // allowed are the characters that an id may have.

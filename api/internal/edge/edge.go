@@ -4,13 +4,13 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +47,14 @@ type Edge struct {
 	inFlight prometheus.Gauge
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	routes   map[string]route // of the public port
+}
+
+// route is a route with its metrics.
+type route struct {
+	name    string // the label of metrics and log lines
+	seconds prometheus.Observer
+	ok      prometheus.Counter // answers with status 200
 }
 
 // New returns the edge around next. Its errors are errors in the configuration.
@@ -73,28 +81,35 @@ func New(opts Options, next http.Handler) (*Edge, error) {
 			Help:    "Time from a request's header to its answer, by route.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"route"}),
+		routes: make(map[string]route),
 	}
-	for _, route := range append([]string{other}, opts.Routes...) {
-		e.requests.WithLabelValues(route, "200") // rate() needs a zero before the first request
-		e.seconds.WithLabelValues(route)
+	for _, name := range append([]string{other}, opts.Routes...) {
+		e.routes[name] = e.named(name) // rate() needs a zero before the first request
 	}
 	return e, nil
+}
+
+func (e *Edge) named(name string) route {
+	return route{name, e.seconds.WithLabelValues(name), e.requests.WithLabelValues(name, "200")}
 }
 
 // other is the route of all paths that are not in Options.Routes.
 const other = "other"
 
-// route returns the route of a path, or other.
-func (e *Edge) route(path string) string {
-	if slices.Contains(e.opts.Routes, path) {
-		return path
+// route returns the route of a request.
+func (e *Edge) route(call *session.Call, path string) route {
+	if call.Route != "" {
+		return e.named(call.Route)
 	}
-	for _, route := range e.opts.Routes {
-		if Matches(route, path) {
+	if route, ok := e.routes[path]; ok {
+		return route
+	}
+	for name, route := range e.routes {
+		if Matches(name, path) {
 			return route
 		}
 	}
-	return other
+	return e.routes[other]
 }
 
 // Matches reports whether route matches path. Each ":name" matches one non-empty segment.
@@ -128,7 +143,7 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request, call *session.Call
 	}
 	r = r.WithContext(session.NewContext(r.Context(), call))
 	h := w.Header()
-	h.Set(requestid.Header, call.ID)
+	h[requestid.Header] = []string{call.ID}
 	h["X-Content-Type-Options"], h["Cache-Control"] = nosniff, noStore
 	if e.secure {
 		h["Strict-Transport-Security"] = oneYear
@@ -147,7 +162,7 @@ func (e *Edge) handle(w http.ResponseWriter, r *http.Request, call *session.Call
 				answer.Error(rec, r, call.Refused)
 			}
 		}
-		e.done(r, rec, call, stack, time.Since(start))
+		e.done(r, rec, call, stack, start)
 	}()
 	serve(rec, r)
 }
@@ -205,16 +220,16 @@ func (e *Edge) work(w http.ResponseWriter, r *http.Request, next http.Handler,
 
 // done counts and logs one answer: method, route, status, duration, request id and a refusal's
 // reason. It never logs a body, cookie or query.
-func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []byte, took time.Duration) {
-	status, route := rec.status, call.Route
-	if route == "" {
-		route = e.route(r.URL.Path)
+func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []byte, start time.Time) {
+	end, status := time.Now(), cmp.Or(rec.status, http.StatusOK)
+	took := end.Sub(start)
+	route := e.route(call, r.URL.Path)
+	route.seconds.Observe(took.Seconds())
+	if status == http.StatusOK {
+		route.ok.Inc()
+	} else {
+		e.requests.WithLabelValues(route.name, strconv.Itoa(status)).Inc()
 	}
-	if status == 0 {
-		status = http.StatusOK
-	}
-	e.seconds.WithLabelValues(route).Observe(took.Seconds())
-	e.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	var why reason.Reason
 	level := slog.LevelInfo
 	if call.Refused != nil {
@@ -224,26 +239,27 @@ func (e *Edge) done(r *http.Request, rec *recorder, call *session.Call, stack []
 			level = slog.LevelError
 		}
 	}
-	if e.opts.AccessLog != "on" && level < slog.LevelError {
+	log := e.opts.Log.Handler()
+	if e.opts.AccessLog != "on" && level < slog.LevelError || !log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs,
+	line := slog.NewRecord(end, level, "request", 0) // Logger would look up the caller of each line
+	line.AddAttrs(
 		slog.String("method", method(r.Method)),
-		slog.String("route", route),
+		slog.String("route", route.name),
 		slog.Int("status", status),
-		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.Int64("duration_us", took.Microseconds()),
 		slog.String("request_id", call.ID))
 	if why != "" {
-		attrs = append(attrs, slog.String("reason", string(why)))
+		line.AddAttrs(slog.String("reason", string(why)))
 	}
 	if level == slog.LevelError {
-		attrs = append(attrs, slog.String("error", call.Refused.Error()))
+		line.AddAttrs(slog.String("error", call.Refused.Error()))
 	}
 	if stack != nil {
-		attrs = append(attrs, slog.String("stack", string(stack)))
+		line.AddAttrs(slog.String("stack", string(stack)))
 	}
-	e.opts.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	_ = log.Handle(r.Context(), line)
 }
 
 // method returns m, or "other" for an unknown method, so that clients cannot write into the log.

@@ -75,7 +75,7 @@ func (w *world) lines(t *testing.T) []map[string]any {
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		for _, varies := range []string{"time", "duration_ms", "stack"} {
+		for _, varies := range []string{"time", "duration_us", "stack"} {
 			delete(m, varies)
 		}
 		lines = append(lines, m)

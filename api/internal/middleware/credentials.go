@@ -3,7 +3,6 @@
 package middleware
 
 import (
-	"cmp"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +27,10 @@ type Credentials struct {
 func (c *Credentials) before(next http.HandlerFunc, required bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		call := session.FromContext(r.Context())
-		token := cmp.Or(session.Credential(r), call.FromBody)
+		token := session.Credential(r)
+		if token == "" {
+			token = call.FromBody
+		}
 		s, err := c.Tokens.Verify(token)
 		call.Session = s
 		switch {

@@ -58,6 +58,9 @@ func (a Addresses) Stored(address string) string {
 		pictures.IsAvatarName(name) {
 		return name
 	}
+	if !strings.Contains(address, Prefix) {
+		return address
+	}
 	if u, err := url.Parse(address); err == nil && u.Host != "" && u.RawQuery == "" {
 		if name, ok := strings.CutPrefix(u.Path, Prefix); ok && pictures.IsAvatarName(name) {
 			return name
