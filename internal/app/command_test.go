@@ -40,7 +40,7 @@ func TestVersion(t *testing.T) {
 }
 
 // dev returns a file with the settings of serve in dev mode on a free port, with changes.
-func dev(t *testing.T, changes string) string {
+func dev(t testing.TB, changes string) string {
 	t.Helper()
 	return settings(t, "Host: 127.0.0.1\nPort: 0\nDataDir: "+t.TempDir()+"\n"+changes)
 }

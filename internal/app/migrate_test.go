@@ -21,7 +21,7 @@ func shares(t *testing.T, args ...string) string {
 	return out
 }
 
-func settings(t *testing.T, yaml string) string {
+func settings(t testing.TB, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "shares.yaml")
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {

@@ -17,12 +17,12 @@ import (
 )
 
 // start returns a program with the settings of serve in dev mode, closed when the test ends.
-func start(t *testing.T, changes string) *program {
+func start(t testing.TB, changes string) *program {
 	t.Helper()
 	return startIn(t, dev(t, changes))
 }
 
-func startIn(t *testing.T, file string) *program {
+func startIn(t testing.TB, file string) *program {
 	t.Helper()
 	p := &program{file: file}
 	open(t, p.load(config.RoleServe))
@@ -37,7 +37,7 @@ func (p *program) end() error {
 	return err
 }
 
-func open(t *testing.T, errs ...error) {
+func open(t testing.TB, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
