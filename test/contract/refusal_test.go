@@ -172,6 +172,11 @@ func testMethodsAndPaths(t *testing.T, s *setting) {
 	}
 	s.do(t, http.MethodPost, "/shares/images/qrcode/a.jpg", nil).refused(t, http.StatusMethodNotAllowed, 1006)
 	s.post(t, oauth+"?jscode="+s.code(t, t.Name()), `{}`).refused(t, http.StatusBadRequest, 1001, "jscode") // the query is ignored
+	// The body of this answer cannot be read to its end, because the request was not.
+	long := s.connect(t, oauth, "X-A: "+strings.Repeat("a", 64<<10))
+	if r, err := http.ReadResponse(long.answers, nil); err != nil || r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of 64 KiB: %v, %v, want status 431", r, err)
+	}
 	s.connect(t, oauth, "Content-Type: application/json\r\nContent-Length: 1000000000").answer(t).refused(t, http.StatusRequestEntityTooLarge, 1082)
 	t.Run("request id", func(t *testing.T) {
 		r := s.post(t, getUserInfo, `{}`, header("X-Request-Id", "of-the.client_1"))
