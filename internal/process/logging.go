@@ -1,19 +1,18 @@
 package process
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
-	"go.uber.org/zap/zapcore"
 )
 
-// Logger returns the process's logger: text in dev mode; in pro mode JSON, which is written every
-// 100 ms, because one system call per line costs as much as a request. stop writes what is left.
-// The level must be one of slog's. go-zero's own logs are off, because they quote requests and
-// statements.
+// Logger returns the process's logger: text in dev mode; in pro mode JSON, written by lines. stop
+// writes what is left; later lines are lost. The level must be one of slog's. go-zero's own logs
+// are off, because they quote requests and statements.
 func Logger(w io.Writer, pro bool, level string) (log *slog.Logger, stop func() error) {
 	// The first setup wins; later ones, inside go-zero's servers, do nothing.
 	logx.MustSetup(logx.LogConf{Mode: "console"})
@@ -28,9 +27,41 @@ func Logger(w io.Writer, pro bool, level string) (log *slog.Logger, stop func() 
 	if !pro {
 		return slog.New(slog.NewTextHandler(w, &opts)), func() error { return nil }
 	}
-	// The struct hides Sync of os.Stderr, which would wait for the disk.
-	buffered := &zapcore.BufferedWriteSyncer{
-		WS: zapcore.AddSync(struct{ io.Writer }{w}), FlushInterval: 100 * time.Millisecond,
+	waiting, ended := make(lines, linesWaiting), make(chan error, 1)
+	go func() { ended <- waiting.copy(w) }()
+	return slog.New(slog.NewJSONHandler(waiting, &opts)), func() error {
+		waiting <- nil
+		return <-ended
 	}
-	return slog.New(slog.NewJSONHandler(buffered, &opts)), buffered.Stop
+}
+
+// lines are log lines for one goroutine that writes them, those that wait together: a system call
+// per line costs as much as a request, and a log that is read slowly would block every request.
+type lines chan []byte
+
+// linesWaiting is how many lines may wait for a slow log; more are dropped.
+const linesWaiting = 4096
+
+// Write takes whole lines. It never blocks or fails.
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- bytes.Clone(p):
+	default:
+	}
+	return len(p), nil
+}
+
+// copy writes the lines to w until a nil line.
+func (l lines) copy(w io.Writer) error {
+	buffered := bufio.NewWriterSize(w, 64<<10)
+	for line := range l {
+		if line == nil {
+			break
+		}
+		_, _ = buffered.Write(line) // Flush returns the error
+		if len(l) == 0 {
+			_ = buffered.Flush() // there is nowhere to report an error of the log
+		}
+	}
+	return buffered.Flush()
 }

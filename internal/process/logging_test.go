@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 )
@@ -30,5 +31,15 @@ func TestLogger(t *testing.T) {
 				t.Errorf("pro %v: JSON %v: %s", tt.pro, isJSON, line)
 			}
 		}
+	}
+}
+
+// A log that is not read does not block its writers.
+func TestBlockedLog(t *testing.T) {
+	r, w := io.Pipe()
+	defer r.Close()
+	log, _ := Logger(w, true, "info")
+	for range 2 * linesWaiting {
+		log.Info("a line")
 	}
 }
