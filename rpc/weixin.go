@@ -145,7 +145,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("zrpc: %w", err)
 	}
-	server.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log))
+	server.AddUnaryInterceptors(count(s.deps.Metrics), convertErrors(s.deps.Log), sameApp(s.config.WechatAppID))
 	server.AddOptions(grpc.InTapHandle(newBounds(s.config.MaxInFlight, s.deps.Memory).tap))
 	server.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{
 		// api looks for new replicas when a connection ends.
