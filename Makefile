@@ -54,12 +54,14 @@ check-gen: .bin/.built ## fail when `make gen` would change something or code no
 	tools/install.sh protoc mariadbd
 	go -C tools run ./gen -check
 
+SUITES := no_k8s,grpcnotrace,faults,cluster,workflow
+
 lint: .bin/.built ## vet, for Windows and macOS too, and staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is needed: $$unformatted"; exit 1; fi
-	tools/progress.sh 'go vet (minutes the first time)' go vet ./...
+	tools/progress.sh 'go vet (minutes the first time)' go vet -tags=$(SUITES) ./...
 	tools/progress.sh 'vet for Windows and macOS (half a minute)' go -C tools run ./crossvet .. windows darwin
-	tools/progress.sh 'staticcheck (a minute)' staticcheck ./...
+	tools/progress.sh 'staticcheck (a minute)' staticcheck -tags=$(SUITES) ./...
 	cd test/page && ../../tools/progress.sh 'vet and staticcheck of test/page' sh -c 'go vet ./... && staticcheck ./...'
 
 test-workflow: .bin/.built ## seven tasks with shares.api, in a copy of the tree
@@ -70,12 +72,12 @@ test-workflow: .bin/.built ## seven tasks with shares.api, in a copy of the tree
 image: ## build the image, as an archive in dist/
 	deploy/image.sh -t $(or $(IMAGE),localhost/shares:$(VERSION)) -o dist/shares.tar
 
-test-faults: ## kill and hang everything under load, and print what was lost
-	tools/install.sh mariadbd redis-server
-	go run ./test/faults
+test-faults: ## kill and hang everything under load, and print what was lost (RUN=regexp: those rows only)
+	tools/install.sh mariadbd redis-server haproxy
+	go test -tags=no_k8s,grpcnotrace,faults -count=1 -timeout=1h -v -run 'TestFaults//$(RUN)' ./test/faults
 
-test-cluster: ## rollouts and outages on Kubernetes (settings: docs/faults.md)
-	go run ./test/cluster
+test-cluster: ## rollouts and outages on Kubernetes (RUN=regexp: those rows only; settings: docs/faults.md)
+	go test -tags=no_k8s,grpcnotrace,cluster -count=1 -timeout=3h -v -run 'TestCluster/$(RUN)' ./test/cluster
 
 bench: ## measure against references in the same run; writes docs/benchmarks.md (QUICK=1: less surely, prints only)
 	tools/install.sh mariadbd redis-server wrk

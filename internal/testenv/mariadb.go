@@ -72,11 +72,11 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// NewMariaDB starts a MariaDB for this test alone, with durable settings. It stops when the test
-// ends.
-func NewMariaDB(t testing.TB) *MariaDBServer {
+// NewMariaDB starts a MariaDB for this test alone, with durable settings and args for mariadbd. It
+// stops when the test ends.
+func NewMariaDB(t testing.TB, args ...string) *MariaDBServer {
 	t.Helper()
-	s, err := StartMariaDB(Durable)
+	s, err := StartMariaDB(Durable, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +92,14 @@ const (
 	Volatile Durability = false // commits are in memory: fast, and lost by a kill
 )
 
-// StartMariaDB starts a MariaDB on a free loopback port with an empty data folder, and returns when
+// StartMariaDB starts a MariaDB on a free loopback port with an empty data folder and more
+// arguments for mariadbd, and returns when
 // it accepts connections. The first call on a machine takes some seconds: it creates a template of
 // the folder in the user's cache. The caller closes the server.
 //
 // The server's default character set is MariaDB's built-in latin1, so that schemas which do not
 // name their own fail in tests.
-func StartMariaDB(d Durability) (*MariaDBServer, error) {
+func StartMariaDB(d Durability, more ...string) (*MariaDBServer, error) {
 	path, err := lookPath(installMariaDB, "mariadbd", "mysqld")
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func StartMariaDB(d Durability) (*MariaDBServer, error) {
 		} else {
 			args = append(args, "--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite")
 		}
-		return args, "port: " + port + " ", errors.Join(
+		return append(args, more...), "port: " + port + " ", errors.Join(
 			os.CopyFS(data, os.DirFS(template)), os.WriteFile(initFile, []byte(grant), 0o600))
 	})
 	if err != nil {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates a cluster with ../shared/cluster (or the folder CLUSTER), runs the suite on it and removes it.
-#   test/cluster/ci.sh [-run REGEXP]
+#   test/cluster/ci.sh [-run TestCluster/REGEXP]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 CLUSTER=$(realpath "${CLUSTER:-../shared/cluster}")
@@ -30,4 +30,5 @@ trap '"$CLUSTER/down.sh" purge' EXIT
 
 KUBECTL="$CLUSTER/in.sh 1 kubectl" LOAD_IMAGE="$CLUSTER/load.sh" KILL_NODE="test/cluster/ci.sh kill-node" \
   BESIDE="$CLUSTER/in.sh 1" BESIDE_ADDR=10.250.0.1 \
-  go run -tags no_k8s,grpcnotrace ./test/cluster -keep "$@" # -keep: the whole cluster is removed
+  KEEP=1 \
+  go test -tags=no_k8s,grpcnotrace,cluster -count=1 -timeout=3h -v ./test/cluster "$@" # KEEP: the whole cluster is removed

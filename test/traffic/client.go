@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 )
 
 // Answer is the outcome of a request.
@@ -38,27 +35,6 @@ func (a Answer) Into(v any) error {
 		return err
 	}
 	return json.Unmarshal(a.Body, v)
-}
-
-// Kind names a failure by its HTTP status or by session lost, refused, reset, timeout, eof or
-// other.
-func (a Answer) Kind() string {
-	var netErr net.Error
-	switch {
-	case a.Err == nil:
-		return strconv.Itoa(a.Status)
-	case errors.Is(a.Err, errSessionLost):
-		return errSessionLost.Error()
-	case errors.Is(a.Err, syscall.ECONNREFUSED):
-		return "refused"
-	case errors.Is(a.Err, syscall.ECONNRESET), errors.Is(a.Err, syscall.EPIPE):
-		return "reset"
-	case errors.Is(a.Err, io.EOF), errors.Is(a.Err, io.ErrUnexpectedEOF):
-		return "eof"
-	case errors.Is(a.Err, context.DeadlineExceeded), errors.As(a.Err, &netErr) && netErr.Timeout():
-		return "timeout"
-	}
-	return "other"
 }
 
 // Request sends body as JSON, with the session if there is one.

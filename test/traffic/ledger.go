@@ -14,7 +14,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	fields   []*field
 	loggedIn []*Person // whose login was acknowledged
-	count    int       // acknowledgements since the last Settle
+	count    int       // acknowledgements since the last settle
 	lost     int       // acknowledged but not stored
 }
 
@@ -28,7 +28,7 @@ type field struct {
 	busy      bool
 	// unsure: a write got no acknowledgement. Its statement may still be on its way to a hung
 	// database, and run after a later one. No server can order that, so the field is not written
-	// again until Reconcile or Settle.
+	// again until Reconcile or settle.
 	unsure bool
 }
 
@@ -118,7 +118,7 @@ func Answered(a Answer) (Profile, error) {
 }
 
 // Reconcile compares the unsure fields with the stored rows after late statements have run, so that
-// the fields can be written again. Settle counts what they lack.
+// the fields can be written again. Verify counts what they lack.
 func (l *Ledger) Reconcile(stored func(*Person) (Profile, error)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,9 +132,9 @@ func (l *Ledger) Reconcile(stored func(*Person) (Profile, error)) error {
 	return nil
 }
 
-// Settle returns how many writes and logins were acknowledged since the last Settle, and how many
+// settle returns how many writes and logins were acknowledged since the last settle, and how many
 // of these are not stored. No request is running.
-func (l *Ledger) Settle(stored func(*Person) (Profile, error)) (acknowledged, lost int, err error) {
+func (l *Ledger) settle(stored func(*Person) (Profile, error)) (acknowledged, lost int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.fields {

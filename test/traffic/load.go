@@ -48,15 +48,16 @@ type Load struct {
 	Mix     []Share
 	People  *People
 	Ledger  *Ledger
-	// Newcomers makes every other login that of a new user.
-	Newcomers bool
 	// Balance sends a request to the next target if one refuses the connection, and sets it Away.
 	Balance bool
-	// Judge gets each answer with its target.
-	Judge func(k Kind, t *Target, sent time.Time, a Answer)
-	// Checked gets whether each Check missed the write.
-	Checked func(stale bool)
+	// Judge says how an answer other than 200 counts. If it is nil, such an answer is a failure.
+	Judge func(k Kind, t *Target, sent time.Time, a Answer) Outcome
 
+	mu    sync.Mutex
+	begun time.Time
+	stats Stats
+
+	ctx     context.Context
 	stop    context.CancelFunc
 	sender  sync.WaitGroup
 	running sync.WaitGroup // requests, and Checks that are due
@@ -64,10 +65,15 @@ type Load struct {
 	renewed atomic.Int64   // counts renewals
 }
 
-// Start starts the load. Requests are cancelled with ctx.
+// Start starts the load with new statistics. Requests are cancelled with ctx.
 func (l *Load) Start(ctx context.Context) {
+	l.Begin()
+	l.resume(ctx)
+}
+
+func (l *Load) resume(ctx context.Context) {
 	sending, stop := context.WithCancel(ctx)
-	l.stop = stop
+	l.ctx, l.stop = ctx, stop
 	l.sender.Go(func() { l.send(sending, ctx) })
 }
 
@@ -132,7 +138,7 @@ func (l *Load) balanced(ctx context.Context, k Kind, first *Target, do func(*Tar
 		a = do(t)
 	}
 	if ctx.Err() == nil {
-		l.Judge(k, t, sent, a)
+		l.count(k, t, sent, a)
 	}
 	return a, t
 }
@@ -192,7 +198,7 @@ func (l *Load) renew(ctx context.Context, t *Target, who *Person) Answer {
 
 func (l *Load) login(ctx context.Context, again *Person) {
 	name := again.Name
-	newcomer := l.Newcomers && rand.IntN(2) == 0
+	newcomer := rand.IntN(2) == 0
 	if newcomer {
 		name = fmt.Sprintf("newcomer-%d", l.People.newcomers.Add(1))
 	}
@@ -242,5 +248,10 @@ func (l *Load) write(ctx context.Context) {
 	if err == nil {
 		got, err = f.number(profile[f.key])
 	}
-	l.Checked(err != nil || got < n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Checked++
+	if err != nil || got < n {
+		l.stats.Stale++
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,9 +50,28 @@ func RepeatedScene(i int) string { return fmt.Sprintf("again%d", i) }
 // NewScene returns the scene of a code that does not exist yet.
 func (p *People) NewScene() string { return fmt.Sprintf("new%d%s", p.scenes.Add(1), rand.Text()[:8]) }
 
-// LogIn logs a user in at the first target, and reads the profile at all of them. codes is the base
+// LogIn logs users in whose names begin with name, each at the next target. Only the writers are
+// written.
+func LogIn(ctx context.Context, targets []*Target, codes, name string, readers, writers int) (*People, error) {
+	p := &People{}
+	for i := range readers + writers {
+		turned := slices.Concat(targets[i%len(targets):], targets[:i%len(targets)])
+		who, err := LogInOne(ctx, turned, codes, fmt.Sprintf("%s-%d", name, i))
+		if err != nil {
+			return nil, err
+		}
+		if i < readers {
+			p.Readers = append(p.Readers, who)
+		} else {
+			p.Writers = append(p.Writers, who)
+		}
+	}
+	return p, nil
+}
+
+// LogInOne logs a user in at the first target, and reads the profile at all of them. codes is the base
 // URL of the simulated WeChat, which issues login codes.
-func LogIn(ctx context.Context, targets []*Target, codes, name string) (*Person, error) {
+func LogInOne(ctx context.Context, targets []*Target, codes, name string) (*Person, error) {
 	code, ok := loginCode(ctx, codes, name)
 	if !ok {
 		return nil, errors.New("the simulator issued no login code")

@@ -1,13 +1,10 @@
 package traffic
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -61,14 +58,14 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestLoad(t *testing.T) {
 	for name, tt := range map[string]struct {
-		fault func(*service)
-		kind  string // of failure
-		lost  bool
+		fault   func(*service)
+		failure string
+		lost    bool
 	}{
 		"all well":      {fault: func(*service) {}},
-		"unavailable":   {fault: func(s *service) { s.status = http.StatusServiceUnavailable }, kind: "503"},
-		"hung up":       {fault: func(s *service) { s.hangUp = true }, kind: "eof"},
-		"sessions lost": {fault: func(s *service) { s.relogin = true }, kind: "session lost"},
+		"unavailable":   {fault: func(s *service) { s.status = http.StatusServiceUnavailable }, failure: "status 503"},
+		"hung up":       {fault: func(s *service) { s.hangUp = true }, failure: "EOF"},
+		"sessions lost": {fault: func(s *service) { s.relogin = true }, failure: "session lost"},
 		"writes lost":   {fault: func(s *service) { s.forget = true }, lost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,77 +73,48 @@ func TestLoad(t *testing.T) {
 			fake := &service{stored: make(map[string]Profile)}
 			srv := httptest.NewServer(fake)
 			t.Cleanup(srv.Close)
-			run, err := Start(t.Context(), srv.URL, srv.URL, 4, 100)
+			targets := []*Target{{URL: srv.URL, Client: srv.Client()}, {URL: srv.URL, Client: srv.Client()}}
+			people, err := LogIn(t.Context(), targets, srv.URL, "user", 2, 2)
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, func() bool { return run.Stats().Requests >= 10 })
+			people.Renewers = people.Readers
+			load := &Load{
+				Targets: targets, Codes: srv.URL, Rate: 100, Mix: []Share{{Read, 40}, {Renew, 15}, {Write, 40}, {Login, 5}},
+				People: people, Ledger: NewLedger(people.Writers),
+			}
+			load.Start(t.Context())
+			eventually(t, func() bool { return load.Stats().Requests >= 10 })
 			fake.mu.Lock()
 			tt.fault(fake)
 			fake.mu.Unlock()
-			run.Begin()
+			load.Begin()
+			failures := func(s Stats) (expected int) {
+				for text, n := range s.Failures {
+					if tt.failure != "" && strings.Contains(text, tt.failure) {
+						expected += n
+					}
+				}
+				return expected
+			}
 			eventually(t, func() bool {
-				s := run.Stats()
-				return s.Requests >= 60 && (tt.kind == "" || s.Kinds[tt.kind] > 0) && (!tt.lost || s.Stale > 0)
+				s := load.Stats()
+				return s.Requests >= 60 && (tt.failure == "" || failures(s) > 0) && (!tt.lost || s.Stale > 0)
 			})
 			fake.mu.Lock()
 			fake.status, fake.hangUp = 0, false
 			fake.mu.Unlock()
-			if err := run.Verify(t.Context()); err != nil {
+			if err := load.VerifyRunning(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			s := run.Stats()
-			if tt.kind == "" && s.Failed > 0 || tt.kind != "" && s.Kinds[tt.kind] != s.Failed {
-				t.Errorf("failures are %v of %d, want only %q: %v", s.Kinds, s.Failed, tt.kind, s.Samples)
+			s := load.Stats()
+			if s.Failed != failures(s) || (s.Failed > 0) != (tt.failure != "") || s.Last.Before(s.First) {
+				t.Errorf("%d failures from %v to %v, want only %q: %v", s.Failed, s.First, s.Last, tt.failure, s.Failures)
 			}
 			if (s.Lost > 0) != tt.lost || (s.Stale > 0) != tt.lost {
 				t.Errorf("lost %d, stale %d; want some: %v", s.Lost, s.Stale, tt.lost)
 			}
-			if tt.kind == "503" && (s.First.IsZero() || s.Last.Before(s.First)) {
-				t.Errorf("failures between %v and %v", s.First, s.Last)
-			}
 		})
-	}
-}
-
-func TestKind(t *testing.T) {
-	refused := httptest.NewServer(nil)
-	refused.Close()
-	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then can the server see that the client disconnects
-		<-r.Context().Done()
-	}))
-	t.Cleanup(slow.Close)
-	for _, tt := range []struct {
-		url, want string
-		limit     time.Duration
-	}{{refused.URL, "refused", time.Minute}, {slow.URL, "timeout", 200 * time.Millisecond}} {
-		ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
-		a := Request(ctx, newClient(false), http.MethodPost, tt.url, "", struct{}{})
-		cancel()
-		if got := a.Kind(); got != tt.want {
-			t.Errorf("%v is %q, want %q", a.Err, got, tt.want)
-		}
-	}
-}
-
-// No port is reused before all others.
-func TestPorts(t *testing.T) {
-	var ports []int
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		ports = append(ports, int(netip.MustParseAddrPort(r.RemoteAddr).Port()))
-	}))
-	t.Cleanup(srv.Close)
-	client := newClient(false)
-	for range 20 {
-		if err := Request(t.Context(), client, http.MethodPost, srv.URL, "", struct{}{}).Failure(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, port := range ports {
-		if port < firstPort || port >= lastPort || i > 0 && port < ports[i-1] && port > firstPort+100 {
-			t.Errorf("port %d after %d", port, ports[max(0, i-1)])
-		}
 	}
 }
 

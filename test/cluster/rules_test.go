@@ -1,18 +1,12 @@
-package main
+package cluster
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -64,18 +58,6 @@ func (o object) template() any {
 	return at(o.content, "spec.template")
 }
 
-// foreign kinds need an operator's definitions, which a bare cluster lacks.
-var foreign = []string{"ServiceMonitor", "PrometheusRule", "ExternalSecret"}
-
-// render runs kustomize.
-func (s *suite) render(ctx context.Context, name, dir string) (*rendered, error) {
-	out, err := s.kube(ctx, "kustomize", dir)
-	if err != nil {
-		return nil, err
-	}
-	return read(name, out)
-}
-
 func read(name, text string) (*rendered, error) {
 	r := &rendered{name: name, configs: make(map[string]any)}
 	for _, text := range strings.Split("\n"+text, "\n---\n") {
@@ -89,115 +71,6 @@ func read(name, text string) (*rendered, error) {
 		}
 	}
 	return r, nil
-}
-
-// variants returns the overlays' folders, and those of copies of external: one for each other
-// ingress, one with metrics.
-func (s *suite) variants() (map[string]string, error) {
-	root := filepath.Join(s.dir, "variants")
-	if err := os.CopyFS(root, os.DirFS("deploy")); err != nil {
-		return nil, err
-	}
-	dirs := make(map[string]string)
-	for _, name := range []string{"dev", "external", "allinone"} {
-		dirs[name] = filepath.Join(root, "overlays", name)
-	}
-	content, err := os.ReadFile(filepath.Join(dirs["external"], "kustomization.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	for name, edits := range map[string][2]string{
-		"external, ACK":            {"- ../../components/ingress ", "- ../../components/ingress-ack "},
-		"external, TKE":            {"- ../../components/ingress ", "- ../../components/ingress-tke "},
-		"external, ServiceMonitor": {"# - ../../components/servicemonitor ", "- ../../components/servicemonitor "},
-		"external, internal port":  {"# - ../../components/internal ", "- ../../components/internal "},
-	} {
-		if !strings.Contains(string(content), edits[0]) {
-			return nil, fmt.Errorf("overlays/external has no line %q to edit", edits[0])
-		}
-		path, err := s.file("variants/overlays/"+strings.ReplaceAll(name, ", ", "-")+"/kustomization.yaml", strings.Replace(string(content), edits[0], edits[1], 1))
-		if err != nil {
-			return nil, err
-		}
-		dirs[name] = filepath.Dir(path)
-	}
-	return dirs, nil
-}
-
-// manifests checks that the API server accepts everything in strict mode, that the namespace's Pod
-// Security admits every pod, and that the manifests follow our rules.
-func (s *suite) manifests(ctx context.Context, res *result) error {
-	if _, err := s.kube(ctx, "apply", "-f", "deploy/base/namespace.yaml"); err != nil {
-		return err
-	}
-	dirs, err := s.variants()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	documents, pods := 0, 0
-	unknown := make(map[string]bool)
-	for name, dir := range dirs {
-		r, err := s.render(ctx, name, dir)
-		if err != nil {
-			return err
-		}
-		var known []string
-		for _, o := range r.objects {
-			if slices.Contains(foreign, o.kind()) {
-				unknown[o.kind()] = true
-				continue
-			}
-			known = append(known, o.text)
-			t := o.template()
-			if t == nil {
-				continue
-			}
-			pods++
-			pod := maps.Clone(at(t, "spec").(map[string]any))
-			for _, later := range []string{
-				"serviceAccountName", "priorityClassName", // do not exist yet
-				"topologySpreadConstraints", // the Deployment fills in matchLabelKeys
-			} {
-				delete(pod, later)
-			}
-			text, err := json.Marshal(map[string]any{
-				"apiVersion": "v1", "kind": "Pod", "spec": pod,
-				"metadata": map[string]any{"name": "dry-run", "namespace": namespace, "labels": at(t, "metadata.labels")},
-			})
-			if err != nil {
-				return err
-			}
-			errs = append(errs, s.validate(ctx, name+", a pod of "+o.String(), string(text)))
-		}
-		documents += len(known)
-		errs = append(errs, s.validate(ctx, name, strings.Join(known, "\n---\n")))
-		errs = append(errs, r.rules()...)
-	}
-	content, err := os.ReadFile("deploy/examples/secrets.yaml")
-	if err != nil {
-		return err
-	}
-	errs = append(errs, s.validate(ctx, "examples/secrets.yaml", string(content)))
-	res.note = fmt.Sprintf("%d objects, %d kinds of pod", documents, pods)
-	if len(unknown) > 0 {
-		res.note += "; not defined here: " + strings.Join(slices.Sorted(maps.Keys(unknown)), ", ")
-	}
-	return errors.Join(errs...)
-}
-
-// validate makes the API server check objects without storing them. A warning of Pod Security is a
-// failure.
-func (s *suite) validate(ctx context.Context, name, text string) error {
-	path, err := s.file("validate.yaml", text)
-	if err != nil {
-		return err
-	}
-	out, err := shell(ctx, s.kubectl, "apply", "--dry-run=server", "--validate=strict", "-f", path).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "PodSecurity") || strings.Contains(string(out), "deprecated") {
-		return fmt.Errorf("%s: %w: %s", name, cmp.Or(err, errors.New("warning")), out)
-	}
-	return nil
 }
 
 // rules returns the violations of our rules, which the API server does not know.
@@ -317,4 +190,90 @@ func mebibytes(s string) int {
 		return 0
 	}
 	return n
+}
+
+// good follows the rules.
+const good = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data:
+  shares.yaml: |
+    Drain: 5s
+    Shutdown: 20s
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api}
+spec:
+  selector: {matchLabels: {component: api}}
+  template:
+    metadata: {labels: {component: api}}
+    spec:
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: 45
+      containers:
+      - name: api
+        env: [{name: GOMEMLIMIT, value: 90MiB}]
+        resources: {requests: {cpu: 100m, memory: 50Mi}, limits: {memory: 100Mi}}
+        startupProbe: {httpGet: {path: /healthz, port: admin}}
+        livenessProbe: {httpGet: {path: /healthz, port: admin}}
+        readinessProbe: {httpGet: {path: /readyz, port: admin}}
+        lifecycle: {preStop: {sleep: {seconds: 10}}}
+        securityContext: {readOnlyRootFilesystem: true}
+      volumes: [{name: settings, configMap: {name: settings}}]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: api}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: api}
+  maxReplicas: 3
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: api}
+spec:
+  maxUnavailable: 1
+  selector: {matchLabels: {component: api}}
+`
+
+func TestRules(t *testing.T) {
+	for name, tt := range map[string]struct{ old, new, want string }{
+		"good":                       {},
+		"replicas beside the scaler": {"spec:\n  selector: {matchLabels: {component: api}}\n  template", "spec:\n  replicas: 2\n  selector: {matchLabels: {component: api}}\n  template", "replicas"},
+		"no scaler":                  {"kind: Deployment, name: api", "kind: Deployment, name: rpc", "0 autoscalers"},
+		"no budget":                  {"maxUnavailable: 1\n  selector: {matchLabels: {component: api}}", "maxUnavailable: 1\n  selector: {matchLabels: {component: rpc}}", "0 disruption budgets"},
+		"memory limit":               {"90MiB", "100MiB", "GOMEMLIMIT"},
+		"no memory limit":            {"GOMEMLIMIT", "GOGC", "GOMEMLIMIT"},
+		"grace too short":            {"terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 30", "do not end within 30s"},
+		"drain without an end":       {"Drain: 5s", "Drain: 20s", "do not end"},
+		"no preStop":                 {"lifecycle: {preStop: {sleep: {seconds: 10}}}", "lifecycle: {}", "preStop"},
+		"token mounted":              {"automountServiceAccountToken: false", "automountServiceAccountToken: true", "token"},
+		"service links":              {"enableServiceLinks: false", "enableServiceLinks: true", "service links"},
+		"writable root":              {"readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "root file system"},
+		"no requests":                {"requests: {cpu: 100m, memory: 50Mi}, ", "", "requests"},
+		"readiness on another page":  {"path: /readyz", "path: /healthz", "readiness"},
+		"no liveness":                {"livenessProbe: {httpGet: {path: /healthz, port: admin}}", "stdin: false", "probe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(good, tt.old) {
+				t.Fatalf("nothing to change: %q", tt.old)
+			}
+			r, err := read("test", strings.Replace(good, tt.old, tt.new, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			errs := r.rules()
+			if tt.want == "" {
+				if len(errs) > 0 {
+					t.Fatal(errs)
+				}
+				return
+			}
+			if !strings.Contains(fmt.Sprint(errs), tt.want) {
+				t.Errorf("got %v, want %q", errs, tt.want)
+			}
+		})
+	}
 }

@@ -1,9 +1,10 @@
-package main
+//go:build faults
+
+package faults
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"shares/test/traffic"
@@ -38,31 +40,27 @@ type limitedServer struct {
 
 // limited starts a server with a memory limit in MiB, as the manifests set it. Without permission
 // to create cgroups it sets only GOMEMLIMIT, and adds a note to the row.
-func (w *world) limited(ctx context.Context, r *report, name string, limit int, env map[string]string) (*limitedServer, error) {
+func (f *fault) limited(name string, limit int, env map[string]string) *limitedServer {
 	all := map[string]string{"GOMEMLIMIT": fmt.Sprintf("%dMiB", limit*9/10), "SHARES_RATE_LIMIT": "off"}
 	maps.Copy(all, env)
-	servers, err := w.startServers(1, name, all)
-	if err != nil {
-		return nil, err
-	}
-	s := &limitedServer{server: servers[0], limit: limit}
+	s := &limitedServer{server: f.servers(f.T, 1, name, all)[0], limit: limit}
+	var err error
 	if s.group, err = newCgroup(s.Pid(), int64(limit)<<20); err != nil {
-		r.note("GOMEMLIMIT alone, no cgroup: %v", err)
+		f.row.Note("GOMEMLIMIT alone, no cgroup: %v", err)
 	}
-	return s, s.waitReady(ctx)
+	return s
 }
 
 // end checks that the server is still ready, and stops it.
-func (s *limitedServer) end(ctx context.Context, r *report) error {
-	if !s.ready(ctx) {
-		r.breaks("%s is not ready at the end", s.name)
+func (s *limitedServer) end(f *fault) {
+	if !s.ready(f.Context()) {
+		f.Errorf("%s is not ready at the end", s.name)
 	}
-	err := s.Kill()
+	f.check(s.Kill())
 	if s.group != nil {
-		r.note("at most %d of %d MiB", s.group.peak(), s.limit)
-		err = errors.Join(err, os.Remove(s.group.dir))
+		f.row.Note("at most %d of %d MiB", s.group.peak(), s.limit)
+		f.check(os.Remove(s.group.dir))
 	}
-	return err
 }
 
 type cgroup struct{ dir, peakFile string }
@@ -116,7 +114,7 @@ func floods(picture string) map[string]string {
 
 // flood opens connections, sends an opening on each, and holds them during the fault, with another
 // byte now and then.
-func flood(ctx context.Context, s *server, clients int, openings []string) error {
+func (f *fault) flood(s *server, clients int, openings []string) {
 	var conns []net.Conn
 	defer func() {
 		for _, c := range conns {
@@ -125,195 +123,171 @@ func flood(ctx context.Context, s *server, clients int, openings []string) error
 	}()
 	for i := range clients {
 		c, err := net.Dial("tcp", s.Address())
-		if err != nil {
-			return fmt.Errorf("%d connections: %w", i, err)
-		}
+		f.check(err)
 		conns = append(conns, c)
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 		_, _ = io.WriteString(c, openings[i%len(openings)]) // the server may have closed it
 	}
 	for range 2 {
-		if err := traffic.Pause(ctx, lasting/2); err != nil {
-			return err
-		}
+		time.Sleep(lasting / 2)
 		for i, c := range conns {
 			if openings[i%len(openings)] != "" {
 				_, _ = io.WriteString(c, " ")
 			}
 		}
 	}
-	return nil
 }
 
 // flooded opens 15,000 connections of all kinds, then 5,000 of each kind. The process must survive,
 // and serve a user within 2 s throughout.
-func flooded(name string, mebibytes int) func(context.Context, *world, *report) (time.Time, error) {
-	return func(ctx context.Context, w *world, r *report) (time.Time, error) {
+func flooded(name string, mebibytes int) step {
+	return func(f *fault) {
 		env := map[string]string{}
 		if name == "api" {
-			env["WEIXIN_RPC_TARGET"] = "dns:///" + w.users[0].Address()
+			env["WEIXIN_RPC_TARGET"] = "dns:///" + f.users[0].Address()
 		}
-		s, err := w.limited(ctx, r, name, mebibytes, env)
-		if err != nil {
-			return time.Time{}, err
-		}
-		picture, err := s.largestAvatar(ctx, w.people.Readers[1].Session())
-		if err != nil {
-			return time.Time{}, errors.Join(err, s.end(ctx, r))
-		}
-		kinds := floods(picture)
-		all := map[string][]string{"all kinds": slices.Collect(maps.Values(kinds))}
+		s := f.limited(name, mebibytes, env)
+		kinds := floods(f.largestAvatar(s.server))
+		f.floodUsed(s.server, "all kinds", 15000, slices.Collect(maps.Values(kinds)))
 		for kind, opening := range kinds {
-			all[kind] = []string{opening}
+			f.floodUsed(s.server, kind, 5000, []string{opening})
 		}
-		for _, kind := range slices.Sorted(maps.Keys(all)) { // all kinds first
-			clients := 5000
-			if len(all[kind]) > 1 {
-				clients = 15000
-			}
-			using, stop := context.WithCancel(ctx)
-			var user sync.WaitGroup
-			user.Go(func() { w.useMeanwhile(using, s.server, r, kind) })
-			err := flood(ctx, s.server, clients, all[kind])
-			stop()
-			user.Wait()
-			if err != nil {
-				r.breaks("%s: %v", kind, err)
-				break
-			}
-		}
-		return time.Now(), s.end(ctx, r)
+		s.end(f)
 	}
+}
+
+func (f *fault) floodUsed(s *server, kind string, clients int, openings []string) {
+	using, stop := context.WithCancel(f.Context())
+	var user sync.WaitGroup
+	defer user.Wait()
+	defer stop()
+	user.Go(func() { f.useMeanwhile(using, s, kind) })
+	f.flood(s, clients, openings)
 }
 
 // largestAvatar uploads a picture of noise, which becomes an avatar of nearly the maximum size, and
 // returns its path.
-func (s *server) largestAvatar(ctx context.Context, session string) (string, error) {
+func (f *fault) largestAvatar(s *server) string {
 	noise := image.NewGray(image.Rect(0, 0, 640, 640))
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range noise.Pix {
 		noise.Pix[i] = byte(random.Uint32())
 	}
 	var file bytes.Buffer
-	if err := png.Encode(&file, noise); err != nil {
-		return "", err
-	}
-	path, a := traffic.Picture(s.Upload(ctx, session, file.Bytes()))
-	if err := a.Failure(); err != nil {
-		return "", fmt.Errorf("upload an avatar: %w", err)
-	}
-	got := s.Get(ctx, path)
+	f.check(png.Encode(&file, noise))
+	path, a := traffic.Picture(s.Upload(f.Context(), f.people.Readers[1].Session(), file.Bytes()))
+	f.check(a.Failure())
+	got := s.Get(f.Context(), path)
 	if got.Failure() != nil || len(got.Body) < 100<<10 {
-		return "", fmt.Errorf("the avatar: status %d, %d bytes, want at least 100 KiB", got.Status, len(got.Body))
+		f.Fatalf("the avatar: status %d, %d bytes, want at least 100 KiB", got.Status, len(got.Body))
 	}
-	return path, nil
+	return path
 }
 
 // useMeanwhile sends a user's requests, each on a new connection. It retries if the connection
 // breaks.
-func (w *world) useMeanwhile(ctx context.Context, s *server, r *report, during string) {
+func (f *fault) useMeanwhile(ctx context.Context, s *server, during string) {
 	client := &http.Client{Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true}}
 	for traffic.Pause(ctx, 50*time.Millisecond) == nil {
 		start := time.Now()
 		var a traffic.Answer
 		for range 20 {
-			a = traffic.Request(context.WithoutCancel(ctx), client, http.MethodPost, s.Target.URL+"/shares/api/v1/weixin.get_user_info", w.people.Readers[0].Session(), struct{}{})
+			a = traffic.Request(context.WithoutCancel(ctx), client, http.MethodPost, s.Target.URL+"/shares/api/v1/weixin.get_user_info", f.people.Readers[0].Session(), struct{}{})
 			if a.Err == nil || time.Since(start) > deadly {
 				break
 			}
 		}
 		took := time.Since(start)
-		r.requests++
+		f.own.Requests++
 		if a.Failure() != nil {
-			r.failures++
-			r.breaks("%s: a user was refused: %v", during, a.Failure())
+			f.own.Failed++
+			f.Errorf("%s: a user was refused: %v", during, a.Failure())
 			return
 		}
-		r.slowest = max(r.slowest, took)
+		f.own.Slowest = max(f.own.Slowest, took)
 		if took > 2*time.Second {
-			r.breaks("%s: a user waited %s", during, short(took))
+			f.Errorf("%s: a user waited %s", during, traffic.Short(took))
 		}
 	}
+}
+
+// slowClients are more bodies than SHARES_MAX_IN_FLIGHT.
+func slowClients(f *fault) {
+	s := f.edges[0]
+	before, err := s.Memory()
+	f.check(err)
+	post := "POST /shares/api/v1/weixin.get_user_info HTTP/1.1\r\nHost: x\r\n"
+	f.flood(s, 2400, []string{
+		post + "X-Slow: ", post + "Content-Length: 5000\r\n\r\n{", post + "Content-Length: 60000\r\n\r\n{",
+	})
+	fixed(f)
+	after, err := s.Memory()
+	f.check(err)
+	f.row.Note("memory %d → %d MB", before>>20, after>>20)
 }
 
 // manyUploads sends 96 concurrent uploads of 2 MiB to rpc, through an api that has the memory for
 // them.
-func manyUploads(ctx context.Context, w *world, r *report) (time.Time, error) {
-	rpc, err := w.limited(ctx, r, "rpc", rpcMemory, nil)
-	if err != nil {
-		return time.Time{}, err
-	}
-	edges, err := w.startServers(1, "api", map[string]string{
+func manyUploads(f *fault) {
+	rpc := f.limited("rpc", rpcMemory, nil)
+	s := f.servers(f.T, 1, "api", map[string]string{
 		"WEIXIN_RPC_TARGET": "dns:///" + rpc.Address(), "GOMEMLIMIT": "8GiB", "SHARES_RATE_LIMIT": "off",
-	})
-	if err != nil {
-		return time.Time{}, err
-	}
-	s := edges[0]
-	if err := s.waitReady(ctx); err != nil {
-		return time.Time{}, err
-	}
+	})[0]
 	var file bytes.Buffer
-	if err := png.Encode(&file, image.NewGray(image.Rect(0, 0, 4000, 3000))); err != nil {
-		return time.Time{}, err
-	}
+	f.check(png.Encode(&file, image.NewGray(image.Rect(0, 0, 4000, 3000))))
 	file.Write(make([]byte, 2<<20-file.Len()))
-	people := append(w.people.Readers[:len(w.people.Readers):len(w.people.Readers)], w.people.Writers...)
-	var mu sync.Mutex
+	people := slices.Concat(f.people.Readers, f.people.Writers)
 	var uploads sync.WaitGroup
 	for i := range 96 {
 		uploads.Go(func() {
 			start := time.Now()
-			a := s.Upload(ctx, people[i%len(people)].Session(), file.Bytes())
-			mu.Lock()
-			defer mu.Unlock()
-			r.requests++
+			a := s.Upload(f.Context(), people[i%len(people)].Session(), file.Bytes())
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.own.Requests++
 			switch {
-			case a.Err != nil:
-				r.failures++
-			case a.Status == http.StatusServiceUnavailable && a.RetryAfter:
-				r.refused++
-				r.refusal = max(r.refusal, time.Since(start))
-			case a.Status == http.StatusOK, a.Status == http.StatusTooManyRequests, // a second upload of the user
-				a.Status == http.StatusGatewayTimeout: // not decoded in time
-				r.slowest = max(r.slowest, time.Since(start))
+			case a.Err == nil && a.Status == http.StatusServiceUnavailable && a.RetryAfter:
+				f.own.Refused++
+				f.own.Refusal = max(f.own.Refusal, time.Since(start))
+			case a.Err == nil && (a.Status == http.StatusOK ||
+				a.Status == http.StatusTooManyRequests || // a second upload of the user
+				a.Status == http.StatusGatewayTimeout): // not decoded in time
+				f.own.Slowest = max(f.own.Slowest, time.Since(start))
 			default:
-				r.failures++
-				r.breaks("upload: status %d", a.Status)
+				f.own.Failed++
+				f.Errorf("upload: %v", a.Failure())
 			}
 		})
 	}
 	uploads.Wait()
-	return time.Now(), errors.Join(rpc.end(ctx, r), s.Kill())
+	rpc.end(f)
+	f.check(s.Kill())
 }
 
 // garbageLogins sends 1,150 concurrent logins from one address while WeChat takes 2.8 s. Other
 // requests are served as before.
-func garbageLogins(ctx context.Context, w *world, r *report) (time.Time, error) {
-	s := w.edges[0]
+func garbageLogins(f *fault) {
+	s := f.edges[0]
 	slow := map[string]any{"endpoint": "/sns/jscode2session", "kind": "delay", "delay_ms": 2800}
-	switchFault := func(method string) error {
-		return traffic.Request(ctx, http.DefaultClient, method, w.wechat.Target.URL+"/simulator/faults", "", slow).Failure()
+	switchFault := func(method string) {
+		f.check(traffic.Request(f.Context(), http.DefaultClient, method, f.wechat.Target.URL+"/simulator/faults", "", slow).Failure())
 	}
-	if err := switchFault(http.MethodPost); err != nil {
-		return time.Time{}, err
-	}
+	switchFault(http.MethodPost)
 	var logins sync.WaitGroup
-	refused, mu := 0, sync.Mutex{}
+	var refused atomic.Int32
 	for i := range 1150 {
 		logins.Go(func() {
-			a := s.Post(ctx, "oauth", "", map[string]string{"jscode": fmt.Sprintf("garbage-%026d", i)})
-			mu.Lock()
-			defer mu.Unlock()
+			a := s.Post(f.Context(), "oauth", "", map[string]string{"jscode": fmt.Sprintf("garbage-%026d", i)})
 			if a.Status == http.StatusServiceUnavailable {
-				refused++
+				refused.Add(1)
 			}
 		})
 	}
-	using, stop := context.WithTimeout(ctx, lasting)
+	using, stop := context.WithTimeout(f.Context(), lasting)
 	defer stop()
-	w.useMeanwhile(using, s, r, "logins wait for WeChat")
+	f.useMeanwhile(using, s, "logins wait for WeChat")
 	logins.Wait()
-	r.note("%d of 1150 logins refused", refused)
-	return time.Now(), switchFault(http.MethodDelete)
+	f.row.Note("%d of 1150 logins refused", refused.Load())
+	switchFault(http.MethodDelete)
+	fixed(f)
 }

@@ -1,15 +1,14 @@
-package main
+//go:build cluster
+
+package cluster
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"shares/simulator"
 )
@@ -30,75 +29,41 @@ const newColumn = "-- +goose Up\nALTER TABLE wx_userinfo ADD COLUMN suite_note V
 
 // prepare builds and loads the images, starts the servers beside the cluster, and chooses the
 // nodes.
-func (s *suite) prepare(ctx context.Context) error {
-	if _, err := os.Stat("deploy/image.sh"); err != nil {
-		return errors.New("must run in the top folder of the repository")
-	}
-	if err := s.chooseNodes(ctx); err != nil {
-		return err
-	}
-	s.uninstall(ctx)
-	step := func(format string, args ...any) {
-		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
-	}
-	step("nodes: %s stays, %s is drained and killed", s.keep, s.victim)
-	step("building and loading the images")
-	overlay, err := s.overlay()
-	if err != nil {
-		return err
-	}
+func (s *suite) prepare() {
+	s.chooseNodes()
+	s.uninstall()
+	s.Logf("nodes: %s stays, %s is drained and killed", s.keep, s.victim)
 	for _, image := range [][]string{
 		{"-t", imageName + ":" + first},
-		{"-t", imageName + ":" + second, "--", "-overlay", overlay},
+		{"-t", imageName + ":" + second, "--", "-overlay", s.overlay()},
 		{"-t", loaderImage, "-p", "./test/cluster/loader"},
 	} {
 		archive := filepath.Join(s.dir, "image.tar")
-		if _, err := command(ctx, nil, "deploy/image.sh -o "+archive, image...); err != nil {
-			return err
-		}
-		if _, err := command(ctx, nil, s.loadImage, archive); err != nil {
-			return err
-		}
+		s.run("deploy/image.sh -o "+archive, image...)
+		s.run(s.loadImage, archive)
 	}
-	step("starting MariaDB, Redis, S3 and a simulated WeChat on %s", s.address)
-	if err := s.startBeside(ctx); err != nil {
-		return err
-	}
-	return s.startLoader(ctx)
+	s.startBeside()
+	s.startLoader()
 }
 
 // overlay returns a file for `go build -overlay` that adds two migrations to both dialects, after
 // all others.
-func (s *suite) overlay() (string, error) {
+func (s *suite) overlay() string {
 	replace := make(map[string]string)
 	for name, content := range map[string]string{
 		"both/99998_suite.sql":   newColumn,
 		"mysql/99999_suite.sql":  slowMigration,
 		"sqlite/99999_suite.sql": "-- +goose Up\nSELECT 1;\n",
 	} {
-		file, err := s.file(strings.ReplaceAll(name, "/", "-"), content)
-		if err != nil {
-			return "", err
-		}
 		target, err := filepath.Abs("model/migrations/" + name)
-		if err != nil {
-			return "", err
-		}
-		replace[target] = file
+		s.check(err)
+		replace[target] = s.file(strings.ReplaceAll(name, "/", "-"), content)
 	}
-	content, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	return s.file("overlay.json", string(content))
+	return s.file("overlay.json", s.json(map[string]any{"Replace": replace}))
 }
 
 // chooseNodes chooses two schedulable nodes; the last is drained and killed.
-func (s *suite) chooseNodes(ctx context.Context) error {
-	out, err := s.kube(ctx, "get", "nodes", "-o", "json")
-	if err != nil {
-		return err
-	}
+func (s *suite) chooseNodes() {
 	var list struct {
 		Items []struct {
 			Metadata struct{ Name string }
@@ -108,9 +73,7 @@ func (s *suite) chooseNodes(ctx context.Context) error {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return err
-	}
+	s.check(json.Unmarshal([]byte(s.kube("get", "nodes", "-o", "json")), &list))
 	var names []string
 	for _, n := range list.Items {
 		if !n.Spec.Unschedulable && len(n.Spec.Taints) == 0 {
@@ -118,13 +81,12 @@ func (s *suite) chooseNodes(ctx context.Context) error {
 		}
 	}
 	if len(names) < 2 {
-		return fmt.Errorf("got %d schedulable nodes, want two", len(names))
+		s.Fatalf("got %d schedulable nodes, want two", len(names))
 	}
 	s.keep, s.victim = names[0], names[len(names)-1]
-	return nil
 }
 
-func (s *suite) startLoader(ctx context.Context) error {
+func (s *suite) startLoader() {
 	manifest := fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
@@ -147,15 +109,12 @@ spec:
     - {name: CODES, value: "http://%[5]s"}
     readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 `, loadNamespace, s.keep, loaderImage, serviceURL, s.at(simulatorPort))
-	if _, err := s.kubeIn(ctx, manifest, "apply", "-f", "-"); err != nil {
-		return err
-	}
-	_, err := s.kube(ctx, "-n", loadNamespace, "wait", "--for=condition=Ready", "pod/loader", "--timeout=300s")
-	return err
+	s.apply(manifest)
+	s.kube("-n", loadNamespace, "wait", "--for=condition=Ready", "pod/loader", "--timeout=300s")
 }
 
 // secrets creates the Secrets of the overlays, like examples/secrets.yaml.
-func (s *suite) secrets(ctx context.Context) error {
+func (s *suite) secrets() {
 	secrets := map[string]map[string]string{
 		"shares-session": {"SESSION_SECRET": s.secret},
 		"shares-users": {
@@ -171,22 +130,15 @@ func (s *suite) secrets(ctx context.Context) error {
 		},
 	}
 	for name, data := range secrets {
-		manifest, err := json.Marshal(map[string]any{
+		s.apply(s.json(map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "stringData": data,
 			"metadata": map[string]any{"name": name, "namespace": namespace},
-		})
-		if err != nil {
-			return err
-		}
-		if _, err := s.kubeIn(ctx, string(manifest), "apply", "-f", "-"); err != nil {
-			return err
-		}
+		}))
 	}
-	return nil
 }
 
 // database gives MariaDB and Redis names in the cluster, with Services without selectors.
-func (s *suite) database(ctx context.Context) error {
+func (s *suite) database() {
 	var manifest strings.Builder
 	for name, port := range map[string]string{"mysql": mysqlPort, "redis": redisPort} {
 		fmt.Fprintf(&manifest, `---
@@ -203,8 +155,7 @@ ports: [{name: tcp, port: %[3]s, protocol: TCP}]
 endpoints: [{addresses: ["%[4]s"]}]
 `, name, loadNamespace, port, s.address)
 	}
-	_, err := s.kubeIn(ctx, manifest.String(), "apply", "-f", "-")
-	return err
+	s.apply(manifest.String())
 }
 
 var (
@@ -214,27 +165,17 @@ var (
 
 // release copies deploy/, sets one overlay's image as an operator would, and adds an overlay with
 // the suite's own settings. It returns the folder of the added overlay.
-func (s *suite) release(overlay, tag string, patches ...patch) (string, error) {
+func (s *suite) release(overlay, tag string, patches ...patch) string {
 	s.releases++
 	root := filepath.Join(s.dir, fmt.Sprintf("release-%d", s.releases))
-	if err := os.CopyFS(root, os.DirFS("deploy")); err != nil {
-		return "", err
-	}
+	s.check(os.CopyFS(root, os.DirFS("deploy")))
 	file := filepath.Join(root, "overlays", overlay, "kustomization.yaml")
 	content, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
+	s.check(err)
 	content = newName.ReplaceAll(content, []byte("  newName: "+imageName))
 	content = newTag.ReplaceAll(content, []byte("  newTag: "+tag))
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		return "", err
-	}
-	list, err := json.Marshal(append([]patch{}, patches...)) // JSON is YAML
-	if err != nil {
-		return "", err
-	}
-	_, err = s.file(fmt.Sprintf("release-%d/overlays/suite/kustomization.yaml", s.releases), fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+	s.check(os.WriteFile(file, content, 0o600))
+	s.file(fmt.Sprintf("release-%d/overlays/suite/kustomization.yaml", s.releases), fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
 - ../%s
@@ -246,13 +187,10 @@ configMapGenerator:
   literals:
   - WECHAT_BASE_URL=http://%s
 patches: %s
-`, overlay, s.at(simulatorPort), list))
-	if err != nil {
-		return "", err
-	}
+`, overlay, s.at(simulatorPort), s.json(append([]patch{}, patches...)))) // JSON is YAML
 	// If policies are enforced, the suite needs these paths: in from the loader and the API
 	// server's proxy, out to the servers beside the cluster.
-	_, err = s.file(fmt.Sprintf("release-%d/overlays/suite/policy.yaml", s.releases), fmt.Sprintf(`apiVersion: networking.k8s.io/v1
+	s.file(fmt.Sprintf("release-%d/overlays/suite/policy.yaml", s.releases), fmt.Sprintf(`apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: suite, namespace: %s}
 spec:
@@ -261,7 +199,7 @@ spec:
   ingress: [{ports: [{port: 8080}, {port: 8081}]}]
   egress: [{to: [{ipBlock: {cidr: %s/32}}]}]
 `, namespace, s.address))
-	return filepath.Join(root, "overlays", "suite"), err
+	return filepath.Join(root, "overlays", "suite")
 }
 
 type patch struct {
@@ -269,34 +207,27 @@ type patch struct {
 	Patch  string            `json:"patch"`
 }
 
-func (s *suite) deploy(ctx context.Context, tag string, patches ...patch) error {
-	dir, err := s.release("external", tag, patches...)
-	if err != nil {
-		return err
-	}
-	if _, err := s.kube(ctx, "apply", "-k", dir); err != nil {
-		return err
-	}
-	return s.rolledOut(ctx, "api", "rpc")
+func (s *suite) deploy(tag string, patches ...patch) {
+	s.Helper()
+	s.kube("apply", "-k", s.release("external", tag, patches...))
+	s.rolledOut("api", "rpc")
 }
 
-func (s *suite) rolledOut(ctx context.Context, components ...string) error {
+func (s *suite) rolledOut(components ...string) {
+	s.Helper()
 	for _, c := range components {
-		if _, err := s.kube(ctx, "-n", namespace, "rollout", "status", "deploy/shares-"+c, "--timeout=600s"); err != nil {
-			return err
-		}
+		s.kube("-n", namespace, "rollout", "status", "deploy/shares-"+c, "--timeout=600s")
 	}
-	return nil
 }
 
-func (s *suite) uninstall(ctx context.Context) {
+func (s *suite) uninstall() {
 	for _, args := range [][]string{
 		{"delete", "namespace", namespace, loadNamespace, devNamespace, "--ignore-not-found", "--timeout=180s"},
 		{"delete", "priorityclass", "shares", "--ignore-not-found"},
 		{"uncordon", s.victim},
 	} {
-		if _, err := s.kube(ctx, args...); err != nil {
-			fmt.Fprintln(os.Stderr, "uninstall:", err)
+		if _, err := s.try(args...); err != nil {
+			s.Log("uninstall:", err)
 		}
 	}
 }

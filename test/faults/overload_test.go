@@ -1,8 +1,9 @@
-package main
+//go:build faults
+
+package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -62,24 +63,16 @@ func (c *crowd) count(a traffic.Answer, took time.Duration) (refused bool) {
 // overload starts a replica without rate limits. It first measures what the replica can serve, with
 // as many clients as it serves best. Then it sends from four times as many clients as the replica
 // admits. They write, which is the most expensive request.
-func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error) {
-	servers, err := w.startServers(1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})
-	if err != nil {
-		return time.Time{}, err
-	}
-	s := servers[0]
-	defer func() { err = errors.Join(err, s.Kill()) }()
-	if err := s.waitReady(ctx); err != nil {
-		return time.Time{}, err
-	}
+func overload(f *fault) {
+	s := f.servers(f.T, 1, "serve", map[string]string{"SHARES_RATE_LIMIT": "off"})[0]
 	var n atomic.Int64
 	send := func() traffic.Answer { // a field that the ledger does not check
 		i := n.Add(1)
-		return s.Post(ctx, "update_user_info", w.people.Writers[i%writers].Session(),
+		return s.Post(f.Context(), "update_user_info", f.people.Writers[i%writers].Session(),
 			map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
 	}
 	during := func(d time.Duration, clients int) *crowd {
-		lasts, end := context.WithTimeout(ctx, d)
+		lasts, end := context.WithTimeout(f.Context(), d)
 		defer end()
 		c := &crowd{}
 		c.run(lasts, clients, send)
@@ -88,11 +81,9 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	during(2*time.Second, 64) // warm
 	can := len(during(2*time.Second, 64).served) / 2
 	before, err := s.Memory()
-	if err != nil {
-		return time.Time{}, err
-	}
+	f.check(err)
 	var memory []int64
-	watching, stop := context.WithCancel(ctx)
+	watching, stop := context.WithCancel(f.Context())
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for traffic.Pause(watching, 100*time.Millisecond) == nil {
@@ -105,43 +96,42 @@ func overload(ctx context.Context, w *world, r *report) (_ time.Time, err error)
 	c := during(lasts*time.Second, 4*inFlight)
 	stop()
 	watch.Wait()
-	mended := time.Now()
+	fixed(f)
 	healthy := 0
-	for healthy < 100 && time.Since(mended) < recovery {
-		healthy++
-		if send().Failure() != nil {
-			healthy = 0
+	waitFor(f.T, recovery, "healthy after the overload", func() bool {
+		for healthy = 0; healthy < 100 && send().Failure() == nil; healthy++ {
 		}
-	}
-	r.overloaded(c, can, lasts, before, memory)
-	r.note("100 served in a row %s later", short(time.Since(mended)))
-	if healthy < 100 {
-		r.breaks("not healthy after the overload")
-	}
-	return mended, nil
+		return healthy == 100
+	})
+	f.overloaded(c, can, lasts, before, memory)
+	f.row.Note("100 served in a row %s later", traffic.Short(time.Since(f.fixed)))
+	f.check(s.Kill())
 }
 
 // overloaded judges the results of a crowd on a server that can serve can requests a second.
-func (r *report) overloaded(c *crowd, can, seconds int, before int64, memory []int64) {
+func (f *fault) overloaded(c *crowd, can, seconds int, before int64, memory []int64) {
 	// All clients have started by the second half.
 	half, last := len(memory)/2, len(memory)*3/4
 	early, late := slices.Max(memory[half:last]), slices.Max(memory[last:])
-	r.requests, r.refused, r.failures = len(c.served)+len(c.refused)+len(c.other), len(c.refused), len(c.other)
-	r.slowest, r.refusal = percentile(c.served, 100), percentile(c.refused, 100)
-	r.note("capacity %d/s; %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d",
+	f.own = traffic.Stats{
+		Requests: len(c.served) + len(c.refused) + len(c.other), Refused: len(c.refused), Failed: len(c.other),
+		Slowest: percentile(c.served, 100), Refusal: percentile(c.refused, 100),
+	}
+	short := traffic.Short
+	f.row.Note("capacity %d/s; %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d",
 		can, 4*inFlight, len(c.served)/seconds, short(percentile(c.served, 50)), short(percentile(c.served, 99)),
 		len(c.refused)/seconds, short(percentile(c.refused, 50)), short(percentile(c.refused, 99)), before>>20, early>>20, late>>20)
 	if late > early+early/4+(16<<20) {
-		r.breaks("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
+		f.Errorf("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
 	}
 	if len(c.served)/seconds < can/4 { // the clients take most of the machine
-		r.breaks("of a capacity of %d/s, %d/s are left under overload", can, len(c.served)/seconds)
+		f.Errorf("of a capacity of %d/s, %d/s are left under overload", can, len(c.served)/seconds)
 	}
 	if len(c.refused) == 0 {
-		r.breaks("there was no overload")
+		f.Errorf("there was no overload")
 	}
 	if len(c.other) > 0 {
-		r.breaks("%d answers were neither 200 nor 503 with Retry-After: %v", len(c.other), c.other[0])
+		f.Errorf("%d answers were neither 200 nor 503 with Retry-After: %v", len(c.other), c.other[0])
 	}
 }
 

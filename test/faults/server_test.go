@@ -1,10 +1,12 @@
-package main
+//go:build faults
+
+package faults
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
+	"testing"
 	"time"
 
 	"shares/test/testprocess"
@@ -25,26 +27,23 @@ type server struct {
 // kill is the time at which a process was killed, and at which it had ended (zero: not yet).
 type kill struct{ from, to time.Time }
 
-func startServer(name, address, admin string, o testprocess.Options) (*server, error) {
-	p, err := testprocess.Start(o)
-	if err != nil {
-		return nil, err
-	}
+func (w *world) run(t *testing.T, name, address, admin string, o testprocess.Options) *server {
 	client := &http.Client{
 		Timeout:   3 * deadly,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second},
 	}
 	return &server{
-		Target: &traffic.Target{URL: "http://" + address, Client: client}, Process: p, name: name,
+		Target: &traffic.Target{URL: "http://" + address, Client: client}, Process: testprocess.Run(t, o), name: name,
 		admin: &traffic.Target{URL: "http://" + admin, Client: http.DefaultClient},
-	}, nil
+	}
 }
 
-func (s *server) crash() error {
+// Kill kills the process and remembers when.
+func (s *server) Kill() error {
 	s.mu.Lock()
 	s.kills = append(s.kills, kill{from: time.Now()})
 	s.mu.Unlock()
-	err := s.Kill()
+	err := s.Process.Kill()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kills[len(s.kills)-1].to = time.Now()
@@ -55,13 +54,13 @@ func (s *server) crash() error {
 // end.
 const unnoticed = 500 * time.Millisecond
 
-// killedDuring reports whether the process was killed while it had a request that took from start
-// to end, or shortly before the request was sent.
-func (s *server) killedDuring(start, end time.Time) bool {
+// killedSince reports whether the process was killed while it had a request that was sent at start,
+// or shortly before the request was sent.
+func (s *server) killedSince(start time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kills {
-		if end.After(k.from) && (k.to.IsZero() || start.Before(k.to.Add(unnoticed))) {
+		if k.to.IsZero() || start.Before(k.to.Add(unnoticed)) {
 			return true
 		}
 	}
@@ -75,30 +74,25 @@ func (s *server) ready(ctx context.Context) bool {
 	return s.admin.Get(ctx, "/readyz").Failure() == nil
 }
 
-func (s *server) waitReady(ctx context.Context) error {
-	return waitFor(ctx, 30*time.Second, s.name+" is ready", func() bool { return s.ready(ctx) })
+func (s *server) waitReady(t *testing.T) {
+	t.Helper()
+	waitFor(t, time.Minute, s.name+" is ready", func() bool { return s.ready(t.Context()) })
 }
 
-func (s *server) metric(ctx context.Context, sample string) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*deadly)
-	defer cancel()
-	a := s.admin.Get(ctx, "/metrics")
-	if err := a.Failure(); err != nil {
-		return 0, err
-	}
-	return traffic.Metric(string(a.Body), sample+" ")
+func (s *server) metric(t *testing.T, sample string) float64 {
+	t.Helper()
+	a := s.admin.Get(t.Context(), "/metrics")
+	must(t, a.Failure())
+	n, err := traffic.Metric(string(a.Body), sample+" ")
+	must(t, err)
+	return n
 }
 
-func waitFor(ctx context.Context, most time.Duration, what string, until func() bool) error {
-	for end := time.Now().Add(most); ; {
-		if until() {
-			return nil
-		}
+func waitFor(t *testing.T, most time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(most); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("not within %s: %s", most, what)
-		}
-		if err := traffic.Pause(ctx, 20*time.Millisecond); err != nil {
-			return err
+			t.Fatalf("not within %s: %s", most, what)
 		}
 	}
 }
