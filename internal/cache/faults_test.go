@@ -336,6 +336,7 @@ func TestRedisThatRefuses(t *testing.T) {
 				t.Error("Probe reports no refusal")
 			}
 			eventually(t, "both replicas stop using Redis", func() bool { return !a.used() && !b.used() })
+			eventually(t, "no heartbeat proves a subscription", func() bool { return !a.isProven() && !b.isProven() })
 			b.eventuallyReads(t, 1, 2)
 			eventually(t, "the refusal is logged", func() bool {
 				return strings.Contains(log.String(), "redis is unavailable: rows are read from the database")

@@ -70,9 +70,8 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 		return "", fmt.Errorf("find the primaries: %w", err)
 	}
 	var ids []string
-	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
 	for primary, key := range primaries {
-		if err := c.invalidate(ctx, primary, key, message); err != nil {
+		if err := primary.Del(ctx, c.prefix+key).Err(); err != nil {
 			return "", fmt.Errorf("invalidate: %w", err)
 		}
 		id := ""
@@ -103,6 +102,14 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 		rand.Text(), validity.Milliseconds()).Text()
 	if err != nil {
 		return "", fmt.Errorf("generation: %w", err)
+	}
+	// The message comes last: while Redis refuses anything else, writers do not publish, so a
+	// heartbeat must prove no subscription.
+	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
+	for primary := range primaries {
+		if err := primary.Publish(ctx, c.prefix+channel, message).Err(); err != nil {
+			return "", fmt.Errorf("publish: %w", err)
+		}
 	}
 	h := fnv.New64a()
 	fmt.Fprint(h, number, " ", servers)
