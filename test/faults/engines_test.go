@@ -140,41 +140,15 @@ func run(t *testing.T, program string, ready *regexp.Regexp, args ...string) {
 var galeraRows = []row{{name: "the node with the connections killed", promised: withoutDatabase, prompt: true,
 	steps: []step{killed(theMariaDB), databaseWorks}}}
 
-func client(t *testing.T, o *redis.Options) *redis.Client {
-	c := redis.NewClient(o)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
-// sentinel starts a Redis with a replica and three Sentinels, which replace it after a second.
+// sentinel starts a Redis with a replica and three Sentinels.
 func sentinel(t *testing.T, w *world) {
 	w.redis = testenv.Redis(t)
-	host, port, err := net.SplitHostPort(w.redis.Addr())
-	must(t, err)
-	w.replica = testenv.Redis(t, "--replicaof", host, port)
+	testenv.ReplicaOf(t, w.redis)
 	var sentinels []string
-	for i := range 3 {
-		address := freeAddress(t)
-		sentinels = append(sentinels, address)
-		_, own, err := net.SplitHostPort(address)
-		must(t, err)
-		file := filepath.Join(w.dir, fmt.Sprintf("sentinel-%d.conf", i))
-		must(t, os.WriteFile(file, fmt.Appendf(nil, `bind 127.0.0.1
-port %s
-dir %s
-sentinel monitor shares %s %s 2
-sentinel down-after-milliseconds shares 1000
-sentinel failover-timeout shares 10000
-`, own, w.dir, host, port), 0o600))
-		run(t, "redis-server", regexp.MustCompile("Sentinel ID is"), file, "--sentinel")
-		c := client(t, &redis.Options{Addr: address, Protocol: 2})
-		waitFor(t, time.Minute, "the Sentinel knows the others", func() bool {
-			state, err := c.Do(t.Context(), "SENTINEL", "MASTER", "shares").Slice()
-			text := fmt.Sprint(state)
-			return err == nil && strings.Contains(text, "num-slaves 1 ") && strings.Contains(text, fmt.Sprintf("num-other-sentinels %d ", i))
-		})
+	for range 3 {
+		sentinels = append(sentinels, testenv.Sentinel(t, w.redis).Addr())
 	}
-	w.env["REDIS_TYPE"], w.env["REDIS_MASTER"], w.env["REDIS_ADDR"] = "sentinel", "shares", strings.Join(sentinels, ",")
+	w.env["REDIS_TYPE"], w.env["REDIS_MASTER"], w.env["REDIS_ADDR"] = "sentinel", testenv.SentinelMaster, strings.Join(sentinels, ",")
 }
 
 // redisCluster starts three primaries with a replica each, which replaces its primary after a second.
@@ -194,57 +168,41 @@ func redisCluster(t *testing.T, w *world) {
 		}
 		return nil
 	}())
-	// The first primary is to be killed. Its replica is the one that replicates its port.
 	w.redis = nodes[0]
-	_, port, err := net.SplitHostPort(w.redis.Addr())
-	must(t, err)
 	waitFor(t, time.Minute, "the first primary has a replica", func() bool {
-		for _, node := range nodes[3:] {
-			info, err := client(t, &redis.Options{Addr: node.Addr()}).Info(t.Context(), "replication").Result()
-			if err == nil && strings.Contains(info, "master_port:"+port+"\r") && strings.Contains(info, "master_link_status:up") {
-				w.replica = node
-				return true
-			}
-		}
-		return false
+		n, err := w.redis.Client(t).Wait(t.Context(), 1, time.Second).Result()
+		return err == nil && n == 1
 	})
 	w.env["REDIS_TYPE"], w.env["REDIS_ADDR"] = "cluster", strings.Join(addresses, ",")
 }
 
-// replicaWorks waits until the replica of the killed Redis accepts writes.
-var replicaWorks = works(func(ctx context.Context, f *fault) error {
-	c := redis.NewClient(&redis.Options{Addr: f.replica.Addr(), MaxRetries: -1})
+// redisWorks waits until a new client of go-redis can write keys of all primaries.
+var redisWorks = works(func(ctx context.Context, f *fault) error {
+	c := redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: strings.Split(f.env["REDIS_ADDR"], ","), MasterName: f.env["REDIS_MASTER"], MaxRetries: -1,
+	})
 	defer c.Close()
-	key := "bare" // a key that it stores: in a cluster, a third of the keys
-	for i := 0; ; i++ {
-		err := c.Set(ctx, fmt.Sprint(key, i), "", time.Minute).Err()
-		if err == nil || !strings.HasPrefix(err.Error(), "MOVED") || i == 100 {
+	for i := range 20 {
+		if err := c.Set(ctx, fmt.Sprintf("bare-%d", i), "", time.Minute).Err(); err != nil {
 			return err
 		}
 	}
+	return nil
 })
 
 var (
 	clusterRows = []row{{name: "a primary killed, its replica promoted", promised: everything,
-		steps: []step{killed(theRedis), replicaWorks, cacheUsed}}}
-	sentinelRows = []row{{name: "failover", promised: everything, steps: []step{killed(theRedis), replicaWorks, cacheUsed}}}
+		steps: []step{killed(theRedis), redisWorks, cacheUsed}}}
+	sentinelRows = []row{{name: "failover", promised: everything, steps: []step{killed(theRedis), redisWorks, cacheUsed}}}
 )
-
-// aclPassword is the password of the service's user in Redis.
-const aclPassword = "acl-password-of-the-faults-suite"
 
 // redisWithACL starts a Redis whose user has exactly the documented rights.
 func redisWithACL(t *testing.T, w *world) {
+	const user, password = "shares", "acl-password-of-the-faults-suite"
 	oneRedis(t, w)
-	rules := []any{"ACL", "SETUSER", "shares", "on", ">" + aclPassword}
-	for _, rule := range strings.Fields(documentedACL(t)) {
-		rules = append(rules, rule)
-	}
-	must(t, client(t, &redis.Options{Addr: w.redis.Addr()}).Do(t.Context(), rules...).Err())
-	w.env["REDIS_USERNAME"], w.env["REDIS_PASSWORD"] = "shares", aclPassword
+	w.redis.Restrict(t, user, password, "shares:"+w.env["WECHAT_APPID"])
+	w.env["REDIS_USERNAME"], w.env["REDIS_PASSWORD"] = user, password
 }
-
-func documentedACL(t *testing.T) string { return "~* &* +@all" }
 
 var aclRows = []row{
 	{name: "no fault", promised: everything, steps: []step{fixed, cacheUsed, wait(lasting)}},

@@ -47,7 +47,6 @@ type world struct {
 	dir     string
 	mariadb *testenv.MariaDBServer // gets the writes
 	redis   *testenv.RedisServer   // the one that is broken
-	replica *testenv.RedisServer   // replaces it
 	wechat  *server
 	db      *sql.DB // an administrator's, to check what is stored
 	app     *sql.DB // the service's user, with a new connection for each statement
