@@ -3,9 +3,10 @@
 //
 // A JSON body must be one object of valid UTF-8, without duplicate names and without trailing data.
 // Names match in any case, so names that differ only in case are duplicates. A byte order mark
-// before the object is skipped, unknown names are ignored, and null means not sent. A string field
-// with the tag option "number" accepts JSON numbers. A string field with the option "open" accepts
-// values outside its options=, because the logic checks them.
+// before the object is skipped, unknown names are ignored, and null means not sent. Objects inside
+// it follow mapping's rules instead: exact names, and no null. A string field with the tag option
+// "number" accepts JSON numbers. A string field with the option "open" accepts values outside its
+// options=, because the logic checks them.
 //
 // Errors carry a reason and no part of the request.
 package decode
@@ -28,17 +29,11 @@ import (
 // MaxBody is the size limit of a body, in bytes, chunked or not.
 const MaxBody = 64 << 10
 
-// Request decodes r into dst. For a type without JSON fields the body may be empty, a JSON object
-// or, if the type has form fields, a form. Errors have the reasons UNSUPPORTED_MEDIA,
-// BODY_TOO_LARGE, MALFORMED_BODY and, with the field's name, INVALID_FIELD.
+// Request decodes r into dst. For a type without JSON fields the body may be empty or a JSON object.
+// Errors have the reasons UNSUPPORTED_MEDIA, BODY_TOO_LARGE, MALFORMED_BODY and, with the field's
+// name, INVALID_FIELD.
 func Request[T any](w http.ResponseWriter, r *http.Request, dst *T) error {
 	t := reflect.TypeFor[T]()
-	inForm := has(t, "form") && !has(t, "json") && isForm(r.Header.Get("Content-Type"))
-	if inForm {
-		if _, err := whole(w, r); err != nil { // httpx has other limits
-			return err
-		}
-	}
 	for _, part := range [...]struct {
 		tag   string
 		parse func(*http.Request, any) error
@@ -51,11 +46,8 @@ func Request[T any](w http.ResponseWriter, r *http.Request, dst *T) error {
 			return reason.Field(part.tag, "encoding")
 		}
 		if parse(dst) != nil {
-			return fault(t, part.tag, "", parse, nil)
+			return fault(t, part.tag, parse)
 		}
-	}
-	if inForm {
-		return nil
 	}
 	body, err := Body(w, r)
 	if err != nil || !has(t, "json") && (len(body) == 0 || string(body) == "{}") {
@@ -119,9 +111,4 @@ func isJSON(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (media == "application/json" || media == "text/json" ||
 		strings.HasSuffix(media, "+json") && !strings.HasPrefix(media, "multipart/"))
-}
-
-func isForm(contentType string) bool {
-	media, _, _ := mime.ParseMediaType(contentType)
-	return media == "application/x-www-form-urlencoded" || media == "multipart/form-data"
 }

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"cmp"
-	"fmt"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -18,10 +17,9 @@ var (
 	rangeOf   = regexp.MustCompile(`range=([\[(][^\])]*[\])])`)
 )
 
-// fault returns the error for the first field of t that read refuses. path is the prefix of the
-// field's name; members are those of the JSON object that was sent. mapping's errors contain values
-// and have no fixed form, so fault calls read again with one field and one rule at a time.
-func fault(t reflect.Type, tag, path string, read func(dst any) error, members map[string]any) error {
+// fault returns the error for the first field of t that read refuses. mapping's errors contain
+// values and have no fixed form, so fault calls read again with one field and one rule at a time.
+func fault(t reflect.Type, tag string, read func(dst any) error) error {
 	for _, f := range fields(t, tag) {
 		refused := func(rules string) bool {
 			one := f.StructField
@@ -32,24 +30,22 @@ func fault(t reflect.Type, tag, path string, read func(dst any) error, members m
 		switch optional := f.name + ",optional"; {
 		case !refused(f.Tag.Get(tag)):
 		case refused(optional):
-			return wrongType(f.Type, path+f.name, members[f.name])
+			return wrongType(f.Type, f.name)
 		case options != nil && refused(optional+","+options[0]):
 			allowed := strings.FieldsFunc(options[1], func(r rune) bool { return strings.ContainsRune("[]|,", r) })
-			return reason.Field(path+f.name, "one_of", "allowed", strings.Join(allowed, ", "))
+			return reason.Field(f.name, "one_of", "allowed", strings.Join(allowed, ", "))
 		case bounds != nil && refused(optional+","+bounds[0]):
-			return reason.Field(path+f.name, "range", "allowed", bounds[1])
+			return reason.Field(f.name, "range", "allowed", bounds[1])
 		default:
-			return reason.Field(path+f.name, "required")
+			return reason.Field(f.name, "required")
 		}
 	}
 	return reason.Error(reason.MalformedBody)
 }
 
-// wrongType returns the error for a value that does not fit the field's type.
-func wrongType(t reflect.Type, name string, sent any) error {
-	if err := inside(t, name, sent); err != nil {
-		return err
-	}
+// wrongType returns the error for a value that does not fit the field's type, or for an invalid
+// field inside it.
+func wrongType(t reflect.Type, name string) error {
 	switch t = mapping.Deref(t); t.Kind() {
 	case reflect.String:
 		return reason.Field(name, "type_string")
@@ -59,23 +55,4 @@ func wrongType(t reflect.Type, name string, sent any) error {
 		return reason.Field(name, "type_number")
 	}
 	return reason.Field(name, "type", "allowed", cmp.Or(t.Name(), t.String()))
-}
-
-// inside returns the error for the first invalid field of the structs inside a value, or nil.
-func inside(t reflect.Type, name string, sent any) error {
-	t = mapping.Deref(t)
-	switch sent := sent.(type) {
-	case map[string]any:
-		read := func(dst any) error { return mapping.UnmarshalJsonMap(sent, dst) }
-		if t.Kind() == reflect.Struct && read(reflect.New(t).Interface()) != nil {
-			return fault(t, "json", name+".", read, sent)
-		}
-	case []any:
-		for i := 0; i < len(sent) && t.Kind() == reflect.Slice; i++ {
-			if err := inside(t.Elem(), fmt.Sprintf("%s[%d]", name, i), sent[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

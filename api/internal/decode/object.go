@@ -23,74 +23,31 @@ func Object(body []byte, dst any) error {
 	if !utf8.Valid(body) || json.Unmarshal(body, &sent, asMapping) != nil {
 		return reason.Error(reason.MalformedBody)
 	}
-	v := reflect.ValueOf(dst).Elem()
-	members, ok := object(sent, v.Type())
-	if !ok || sent == nil { // null
-		return reason.Error(reason.MalformedBody)
-	}
-	for _, f := range fields(v.Type(), "json") {
-		if text, ok := members[f.name].(string); ok && slices.Contains(f.options, "open") {
-			v.FieldByName(f.Name).SetString(text)
-			delete(members, f.name)
-		}
-	}
-	read := func(v any) error { return mapping.UnmarshalJsonMap(members, v) }
-	if read(dst) != nil {
-		return fault(v.Type(), "json", "", read, members)
-	}
-	return nil
-}
-
-// object renames the members of an object to the names of t's fields and drops null fields. It
-// returns false if two names differ only in case.
-func object(sent map[string]any, t reflect.Type) (map[string]any, bool) {
 	members := make(map[string]any, len(sent))
 	for name, v := range sent {
 		members[strings.ToLower(name)] = v
 	}
-	if len(members) < len(sent) {
-		return nil, false
+	if len(members) < len(sent) || sent == nil { // names that differ only in case, or null
+		return reason.Error(reason.MalformedBody)
 	}
-	for _, f := range fields(t, "json") {
-		v, ok := value(members[f.lower], f.Type)
-		if !ok {
-			return nil, false
-		}
-		if number, ok := v.(stdjson.Number); ok && slices.Contains(f.options, "number") {
-			v = number.String()
-		}
+	v := reflect.ValueOf(dst).Elem()
+	for _, f := range fields(v.Type(), "json") {
+		member := members[f.lower]
 		delete(members, f.lower)
-		if v != nil {
-			members[f.name] = v
+		if number, ok := member.(stdjson.Number); ok && slices.Contains(f.options, "number") {
+			member = number.String()
+		}
+		if text, ok := member.(string); ok && slices.Contains(f.options, "open") {
+			v.FieldByName(f.Name).SetString(text)
+		} else if member != nil {
+			members[f.name] = member
 		}
 	}
-	return members, true
-}
-
-// value applies object to all objects inside v, which is decoded into a t.
-func value(v any, t reflect.Type) (_ any, ok bool) {
-	t = mapping.Deref(t)
-	members, _ := v.(map[string]any)
-	elements, _ := v.([]any)
-	switch {
-	case t.Kind() == reflect.Struct && members != nil:
-		return object(members, t)
-	case t.Kind() == reflect.Map && t.Elem().Kind() != reflect.Interface:
-		for name, member := range members {
-			if member == nil {
-				delete(members, name)
-			} else if members[name], ok = value(member, t.Elem()); !ok {
-				return nil, false
-			}
-		}
-	case t.Kind() == reflect.Slice:
-		for i, element := range elements {
-			if elements[i], ok = value(element, t.Elem()); !ok {
-				return nil, false
-			}
-		}
+	read := func(v any) error { return mapping.UnmarshalJsonMap(members, v) }
+	if read(dst) != nil {
+		return fault(v.Type(), "json", read)
 	}
-	return v, true
+	return nil
 }
 
 // asMapping decodes numbers to the type that mapping expects. It decodes half a surrogate pair,
