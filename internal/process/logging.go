@@ -2,9 +2,9 @@ package process
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"log/slog"
+	"sync"
 
 	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/core/stores/sqlx"
@@ -37,15 +37,20 @@ func Logger(w io.Writer, pro bool, level string) (log *slog.Logger, stop func() 
 
 // lines are log lines for one goroutine that writes them, those that wait together: a system call
 // per line costs as much as a request, and a log that is read slowly would block every request.
-type lines chan []byte
+type lines chan *[]byte
+
+// spare holds the memory of written lines.
+var spare = sync.Pool{New: func() any { return new([]byte) }}
 
 // linesWaiting is how many lines may wait for a slow log; more are dropped.
 const linesWaiting = 4096
 
 // Write takes whole lines. It never blocks or fails.
 func (l lines) Write(p []byte) (int, error) {
+	line := spare.Get().(*[]byte)
+	*line = append((*line)[:0], p...)
 	select {
-	case l <- bytes.Clone(p):
+	case l <- line:
 	default:
 	}
 	return len(p), nil
@@ -58,7 +63,8 @@ func (l lines) copy(w io.Writer) error {
 		if line == nil {
 			break
 		}
-		_, _ = buffered.Write(line) // Flush returns the error
+		_, _ = buffered.Write(*line) // Flush returns the error
+		spare.Put(line)
 		if len(l) == 0 {
 			_ = buffered.Flush() // there is nowhere to report an error of the log
 		}
