@@ -42,6 +42,7 @@ type Deps struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
+	Services http.Handler                                    // /wechat/ and /users of the internal port; nil: none
 	Around   func(routes http.Handler) (http.Handler, error) // adds paths behind the edge; nil: none
 }
 
@@ -66,7 +67,10 @@ func Handlers(c config.Config, p Deps) (public, internal http.Handler, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users)), nil
+	if p.Services == nil {
+		p.Services = http.HandlerFunc(edge.NotFound)
+	}
+	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users), p.Services), nil
 }
 
 // LoginKeys begins the names of the Redis keys that count logins per address.

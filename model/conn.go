@@ -103,12 +103,22 @@ func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.
 
 // QueryRowCtx implements sqlx.SqlConn, within the limit.
 func (c *Conn) QueryRowCtx(ctx context.Context, v any, query string, args ...any) error {
+	return c.query(ctx, v, c.SqlConn.QueryRowCtx, query, args...)
+}
+
+// QueryRowsCtx implements sqlx.SqlConn, within the limit.
+func (c *Conn) QueryRowsCtx(ctx context.Context, v any, query string, args ...any) error {
+	return c.query(ctx, v, c.SqlConn.QueryRowsCtx, query, args...)
+}
+
+func (c *Conn) query(ctx context.Context, v any,
+	do func(ctx context.Context, v any, query string, args ...any) error, query string, args ...any) error {
 	return c.within(ctx, c.reads, func(ctx context.Context) error {
 		if err := c.readers.take(ctx); err != nil {
 			return err
 		}
 		defer c.readers.free()
-		err := c.SqlConn.QueryRowCtx(ctx, v, query, args...)
+		err := do(ctx, v, query, args...)
 		if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
 			return errBrokenRow // the driver's error quotes the value
 		}

@@ -60,7 +60,7 @@ func TestControlFaultsAndStats(t *testing.T) {
 		{"GET", "/simulator/stats", ``,
 			`{"calls":{"/cgi-bin/stable_token":1,"/wxa/getwxacodeunlimit":1},"faults":[{"endpoint":"*","kind":"server_error","status":500},` +
 				`{"endpoint":"/wxa/getwxacodeunlimit","kind":"errcode","errcode":45009,"delay_ms":5,"times":2}],` +
-				`"endpoints":["/cgi-bin/stable_token","/cgi-bin/token","/sns/jscode2session","/wxa/business/getuserphonenumber",` +
+				`"endpoints":["/cgi-bin/message/subscribe/send","/cgi-bin/stable_token","/cgi-bin/token","/sns/jscode2session","/wxa/business/getuserphonenumber",` +
 				`"/wxa/getwxacodeunlimit","/wxa/msg_sec_check"],"kinds":["delay","errcode","text_json","server_error","html",` +
 				`"empty_json","truncated","empty","slow_body","cut_body","huge","reset"]}`},
 		{"DELETE", "/simulator/faults", ``, `{"faults":[]}`},

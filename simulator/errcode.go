@@ -19,6 +19,7 @@ const (
 	errAppID          errcode = 40013
 	errAccessToken    errcode = 40014
 	errCode           errcode = 40029
+	errTemplate       errcode = 40037
 	errInvalidURL     errcode = 40066
 	errArgs           errcode = 40097
 	errSecret         errcode = 40125
@@ -36,12 +37,14 @@ const (
 	errTokenExpired   errcode = 42001
 	errRequireGet     errcode = 43001
 	errRequirePost    errcode = 43002
+	errNotAccepted    errcode = 43101
 	errEmptyPost      errcode = 44002
 	errEmptyContent   errcode = 44004
 	errContentTooLong errcode = 45002
 	errQuota          errcode = 45009
 	errMinuteQuota    errcode = 45011
 	errDataFormat     errcode = 47001
+	errMessage        errcode = 47003
 	errUnauthorized   errcode = 48001
 	errInactive       errcode = 61010
 	errNotMiniProgram errcode = 85096
@@ -67,6 +70,8 @@ func (e errcode) message(addr string) string {
 		return "invalid access_token"
 	case errCode:
 		return "invalid code"
+	case errTemplate:
+		return "invalid template_id"
 	case errInvalidURL:
 		return "invalid url"
 	case errArgs:
@@ -105,6 +110,8 @@ func (e errcode) message(addr string) string {
 		return "require GET method"
 	case errRequirePost:
 		return "require POST method"
+	case errNotAccepted:
+		return "user refuse to accept the msg"
 	case errEmptyPost:
 		return "empty post data"
 	case errEmptyContent:
@@ -117,6 +124,8 @@ func (e errcode) message(addr string) string {
 		return "api minute-quota reach limit, must slower, retry next minute"
 	case errDataFormat:
 		return "data format error"
+	case errMessage:
+		return "argument invalid!"
 	case errUnauthorized:
 		return "api unauthorized"
 	case errInactive:

@@ -28,6 +28,7 @@ func FuzzServeHTTP(f *testing.F) {
 		{"POST", "/wxa/getwxacodeunlimit", "access_token=TOKEN", `{"scene":"a","line_color":{"r":"1","g":2,"b":null}}`},
 		{"POST", "/wxa/getwxacodeunlimit", "access_token=TOKEN", `{"scene":["a"],"width":1e9,"is_hyaline":true}`},
 		{"POST", "/wxa/business/getuserphonenumber", "access_token=TOKEN", `{"code":"x"}`},
+		{"POST", "/cgi-bin/message/subscribe/send", "access_token=TOKEN", `{"touser":"o","template_id":"t","data":{"thing1":{"value":"a"}}}`},
 		{"POST", "/wxa/msg_sec_check", "access_token=TOKEN", `{"version":2,"openid":"o","scene":1,"content":"违规"}`},
 		{"POST", "/simulator/code", "", `{"user":"alice","unionid":true}`},
 		{"POST", "/simulator/phone_code", "", `{"phone":"+852 61234567"}`},

@@ -6,8 +6,9 @@
 // tests may import it.
 //
 // WeChat's own paths are /sns/jscode2session, /cgi-bin/stable_token, /cgi-bin/token,
-// /wxa/getwxacodeunlimit, /wxa/business/getuserphonenumber and /wxa/msg_sec_check. The control
-// paths are under /simulator/, see [Simulator.Control].
+// /wxa/getwxacodeunlimit, /wxa/business/getuserphonenumber, /wxa/msg_sec_check and
+// /cgi-bin/message/subscribe/send. The control paths are under /simulator/, see
+// [Simulator.Control].
 //
 // Where WeChat's documents leave a detail open, the simulator is strict, so that a client that
 // works with the simulator works with WeChat. Every POST needs a Content-Length (412 without), a
@@ -169,6 +170,7 @@ func New(opts Options) *Simulator {
 	}
 	s.endpoints = map[string]endpoint{
 		"/sns/jscode2session":              {method: http.MethodGet, plain: true, handle: s.code2Session},
+		"/cgi-bin/message/subscribe/send":  {method: http.MethodPost, token: true, handle: s.sendSubscribed},
 		"/cgi-bin/stable_token":            {method: http.MethodPost, handle: s.stableToken},
 		"/cgi-bin/token":                   {method: http.MethodGet, handle: s.plainToken},
 		"/wxa/getwxacodeunlimit":           {method: http.MethodPost, token: true, handle: s.unlimitedCode},

@@ -31,7 +31,11 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
-	return p.serveHTTP(ctx, p.service.Client())
+	services, err := p.service.Services(api.Refuse, api.Avatars(p.config))
+	if err != nil {
+		return err
+	}
+	return p.serveHTTP(ctx, p.service.Client(), services)
 }
 
 func (p *program) serveAPI(ctx context.Context, _ []string) error {
@@ -39,7 +43,7 @@ func (p *program) serveAPI(ctx context.Context, _ []string) error {
 	if err := errors.Join(p.openRedis(), p.openPictures(), p.openSecrets(), p.openRPC()); err != nil {
 		return err
 	}
-	return p.serveHTTP(ctx, pb.NewWeixinClient(p.conn))
+	return p.serveHTTP(ctx, pb.NewWeixinClient(p.conn), nil)
 }
 
 func (p *program) serveRPC(ctx context.Context, _ []string) error {
@@ -50,12 +54,29 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
+	services, err := p.service.Services(api.Refuse, api.Avatars(p.config))
+	if err != nil {
+		return err
+	}
+	internal, err := api.Internal(p.config, api.Deps{Services: services, Log: p.log, Metrics: p.metrics})
+	if err != nil {
+		return err
+	}
+	listener, err := p.listenInternal(ctx, "")
+	if err != nil {
+		return err
+	}
 	if err := p.startAdmin(ctx); err != nil {
 		return err
 	}
 	p.say(ctx, "shares rpc "+p.version+" on "+p.config.RPCListen)
 	p.ownShutdown()
-	err := p.service.Serve(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.service.Serve(ctx) })
+	if listener != nil {
+		g.Go(func() error { return p.http(listener, internal, p.memory/8).Run(ctx) })
+	}
+	err = g.Wait()
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return listenError("SHARES_RPC_LISTEN", err)
 	}
@@ -77,7 +98,7 @@ func (p *program) openService() (err error) {
 
 // serveHTTP serves the edge until ctx ends. Then it drains and finishes running requests within
 // SHARES_SHUTDOWN.
-func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
+func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient, services http.Handler) error {
 	public, internal, err := api.Handlers(p.config, api.Deps{
 		Users:    users,
 		Pictures: p.pictures,
@@ -87,6 +108,7 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient) error {
 		Log:      p.log,
 		Metrics:  p.metrics,
 		Now:      time.Now,
+		Services: services,
 		Around:   p.devHandlers,
 	})
 	if err != nil {

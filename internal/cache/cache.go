@@ -47,7 +47,7 @@ type Options struct {
 // Cache caches the rows of goctl's models in a local and a shared level. Its methods are safe for
 // concurrent use. Only Flush and Close return errors of Redis.
 type Cache struct {
-	cache.Cache // nil: the models call TakeCtx and DelCtx only
+	cache.Cache // nil: the models call TakeCtx, GetCtx and DelCtx only
 
 	redis   redis.UniversalClient
 	prefix  string        // of keys and the channel

@@ -34,8 +34,12 @@ type Config struct {
 	Timeout        time.Duration `env:"SHARES_TIMEOUT" default:"5s" range:"1ms:"`
 	MaxInFlight    int           `env:"SHARES_MAX_IN_FLIGHT" default:"1024" range:"1:"`
 
-	// InternalListen is the host:port of the internal port, for other services.
-	InternalListen string `env:"SHARES_INTERNAL_LISTEN"`
+	// The internal port, host:port, for other services. InternalCallers are name:token or
+	// name+phone:token, WechatPaths the prefixes of WeChat's paths that they may use; both are
+	// comma-separated.
+	InternalListen  string `env:"SHARES_INTERNAL_LISTEN"`
+	InternalCallers Secret `env:"SHARES_INTERNAL_CALLERS"`
+	WechatPaths     string `env:"SHARES_WECHAT_PATHS"`
 
 	AccessLog string `env:"SHARES_ACCESS_LOG" default:"on" options:"on|off"`
 	LogLevel  string `env:"SHARES_LOG_LEVEL" default:"info" options:"debug|info|warn|error"`

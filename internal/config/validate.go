@@ -60,7 +60,8 @@ func (c Config) Validate(role Role) error {
 			"%s: is the placeholder of the example: set a value of your own", env)
 	}
 	edge, service := role == RoleServe || role == RoleAPI, role == RoleServe || role == RoleRPC
-	p.unless(!c.Pro() || !edge || c.PublicURL != "", "SHARES_PUBLIC_URL is required")
+	public := edge || service && c.InternalListen != "" // answer with addresses of pictures
+	p.unless(!c.Pro() || !public || c.PublicURL != "", "SHARES_PUBLIC_URL is required")
 	c.validateValues(&p)
 	if service {
 		p.unless((c.WechatAppID == "") == (c.WechatSecret == ""),
@@ -112,6 +113,10 @@ func (c Config) validateValues(p *problems) {
 	} {
 		p.unless(address == "" || hostPort(address) == nil, "%s: must be host:port with a port from 0 to 65535", env)
 	}
+	_, err = c.Callers()
+	p.check("SHARES_INTERNAL_CALLERS", err)
+	_, err = c.WechatPrefixes()
+	p.check("SHARES_WECHAT_PATHS", err)
 	c.validateRedis(p)
 }
 

@@ -82,6 +82,7 @@ func TestRequired(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
 	const secondSecret = ",fedcba9876543210fedcba9876543210"
 	for _, tt := range []struct {
 		name   string
@@ -135,6 +136,11 @@ func TestValidate(t *testing.T) {
 		{"a secret without AppID", func(c *Config) { c.Mode, c.WechatAppID = "dev", "" }, []Role{RoleServe, RoleAPI, RoleRPC}, "WECHAT_APPID"},
 		{"a color by name", func(c *Config) { c.QRCodeLineColor = "red" }, all, "QRCODE_LINE_COLOR"},
 		{"a listener without port", func(c *Config) { c.RPCListen = "127.0.0.1" }, all, "SHARES_RPC_LISTEN"},
+		{"a caller without token", func(c *Config) { c.InternalCallers = "orders" }, all, "SHARES_INTERNAL_CALLERS: the token of entry 1 has 0 bytes"},
+		{"a caller without name", func(c *Config) { c.InternalCallers = "orders:" + token + ",:" + token }, all, "SHARES_INTERNAL_CALLERS: entry 2 must be name:token"},
+		{"a token of two callers", func(c *Config) { c.InternalCallers = "a:" + token + ",b+phone:" + token }, all, "SHARES_INTERNAL_CALLERS: the token of entry 2 occurs twice"},
+		{"a path of WeChat's with dots", func(c *Config) { c.WechatPaths = "/cgi-bin/message/,/wxa/.." }, all, "SHARES_WECHAT_PATHS: \"/wxa/..\" must be a path"},
+		{"all paths of WeChat's", func(c *Config) { c.WechatPaths = "/" }, all, "SHARES_WECHAT_PATHS"},
 		{"no time after draining", func(c *Config) { c.Drain = c.Shutdown }, []Role{RoleServe, RoleAPI, RoleRPC}, "SHARES_SHUTDOWN: must be at least"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

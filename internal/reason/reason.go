@@ -24,6 +24,8 @@ const (
 	BearerMissing    Reason = "BEARER_MISSING"     // no session, but an Authorization header without "Bearer "
 	CrossOrigin      Reason = "CROSS_ORIGIN"       // a page of another origin sent it
 	HostNotAllowed   Reason = "HOST_NOT_ALLOWED"   // dev mode does not accept this host name
+	CallerUnknown    Reason = "CALLER_UNKNOWN"     // no token of a service that may use the internal port
+	PathNotAllowed   Reason = "PATH_NOT_ALLOWED"   // services may not use this path or parameter of WeChat
 	NotFound         Reason = "NOT_FOUND"          // no such path or picture
 	MethodNotAllowed Reason = "METHOD_NOT_ALLOWED" //
 	BodyTooLarge     Reason = "BODY_TOO_LARGE"     // max, in bytes

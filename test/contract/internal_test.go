@@ -19,6 +19,13 @@ type inside struct {
 	dir string // of the embedded installation
 }
 
+// The tokens of two services. The first rotates its own.
+const (
+	ordersToken = "orders-token-0123456789abcdef0123456789"
+	ordersNext  = "orders-next-token-0123456789abcdef01234"
+	phonesToken = "phones-token-0123456789abcdef0123456789"
+)
+
 // internally returns env with an internal port.
 func internally(t *testing.T, env map[string]string) map[string]string {
 	t.Helper()
@@ -26,7 +33,12 @@ func internally(t *testing.T, env map[string]string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]string{"SHARES_INTERNAL_LISTEN": address}
+	unseen.Hide("token of a caller", ordersToken, ordersNext, phonesToken)
+	all := map[string]string{
+		"SHARES_INTERNAL_LISTEN":  address,
+		"SHARES_INTERNAL_CALLERS": "orders:" + ordersToken + ", orders:" + ordersNext + ", phones+phone:" + phonesToken,
+		"SHARES_WECHAT_PATHS":     "/cgi-bin/message/, /cgi-bin/media/upload, /cgi-bin, /wxa/getwxacodeunlimit",
+	}
 	maps.Copy(all, env)
 	return all
 }
@@ -53,10 +65,18 @@ func TestInternal(t *testing.T) {
 				{"auth, origins", testAuthOrigins},
 				{"auth, hostile headers", testAuthHeaders},
 				{"auth, revoked", testAuthRevoked},
+				{"wechat", testForward},
+				{"wechat, callers", testForwardCallers},
+				{"wechat, refused", testForwardRefused},
+				{"wechat, bodies", testForwardBodies},
+				{"wechat, token rotation", testForwardRotation},
+				{"users", testUsers},
+				{"users, refused", testUsersRefused},
+				{"refusals are not logged as errors", func(t *testing.T, s inside) { testNoErrors(t, s.setting) }},
+				{"wechat, faults", testForwardFaults},
 			} {
 				t.Run(part.name, func(t *testing.T) { part.test(t, s) })
 			}
-			testNoErrors(t, s.setting)
 		})
 	}
 }

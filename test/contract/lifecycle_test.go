@@ -266,7 +266,9 @@ func TestUserServiceUnavailable(t *testing.T) {
 		unavailable(t, s.post(t, oauth, loginBody(s.code(t, u.name))))
 	}
 	s.post(t, getUserInfo, `{}`).refused(t, http.StatusUnauthorized, 1018)
-	s.users = testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: s.env})
+	if err := s.users.Start(); err != nil {
+		t.Fatal(err)
+	}
 	waitUntil(t, "api reconnects to rpc", func() bool {
 		return u.post(t, getUserInfo, `{}`).StatusCode == http.StatusOK
 	})

@@ -22,12 +22,13 @@ const sessionSecret = "contract-suite-session-secret-0123456789"
 
 // setting is one running installation.
 type setting struct {
-	base     string // URL of the edge
-	public   string // SHARES_PUBLIC_URL; see address
-	control  string // URL of the simulator's control paths
-	edgePort string // URL of the internal port of serve or api
-	envelope bool
-	secret   string // signs sessions
+	base      string // URL of the edge
+	public    string // SHARES_PUBLIC_URL; see address
+	control   string // URL of the simulator's control paths
+	edgePort  string // URL of the internal port of serve or api
+	usersPort string // URL of the internal port of serve or rpc
+	envelope  bool
+	secret    string // signs sessions
 
 	edge, users *testprocess.Process // api and rpc, or twice the same process
 	env         map[string]string    // environment of the processes
@@ -110,9 +111,17 @@ func apartOn(t *testing.T, parts pro, env map[string]string) *setting {
 		t.Fatal(err)
 	}
 	all["SHARES_RPC_LISTEN"], all["WEIXIN_RPC_TARGET"] = address, "dns:///"+address
-	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: all, Secrets: &unseen})
+	forUsers := maps.Clone(all)
+	if all["SHARES_INTERNAL_LISTEN"] != "" {
+		if forUsers["SHARES_INTERNAL_LISTEN"], err = testenv.FreeAddress(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	users := testprocess.Run(t, testprocess.Options{Args: []string{"rpc"}, Env: forUsers, Secrets: &unseen})
 	edge := testprocess.Run(t, testprocess.Options{Args: []string{"api"}, Env: all, Secrets: &unseen})
-	return newSetting(t, edge, users, all)
+	s := newSetting(t, edge, users, all)
+	s.usersPort = "http://" + forUsers["SHARES_INTERNAL_LISTEN"]
+	return s
 }
 
 // pro is the environment of an installation without embedded parts.
@@ -148,15 +157,16 @@ func newSetting(t *testing.T, edge, users *testprocess.Process, env map[string]s
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections) // before the program ends, because it waits for connections
 	s := &setting{
-		base:     edge.URL(),
-		control:  cmp.Or(env["WECHAT_BASE_URL"], edge.URL()),
-		public:   env["SHARES_PUBLIC_URL"],
-		edgePort: "http://" + env["SHARES_INTERNAL_LISTEN"],
-		envelope: env["SHARES_ENVELOPE"] == "true",
-		secret:   env["SESSION_SECRET"],
-		edge:     edge,
-		users:    users,
-		env:      env,
+		base:      edge.URL(),
+		control:   cmp.Or(env["WECHAT_BASE_URL"], edge.URL()),
+		public:    env["SHARES_PUBLIC_URL"],
+		edgePort:  "http://" + env["SHARES_INTERNAL_LISTEN"],
+		usersPort: "http://" + env["SHARES_INTERNAL_LISTEN"],
+		envelope:  env["SHARES_ENVELOPE"] == "true",
+		secret:    env["SESSION_SECRET"],
+		edge:      edge,
+		users:     users,
+		env:       env,
 		client: &http.Client{
 			Transport:     unseen.Transport(transport),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -42,6 +42,10 @@ var catalogue = map[reason.Reason]form{
 	reason.CrossOrigin: {403, 1080, "", text{"不允许的跨站请求", "a request from another site is not allowed"}},
 	reason.HostNotAllowed: {403, 1080, "", text{"dev 模式不接受该域名，请在 SHARES_PUBLIC_URL 中设置",
 		"dev mode does not answer to this host name: set it in SHARES_PUBLIC_URL"}},
+	reason.CallerUnknown: {401, 1080, "", text{"请求头缺少有效的令牌，格式为 Authorization: Bearer <token>，令牌见 SHARES_INTERNAL_CALLERS",
+		"no token of SHARES_INTERNAL_CALLERS: send Authorization: Bearer <token>"}},
+	reason.PathNotAllowed: {403, 1080, "", text{"不允许使用该微信接口或参数，请检查 SHARES_WECHAT_PATHS",
+		"this path or parameter of WeChat is not allowed: see SHARES_WECHAT_PATHS"}},
 	reason.NotFound:         {404, 1006, "", text{"请求的地址不存在", "there is nothing at this address"}},
 	reason.MethodNotAllowed: {405, 1006, "", text{"不支持的请求方法", "this method is not allowed here"}},
 	reason.RateLimited:      {429, 1094, "1", text{"请求过于频繁，请稍后再试", "too many requests: try again later"}},
@@ -67,9 +71,10 @@ var ruleTexts = map[string]text{
 	"range":        {"参数 {field} 的取值范围是 {allowed}", "{field} must be in the range {allowed}"},
 	"too_long": {"参数 {field} 过长，最多 {max} 个字符",
 		"{field} is too long: at most {max} characters"},
-	"text":   {"参数 {field} 含有不允许的字符", "{field} has characters that are not allowed"},
-	"one_of": {"参数 {field} 只能是：{allowed}", "{field} must be one of: {allowed}"},
-	"url":    {"参数 {field} 必须是 http 或 https 地址", "{field} must be an http or https URL"},
+	"too_many": {"参数 {field} 过多，最多 {max} 个", "{field} has too many entries: at most {max}"},
+	"text":     {"参数 {field} 含有不允许的字符", "{field} has characters that are not allowed"},
+	"one_of":   {"参数 {field} 只能是：{allowed}", "{field} must be one of: {allowed}"},
+	"url":      {"参数 {field} 必须是 http 或 https 地址", "{field} must be an http or https URL"},
 	"temporary_path": {"参数 {field} 是客户端的临时路径，请用 weixin.upload_avatar 上传图片",
 		"{field} is a temporary path of the client: upload the picture with weixin.upload_avatar"},
 	"phone": {"参数 {field} 必须是 11 位手机号或以 + 开头的国际号码（E.164）",
@@ -103,12 +108,15 @@ type Row struct {
 	Chinese, English string
 }
 
+// unlisted are the reasons that no user's client sees.
+var unlisted = []reason.Reason{reason.Canceled, reason.CallerUnknown, reason.PathNotAllowed}
+
 // Table returns the error table, sorted by status, code and reason. It omits the texts of
 // INVALID_FIELD's rules.
 func Table() []Row {
 	rows := make([]Row, 0, len(catalogue))
 	for why, f := range catalogue {
-		if f.status != statusClientClosedRequest { // no client sees it
+		if !slices.Contains(unlisted, why) {
 			rows = append(rows, Row{f.status, f.code, why, f.zh, f.en})
 		}
 	}

@@ -9,9 +9,10 @@ import (
 	"shares/internal/reason"
 )
 
-// Internal returns the handler of the internal port: auth at /auth and below it. It never wraps
-// answers as the legacy service did, because other services read the status.
-func (e *Edge) Internal(auth http.Handler) http.Handler {
+// Internal returns the handler of the internal port: auth at /auth and below it, services at
+// /wechat/ and /users. It never wraps answers as the legacy service did, because other services
+// read the status.
+func (e *Edge) Internal(auth, services http.Handler) http.Handler {
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		call := session.FromContext(r.Context())
 		name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -21,6 +22,8 @@ func (e *Edge) Internal(auth http.Handler) http.Handler {
 			answer.Error(w, r, reason.Error(reason.CrossOrigin))
 		case name == "auth":
 			e.work(w, r, auth, e.bounds.work, 1, e.opts.Timeout)
+		case name == "wechat" || name == "users":
+			services.ServeHTTP(w, r)
 		default:
 			call.Route = "internal " + other
 			NotFound(w, r)

@@ -108,6 +108,7 @@ export const texts = {
   "/wxa/getwxacodeunlimit": ["生成小程序码", "QR code"],
   "/wxa/business/getuserphonenumber": ["验证手机号", "phone number"],
   "/wxa/msg_sec_check": ["文本内容安全检测", "content check"],
+  "/cgi-bin/message/subscribe/send": ["发送订阅消息", "subscription message"],
 
   delay_kind: ["延迟后正常响应", "delayed answer"],
   errcode_kind: ["返回错误码", "errcode as JSON"],

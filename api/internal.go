@@ -1,0 +1,29 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"shares/api/internal/answer"
+	"shares/api/internal/edge"
+	"shares/api/internal/pictures"
+	"shares/internal/config"
+)
+
+// Internal returns the handler of the internal port for a process without the edge. Of the
+// dependencies it needs Services, Log and Metrics.
+func Internal(c config.Config, p Deps) (http.Handler, error) {
+	e, err := edge.New(edge.Options{Config: c, Log: p.Log, Metrics: p.Metrics}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return e.Internal(http.HandlerFunc(edge.NotFound), p.Services), nil
+}
+
+// Refuse writes an error in the form of the contract.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) { answer.Error(w, r, err) }
+
+// Avatars returns a function that returns the address of a stored avatar.
+func Avatars(c config.Config) func(ctx context.Context, stored string) string {
+	return pictures.Addresses{Public: c.QRCodePublicURL, Base: c.PublicURL}.Shown
+}
