@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,22 +63,8 @@ func (s *suite) overlay() string {
 
 // chooseNodes chooses two schedulable nodes; the last is drained and killed.
 func (s *suite) chooseNodes() {
-	var list struct {
-		Items []struct {
-			Metadata struct{ Name string }
-			Spec     struct {
-				Unschedulable bool
-				Taints        []struct{ Effect string }
-			}
-		}
-	}
-	s.check(json.Unmarshal([]byte(s.kube("get", "nodes", "-o", "json")), &list))
-	var names []string
-	for _, n := range list.Items {
-		if !n.Spec.Unschedulable && len(n.Spec.Taints) == 0 {
-			names = append(names, n.Metadata.Name)
-		}
-	}
+	names := strings.Fields(s.kube("get", "nodes", "-o",
+		"go-template={{range .items}}{{if not .spec.taints}}{{.metadata.name}} {{end}}{{end}}"))
 	if len(names) < 2 {
 		s.Fatalf("got %d schedulable nodes, want two", len(names))
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +22,8 @@ import (
 )
 
 func oneMariaDB(t *testing.T, w *world) {
-	s := testenv.NewMariaDB(t)
-	w.database(t, s, s.Addr())
+	w.mariadb = testenv.NewMariaDB(t)
+	w.database(t, w.mariadb.Addr())
 }
 
 func oneRedis(t *testing.T, w *world) {
@@ -67,7 +66,7 @@ func connectionsTaken(during time.Duration) step {
 func galera(t *testing.T, w *world) {
 	scripts, err := filepath.Abs("testdata")
 	must(t, err)
-	t.Setenv("PATH", scripts+":"+os.Getenv("PATH"))
+	t.Setenv("PATH", scripts+":"+os.Getenv("PATH")+":/usr/sbin")
 	var members []string
 	for range 3 {
 		members = append(members, freeAddress(t))
@@ -83,7 +82,6 @@ listen mysql
   bind %s
   default-server check inter 200ms fall 2 rise 2 on-marked-down shutdown-sessions
 `, address)
-	var nodes []*testenv.MariaDBServer
 	for i, member := range members {
 		args := []string{
 			"--wsrep-on=ON", "--wsrep-provider=/usr/lib/galera/libgalera_smm.so", "--wsrep-sst-method=copy",
@@ -96,44 +94,24 @@ listen mysql
 			args, backup = append(args, "--wsrep-new-cluster"), ""
 		}
 		node := testenv.NewMariaDB(t, args...)
-		nodes = append(nodes, node)
+		if i == 0 {
+			w.mariadb = node
+		}
 		fmt.Fprintf(config, "  server node%d %s %s\n", i+1, node.Addr(), backup)
 	}
 	file := filepath.Join(w.dir, "haproxy.cfg")
 	must(t, os.WriteFile(file, []byte(config.String()), 0o600))
-	run(t, "haproxy", nil, "-db", "-f", file)
+	haproxy := testenv.NewProcess(testenv.Program{Path: "haproxy", Args: []string{"-db", "-f", file}})
+	must(t, haproxy.Start())
+	t.Cleanup(func() { must(t, haproxy.Kill()) })
 	waitFor(t, time.Minute, "HAProxy listens", func() bool {
 		conn, err := net.Dial("tcp", address)
 		return err == nil && conn.Close() == nil
 	})
-	w.database(t, nodes[0], address)
-	for _, node := range nodes {
-		db, err := sql.Open("mysql", node.DSN(""))
-		must(t, err)
-		defer db.Close()
-		waitFor(t, time.Minute, "all nodes are members", func() bool {
-			var name, size string
-			err := db.QueryRow("SHOW STATUS LIKE 'wsrep_cluster_size'").Scan(&name, &size)
-			return err == nil && size == "3"
-		})
-	}
-}
-
-// run runs a program until the test ends.
-func run(t *testing.T, program string, ready *regexp.Regexp, args ...string) {
-	for _, dir := range []string{"", "/usr/sbin/", "/usr/local/sbin/"} {
-		if path, err := exec.LookPath(dir + program); err == nil {
-			program = path
-			break
-		}
-	}
-	p := testenv.NewProcess(testenv.Program{Path: program, Args: args, Ready: ready})
-	must(t, p.Start())
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("%s printed: %s", program, testenv.SaveOutput(filepath.Base(program), p.Output()))
-		}
-		must(t, p.Kill())
+	w.database(t, address)
+	waitFor(t, time.Minute, "all nodes are members", func() bool {
+		var name, size string
+		return w.db.QueryRow("SHOW STATUS LIKE 'wsrep_cluster_size'").Scan(&name, &size) == nil && size == "3"
 	})
 }
 
@@ -179,7 +157,7 @@ func redisCluster(t *testing.T, w *world) {
 // redisWorks waits until a new client of go-redis can write keys of all primaries.
 var redisWorks = works(func(ctx context.Context, f *fault) error {
 	c := redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs: strings.Split(f.env["REDIS_ADDR"], ","), MasterName: f.env["REDIS_MASTER"], MaxRetries: -1,
+		Addrs: strings.Split(f.env["REDIS_ADDR"], ","), MasterName: f.env["REDIS_MASTER"], MaxRetries: -1, DialerRetries: 1,
 	})
 	defer c.Close()
 	for i := range 20 {

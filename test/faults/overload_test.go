@@ -17,47 +17,38 @@ import (
 // inFlight is the default of SHARES_MAX_IN_FLIGHT.
 const inFlight = 1024
 
-// crowd is clients that send one request after the other, and their results.
-type crowd struct {
-	mu              sync.Mutex
-	served, refused []time.Duration // sorted when run returns
-	other           []error         // of other answers
-}
-
-// run starts the clients within a second and stops them when ctx ends. A refused client sends its
-// next request a second later, as Retry-After tells it to.
-func (c *crowd) run(ctx context.Context, clients int, send func() traffic.Answer) {
+// crowd sends one request after the other from each client, until ctx ends. The clients start within
+// a second. A refused client sends its next request a second later, as Retry-After tells it to.
+func crowd(ctx context.Context, clients int, send func() traffic.Answer) (served int, s traffic.Stats) {
 	var all sync.WaitGroup
+	var mu sync.Mutex
+	count := func(a traffic.Answer, took time.Duration) (pause time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		s.Requests++
+		switch {
+		case a.Failure() == nil:
+			served++
+			s.Slowest = max(s.Slowest, took)
+		case a.Err == nil && a.Status == http.StatusServiceUnavailable && a.RetryAfter:
+			s.Refused++
+			s.Refusal = max(s.Refusal, took)
+			return time.Second
+		default:
+			s.Failed++
+		}
+		return 0
+	}
 	for i := range clients {
 		all.Go(func() {
-			for err := traffic.Pause(ctx, time.Duration(i)*time.Second/time.Duration(clients)); err == nil; {
+			for pause := time.Duration(i) * time.Second / time.Duration(clients); traffic.Pause(ctx, pause) == nil; {
 				sent := time.Now()
-				if c.count(send(), time.Since(sent)) {
-					err = traffic.Pause(ctx, time.Second)
-				} else {
-					err = ctx.Err()
-				}
+				pause = count(send(), time.Since(sent))
 			}
 		})
 	}
 	all.Wait()
-	slices.Sort(c.served)
-	slices.Sort(c.refused)
-}
-
-func (c *crowd) count(a traffic.Answer, took time.Duration) (refused bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch err := a.Failure(); {
-	case err == nil:
-		c.served = append(c.served, took)
-	case a.Err == nil && a.Status == http.StatusServiceUnavailable && a.RetryAfter:
-		c.refused = append(c.refused, took)
-		return true
-	default:
-		c.other = append(c.other, err)
-	}
-	return false
+	return served, s
 }
 
 // overload starts a replica without rate limits. It first measures what the replica can serve, with
@@ -71,15 +62,14 @@ func overload(f *fault) {
 		return s.Post(f.Context(), "update_user_info", f.people.Writers[i%writers].Session(),
 			map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
 	}
-	during := func(d time.Duration, clients int) *crowd {
+	during := func(d time.Duration, clients int) (int, traffic.Stats) {
 		lasts, end := context.WithTimeout(f.Context(), d)
 		defer end()
-		c := &crowd{}
-		c.run(lasts, clients, send)
-		return c
+		return crowd(lasts, clients, send)
 	}
 	during(2*time.Second, 64) // warm
-	can := len(during(2*time.Second, 64).served) / 2
+	can, _ := during(2*time.Second, 64)
+	can /= 2
 	before, err := s.Memory()
 	f.check(err)
 	var memory []int64
@@ -93,7 +83,8 @@ func overload(f *fault) {
 		}
 	})
 	const lasts = 8
-	c := during(lasts*time.Second, 4*inFlight)
+	served, stats := during(lasts*time.Second, 4*inFlight)
+	f.own = stats
 	stop()
 	watch.Wait()
 	fixed(f)
@@ -103,41 +94,28 @@ func overload(f *fault) {
 		}
 		return healthy == 100
 	})
-	f.overloaded(c, can, lasts, before, memory)
+	f.overloaded(served/lasts, can, before, memory)
 	f.row.Note("100 served in a row %s later", traffic.Short(time.Since(f.fixed)))
 	f.check(s.Kill())
 }
 
-// overloaded judges the results of a crowd on a server that can serve can requests a second.
-func (f *fault) overloaded(c *crowd, can, seconds int, before int64, memory []int64) {
+// overloaded judges the results on a server that can serve can requests a second and served some.
+func (f *fault) overloaded(served, can int, before int64, memory []int64) {
 	// All clients have started by the second half.
 	half, last := len(memory)/2, len(memory)*3/4
 	early, late := slices.Max(memory[half:last]), slices.Max(memory[last:])
-	f.own = traffic.Stats{
-		Requests: len(c.served) + len(c.refused) + len(c.other), Refused: len(c.refused), Failed: len(c.other),
-		Slowest: percentile(c.served, 100), Refusal: percentile(c.refused, 100),
-	}
-	short := traffic.Short
-	f.row.Note("capacity %d/s; %d clients: %d/s served (median %s, p99 %s), %d/s refused (median %s, p99 %s); memory %d MB before, %d, then %d",
-		can, 4*inFlight, len(c.served)/seconds, short(percentile(c.served, 50)), short(percentile(c.served, 99)),
-		len(c.refused)/seconds, short(percentile(c.refused, 50)), short(percentile(c.refused, 99)), before>>20, early>>20, late>>20)
+	f.row.Note("capacity %d/s; %d clients: %d/s served; memory %d MB before, %d, then %d",
+		can, 4*inFlight, served, before>>20, early>>20, late>>20)
 	if late > early+early/4+(16<<20) {
 		f.Errorf("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
 	}
-	if len(c.served)/seconds < can/4 { // the clients take most of the machine
-		f.Errorf("of a capacity of %d/s, %d/s are left under overload", can, len(c.served)/seconds)
+	if served < can/4 { // the clients take most of the machine
+		f.Errorf("of a capacity of %d/s, %d/s are left under overload", can, served)
 	}
-	if len(c.refused) == 0 {
+	if f.own.Refused == 0 {
 		f.Errorf("there was no overload")
 	}
-	if len(c.other) > 0 {
-		f.Errorf("%d answers were neither 200 nor 503 with Retry-After: %v", len(c.other), c.other[0])
+	if f.own.Failed > 0 {
+		f.Errorf("%d answers were neither 200 nor 503 with Retry-After", f.own.Failed)
 	}
-}
-
-func percentile(sorted []time.Duration, p int) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[(len(sorted)-1)*p/100]
 }

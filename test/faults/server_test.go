@@ -5,7 +5,7 @@ package faults
 import (
 	"context"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,14 +18,9 @@ type server struct {
 	*traffic.Target
 	*testprocess.Process
 	name  string
-	admin *traffic.Target // not of the simulator
-
-	mu    sync.Mutex
-	kills []kill
+	admin *traffic.Target           // not of the simulator
+	gone  atomic.Pointer[time.Time] // when clients have noticed the last Kill
 }
-
-// kill is the time at which a process was killed, and at which it had ended (zero: not yet).
-type kill struct{ from, to time.Time }
 
 func (w *world) run(t *testing.T, name, address, admin string, o testprocess.Options) *server {
 	client := &http.Client{
@@ -38,33 +33,24 @@ func (w *world) run(t *testing.T, name, address, admin string, o testprocess.Opt
 	}
 }
 
-// Kill kills the process and remembers when.
-func (s *server) Kill() error {
-	s.mu.Lock()
-	s.kills = append(s.kills, kill{from: time.Now()})
-	s.mu.Unlock()
-	err := s.Process.Kill()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kills[len(s.kills)-1].to = time.Now()
-	return err
-}
-
 // unnoticed is how long after a kill a client may still use an idle connection, before it reads its
 // end.
 const unnoticed = 500 * time.Millisecond
 
-// killedSince reports whether the process was killed while it had a request that was sent at start,
-// or shortly before the request was sent.
-func (s *server) killedSince(start time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kills {
-		if k.to.IsZero() || start.Before(k.to.Add(unnoticed)) {
-			return true
-		}
-	}
-	return false
+// Kill kills the process and remembers when.
+func (s *server) Kill() error {
+	ending := time.Now().Add(time.Hour)
+	s.gone.Store(&ending)
+	err := s.Process.Kill()
+	gone := time.Now().Add(unnoticed)
+	s.gone.Store(&gone)
+	return err
+}
+
+// killedSince reports whether the process was killed after a request was sent, or shortly before.
+func (s *server) killedSince(sent time.Time) bool {
+	gone := s.gone.Load()
+	return gone != nil && sent.Before(*gone)
 }
 
 // ready calls /readyz, as a load balancer does.

@@ -175,12 +175,11 @@ func (w *world) moveIn(t *testing.T) {
 	w.people, w.ledger = p, traffic.NewLedger(p.Writers)
 }
 
-// database makes the service use a new database at address, which is server's or a proxy's.
-func (w *world) database(t *testing.T, server *testenv.MariaDBServer, address string) {
-	w.mariadb = server
-	name, err := server.CreateDatabase(t.Context())
+// database makes the service use a new database of w.mariadb at address, which may be a proxy's.
+func (w *world) database(t *testing.T, address string) {
+	name, err := w.mariadb.CreateDatabase(t.Context())
 	must(t, err)
-	dsn, err := server.UserDSN(t.Context(), name)
+	dsn, err := w.mariadb.UserDSN(t.Context(), name)
 	must(t, err)
 	app, err := mysql.ParseDSN(dsn)
 	must(t, err)
@@ -189,7 +188,7 @@ func (w *world) database(t *testing.T, server *testenv.MariaDBServer, address st
 	app.Timeout, app.ReadTimeout = time.Second, time.Second
 	w.app = open(t, app)
 	w.app.SetMaxIdleConns(-1)
-	admin, err := mysql.ParseDSN(server.DSN(name))
+	admin, err := mysql.ParseDSN(w.mariadb.DSN(name))
 	must(t, err)
 	admin.Addr = address
 	w.db = open(t, admin)
