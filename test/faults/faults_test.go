@@ -6,10 +6,13 @@ import (
 	"os"
 	"testing"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"shares/test/traffic"
 )
 
 func TestFaults(t *testing.T) {
+	logging.Disable() // go-redis reports each refused connection
 	var rows []*traffic.Row
 	defer func() {
 		if err := traffic.Print(os.Stdout, rows); err != nil {
