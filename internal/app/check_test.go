@@ -99,7 +99,11 @@ func TestCheckRunsTheServicesRedisCommands(t *testing.T) {
 	if got := failures(check("resetkeys", "~other:*"), "Redis"); len(got) < 8 {
 		t.Errorf("with other keys %d steps fail, want all:\n%s", len(got), strings.Join(got, "\n"))
 	}
-	lines := findings(t, "RedisAddr: redis://app:wrong@"+server.Addr())
+	cluster := testenv.RedisCluster(t)
+	cluster.Restrict(t, "app", "hunter2", prefix)
+	lines := findings(t, "RedisType: cluster\nRedisAddr: redis://app:hunter2@"+cluster.Addr())
+	wantFailures(t, lines, "Redis")
+	lines = findings(t, "RedisAddr: redis://app:wrong@"+server.Addr())
 	wantFailures(t, lines, "Redis", [2]string{server.Addr() + ": wrong user or password: ", "REDIS_PASSWORD"})
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)

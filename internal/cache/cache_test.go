@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"shares/internal/devredis"
 	"shares/internal/testenv"
@@ -32,10 +33,16 @@ func TestReplicasShareRows(t *testing.T) {
 			addr := testenv.ManagedRedis(t, server(t))
 			return addr, func(o *Options) { withLocal(o); o.Proxy = true }
 		},
-		"cluster": func(t *testing.T) (string, func(*Options)) {
-			s := server(t, "--cluster-enabled", "yes")
-			cluster := onCluster(t, s)
-			return s.Addr(), func(o *Options) { withLocal(o); cluster(o) }
+		"cluster, with the documented rights": func(t *testing.T) (string, func(*Options)) {
+			s := testenv.RedisCluster(t)
+			s.Restrict(t, "app", "secret", "test")
+			return s.Addr(), func(o *Options) {
+				withLocal(o)
+				o.Redis = NewClient(redis.UniversalOptions{
+					Addrs: []string{s.Addr()}, IsClusterMode: true, Username: "app", Password: "secret",
+				}, 100*time.Millisecond)
+				t.Cleanup(func() { _ = o.Redis.Close() })
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

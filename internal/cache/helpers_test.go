@@ -259,23 +259,6 @@ func server(t testing.TB, args ...string) *testenv.RedisServer {
 	return testenv.Redis(t, args...)
 }
 
-// onCluster makes the server a cluster of one node, and returns an option for a cluster client with
-// the documented rights.
-func onCluster(t testing.TB, s *testenv.RedisServer) func(*Options) {
-	err := s.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(o *Options) {
-		s.Restrict(t, "app", "secret", "test")
-		co := redis.UniversalOptions{
-			Addrs: []string{s.Addr()}, IsClusterMode: true, Username: "app", Password: "secret",
-		}
-		o.Redis = NewClient(co, 100*time.Millisecond)
-		t.Cleanup(func() { _ = o.Redis.Close() })
-	}
-}
-
 // refusals returns the failed steps of Probe.
 func refusals(t *testing.T, c redis.UniversalClient) (steps []string) {
 	t.Helper()

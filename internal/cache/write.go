@@ -16,20 +16,16 @@ import (
 func (c *Cache) DelCtx(ctx context.Context, keys ...string) error {
 	ctx = context.WithoutCancel(ctx) // the commit is done
 	for _, key := range keys {
-		if c.until.Load() == 0 || c.send(ctx, key) != nil {
+		sent := func(ctx context.Context) error {
+			return c.invalidate(ctx, c.redis, key, messageRow+key)
+		}
+		if c.until.Load() == 0 || c.call(ctx, sent) != nil {
 			c.owe(key)
 		}
 		// This comes last, because a read that already has the old row from Redis must not keep it.
 		c.forget(key)
 	}
 	return nil
-}
-
-// send invalidates key in Redis.
-func (c *Cache) send(ctx context.Context, key string) error {
-	return c.call(ctx, func(ctx context.Context) error {
-		return c.invalidate(ctx, c.redis, key, messageRow+key)
-	})
 }
 
 // forget drops the local row of key and detaches its read in flight.

@@ -113,6 +113,24 @@ func ReplicaOf(t testing.TB, master *RedisServer) *RedisServer {
 	}
 }
 
+// RedisCluster starts a cluster of one node for this test alone. It stops when the test ends.
+func RedisCluster(t testing.TB) *RedisServer {
+	t.Helper()
+	s := Redis(t, "--cluster-enabled", "yes")
+	c := s.Client(t)
+	if err := c.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+			return s
+		}
+		if time.Now().After(end) {
+			t.Fatal("testenv: the cluster is not ready after a minute")
+		}
+	}
+}
+
 // Restrict gives a user exactly the rights of docs/operations.md for the prefix, and then changes
 // them by rules.
 func (s *RedisServer) Restrict(t testing.TB, user, password, prefix string, rules ...string) {
