@@ -19,7 +19,7 @@ func replica(t *testing.T, dsn string, redisAddr string, limit time.Duration) Wx
 	db := openMySQL(t, dsn)
 	o := redis.UniversalOptions{Addrs: []string{redisAddr}}
 	client := cache.NewClient(o, 100*time.Millisecond)
-	rows := cache.New(cache.Options{Redis: client, Prefix: "test", Local: 1000})
+	rows := cache.New(cache.Options{Redis: client, Servers: o, Prefix: "test", Local: 1000})
 	t.Cleanup(func() { _, _ = rows.Close(), client.Close() })
 	return NewWxUserinfoModel(NewConn(db, limit), rows)
 }

@@ -46,6 +46,7 @@ type program struct {
 	metrics  *prometheus.Registry
 	memory   int64 // of the process, in bytes
 	redis    redis.UniversalClient
+	servers  redis.UniversalOptions // of redis
 	db       *sql.DB
 	cache    *cache.Cache
 	users    model.WxUserinfoModel

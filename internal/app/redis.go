@@ -58,7 +58,7 @@ func (p *program) openRedis() error {
 		p.parts = append(p.parts, part{"Redis", p.config.RedisAddr, p.checkRedis})
 	}
 	logging.Disable() // callers report failed commands
-	p.redis = cache.NewClient(o, c.RedisTimeout)
+	p.servers, p.redis = o, cache.NewClient(o, c.RedisTimeout)
 	p.onClose(p.redis.Close)
 	cache.CountPool(p.metrics, p.redis)
 	if p.config.OTLPEndpoint != "" {

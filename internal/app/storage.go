@@ -104,6 +104,8 @@ func (p *program) openUsers(ctx context.Context) error {
 	}
 	p.cache = cache.New(cache.Options{
 		Redis:   p.redis,
+		Servers: p.servers,
+		Timeout: p.config.RedisTimeout,
 		Prefix:  p.config.RedisPrefix,
 		Proxy:   p.config.RedisType == "proxy",
 		Local:   p.config.LocalUsers,

@@ -29,10 +29,12 @@ const (
 	leaseLife = 3 * time.Second // between a miss and its fill
 )
 
-// Options configure a Cache. Redis and Prefix are required; all other fields have defaults.
+// Options configure a Cache. Redis, Servers and Prefix are required; all other fields have defaults.
 type Options struct {
-	Redis  redis.UniversalClient // the shared level, from NewClient; the Cache does not close it
-	Prefix string                // of the keys and the channel
+	Redis   redis.UniversalClient  // the shared level, from NewClient; the Cache does not close it
+	Servers redis.UniversalOptions // of Redis; the heartbeat has a client of its own
+	Timeout time.Duration          // of a call to Redis; default 100 ms
+	Prefix  string                 // of the keys and the channel
 
 	// Proxy says that Redis is a proxy in front of several servers: messages may overtake each
 	// other, and INFO describes any server.
@@ -75,8 +77,8 @@ type Cache struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	// The heartbeat's goroutine owns these. It has its own connection to each server, because
-	// requests may use up the pool.
+	// The heartbeat's goroutine owns these. It has its own client with a connection to each server,
+	// because requests may use up the pool.
 	beat     redis.UniversalClient
 	servers  string        // run ids of the last heartbeat; others mean a restart or a failover
 	renewed  time.Duration // when this process last renewed the generation
@@ -94,34 +96,25 @@ type era struct {
 // are read from the database until the first heartbeat succeeds. Close the Cache before the client.
 func New(o Options) *Cache {
 	c := &Cache{
-		redis:  o.Redis,
-		prefix: o.Prefix + ":",
-		proxy:  o.Proxy,
-		ttl:    cmp.Or(o.TTL, 5*time.Minute),
-		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
-		born:   time.Now(),
-		rows:   otter.Must(&otter.Options[string, *read]{MaximumSize: max(1, o.Local)}),
-		local:  o.Local > 0,
-		reads:  make(map[string]*read),
-		owed:   make(map[string]bool),
-		name:   rand.Text(),
+		redis:   o.Redis,
+		timeout: cmp.Or(o.Timeout, 100*time.Millisecond),
+		prefix:  o.Prefix + ":",
+		proxy:   o.Proxy,
+		ttl:     cmp.Or(o.TTL, 5*time.Minute),
+		log:     cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		born:    time.Now(),
+		rows:    otter.Must(&otter.Options[string, *read]{MaximumSize: max(1, o.Local)}),
+		local:   o.Local > 0,
+		reads:   make(map[string]*read),
+		owed:    make(map[string]bool),
+		name:    rand.Text(),
 
 		renewed: -renewalWindow,
 	}
-	switch client := o.Redis.(type) {
-	case *redis.Client:
-		beat := *client.Options() // its dialer follows the master of sentinels
-		c.timeout, c.ordered = beat.ReadTimeout, !o.Proxy
-		beat.PoolSize, beat.MaxRetries = 1, -1
-		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
-		c.beat = redis.NewClient(&beat)
-	case *redis.ClusterClient:
-		beat := *client.Options()
-		c.timeout = beat.ReadTimeout
-		beat.PoolSize, beat.MaxRetries = 1, -1
-		beat.ReadTimeout, beat.WriteTimeout, beat.PoolTimeout = beatReply, beatReply, beatReply
-		c.beat = redis.NewClusterClient(&beat)
-	}
+	o.Servers.PoolSize = 1
+	c.beat = NewClient(o.Servers, beatReply)
+	_, cluster := c.beat.(*redis.ClusterClient)
+	c.ordered = !cluster && !o.Proxy
 	c.era.Store(&era{})
 	c.count = newMetrics(o.Metrics, c)
 

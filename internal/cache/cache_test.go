@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/redis/go-redis/v9"
 
 	"shares/internal/devredis"
 	"shares/internal/testenv"
@@ -38,10 +37,8 @@ func TestReplicasShareRows(t *testing.T) {
 			s.Restrict(t, "app", "secret", "test")
 			return s.Addr(), func(o *Options) {
 				withLocal(o)
-				o.Redis = NewClient(redis.UniversalOptions{
-					Addrs: []string{s.Addr()}, IsClusterMode: true, Username: "app", Password: "secret",
-				}, 100*time.Millisecond)
-				t.Cleanup(func() { _ = o.Redis.Close() })
+				o.Servers.IsClusterMode = true
+				o.Servers.Username, o.Servers.Password = "app", "secret"
 			}
 		},
 	} {

@@ -123,15 +123,9 @@ type switched struct{ addr atomic.Pointer[string] }
 
 func (s *switched) to(server *testenv.RedisServer) { addr := server.Addr(); s.addr.Store(&addr) }
 
-func (s *switched) options(t *testing.T) func(*Options) {
-	return func(o *Options) {
-		ro := *o.Redis.(*redis.Client).Options()
-		ro.MaxRetries = -1
-		ro.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, *s.addr.Load())
-		}
-		o.Redis = redis.NewClient(&ro)
-		t.Cleanup(func() { _ = o.Redis.Close() })
+func (s *switched) option(o *Options) {
+	o.Servers.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, *s.addr.Load())
 	}
 }
 
@@ -151,7 +145,7 @@ func TestFailoverThereAndBack(t *testing.T) {
 	one, two, db := server(t), server(t), newDatabase()
 	var address switched
 	address.to(one)
-	r := newReplica(t, one.Addr(), db, withLocal, address.options(t))
+	r := newReplica(t, one.Addr(), db, withLocal, address.option)
 	db.commit(1, 1)
 	r.stored(t, 1)
 	c := one.Client(t)
@@ -465,12 +459,9 @@ func TestSentinelFailover(t *testing.T) {
 			})
 			onSentinel := func(o *Options) {
 				o.Local = 1000
-				o.Redis = NewClient(redis.UniversalOptions{
-					Addrs: []string{sentinel.Addr()}, MasterName: testenv.SentinelMaster, PoolSize: 8,
-				}, 100*time.Millisecond)
-				t.Cleanup(func() { _ = o.Redis.Close() })
+				o.Servers.MasterName = testenv.SentinelMaster
 			}
-			a, b := newReplica(t, "", db, onSentinel), newReplica(t, "", db, onSentinel)
+			a, b := newReplica(t, sentinel.Addr(), db, onSentinel), newReplica(t, sentinel.Addr(), db, onSentinel)
 			db.commit(1, 1)
 			a.stored(t, 1)
 			b.version(t, 1)

@@ -109,20 +109,18 @@ var levels = map[string]func(*Options){
 
 func withLocal(o *Options) { o.Local = 1000 }
 
-func client(t testing.TB, addrs ...string) redis.UniversalClient {
-	t.Helper()
-	c := NewClient(redis.UniversalOptions{Addrs: addrs, PoolSize: 8}, 100*time.Millisecond)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 // newReplica returns a replica that uses Redis.
 func newReplica(t testing.TB, addr string, db *database, change ...func(*Options)) *replica {
 	t.Helper()
-	o := Options{Redis: client(t, addr), Prefix: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	o := Options{
+		Servers: redis.UniversalOptions{Addrs: []string{addr}, PoolSize: 8},
+		Prefix:  "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
 	for _, f := range change {
 		f(&o)
 	}
+	o.Redis = NewClient(o.Servers, 100*time.Millisecond)
+	t.Cleanup(func() { _ = o.Redis.Close() })
 	c := New(o)
 	t.Cleanup(func() { _ = c.Close() })
 	r := &replica{Cache: c, db: db}

@@ -72,9 +72,10 @@ const dialTimeout = 500 * time.Millisecond
 // NewClient returns a client with limits, so that an unavailable Redis does not delay requests: a
 // timeout for each command, no retries, contexts obeyed.
 func NewClient(o redis.UniversalOptions, timeout time.Duration) redis.UniversalClient {
-	o.Dialer = redialing(redis.NewDialer(&redis.Options{
-		DialTimeout: dialTimeout, TLSConfig: o.TLSConfig,
-	}))
+	if o.Dialer == nil {
+		o.Dialer = redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: o.TLSConfig})
+	}
+	o.Dialer = redialing(o.Dialer)
 	o.DialTimeout = dialTimeout
 	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = timeout, timeout, timeout
 	o.ContextTimeoutEnabled = true
