@@ -12,6 +12,7 @@ debian() {
 	wrk) echo wrk ;;
 	node) echo nodejs npm ;;
 	chromium) echo chromium ;;
+	nginx) echo nginx-light ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -63,6 +64,9 @@ if command -v apt-get >/dev/null 2>&1; then
 	$sudo apt-get update -q
 	# shellcheck disable=SC2086
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
+	case $missing in # Debian starts nginx on port 80
+	*nginx*) ! command -v systemctl >/dev/null 2>&1 || $sudo systemctl disable --now nginx >/dev/null 2>&1 || true ;;
+	esac
 elif command -v brew >/dev/null 2>&1; then
 	packages=
 	for name in $missing; do packages="$packages $(brewed "$name")"; done

@@ -100,7 +100,7 @@ const (
 // The server's default character set is MariaDB's built-in latin1, so that schemas which do not
 // name their own fail in tests.
 func StartMariaDB(d Durability, more ...string) (*MariaDBServer, error) {
-	path, err := lookPath(installMariaDB, "mariadbd", "mysqld")
+	path, err := LookPath(installMariaDB, "mariadbd", "mysqld")
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func mariaTemplate(path string) (_ string, err error) {
 	if _, err := os.Stat(template); !errors.Is(err, fs.ErrNotExist) {
 		return template, err
 	}
-	install, err := lookPath(installMariaDB, "mariadb-install-db", "mysql_install_db")
+	install, err := LookPath(installMariaDB, "mariadb-install-db", "mysql_install_db")
 	if err != nil {
 		return "", err
 	}

@@ -33,7 +33,7 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 // StartRedis starts a Redis on a free loopback port with args for redis-server, and returns when it
 // accepts connections. The caller closes it.
 func StartRedis(args ...string) (*RedisServer, error) {
-	path, err := lookPath(installRedis, "redis-server", "valkey-server")
+	path, err := LookPath(installRedis, "redis-server", "valkey-server")
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func Sentinel(t testing.TB, master *RedisServer) *RedisServer {
 // a second after the master's last answer. It must start after the replicas are connected. The
 // caller closes it.
 func StartSentinel(master *RedisServer) (*RedisServer, error) {
-	path, err := lookPath(installRedis, "redis-server", "valkey-server")
+	path, err := LookPath(installRedis, "redis-server", "valkey-server")
 	if err != nil {
 		return nil, err
 	}

@@ -113,9 +113,9 @@ func FreeAddress() (string, error) {
 	return "", fmt.Errorf("testenv: find a free port: %w", err)
 }
 
-// lookPath finds the first of names in PATH, or in the folders of Debian and Homebrew that a user's
+// LookPath finds the first of names in PATH, or in the folders of Debian and Homebrew that a user's
 // PATH may lack.
-func lookPath(install string, names ...string) (string, error) {
+func LookPath(install string, names ...string) (string, error) {
 	for _, name := range names {
 		for _, dir := range []string{"", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin"} {
 			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
