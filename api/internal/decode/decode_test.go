@@ -278,24 +278,6 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("cut wire") }
 
-// A middleware reads the body before the handler does.
-func TestBodyCanBeReadAgain(t *testing.T) {
-	for _, chunked := range []bool{false, true} {
-		r := post(" {\"key\":\"a\"} ", chunked, "")
-		body, err := Body(httptest.NewRecorder(), r)
-		if err != nil || string(body) != `{"key":"a"}` {
-			t.Fatalf("%q, %v", body, err)
-		}
-		got, err := decode[types.UpsetUserInfoReq](r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(types.UpsetUserInfoReq{Key: "a"}, got); diff != "" {
-			t.Errorf("chunked %v (-want +got):\n%s", chunked, diff)
-		}
-	}
-}
-
 // Errors reach answers and logs, so they must contain no part of the body.
 func TestErrorsDoNotContainTheBody(t *testing.T) {
 	const secret = "s3cr3t"
@@ -330,8 +312,6 @@ func FuzzUpsetUserInfoReq(f *testing.F) {
 func FuzzGetQrcodeReq(f *testing.F) {
 	fuzz[types.GetQrcodeReq](f, `{"page":"pages/index/index","scene":"id=1"}`, `{"page":["a"]}`, `{"scene":"\u0000"}`)
 }
-
-func FuzzGetUserInfoReq(f *testing.F) { fuzz[types.GetUserInfoReq](f, ` `, `null`, `{"":0}`) }
 
 // fuzz decodes any body as T. An accepted body must be valid JSON, and its value must survive a
 // second round trip. A refusal must have one of three reasons and name a field of T.
