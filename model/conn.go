@@ -51,20 +51,28 @@ func NewConn(db *sql.DB, limit time.Duration) *Conn {
 		stop:    stop,
 	}
 	c.renewed.Stop()
-	// No row has the id 0, but a read-only server refuses the update, and a Galera node without a
-	// quorum refuses both.
-	probe := func(query string) func(context.Context) error {
-		return func(ctx context.Context) error {
-			if _, err := db.ExecContext(ctx, query); !isFull(err) {
+	c.reads = &gate{stop: ctx, drop: c.drop,
+		probe: c.probe("select `id` from `wx_userinfo` where `id` = 0")}
+	// A read-only server refuses the first update, although no row has the id 0. The second one is
+	// committed, which may take long while a Galera cluster lacks a node.
+	c.writes = &gate{stop: ctx, drop: c.drop,
+		probe: c.probe("update `wx_userinfo` set `vip` = `vip` where `id` = 0",
+			"update `goose_lease` set `changes` = `changes` + 1")}
+	return c
+}
+
+// probe returns a function that runs the statements. It returns an error only if the server is
+// unavailable: a full server, for example, serves the open connections.
+func (c *Conn) probe(statements ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, statement := range statements {
+			_, err := c.db.ExecContext(ctx, statement)
+			if isLost(err) || err != nil && ctx.Err() != nil {
 				return err
 			}
-			return nil // the server is up, and open connections can be used
 		}
+		return nil
 	}
-	c.reads = &gate{stop: ctx, drop: c.drop, probe: probe("select `id` from `wx_userinfo` where `id` = 0")}
-	c.writes = &gate{stop: ctx, drop: c.drop,
-		probe: probe("update `wx_userinfo` set `vip` = `vip` where `id` = 0")}
-	return c
 }
 
 // Close stops the probes. It does not close the database.
@@ -130,14 +138,14 @@ func (c *Conn) query(ctx context.Context, v any,
 // returns errLate at the end of the limit, but context.DeadlineExceeded at the end of the caller's
 // deadline.
 func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) error) error {
-	if g.closed() {
+	if c.reads.closed() || g.closed() {
 		return errDown
 	}
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if c.limit > 0 {
 		limited, cancel = context.WithTimeout(ctx, c.limit)
 		// If the server hangs, the gate closes before the first statement ends.
-		slow := time.AfterFunc(probeLimit, g.suspect)
+		slow := time.AfterFunc(c.limit/2, c.reads.suspect)
 		defer slow.Stop()
 	}
 	defer cancel()
@@ -151,6 +159,8 @@ func (c *Conn) within(ctx context.Context, g *gate, do func(context.Context) err
 	}
 	if isLost(err) {
 		c.drop() // idle connections may be dead, too
+	}
+	if isLost(err) || errors.Is(err, errLate) {
 		g.suspect()
 	}
 	return err
