@@ -26,7 +26,8 @@ type table struct {
 	columns []column
 	kept    []string // columns that this service does not use, quoted
 	stored  []string // those of kept that are not computed from others
-	options []string // of ALTER TABLE: the next id, and the indexes on openid to drop
+	indexes []string // on openid alone, quoted
+	ddl     string
 }
 
 var (
@@ -34,19 +35,19 @@ var (
 	preset    = regexp.MustCompile(`DEFAULT ('[^']*'|-?\d+)`)
 	oldColumn = regexp.MustCompile("(?m)^  (`(?:[^`]|``)+`) (\\S+)(.*)$")
 	oldIndex  = regexp.MustCompile("(?m)^  .*KEY (`(?:[^`]|``)+`) \\(`openid`(?:\\(\\d+\\))?\\)")
-	nextID    = regexp.MustCompile(`\bAUTO_INCREMENT=\d+`)
+	engine    = regexp.MustCompile(`(?m)^\) ENGINE=\w+`)
 )
 
 // inspect reads the table's definition. It returns migrations.ErrForeignTable if the table is not
 // the legacy service's.
 func (t *takeover) inspect(ctx context.Context) (table, error) {
 	var tab table
-	var name, ddl string
-	if err := t.db.QueryRowContext(ctx, "SHOW CREATE TABLE `wx_userinfo`").Scan(&name, &ddl); err != nil {
+	err := t.db.QueryRowContext(ctx, "SHOW CREATE TABLE `wx_userinfo`").Scan(new(string), &tab.ddl)
+	if err != nil {
 		return tab, wrap("read the definition of wx_userinfo", err)
 	}
 	types := map[string]string{}
-	for _, m := range oldColumn.FindAllStringSubmatch(ddl, -1) {
+	for _, m := range oldColumn.FindAllStringSubmatch(tab.ddl, -1) {
 		types[m[1]] = m[2]
 		if strings.Contains(migrations.First, "  "+m[1]) {
 			continue
@@ -66,11 +67,8 @@ func (t *takeover) inspect(ctx context.Context) (table, error) {
 		}
 		tab.columns = append(tab.columns, c)
 	}
-	for _, m := range oldIndex.FindAllStringSubmatch(ddl, -1) {
-		tab.options = append(tab.options, "DROP INDEX "+m[1])
-	}
-	if next := nextID.FindString(ddl); next != "" {
-		tab.options = append(tab.options, next)
+	for _, m := range oldIndex.FindAllStringSubmatch(tab.ddl, -1) {
+		tab.indexes = append(tab.indexes, m[1])
 	}
 	var lacks []string
 	for _, name := range []string{"`id`", "`openid`", "`nick_name`", "`avatar_url`", "`gender`"} {
@@ -78,7 +76,7 @@ func (t *takeover) inspect(ctx context.Context) (table, error) {
 			lacks = append(lacks, name)
 		}
 	}
-	if len(lacks) > 0 || !strings.Contains(ddl, "PRIMARY KEY (`id`)") {
+	if len(lacks) > 0 || !strings.Contains(tab.ddl, "PRIMARY KEY (`id`)") {
 		return tab, fmt.Errorf("%w, and it is not the legacy service's: it has columns %q and not %q, "+
 			"or its primary key is not id", migrations.ErrForeignTable, slices.Sorted(maps.Keys(types)), lacks)
 	}
@@ -112,10 +110,13 @@ func (c column) value() string {
 }
 
 // copying returns the statements that make the new table and copy the rows. The row format is set,
-// because in an old one an index holds only 767 bytes: 191 characters of utf8mb4.
+// because in an old one an index holds only 767 bytes: 191 characters of utf8mb4. MariaDB refuses
+// CREATE TABLE ... LIKE in a Galera cluster's strict mode.
 func (t table) copying() []string {
-	options := append([]string{"ENGINE=InnoDB", "ROW_FORMAT=DYNAMIC",
-		"DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"}, t.options...)
+	options := "ROW_FORMAT=DYNAMIC, DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+	for _, index := range t.indexes {
+		options += ", DROP INDEX " + index
+	}
 	changes := "ADD UNIQUE KEY `uk_wx_userinfo_openid` (`openid`)"
 	into, values := slices.Clone(t.stored), slices.Clone(t.stored)
 	for _, c := range t.columns {
@@ -130,8 +131,9 @@ func (t table) copying() []string {
 	}
 	return []string{
 		"DROP TABLE IF EXISTS `wx_userinfo_new`", // of a killed run
-		"CREATE TABLE `wx_userinfo_new` LIKE `wx_userinfo`",
-		"ALTER TABLE `wx_userinfo_new` " + strings.Join(options, ", "),
+		engine.ReplaceAllString(strings.Replace(t.ddl, "`wx_userinfo`", "`wx_userinfo_new`", 1),
+			") ENGINE=InnoDB"),
+		"ALTER TABLE `wx_userinfo_new` " + options,
 		"ALTER TABLE `wx_userinfo_new` " + changes, // text columns get the table's character set
 		"INSERT INTO `wx_userinfo_new` (" + strings.Join(into, ", ") + ") SELECT " +
 			strings.Join(values, ", ") + " FROM `wx_userinfo` ORDER BY `id`",
