@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 type MySQLOptions struct {
 	MaxOpen int           // most connections, kept when idle; default 32
 	Timeout time.Duration // of each network read and write; default 2 s, migrations need more
+	TLS     *tls.Config   // overrides the DSN's tls; nil: the DSN's
 	Logger  *slog.Logger  // for the driver's messages about broken connections; default: no log
 }
 
@@ -49,6 +51,9 @@ func OpenMySQL(dsn string, o MySQLOptions) (*sql.DB, error) {
 	cfg.ClientFoundRows = true   // an update without a change still found its row
 	cfg.CheckConnLiveness = true
 	cfg.MultiStatements, cfg.ColumnsWithAlias, cfg.AllowAllFiles = false, false, false
+	if o.TLS != nil {
+		cfg.TLS, cfg.AllowFallbackToPlaintext = o.TLS, false
+	}
 	cfg.Logger = driverLog{cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}
 	cfg.Params = sessionVariables(cfg.Params, lockWaitOf(cfg.ReadTimeout))
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "utf8mb4_unicode_ci")); err != nil {

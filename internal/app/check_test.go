@@ -1,6 +1,7 @@
 package app
 
 import (
+	"database/sql"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -176,5 +177,47 @@ func TestCheckContinuesAfterAFailure(t *testing.T) {
 	}
 	if all := strings.Join(lines, "\n"); strings.Contains(all, "hunter2") {
 		t.Errorf("a secret is shown:\n%s", all)
+	}
+}
+
+func TestCheckMySQLTLS(t *testing.T) {
+	ca, cert, key := testenv.Certificate(t, "127.0.0.1")
+	other, _, _ := testenv.Certificate(t, "other")
+	server := testenv.NewMariaDB(t, "--ssl-ca="+ca, "--ssl-cert="+cert, "--ssl-key="+key)
+	dsn := server.Database(t)
+	shares(t, "-f", settings(t, "MySQLDSN: "+dsn), "migrate")
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	database := dsn[strings.LastIndex(dsn, "/")+1:]
+	dsn, err = server.UserDSN(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "ALTER USER app@127.0.0.1 REQUIRE X509"); err != nil {
+		t.Fatal(err)
+	}
+	const name = "certificate is not valid for any names, but wanted to match localhost"
+	client := "\nMySQLTLSCert: " + cert + "\nMySQLTLSKey: " + key
+	for name, tt := range map[string]struct {
+		settings string
+		want     [][2]string
+	}{
+		"trusted": {"MySQLDSN: " + dsn + "\nMySQLTLSCA: " + ca + client, nil},
+		"another authority": {"MySQLDSN: " + dsn + "\nMySQLTLSCA: " + other + client, [][2]string{
+			{"the certificate is signed by \"CN=authority of 127.0.0.1\"", "MYSQL_TLS_CA"}}},
+		"another name": {"MySQLDSN: " + strings.Replace(dsn, "127.0.0.1", "localhost", 1) +
+			"\nMySQLTLSCA: " + ca + client, [][2]string{{"the certificate is refused", name}}},
+		"no client certificate": {"MySQLDSN: " + dsn + "\nMySQLTLSCA: " + ca, [][2]string{
+			{"wrong user or password in MYSQL_DSN", ""}}},
+		"no TLS": {"MySQLDSN: " + dsn, [][2]string{{"wrong user or password in MYSQL_DSN", ""}}},
+		"no file": {"MySQLDSN: " + dsn + "\nMySQLTLSCA: missing.pem", [][2]string{
+			{"MYSQL_TLS_CA: open missing.pem", ""}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantFailures(t, findings(t, tt.settings), "Database", tt.want...)
+		})
 	}
 }

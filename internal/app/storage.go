@@ -42,6 +42,12 @@ func (p *program) openDatabase(ctx context.Context) error {
 }
 
 func (p *program) openMySQL(o model.MySQLOptions) (err error) {
+	ca, cert, key := p.config.MySQLTLSCA, p.config.MySQLTLSCert, p.config.MySQLTLSKey
+	if ca+cert+key != "" {
+		if o.TLS, err = config.TLSFiles("MYSQL_TLS", ca, cert, key); err != nil {
+			return err
+		}
+	}
 	if p.db, err = model.OpenMySQL(string(p.config.MySQLDSN), o); err != nil {
 		return fmt.Errorf("MYSQL_DSN: %w", err)
 	}
@@ -76,6 +82,9 @@ func (p *program) askMySQL(ctx context.Context) error {
 
 // mysqlCause adds a remedy to an error of MySQL: the server refuses, or it does not answer.
 func mysqlCause(err error) error {
+	if cause := certificateCause(err, "MYSQL_TLS_CA"); cause != nil {
+		return cause
+	}
 	refusal, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {
 		return fmt.Errorf("does not answer: check the address in MYSQL_DSN and the network: %w", err)

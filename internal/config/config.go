@@ -70,10 +70,13 @@ type Config struct {
 
 	// Storage. DataDir holds the embedded parts: SQLite, pictures, the generated session secret.
 	// CacheTTL is the lifetime of a row in Redis. LocalUsers is the number of rows cached in the
-	// process.
+	// process. Any of the PEM files for TLS with MySQL turns TLS on.
 	DataDir      string        `env:"SHARES_DATA_DIR" default:"./data"`
 	MySQLDSN     Secret        `env:"MYSQL_DSN" required:"serve rpc migrate user"`
 	MySQLMaxOpen int           `env:"MYSQL_MAX_OPEN" default:"32" range:"1:"`
+	MySQLTLSCA   string        `env:"MYSQL_TLS_CA"`
+	MySQLTLSCert string        `env:"MYSQL_TLS_CERT"`
+	MySQLTLSKey  string        `env:"MYSQL_TLS_KEY"`
 	MySQLTimeout time.Duration `env:"MYSQL_TIMEOUT" default:"2s" range:"1ms:"`
 	CacheTTL     time.Duration `env:"SHARES_CACHE_TTL" default:"5m" range:"1ms:"`
 	LocalUsers   int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
