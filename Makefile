@@ -33,7 +33,7 @@ test: lint check-gen test-go test-client ## all tests; CI adds test-workflow, te
 RACE := CGO_ENABLED=1 go test -race -shuffle=on -count=1 -vet=off -timeout 1h
 
 test-go:
-	tools/install.sh cc mariadbd redis-server chromium nginx
+	tools/install.sh cc mariadbd redis-server chromium nginx prometheus
 	tools/progress.sh 'testing with the race detector (minutes)' env $(RACE) ./...
 	cd test/page && ../../tools/progress.sh 'testing the page in Chromium' env $(RACE) ./...
 	tools/progress.sh 'testing the tools (a minute)' sh -c 'cd tools && go vet ./... && go test -timeout 1h ./...'
