@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"shares/api/internal/answer"
 	"shares/api/internal/edge"
 	"shares/api/internal/pictures"
 	"shares/internal/config"
@@ -20,8 +19,8 @@ func Internal(c config.Config, p Deps) (http.Handler, error) {
 	return e.Internal(http.HandlerFunc(edge.NotFound), p.Services), nil
 }
 
-// Refuse writes an error in the form of the contract.
-func Refuse(w http.ResponseWriter, r *http.Request, err error) { answer.Error(w, r, err) }
+// Services is /wechat/ and /users of the internal port.
+type Services = edge.Services
 
 // Avatars returns a function that returns the address of a stored avatar.
 func Avatars(c config.Config) func(ctx context.Context, stored string) string {

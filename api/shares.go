@@ -42,7 +42,7 @@ type Deps struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
-	Services http.Handler                                    // /wechat/ and /users of the internal port; nil: none
+	Services edge.Services                                   // /wechat/ and /users of the internal port; nil: none
 	Around   func(routes http.Handler) (http.Handler, error) // adds paths behind the edge; nil: none
 }
 
@@ -66,9 +66,6 @@ func Handlers(c config.Config, p Deps) (public, internal http.Handler, err error
 	e, err := edge.New(edge.Options{Config: c, Memory: p.Memory / 8, Routes: paths, Log: p.Log, Metrics: p.Metrics}, next)
 	if err != nil {
 		return nil, nil, err
-	}
-	if p.Services == nil {
-		p.Services = http.HandlerFunc(edge.NotFound)
 	}
 	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users), p.Services), nil
 }

@@ -2,38 +2,30 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"shares/model"
 	"shares/rpc/internal/services"
-	"shares/rpc/internal/wechat"
 )
 
-// Services returns the handler of /wechat/ and /users on the internal port. refuse writes an error,
-// avatar returns the address of a stored avatar.
-func (s *Service) Services(refuse func(w http.ResponseWriter, r *http.Request, err error),
-	avatar func(ctx context.Context, stored string) string) (http.Handler, error) {
-	callers, err := s.config.Callers()
-	if err != nil {
-		return nil, err
-	}
-	prefixes, err := s.config.WechatPrefixes()
-	if err != nil {
-		return nil, err
-	}
-	var paths []*wechat.Path
-	for _, prefix := range prefixes {
-		paths = append(paths, s.wechat.Path(prefix))
-	}
-	return services.New(services.Options{
-		Callers: callers,
-		Paths:   paths,
-		Users:   s.deps.Users,
-		Slots:   s.config.MaxInFlight / 4,
-		Memory:  s.deps.Memory / 8,
-		Timeout: s.config.RPCTimeout,
-		Metrics: s.deps.Metrics,
-		Convert: convert,
-		Refuse:  refuse,
+// Services returns /wechat/ and /users of the internal port: a function that answers a request or
+// returns the error to answer. avatar returns the address of a stored avatar.
+func (s *Service) Services(avatar func(ctx context.Context, stored string) string) (
+	func(http.ResponseWriter, *http.Request) error, error) {
+	h, err := services.New(services.Options{
+		Config: s.config,
+		Wechat: s.wechat,
+		FindMany: func(ctx context.Context, ids []int64) ([]*model.WxUserinfo, error) {
+			rows, err := s.deps.Users.FindMany(ctx, ids)
+			if err != nil {
+				err = errors.Join(convert(err), err) // the reason, and the cause for the log
+			}
+			return rows, err
+		},
 		Avatar:  avatar,
-	}), nil
+		Memory:  s.deps.Memory / 8,
+		Metrics: s.deps.Metrics,
+	})
+	return h.Serve, err
 }

@@ -31,7 +31,7 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
-	services, err := p.service.Services(api.Refuse, api.Avatars(p.config))
+	services, err := p.service.Services(api.Avatars(p.config))
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
-	services, err := p.service.Services(api.Refuse, api.Avatars(p.config))
+	services, err := p.service.Services(api.Avatars(p.config))
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (p *program) openService() (err error) {
 
 // serveHTTP serves the edge until ctx ends. Then it drains and finishes running requests within
 // SHARES_SHUTDOWN.
-func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient, services http.Handler) error {
+func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient, services api.Services) error {
 	public, internal, err := api.Handlers(p.config, api.Deps{
 		Users:    users,
 		Pictures: p.pictures,

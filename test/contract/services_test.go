@@ -138,9 +138,9 @@ func testForwardRefused(t *testing.T, s inside) {
 		"/wechat/cgi-bin/message/send?%73ecret=x":                     403,
 		"/wechat/cgi-bin/message/send?a=b;secret=x":                   400,
 		"/wechat/cgi-bin/message/send?a=%zz":                          400,
-		"/%77echat/cgi-bin/message/send":                              404,
+		"/%77echat/cgi-bin/message/send":                              403,
 		"/wechatx/cgi-bin/message/send":                               404,
-		"/users/1":                                                    404,
+		"/users/1":                                                    403,
 		"http://evil.example/wechat/cgi-bin/token":                    403,
 		"http://evil.example/wechat/wxa/msg_sec_check?access_token=a": 403,
 	} {

@@ -9,10 +9,13 @@ import (
 	"shares/internal/reason"
 )
 
+// Services answers a request of another service, or returns the error to answer.
+type Services func(http.ResponseWriter, *http.Request) error
+
 // Internal returns the handler of the internal port: auth at /auth and below it, services at
 // /wechat/ and /users. It never wraps answers as the legacy service did, because other services
 // read the status.
-func (e *Edge) Internal(auth, services http.Handler) http.Handler {
+func (e *Edge) Internal(auth http.Handler, services Services) http.Handler {
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		call := session.FromContext(r.Context())
 		name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -22,8 +25,10 @@ func (e *Edge) Internal(auth, services http.Handler) http.Handler {
 			answer.Error(w, r, reason.Error(reason.CrossOrigin))
 		case name == "auth":
 			e.work(w, r, auth, e.bounds.work, 1, e.opts.Timeout)
-		case name == "wechat" || name == "users":
-			services.ServeHTTP(w, r)
+		case services != nil && (name == "wechat" || name == "users"):
+			if err := services(w, r); err != nil {
+				answer.Error(w, r, err)
+			}
 		default:
 			call.Route = "internal " + other
 			NotFound(w, r)

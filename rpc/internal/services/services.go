@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -33,83 +32,73 @@ const heldBytes = 2
 
 // Options configure a Handler. All are required.
 type Options struct {
-	Callers map[[sha256.Size]byte]config.Caller // by the hash of their token
-	Paths   []*wechat.Path
-	Users   interface {
-		FindMany(ctx context.Context, ids []int64) ([]*model.WxUserinfo, error)
-	}
-	Slots   int           // concurrent calls
-	Memory  int64         // for all bodies, in bytes
-	Timeout time.Duration // of /users, which starts after the body was read
-	Metrics prometheus.Registerer
-
-	// Convert returns the error of package reason for any error, and Refuse writes one. Avatar
-	// returns the address of a stored avatar.
-	Convert func(error) error
-	Refuse  func(w http.ResponseWriter, r *http.Request, err error)
-	Avatar  func(ctx context.Context, stored string) string
+	config.Config
+	Wechat   *wechat.Client
+	FindMany func(ctx context.Context, ids []int64) ([]*model.WxUserinfo, error)
+	Avatar   func(ctx context.Context, stored string) string // returns the address of an avatar
+	Memory   int64                                           // for all bodies, in bytes
+	Metrics  prometheus.Registerer
 }
 
 // Handler serves /wechat/ and /users.
 type Handler struct {
 	Options
+	callers       map[[sha256.Size]byte]config.Caller
+	paths         []*wechat.Path
 	slots, bodies *semaphore.Weighted
-	answers       *prometheus.CounterVec
+	calls         *prometheus.CounterVec
 }
 
-// New returns a Handler.
-func New(o Options) *Handler {
-	return &Handler{
+// New returns a Handler. Its errors are errors in the configuration.
+func New(o Options) (*Handler, error) {
+	callers, err := o.Callers()
+	prefixes, pathErr := o.WechatPrefixes()
+	h := &Handler{
 		Options: o,
-		slots:   semaphore.NewWeighted(int64(max(1, o.Slots))),
+		callers: callers,
+		slots:   semaphore.NewWeighted(int64(max(1, o.MaxInFlight/4))),
 		bodies:  semaphore.NewWeighted(max(o.Memory, heldBytes*maxMedia)),
-		answers: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
+		calls: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_internal_calls_total",
 			Help: "Calls of other services, by caller, path (/users or a prefix of SHARES_WECHAT_PATHS) and reason of a refusal.",
 		}, []string{"caller", "path", "reason"}),
 	}
+	for _, prefix := range prefixes {
+		h.paths = append(h.paths, o.Wechat.Path(prefix))
+	}
+	return h, errors.Join(err, pathErr)
 }
 
-// ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Serve answers a request, or returns the error to answer.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	caller, known := h.Callers[sha256.Sum256([]byte(token))]
-	path, err := "", reason.Error(reason.CallerUnknown)
-	if known && strings.EqualFold(scheme, "Bearer") {
-		path, err = h.serve(w, r, caller)
+	caller, known := h.callers[sha256.Sum256([]byte(token))]
+	if !known || !strings.EqualFold(scheme, "Bearer") {
+		return reason.Error(reason.CallerUnknown)
 	}
-	why := reason.Reason("")
+	var err error
+	path, name := r.URL.Path, strings.TrimPrefix(r.URL.EscapedPath(), "/wechat")
+	if path == "/users" {
+		err = h.users(w, r, caller)
+	} else if to := h.allowed(name); to == nil {
+		path, err = "", reason.Error(reason.PathNotAllowed)
+	} else {
+		path, err = to.Prefix, h.forward(w, r, to, name)
+	}
+	var why reason.Reason
 	if err != nil {
-		if !reason.Bare(err) {
-			err = errors.Join(h.Convert(err), err) // the reason, and the cause for the log
-		}
 		why, _ = reason.Of(err)
-		h.Refuse(w, r, err)
 	}
-	h.answers.WithLabelValues(caller.Name, path, string(why)).Inc()
-}
-
-// serve returns the path for the metrics.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, caller config.Caller) (path string, err error) {
-	if r.URL.Path == "/users" {
-		return r.URL.Path, h.users(w, r, caller)
-	}
-	name, ok := strings.CutPrefix(r.URL.EscapedPath(), "/wechat")
-	if !ok {
-		return "", reason.Error(reason.NotFound)
-	}
-	to, err := h.allowed(name)
-	if err != nil {
-		return "", err
-	}
-	return to.Prefix, h.forward(w, r, to, name)
+	h.calls.WithLabelValues(caller.Name, path, string(why)).Inc()
+	return err
 }
 
 // with calls do with the body of r, within the limits of bodies and concurrent calls.
 func (h *Handler) with(r *http.Request, most int64, do func(body []byte) error) error {
+	tooLarge := reason.Error(reason.BodyTooLarge, "max", strconv.FormatInt(most, 10))
 	length := r.ContentLength
 	if length > most {
-		return reason.Error(reason.BodyTooLarge, "max", strconv.FormatInt(most, 10))
+		return tooLarge
 	}
 	if length < 0 {
 		length = most
@@ -123,7 +112,7 @@ func (h *Handler) with(r *http.Request, most int64, do func(body []byte) error) 
 	case err != nil:
 		return reason.Error(reason.MalformedBody)
 	case int64(len(body)) > most:
-		return reason.Error(reason.BodyTooLarge, "max", strconv.FormatInt(most, 10))
+		return tooLarge
 	case !h.slots.TryAcquire(1):
 		return reason.Error(reason.Overloaded)
 	}

@@ -43,9 +43,9 @@ func (h *Handler) users(w http.ResponseWriter, r *http.Request, caller config.Ca
 		}
 		slices.Sort(in.IDs)
 		gone := slices.Compact(in.IDs)
-		ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
+		ctx, cancel := context.WithTimeout(r.Context(), h.RPCTimeout)
 		defer cancel()
-		rows, err := h.Users.FindMany(ctx, gone)
+		rows, err := h.FindMany(ctx, gone)
 		if err != nil {
 			return err
 		}

@@ -24,16 +24,14 @@ func isSecret(name string) bool {
 	return strings.EqualFold(name, "secret") || strings.EqualFold(name, "appsecret")
 }
 
-// allowed returns the Path that a path of WeChat is under.
-func (h *Handler) allowed(path string) (*wechat.Path, error) {
-	if config.WechatPath.MatchString(path) && !reserved.MatchString(path) {
-		for _, p := range h.Paths {
-			if path == p.Prefix || strings.HasPrefix(path, p.Prefix+"/") {
-				return p, nil
-			}
+// allowed returns the Path that a path of WeChat is under, or nil.
+func (h *Handler) allowed(path string) *wechat.Path {
+	for _, p := range h.paths {
+		if strings.HasPrefix(path+"/", p.Prefix+"/") && config.WechatPath.MatchString(path) && !reserved.MatchString(path) {
+			return p
 		}
 	}
-	return nil, reason.Error(reason.PathNotAllowed)
+	return nil
 }
 
 // forward sends the request to WeChat and writes WeChat's answer.
@@ -62,22 +60,16 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, to *wechat.Pat
 		if err := checkBody(body, kind); err != nil {
 			return err
 		}
-		answer, err := to.Forward(r.Context(), wechat.Request{
-			Method: r.Method, Path: path, Query: query, ContentType: kind, Body: body,
-		})
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		for _, name := range []string{"Content-Type", "Content-Disposition", "Content-Length"} {
-			if value := answer.Header.Get(name); value != "" {
-				w.Header().Set(name, value)
+		return to.Forward(r.Context(), r.Method, path, query, kind, body, func(answer *http.Response) {
+			for _, name := range []string{"Content-Type", "Content-Disposition", "Content-Length"} {
+				if value := answer.Header.Get(name); value != "" {
+					w.Header().Set(name, value)
+				}
 			}
-		}
-		if _, err := io.Copy(w, answer.Body); err != nil {
-			panic(http.ErrAbortHandler) // the caller must not take a part for the whole
-		}
-		return nil
+			if _, err := io.Copy(w, answer.Body); err != nil {
+				panic(http.ErrAbortHandler) // the caller must not take a part for the whole
+			}
+		})
 	})
 }
 

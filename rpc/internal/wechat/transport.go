@@ -73,18 +73,10 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		limit = maxImageBytes
 	}
 	body, err := io.ReadAll(io.LimitReader(rsp.Body, limit+1))
-	switch {
-	case rsp.StatusCode >= 500:
-		e := failure(reason.Unavailable, "HTTP status 5xx")
-		e.retry = true
+	if e := t.check(rsp.StatusCode, err); e != nil {
 		return nil, e
-	case rsp.StatusCode < 200 || rsp.StatusCode > 299:
-		return nil, badAnswer("HTTP status is not 2xx")
-	case errors.Is(err, io.ErrUnexpectedEOF) && t.ctx.Err() == nil:
-		return nil, badAnswer("answer cut short")
-	case err != nil:
-		return nil, t.failure(err)
-	case int64(len(body)) > limit:
+	}
+	if int64(len(body)) > limit {
 		return nil, badAnswer("answer too large")
 	}
 	contentType, e := t.judge(body)
@@ -95,6 +87,23 @@ func (t *boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	rsp.Header.Set("Content-Type", contentType)
 	rsp.Body = io.NopCloser(bytes.NewReader(body))
 	return rsp, nil
+}
+
+// check returns an error unless the status is 2xx and err, of reading the body, is nil.
+func (t *boundTransport) check(status int, err error) *Error {
+	switch {
+	case status >= 500:
+		e := failure(reason.Unavailable, "HTTP status 5xx")
+		e.retry = true
+		return e
+	case status < 200 || status > 299:
+		return badAnswer("HTTP status is not 2xx")
+	case errors.Is(err, io.ErrUnexpectedEOF) && t.ctx.Err() == nil:
+		return badAnswer("answer cut short")
+	case err != nil:
+		return t.failure(err)
+	}
+	return nil
 }
 
 // countryNumber matches a field of getuserphonenumber that WeChat documents as string and as
