@@ -92,9 +92,9 @@ func (c *Conn) drop() {
 // limit plus OpenMySQL's lock wait.
 func (c *Conn) longest() time.Duration { return c.limit + lockWaitOf(c.limit) }
 
-// ExecCtx implements sqlx.SqlConn, within the limit. It repeats a statement that has certainly
-// changed nothing once: after a conflict with another transaction, and on a new connection if the
-// server refuses writes, like an old primary after a failover.
+// ExecCtx implements sqlx.SqlConn, within the limit. It repeats a statement once if it has certainly
+// changed nothing: after a conflict with another transaction, and on a new connection if the server
+// refuses writes, like an old primary after a failover.
 func (c *Conn) ExecCtx(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
 	err = c.within(ctx, c.writes, func(ctx context.Context) error {
 		res, err = c.SqlConn.ExecCtx(ctx, query, args...)

@@ -42,7 +42,7 @@ func (m *customWxUserinfoModel) LogIn(ctx context.Context, in Login) (Registered
 			return who, created, err
 		}
 	}
-	// A proxy reads from a lagging replica, or the openid's collation is not the schema's.
+	// Possible causes: a proxy reads from a lagging replica, or the openid has another collation.
 	return Registered{}, false, wrap("log in",
 		fmt.Errorf("%w: the openid is taken, but no row has it", errLate))
 }

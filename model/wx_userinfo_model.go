@@ -26,8 +26,8 @@ type (
 	WxUserinfoModel interface {
 		// FindOne returns the user with the id, through the cache, or ErrNotFound.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
-		// FindMany returns the users with the ids, in any order, without those that do not exist.
-		// It reads what the cache does not have with one query.
+		// FindMany returns the users that have one of the ids, in any order. One query reads all
+		// rows that are not cached.
 		FindMany(ctx context.Context, ids []int64) ([]*WxUserinfo, error)
 		// Recheck returns the current row of a user from the database, or ErrNotFound. cached is
 		// the row that FindOne returned. If the user is gone or its session epoch has changed,

@@ -36,10 +36,10 @@ type report func(step string, err error)
 // warning is the error of a step that does not fail the check.
 type warning struct{ error }
 
-// checkTimeout is the time that the check of one part may take.
+// checkTimeout bounds the check of one part.
 const checkTimeout = 10 * time.Second
 
-// run checks the part as the service uses it. The failures of steps have their step's name.
+// run checks the part as the service uses it. The error of a step begins with the step.
 func (d part) run(ctx context.Context, report report) {
 	if d.check == nil {
 		report(d.what, nil)

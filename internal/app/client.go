@@ -59,7 +59,7 @@ func (p *program) askRPC(ctx context.Context) error {
 	case codes.DeadlineExceeded, codes.Canceled:
 		return errors.New("the user service does not answer: check WEIXIN_RPC_TARGET")
 	}
-	// It refuses every call of an api with another AppID.
+	// rpc refuses every call of an api with another AppID.
 	return fmt.Errorf("the user service refuses calls: %s", status.Convert(err).Message())
 }
 

@@ -38,7 +38,7 @@ func (p *program) migrate(ctx context.Context, o takeover.Options) error {
 		dialect = migrations.SQLite
 		file := filepath.Join(p.config.DataDir, databaseFile)
 		if _, err := os.Stat(file); o.DryRun && errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintln(o.Out, "would make", file)
+			fmt.Fprintln(o.Out, "would create", file)
 			return nil
 		}
 		if _, err := p.openSQLite(); err != nil {

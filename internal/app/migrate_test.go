@@ -33,7 +33,7 @@ func settings(t testing.TB, yaml string) string {
 func TestMigrateDryRunMakesNoFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	file := settings(t, "DataDir: "+dir)
-	if said, want := shares(t, "-f", file, "migrate", "--dry-run"), "would make "+filepath.Join(dir, "shares.db")+"\n"; said != want {
+	if said, want := shares(t, "-f", file, "migrate", "--dry-run"), "would create "+filepath.Join(dir, "shares.db")+"\n"; said != want {
 		t.Errorf("said %q, want %q", said, want)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -75,8 +75,8 @@ func (p *program) load(role config.Role) error {
 	p.config, p.metrics = c, prometheus.NewRegistry()
 	p.config.RedisPrefix = cmp.Or(c.RedisPrefix, "shares:"+p.appID())
 	p.log, p.stopLog = process.Logger(os.Stderr, c.Pro(), c.LogLevel)
-	// The collector's soft limit is 90% of the cgroup's limit, or GOMEMLIMIT. Without one the
-	// process counts on 1 GiB. An unreadable cgroup counts as no limit.
+	// The soft memory limit is GOMEMLIMIT, else 90% of the cgroup's limit. Without either, or if
+	// the cgroup cannot be read, the service sizes its buffers for 1 GiB.
 	if p.memory, _ = memlimit.Set(); p.memory == math.MaxInt64 {
 		p.memory = 1 << 30
 	}
@@ -86,9 +86,8 @@ func (p *program) load(role config.Role) error {
 	if err := c.Validate(role); err != nil {
 		return errors.Join(err, p.Close())
 	}
-	// The collector runs when the heap has doubled. A busy process has 4 MB in its heap, and the
-	// collector took an eighth of the CPU. It counts this block, too, which is never written and so
-	// takes no memory.
+	// The garbage collector runs when the heap has doubled. At the 4 MB of a busy process it took an
+	// eighth of the CPU. This block counts as heap, but uses no memory, because it is never written.
 	block := make([]byte, 16<<20)
 	p.onClose(func() error { runtime.KeepAlive(block); return nil })
 	p.metrics.MustRegister(collectors.NewGoCollector(),

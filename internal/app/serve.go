@@ -157,7 +157,7 @@ func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 	if p.config.Pro() {
 		return routes, nil
 	}
-	p.embedded("Page", "at / for a browser: a phone, the wire, and the API's description at /openapi.json")
+	p.embedded("Page", "at / for a browser: a simulated phone and its requests; the API's description at /openapi.json")
 	return page.Handler(page.Options{Version: p.version, Simulated: p.wechat != nil},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if p.wechat != nil && strings.HasPrefix(r.URL.Path, controlPrefix) {

@@ -100,8 +100,8 @@ func (p *program) sayHello(ctx context.Context, address net.Addr) {
 		"-H 'Content-Type: application/json' \\\n              -d %s\n\n", port, docs.Path("weixin.oauth"), code)
 }
 
-// say prints the title and, in dev mode, each part, a real one when it has been checked. In pro mode
-// it logs title and parts, and then why the process is not ready, if so.
+// say prints the title and each part, a real part after its check. In pro mode it logs title and
+// parts instead, and then a warning if the process is not ready.
 func (p *program) say(ctx context.Context, title string) {
 	if p.config.Pro() {
 		var parts []string

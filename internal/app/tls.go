@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// certificateCause returns the authority or the name for which a server's certificate was refused,
-// with a remedy, or nil if err is another failure. ca is the setting of the authority's file.
+// certificateCause returns why a server's certificate was refused, and a remedy, or nil if err has
+// another cause. ca is the setting of the authority's file.
 func certificateCause(err error, ca string) error {
 	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fmt.Errorf("the certificate is signed by %q, which is not trusted: set %s to the file of "+

@@ -88,7 +88,7 @@ func (p *program) userCommand() *cobra.Command {
 			return err
 		})
 	})
-	remove.Flags().BoolVar(&yes, "yes", false, "yes, remove the user")
+	remove.Flags().BoolVar(&yes, "yes", false, "confirm the removal")
 	p.addSet(sub)
 	return cmd
 }

@@ -1,8 +1,8 @@
 // Package cache keeps database rows in two levels: in this process's memory (local) and in a Redis
 // that all replicas share. It logs no keys and no values. docs/architecture.md has its promises and
-// how it keeps them. A write is acknowledged when DelCtx has returned. The exceptions to promise 3,
-// both bounded by Options.TTL plus 60 s, are a writer that alone is cut off from Redis, or dies
-// between its commit and the invalidation, and two Redis servers that both take writes.
+// how it keeps them. A write is acknowledged when DelCtx has returned. Promise 3 has exceptions,
+// bounded by Options.TTL plus 60 s: only the writer is cut off from Redis, the writer dies between
+// its commit and the invalidation, or two Redis servers both take writes.
 //
 // The queries that fill a cache must read from the database that takes the writes.
 //
@@ -14,12 +14,13 @@
 // and with the shape of the row's type. Content of another level counts as absent. The level is not
 // part of the key, because replicas with different levels must invalidate each other's rows. The
 // generation is a random number in Redis. It is renewed when no process has extended its life for
-// 600 ms, when a process meets another server, and when pending invalidations cannot be delivered
+// 600 ms, when a process finds another server, and when pending invalidations cannot be delivered
 // one by one.
 //
 // The reply to a heartbeat gives the right to use the level; its message proves that no invalidation
-// is missing. Both are valid until 600 ms after the heartbeat was sent. A Redis that answers and
-// refuses is unavailable. A local row lives 60 s if it came from the shared level, or was stored
-// there under a lease, and only while the subscription is proven; otherwise 500 ms, half of the
-// promised second. A cluster or a proxy does not order messages, so there it is always 500 ms.
+// is missing. Both are valid until 600 ms after the heartbeat was sent. A Redis that refuses one of
+// the heartbeat's commands counts as unavailable. A local row lives 60 s if it came from the shared
+// level, or was stored there under a lease, and only while the subscription is proven; otherwise
+// 500 ms, half of the promised second. A cluster or a proxy does not order messages, so there it is
+// always 500 ms.
 package cache

@@ -31,7 +31,7 @@ func (c *Cache) beats(ctx context.Context) {
 		case err == nil && !available:
 			c.log.InfoContext(ctx, "redis is available again")
 		case err != nil && available:
-			c.log.WarnContext(ctx, "redis is unavailable: rows are read from the database", "err", err)
+			c.log.WarnContext(ctx, "redis is unavailable: rows are read from the database", "error", err)
 		}
 		available = err == nil
 		select {
@@ -103,8 +103,8 @@ func (c *Cache) ask(ctx context.Context, sent time.Duration, renew bool) (level 
 	if err != nil {
 		return "", fmt.Errorf("generation: %w", err)
 	}
-	// The message comes last: while Redis refuses anything else, writers do not publish, so a
-	// heartbeat must prove no subscription.
+	// The message comes last: if Redis refuses another command, writers do not publish, and the
+	// message would prove a subscription that misses their invalidations.
 	message := messageBeat + c.name + " " + strconv.FormatInt(int64(sent), 10)
 	for primary := range primaries {
 		if err := primary.Publish(ctx, c.prefix+channel, message).Err(); err != nil {

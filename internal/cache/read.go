@@ -184,7 +184,7 @@ func (c *Cache) get(ctx context.Context, e *era, key string) (held string, known
 }
 
 // cas replaces the content of key in Redis if it equals held, empty for none. It returns true if it
-// did so, and the shared level may be used before and after.
+// replaced it, and the shared level may be used before and after.
 func (c *Cache) cas(ctx context.Context, e *era, key, held, content string,
 	life time.Duration) bool {
 	n := 0

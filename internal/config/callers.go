@@ -15,8 +15,8 @@ type Caller struct {
 
 var callerName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
 
-// WechatPath matches every path of WeChat's API, and none that a server may read in another way: it
-// allows no dots, escapes, empty segments or hosts.
+// WechatPath matches every path of WeChat's API. It allows no dots, escapes, empty segments or
+// hosts, because servers interpret those differently.
 var WechatPath = regexp.MustCompile(`^(/[0-9A-Za-z_-]+)+$`)
 
 // Callers returns the callers by the hash of their token. A name may occur twice, to rotate its

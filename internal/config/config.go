@@ -24,10 +24,10 @@ type Config struct {
 	PublicURL   string `env:"SHARES_PUBLIC_URL"`
 	AdminListen string `env:"SHARES_ADMIN_LISTEN"`
 
-	// TrustedProxies lists the CIDRs whose X-Forwarded-For is trusted, CORSOrigins the allowed
-	// origins; both are comma-separated. Dev mode also allows localhost and private networks.
-	// Envelope wraps answers as the legacy service did. Timeout is for one request. MaxInFlight
-	// limits concurrent requests; more are refused with 503.
+	// TrustedProxies lists the addresses and CIDRs whose X-Forwarded-For is trusted, CORSOrigins
+	// the allowed origins; both are comma-separated. Dev mode also allows the origins of localhost
+	// and private networks. Envelope wraps answers as the legacy service did. Timeout is for one
+	// request. MaxInFlight limits concurrent requests; more are refused with 503.
 	TrustedProxies string        `env:"SHARES_TRUSTED_PROXIES"`
 	CORSOrigins    string        `env:"SHARES_CORS_ORIGINS"`
 	Envelope       bool          `env:"SHARES_ENVELOPE"`
@@ -81,9 +81,10 @@ type Config struct {
 	CacheTTL     time.Duration `env:"SHARES_CACHE_TTL" default:"5m" range:"1ms:"`
 	LocalUsers   int           `env:"SHARES_LOCAL_USERS" default:"100000" range:"0:"`
 
-	// Redis. RedisAddr is host:port, or a URL; of a cluster's nodes or of sentinels several,
-	// comma-separated. RedisMaster is the name that the sentinels know. All keys and the channel
-	// begin with RedisPrefix; empty means "shares:" and the AppID. The TLS files are PEM.
+	// Redis. RedisAddr is a URL or host:port; nodes of a cluster and sentinels may be several
+	// host:port, comma-separated. RedisMaster is the sentinels' name of the master. All keys and
+	// the channel begin with RedisPrefix; empty means "shares:" and the AppID. The TLS files are
+	// PEM.
 	RedisAddr             string        `env:"REDIS_ADDR" required:"serve api rpc user"`
 	RedisType             string        `env:"REDIS_TYPE" default:"node" options:"node|cluster|sentinel|proxy"`
 	RedisDB               int           `env:"REDIS_DB" range:"0:"`

@@ -20,8 +20,8 @@ import (
 // Load reads the settings from the YAML file at path, if path is not empty, and from environ
 // ("NAME=value"), which wins. An empty value counts as not set. Load trims blanks and line breaks
 // around a value. The warnings name the trimmed settings and the variables that look like misspelt
-// settings. An error names each unknown setting and each setting whose value is not allowed, and
-// never the value.
+// settings. An error names each unknown setting and each setting whose value is not allowed, but no
+// value.
 func Load(path string, environ []string) (c Config, warnings []string, err error) {
 	file, err := readFile(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func readFile(path string) (map[string]string, error) {
 var (
 	// ours matches the variables that no other program uses, unlike MYSQL_ and REDIS_.
 	ours = regexp.MustCompile(`^(SHARES|SESSION|WEIXIN|WECHAT|QRCODE)_`)
-	// foreign matches a variable of X11 desktops, and those that Kubernetes and Docker make for a
+	// foreign matches a variable of X11 desktops, and those that Kubernetes and Docker set for a
 	// service called shares.
 	foreign = regexp.MustCompile(`^SESSION_MANAGER=|_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=(tcp|udp)://`)
 )

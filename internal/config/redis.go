@@ -37,12 +37,12 @@ func (c Config) validateRedis(p *problems) {
 		"REDIS_ADDR: has %d addresses, but REDIS_TYPE=%s allows one: set REDIS_TYPE=cluster for the "+
 			"nodes of a cluster, sentinel for sentinels", len(addrs), c.RedisType)
 	p.unless((c.RedisType == "sentinel") == (c.RedisMaster != ""),
-		"REDIS_MASTER: is required with REDIS_TYPE=sentinel, and only then")
+		"REDIS_MASTER: is required with REDIS_TYPE=sentinel, and refused without it")
 	p.unless(c.RedisType != "cluster" || c.RedisDB == 0, "REDIS_DB: a cluster has only database 0")
 	p.unless((c.RedisTLSCert == "") == (c.RedisTLSKey == ""),
 		"REDIS_TLS_CERT and REDIS_TLS_KEY: must be set together")
 	p.unless(c.RedisTLS || c.RedisTLSCA == "" && c.RedisTLSCert == "" && !c.RedisTLSSkipVerify,
-		"REDIS_TLS: must be true for the other settings of TLS")
+		"REDIS_TLS: must be true if another REDIS_TLS setting is set")
 	p.unless(!c.Pro() || !c.RedisTLSSkipVerify,
 		"REDIS_TLS_SKIP_VERIFY: is refused in pro mode: set REDIS_TLS_CA to the authority's file")
 }

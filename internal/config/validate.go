@@ -60,7 +60,7 @@ func (c Config) Validate(role Role) error {
 			"%s: is the placeholder of the example: set a value of your own", env)
 	}
 	edge, service := role == RoleServe || role == RoleAPI, role == RoleServe || role == RoleRPC
-	public := edge || service && c.InternalListen != "" // answer with addresses of pictures
+	public := edge || service && c.InternalListen != "" // its answers contain picture URLs
 	p.unless(!c.Pro() || !public || c.PublicURL != "", "SHARES_PUBLIC_URL is required")
 	c.validateValues(&p)
 	if service {

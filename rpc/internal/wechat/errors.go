@@ -50,7 +50,7 @@ func (e *Error) why() reason.Reason {
 }
 
 // Hint returns what the operator must do if WeChat refuses the app's settings, with the address for
-// the whitelist if WeChat named it. It is empty for every other error.
+// the IP allow list if WeChat named it. It is empty for every other error.
 func (e *Error) Hint() string { return e.hint }
 
 // The errors that callers get.
@@ -107,7 +107,7 @@ const (
 	hintSecret   = "WECHAT_SECRET is wrong, of another app, or was reset: " +
 		"take the current one from " + settingsPage
 	hintFrozen    = "the AppSecret is frozen: unfreeze or reset it at " + settingsPage
-	hintWhitelist = "add this server's address to the IP whitelist (IP白名单) at " + settingsPage
+	hintAllowList = "add this server's address to the IP allow list (IP白名单) at " + settingsPage
 	hintConfirm   = "an administrator of the mini program must confirm this server's address: " +
 		"see WeChat's message to the administrator"
 	hintForbidden = "the app may not use this interface: see mp.weixin.qq.com, 开发管理, 接口设置, " +
@@ -144,7 +144,7 @@ var meanings = []struct {
 	{"", []int{40013, 41002}, meaning{answer: unavailable, hint: hintAppID}},
 	{"", []int{40125, 41004}, meaning{answer: unavailable, hint: hintSecret}},
 	{"", []int{40243}, meaning{answer: unavailable, hint: hintFrozen}},
-	{"", []int{40164}, meaning{answer: unavailable, hint: hintWhitelist}},
+	{"", []int{40164}, meaning{answer: unavailable, hint: hintAllowList}},
 	{"", []int{89501, 89503, 89506, 89507}, meaning{answer: unavailable, hint: hintConfirm}},
 	{"", []int{48001, 48004, 50002}, meaning{answer: unavailable, hint: hintForbidden}},
 }
@@ -166,7 +166,7 @@ func refusal(endpoint string, errcode int, errmsg string) *Error {
 			break
 		}
 	}
-	if at := addressPattern.FindStringSubmatch(errmsg); at != nil && e.hint == hintWhitelist {
+	if at := addressPattern.FindStringSubmatch(errmsg); at != nil && e.hint == hintAllowList {
 		e.hint += ": " + at[1]
 	}
 	return e

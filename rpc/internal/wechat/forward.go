@@ -64,7 +64,7 @@ func (p *Path) Forward(ctx context.Context, method, path string, query url.Value
 	return nil
 }
 
-// send returns WeChat's answer, and an error if that is not of status 2xx or has an errcode.
+// send returns WeChat's answer, and an error if its status is not 2xx or it has an errcode.
 func (p *Path) send(req *http.Request, token string) (*http.Response, error) {
 	transport := &boundTransport{ctx: req.Context(), endpoint: p.endpoint}
 	rsp, err := p.client.Transport.RoundTrip(req) // follows no redirects

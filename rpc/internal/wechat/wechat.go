@@ -78,10 +78,10 @@ var (
 
 // Code2Session exchanges a login code (wx.login) for the user's openid and unionid, which is empty
 // if the app is bound to no Open Platform account. Both are case-sensitive, with 1 to 64 characters
-// of [0-9A-Za-z_-]. It never sends a code twice. It drops the session key, because the service decrypts no client data. An error with the
-// reason LOGIN_CODE_REFUSED means that the mini program must call wx.login again. clientAppID is
-// the AppID of the calling mini program, or "". If it differs from AppID, a refused code is logged
-// with both.
+// of [0-9A-Za-z_-]. It never sends a code twice. It drops the session key, because the service
+// decrypts no client data. After an error with the reason LOGIN_CODE_REFUSED the mini program must
+// call wx.login again. clientAppID is the AppID of the calling mini program, or "". If it differs
+// from AppID, a refused code is logged with both.
 func (c *Client) Code2Session(
 	ctx context.Context, code, clientAppID string,
 ) (openid, unionid string, _ error) {
