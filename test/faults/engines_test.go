@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,13 +140,10 @@ func redisCluster(t *testing.T, w *world) {
 		node := testenv.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
 		nodes, addresses = append(nodes, node), append(addresses, node.Addr())
 	}
-	out, err := exec.Command("redis-cli", append(append([]string{"--cluster", "create"}, addresses...), "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
-	must(t, err, func() error {
-		if !strings.Contains(string(out), "All 16384 slots covered") {
-			return errors.New(string(out))
-		}
-		return nil
-	}())
+	create := slices.Concat([]string{"--cluster", "create"}, addresses, []string{"--cluster-replicas", "1", "--cluster-yes"})
+	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
+		t.Fatalf("create a cluster: %v: %s", err, out)
+	}
 	w.redis = nodes[0]
 	waitFor(t, time.Minute, "the first primary has a replica", func() bool {
 		n, err := w.redis.Client(t).Wait(t.Context(), 1, time.Second).Result()

@@ -69,7 +69,7 @@ func (w *world) measure(t *testing.T, r row) *traffic.Row {
 	}
 	load := &traffic.Load{
 		Targets: w.targets(), Codes: w.wechat.Target.URL, Rate: rate, Mix: mix, People: w.people, Ledger: w.ledger,
-		Balance: true, Judge: w.judge(r),
+		Newcomers: true, Balance: true, Judge: w.judge(r),
 	}
 	var probes sync.WaitGroup
 	probing, stop := context.WithCancel(t.Context())

@@ -187,12 +187,14 @@ func (f *fault) largestAvatar(s *server) string {
 // useMeanwhile sends a user's requests, each on a new connection. It retries if the connection
 // breaks.
 func (f *fault) useMeanwhile(ctx context.Context, s *server, during string) {
-	client := &http.Client{Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true}}
+	user := &traffic.Target{URL: s.Target.URL, Client: &http.Client{
+		Timeout: 2 * deadly, Transport: &http.Transport{DisableKeepAlives: true},
+	}}
 	for traffic.Pause(ctx, 50*time.Millisecond) == nil {
 		start := time.Now()
 		var a traffic.Answer
 		for range 20 {
-			a = traffic.Request(context.WithoutCancel(ctx), client, http.MethodPost, s.Target.URL+"/shares/api/v1/weixin.get_user_info", f.people.Readers[0].Session(), struct{}{})
+			a = user.Post(context.WithoutCancel(ctx), "get_user_info", f.people.Readers[0].Session(), struct{}{})
 			if a.Err == nil || time.Since(start) > deadly {
 				break
 			}

@@ -48,6 +48,8 @@ type Load struct {
 	Mix     []Share
 	People  *People
 	Ledger  *Ledger
+	// Newcomers makes every other login that of a new user, who never renews the session.
+	Newcomers bool
 	// Balance sends a request to the next target if one refuses the connection, and sets it Away.
 	Balance bool
 	// Judge says how an answer other than 200 counts. If it is nil, such an answer is a failure.
@@ -198,7 +200,7 @@ func (l *Load) renew(ctx context.Context, t *Target, who *Person) Answer {
 
 func (l *Load) login(ctx context.Context, again *Person) {
 	name := again.Name
-	newcomer := rand.IntN(2) == 0
+	newcomer := l.Newcomers && rand.IntN(2) == 0
 	if newcomer {
 		name = fmt.Sprintf("newcomer-%d", l.People.newcomers.Add(1))
 	}

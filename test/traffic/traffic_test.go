@@ -81,7 +81,7 @@ func TestLoad(t *testing.T) {
 			people.Renewers = people.Readers
 			load := &Load{
 				Targets: targets, Codes: srv.URL, Rate: 100, Mix: []Share{{Read, 40}, {Renew, 15}, {Write, 40}, {Login, 5}},
-				People: people, Ledger: NewLedger(people.Writers),
+				People: people, Ledger: NewLedger(people.Writers), Newcomers: true,
 			}
 			load.Start(t.Context())
 			eventually(t, func() bool { return load.Stats().Requests >= 10 })
