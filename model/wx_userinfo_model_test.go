@@ -219,22 +219,6 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	}
 }
 
-// Refused data must not open the breaker, because one client's bad input would affect all users.
-func TestRefusedDataOpensNoBreaker(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, e env) {
-		m := e.model.(*customWxUserinfoModel)
-		e.register(t, "oalice")
-		for range 500 {
-			if _, err := m.insert(t.Context(), Login{Openid: "oalice"}); !isDuplicate(err) {
-				t.Fatalf("got %v, want a duplicate", err)
-			}
-		}
-		if _, err := e.model.FindByOpenid(t.Context(), "oalice"); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // Rows change in the database without an invalidation, as when Redis is down. Recheck returns the
 // new row, and later reads do too.
 func TestRecheck(t *testing.T) {
