@@ -3,8 +3,8 @@ package testenv
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -144,8 +144,11 @@ func (s *RedisServer) Restrict(t testing.TB, user, password, prefix string, rule
 // DocumentedACL returns the rules of the user in docs/operations.md, with the prefix.
 func DocumentedACL(t testing.TB, prefix string) []string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(file), "../../docs/operations.md"))
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "shares").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "docs/operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
