@@ -9,8 +9,8 @@ import (
 	"shares/internal/config"
 )
 
-// Internal returns the handler of the internal port for a process without the edge. Of the
-// dependencies it needs Services, Log and Metrics.
+// Internal returns the handler of the internal port for a process without the edge. It uses only
+// Services, Log and Metrics of p.
 func Internal(c config.Config, p Deps) (http.Handler, error) {
 	e, err := edge.New(edge.Options{Config: c, Log: p.Log, Metrics: p.Metrics}, nil)
 	if err != nil {

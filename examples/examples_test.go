@@ -190,7 +190,7 @@ func TestNginx(t *testing.T) {
 		{"forged", "GET", "/orders/1", http.Header{"Authorization": {"Bearer x"}}, 401},
 		{"another site's form", "POST", "/orders/1", http.Header{"Cookie": {cookie}, "Origin": {"https://evil.example"}}, 403},
 		{"another site's link", "GET", "/orders/1", http.Header{"Cookie": {cookie}, "Origin": {"https://evil.example"}}, 200},
-		{"the question itself", "GET", "/_auth", http.Header{"Authorization": {bearer}}, 404},
+		{"the internal location", "GET", "/_auth", http.Header{"Authorization": {bearer}}, 404},
 	} {
 		seen = nil
 		body := ""
@@ -247,7 +247,7 @@ func TestOrders(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	asked := 0
-	counted := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { // counts the questions
+	counted := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { // counts the calls
 		asked++
 		a := call(t, r.Method, w.auth+r.URL.Path, "", r.Header)
 		maps.Copy(rw.Header(), a.Header)
@@ -277,7 +277,7 @@ func TestOrders(t *testing.T) {
 		}
 	}
 	if asked != 1 {
-		t.Errorf("asked %d times who is calling, want once", asked)
+		t.Errorf("got %d calls of /auth, want 1", asked)
 	}
 	for _, session := range []string{"", "Bearer x"} {
 		if got := order(session).StatusCode; got != http.StatusUnauthorized {

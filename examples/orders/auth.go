@@ -15,7 +15,7 @@ var errNoSession = errors.New("no valid session")
 // openid is the context key of the caller's openid.
 type openid struct{}
 
-// auth returns a middleware that asks shares who is calling, once per session and 30 s.
+// auth returns a middleware that asks shares which user is calling, and caches the answer for 30 s.
 func auth(shares string) (rest.Middleware, error) {
 	openids, err := collection.NewCache(30*time.Second, collection.WithLimit(100_000))
 	return func(next http.HandlerFunc) http.HandlerFunc {

@@ -61,7 +61,7 @@ func (o *orders) create(w http.ResponseWriter, r *http.Request) {
 	httpx.OkJson(w, map[string]any{"id": id, "openid": user, "message": o.tell(user, in.Item)})
 }
 
-// tell sends a subscription message and returns "sent", or why not.
+// tell sends a subscription message and returns "sent", or why it was not sent.
 func (o *orders) tell(user, item string) string {
 	body, err := json.Marshal(map[string]any{
 		"touser": user, "template_id": o.template, "data": map[string]any{"thing1": map[string]string{"value": item}},

@@ -35,8 +35,8 @@ func Logger(w io.Writer, pro bool, level string) (log *slog.Logger, stop func() 
 	}
 }
 
-// lines are log lines for one goroutine that writes them, those that wait together: a system call
-// per line costs as much as a request, and a log that is read slowly would block every request.
+// lines holds log lines for the goroutine that writes them. A system call per line costs as much as
+// a request, so the goroutine combines waiting lines. A slow reader of the log blocks no request.
 type lines chan *[]byte
 
 // spare holds the memory of written lines.

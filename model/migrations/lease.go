@@ -14,9 +14,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// leaseTable has one row: the migrator that may change the schema, until when, and the migration
-// that began last. GET_LOCK would not do, because it locks one node of a Galera cluster, whose
-// strict mode refuses it.
+// leaseTable has one row: the owner of the lease, its expiry, and the migration that began last.
+// GET_LOCK locks only one node of a Galera cluster, and Galera's strict mode refuses it.
 const leaseTable = "goose_lease"
 
 // expiry is 15 minutes from now, in seconds by the server's clock: longer than a statement of
@@ -31,7 +30,7 @@ type Lease struct {
 }
 
 // WithLease calls f while no other migrator of the MySQL database db has the lease. It waits for
-// the lease until ctx ends, and says so on out.
+// the lease until ctx ends, and prints on out that it waits.
 func WithLease(ctx context.Context, db *sql.DB, out io.Writer, f func(*Lease) error) error {
 	l := &Lease{db: db, owner: rand.Text()}
 	for _, statement := range []string{
@@ -53,8 +52,8 @@ func WithLease(ctx context.Context, db *sql.DB, out io.Writer, f func(*Lease) er
 			return err
 		}
 		if !said {
-			fmt.Fprintln(out, "another `shares migrate` is running: waiting for it, or for 15 minutes "+
-				"if it was killed")
+			fmt.Fprintln(out, "waiting: another `shares migrate` is running, or was killed in the "+
+				"last 15 minutes")
 			said = true
 		}
 		select {

@@ -81,7 +81,7 @@ func TestInternal(t *testing.T) {
 	}
 }
 
-// authorize asks who is calling.
+// authorize calls /auth.
 func (s *setting) authorize(t testing.TB, options ...option) reply {
 	t.Helper()
 	return s.do(t, http.MethodGet, s.edgePort+"/auth", nil, options...)

@@ -377,8 +377,8 @@ func testUsersRefused(t *testing.T, s inside) {
 	s.do(t, http.MethodGet, s.usersPort+"/users", nil, bearer(ordersToken)).refused(t, http.StatusMethodNotAllowed, 1006)
 }
 
-// TestServicesWithoutStorage counts the statements for 100 users who are not cached, and then kills
-// Redis and the database.
+// TestServicesWithoutStorage counts the statements for 100 uncached users, and then kills Redis and
+// the database.
 func TestServicesWithoutStorage(t *testing.T) {
 	t.Parallel()
 	db, redis := testenv.NewMariaDB(t), testenv.Redis(t)

@@ -50,7 +50,7 @@ func connectionsTaken(during time.Duration) step {
 			if full := new(mysql.MySQLError); !errors.As(err, &full) || full.Number != 1040 {
 				f.Fatal(err)
 			}
-			// Another client takes the place at once.
+			// Another client takes the free connection.
 			if _, err := f.db.ExecContext(f.Context(), "KILL CONNECTION USER 'app'@'127.0.0.1'"); err != nil {
 				f.Fatal(err)
 			}

@@ -84,7 +84,7 @@ func TestStory(t *testing.T) {
 	p.switched(errcode, false)
 }
 
-// testProfile edits the profile of the user who is logged in.
+// testProfile edits the profile of the current user.
 func testProfile(p *tab) {
 	p.click("button", "Me")
 	p.fill("Nickname", "爱丽丝 🦊")

@@ -1,5 +1,5 @@
-// Package auth answers the question of other services who is calling: /auth of the internal port,
-// made for nginx's auth_request, Traefik's ForwardAuth and Envoy's ext_authz.
+// Package auth serves /auth on the internal port, which tells other services which user is calling.
+// It works with nginx's auth_request, Traefik's ForwardAuth and Envoy's ext_authz.
 package auth
 
 import (
@@ -13,14 +13,14 @@ import (
 	"shares/rpc/pb"
 )
 
-// unlimited admits every request: the service that asks decides how often its users may call it.
+// unlimited admits every request: the other service limits its users.
 type unlimited struct{}
 
 func (unlimited) Allow(int64) bool { return true }
 
-// Handler returns the handler of a request with the credentials of the original request, for every
-// method. It answers 200 with the user in headers, 401 without a valid session, or 503 if it cannot
-// tell.
+// Handler returns the handler of requests with the credentials of an original request, for every
+// method. It answers 200 with the user in headers, 401 without a valid session, or 503 if the
+// session cannot be checked.
 func Handler(tokens *session.Tokens, users pb.WeixinClient) http.Handler {
 	sessions := middleware.NewSessionMiddleware(&middleware.Credentials{Tokens: tokens, Users: unlimited{}})
 	return sessions.Handle(func(w http.ResponseWriter, r *http.Request) {

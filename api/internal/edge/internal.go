@@ -39,9 +39,9 @@ func (e *Edge) Internal(auth http.Handler, services Services) http.Handler {
 	})
 }
 
-// forged reports whether the original request of a proxy's question may be a cross-site request
-// forgery. nginx and Traefik ask with GET and send the original method in a header, Envoy asks with
-// the original method.
+// forged reports whether the request that a proxy asks about may be a cross-site request forgery.
+// nginx and Traefik ask with GET and send the original method in a header, Envoy asks with the
+// original method.
 func (e *Edge) forged(r *http.Request) bool {
 	for _, method := range []string{r.Method, r.Header.Get("X-Forwarded-Method"), r.Header.Get("X-Original-Method")} {
 		original := *r

@@ -1,5 +1,5 @@
-// Package services answers other services on the internal port: /wechat/ is WeChat's API with the
-// shared access token, and /users is users by their ids.
+// Package services serves other services on the internal port: /wechat/ calls WeChat's API with the
+// shared access token, and /users returns users by id.
 package services
 
 import (

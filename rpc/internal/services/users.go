@@ -26,7 +26,7 @@ type user struct {
 	Phone     *string `json:"phone,omitzero"` // nil: the caller may not read it
 }
 
-// users answers the users with the ids of the body, and the ids of none as gone.
+// users writes the users with the ids in the body, and as gone the ids that no user has.
 func (h *Handler) users(w http.ResponseWriter, r *http.Request, caller config.Caller) error {
 	if r.Method != http.MethodPost {
 		return reason.Error(reason.MethodNotAllowed)
