@@ -19,6 +19,8 @@ const controlPrefix = "/simulator/"
 //	                                                                                  → {"faults":[…]}
 //	DELETE /simulator/faults                                                          → {"faults":[]}
 //	POST   /simulator/rotate_token                                                    → {}
+//	POST   /simulator/push          {"user":"alice","event":"user_authorization_revoke","fields":{"RevokeInfo":"6"},"mode":"safe","xml":false}
+//	                                                                                  → {"answers":[{"status":200,"body":"success"}]}
 //	GET    /simulator/stats         → {"calls":{…},"faults":[…],"endpoints":[…],"kinds":[…]}
 //
 // A refused request gets HTTP 400, 404, 405 or 413 with {"error":"…"}.
@@ -41,6 +43,7 @@ func (s *Simulator) controlHandler() http.Handler {
 		"phone_code":   {http.MethodPost: s.postPhoneCode},
 		"faults":       {http.MethodPost: s.postFault, http.MethodDelete: s.deleteFaults},
 		"rotate_token": {http.MethodPost: s.postRotate},
+		"push":         {http.MethodPost: s.postPush},
 		"stats":        {http.MethodGet: s.getStats},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -34,6 +34,9 @@ import (
 const (
 	DefaultAppID  = "wxsimulator0000000"
 	DefaultSecret = "simulator-secret-not-for-release"
+
+	DefaultPushToken  = "simulatorpush"
+	DefaultPushAESKey = "simulatorkeynotforreleasesimulatorkeynotfor"
 )
 
 // DevUser is the user that Options.DevCodes logs in.
@@ -74,6 +77,8 @@ type Options struct {
 	MaxEntries int
 	// Limits are WeChat's quotas.
 	Limits Limits
+	// Push is where POST /simulator/push sends messages, with this app's AppID.
+	Push Push
 }
 
 // Limits are quotas in calls. 0 means WeChat's number, and a negative number means none. A window
@@ -141,6 +146,8 @@ func New(opts Options) *Simulator {
 	opts.TokenOverlap = cmp.Or(opts.TokenOverlap, opts.TokenLifetime/24)
 	opts.ActiveFor = cmp.Or(opts.ActiveFor, 2*time.Hour)
 	opts.MaxEntries = cmp.Or(opts.MaxEntries, 200_000)
+	opts.Push.Token = cmp.Or(opts.Push.Token, DefaultPushToken)
+	opts.Push.AESKey = cmp.Or(opts.Push.AESKey, DefaultPushAESKey)
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
