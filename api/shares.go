@@ -24,6 +24,7 @@ import (
 	"shares/api/internal/limit"
 	"shares/api/internal/middleware"
 	"shares/api/internal/pictures"
+	"shares/api/internal/push"
 	"shares/api/internal/session"
 	"shares/api/internal/svc"
 	"shares/internal/config"
@@ -69,6 +70,9 @@ func Handlers(c config.Config, p Deps) (public, internal http.Handler, err error
 	}
 	return e, e.Internal(auth.Handler(svcCtx.Sessions, p.Users), p.Services), nil
 }
+
+// PushPath is the path of the push address.
+const PushPath = push.Path
 
 // LoginKeys begins the names of the Redis keys that count logins per address.
 const LoginKeys = "login:"
@@ -143,6 +147,11 @@ func routes(c config.Config, p Deps, svcCtx *svc.ServiceContext) (*rest.Server, 
 		for _, path := range pictures.Paths {
 			server.AddRoute(rest.Route{Method: method, Path: path, Handler: show})
 		}
+	}
+	if c.PushToken != "" {
+		receiver := push.New(c, p.Users, p.Log, p.Metrics, p.Now)
+		server.AddRoute(rest.Route{Method: http.MethodGet, Path: push.Path, Handler: receiver.Prove})
+		server.AddRoute(rest.Route{Method: http.MethodPost, Path: push.Path, Handler: receiver.Receive})
 	}
 	serverless, err := rest.NewServerless(server)
 	if err != nil {

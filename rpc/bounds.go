@@ -18,15 +18,15 @@ const uploadCost = 5 << 20
 type bounds map[string]chan struct{}
 
 // newBounds returns the bounds of a process with that much memory, in bytes. Each method that waits
-// for WeChat gets a quarter of inFlight. Uploads get an eighth of the memory. All other calls share
-// inFlight slots.
+// for WeChat or that WeChat's pushes call gets a quarter of inFlight. Uploads get an eighth of the
+// memory. All other calls share inFlight slots.
 func newBounds(inFlight int, memory int64) bounds {
 	b := make(bounds)
 	shared := make(chan struct{}, max(1, inFlight))
 	for _, method := range pb.Weixin_ServiceDesc.Methods {
 		slots := shared
 		switch method.MethodName {
-		case "Login", "GetQrcode", "UpdateSetting":
+		case "Login", "GetQrcode", "UpdateSetting", "Withdraw":
 			slots = make(chan struct{}, max(1, inFlight/4))
 		case "UploadAvatar":
 			slots = make(chan struct{}, max(1, memory/8/uploadCost))

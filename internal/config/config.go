@@ -107,6 +107,14 @@ type Config struct {
 	WechatBaseURL string        `env:"WECHAT_BASE_URL" default:"https://api.weixin.qq.com"`
 	WechatTimeout time.Duration `env:"WECHAT_TIMEOUT" default:"3s" range:"1ms:"`
 
+	// WeChat's message push. PushToken turns the push address on. PushAESKey is the EncodingAESKey.
+	// PushModified decides about nickname and avatar after user_info_modified. PushForwardURL gets
+	// all messages that are not about a user; empty means none.
+	PushToken      Secret `env:"WECHAT_PUSH_TOKEN"`
+	PushAESKey     Secret `env:"WECHAT_PUSH_AES_KEY"`
+	PushModified   string `env:"WECHAT_PUSH_USER_INFO_MODIFIED" default:"clear" options:"clear|keep"`
+	PushForwardURL string `env:"WECHAT_PUSH_FORWARD_URL"`
+
 	// Users. ContentCheckAway decides about a text while WeChat cannot check it.
 	ContentCheck     string `env:"WECHAT_CONTENT_CHECK" default:"off" options:"on|off"`
 	ContentCheckAway string `env:"WECHAT_CONTENT_CHECK_AWAY" default:"allow" options:"allow|refuse"`

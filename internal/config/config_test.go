@@ -51,7 +51,7 @@ func TestLoad(t *testing.T) {
 		RPCTarget: "dns:///127.0.0.1:8083", RPCListen: "127.0.0.1:8083", RPCTimeout: 4500 * time.Millisecond,
 		DataDir: "./data", MySQLMaxOpen: 32, MySQLTimeout: 2 * time.Second, RedisType: "node", RedisTimeout: 100 * time.Millisecond,
 		CacheTTL: 5 * time.Minute, LocalUsers: 100_000,
-		WechatBaseURL: "https://api.weixin.qq.com", WechatTimeout: 3 * time.Second, ContentCheck: "off", ContentCheckAway: "allow",
+		WechatBaseURL: "https://api.weixin.qq.com", WechatTimeout: 3 * time.Second, PushModified: "clear", ContentCheck: "off", ContentCheckAway: "allow",
 		Phone: "any", NewUserCapacity: 5, AvatarsPerUserDay: 100,
 		QRCodeEnvVersion: "release", QRCodeWidth: 430, QRCodeCheckPath: true, QRCodeLineColor: "#000000",
 		QRCodePerMinute: 5000, QRCodePerUserDay: 200, TraceSample: 0.01,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -107,6 +108,16 @@ func (c Config) validateValues(p *problems) {
 	}
 	_, err = httpURL(c.WechatBaseURL, true)
 	p.check("WECHAT_BASE_URL", err)
+	if c.PushForwardURL != "" {
+		_, err = httpURL(c.PushForwardURL, true)
+		p.check("WECHAT_PUSH_FORWARD_URL", err)
+	}
+	p.unless(c.PushAESKey == "" && c.PushForwardURL == "" || c.PushToken != "",
+		"WECHAT_PUSH_AES_KEY and WECHAT_PUSH_FORWARD_URL: need WECHAT_PUSH_TOKEN")
+	p.unless(c.PushAESKey != "" || c.PushToken == "" || !c.Pro(),
+		"WECHAT_PUSH_AES_KEY: is required with WECHAT_PUSH_TOKEN, because plain mode is refused")
+	p.unless(c.PushAESKey == "" || c.PushKey() != nil, "WECHAT_PUSH_AES_KEY: must be the EncodingAESKey, "+
+		"43 letters and digits")
 	p.check("SHARES_HOST", host(c.Host))
 	for env, address := range map[string]string{
 		"SHARES_RPC_LISTEN": c.RPCListen, "SHARES_ADMIN_LISTEN": c.AdminListen, "SHARES_INTERNAL_LISTEN": c.InternalListen,
@@ -122,6 +133,15 @@ func (c Config) validateValues(p *problems) {
 
 // SessionSecrets returns the session secrets, the signing one first.
 func (c Config) SessionSecrets() []string { return list(string(c.SessionSecret)) }
+
+// PushKey returns the AES key of PushAESKey, or nil if that is no EncodingAESKey.
+func (c Config) PushKey() []byte {
+	key, err := base64.StdEncoding.DecodeString(string(c.PushAESKey) + "=")
+	if err != nil || len(key) != 32 {
+		return nil
+	}
+	return key
+}
 
 // Proxies returns the networks whose X-Forwarded-For is trusted.
 func (c Config) Proxies() ([]netip.Prefix, error) {

@@ -801,6 +801,119 @@ func (x *UploadAvatarResp) GetName() string {
 	return ""
 }
 
+// WithdrawReq is what WeChat's message push reports about a user, whose session is not needed.
+type WithdrawReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Openid        string                 `protobuf:"bytes,1,opt,name=openid,proto3" json:"openid,omitempty"`
+	NickName      bool                   `protobuf:"varint,2,opt,name=nick_name,json=nickName,proto3" json:"nick_name,omitempty"` // clear this field
+	Avatar        bool                   `protobuf:"varint,3,opt,name=avatar,proto3" json:"avatar,omitempty"`
+	Phone         bool                   `protobuf:"varint,4,opt,name=phone,proto3" json:"phone,omitempty"`
+	Account       bool                   `protobuf:"varint,5,opt,name=account,proto3" json:"account,omitempty"` // delete the user
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawReq) Reset() {
+	*x = WithdrawReq{}
+	mi := &file_weixin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawReq) ProtoMessage() {}
+
+func (x *WithdrawReq) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawReq.ProtoReflect.Descriptor instead.
+func (*WithdrawReq) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *WithdrawReq) GetOpenid() string {
+	if x != nil {
+		return x.Openid
+	}
+	return ""
+}
+
+func (x *WithdrawReq) GetNickName() bool {
+	if x != nil {
+		return x.NickName
+	}
+	return false
+}
+
+func (x *WithdrawReq) GetAvatar() bool {
+	if x != nil {
+		return x.Avatar
+	}
+	return false
+}
+
+func (x *WithdrawReq) GetPhone() bool {
+	if x != nil {
+		return x.Phone
+	}
+	return false
+}
+
+func (x *WithdrawReq) GetAccount() bool {
+	if x != nil {
+		return x.Account
+	}
+	return false
+}
+
+type WithdrawResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawResp) Reset() {
+	*x = WithdrawResp{}
+	mi := &file_weixin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawResp) ProtoMessage() {}
+
+func (x *WithdrawResp) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawResp.ProtoReflect.Descriptor instead.
+func (*WithdrawResp) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{14}
+}
+
 var File_weixin_proto protoreflect.FileDescriptor
 
 const file_weixin_proto_rawDesc = "" +
@@ -869,14 +982,22 @@ const file_weixin_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x0e.weixin.CallerR\x06caller\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\fR\x05image\"&\n" +
 	"\x10UploadAvatarResp\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name2\xec\x02\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x8a\x01\n" +
+	"\vWithdrawReq\x12\x16\n" +
+	"\x06openid\x18\x01 \x01(\tR\x06openid\x12\x1b\n" +
+	"\tnick_name\x18\x02 \x01(\bR\bnickName\x12\x16\n" +
+	"\x06avatar\x18\x03 \x01(\bR\x06avatar\x12\x14\n" +
+	"\x05phone\x18\x04 \x01(\bR\x05phone\x12\x18\n" +
+	"\aaccount\x18\x05 \x01(\bR\aaccount\"\x0e\n" +
+	"\fWithdrawResp2\xa3\x03\n" +
 	"\x06Weixin\x12,\n" +
 	"\x05Login\x12\x10.weixin.LoginReq\x1a\x11.weixin.LoginResp\x12+\n" +
 	"\aGetUser\x12\x12.weixin.GetUserReq\x1a\f.weixin.User\x12D\n" +
 	"\rUpdateProfile\x12\x18.weixin.UpdateProfileReq\x1a\x19.weixin.UpdateProfileResp\x12D\n" +
 	"\rUpdateSetting\x12\x18.weixin.UpdateSettingReq\x1a\x19.weixin.UpdateSettingResp\x128\n" +
 	"\tGetQrcode\x12\x14.weixin.GetQrcodeReq\x1a\x15.weixin.GetQrcodeResp\x12A\n" +
-	"\fUploadAvatar\x12\x17.weixin.UploadAvatarReq\x1a\x18.weixin.UploadAvatarRespB\x06Z\x04./pbb\x06proto3"
+	"\fUploadAvatar\x12\x17.weixin.UploadAvatarReq\x1a\x18.weixin.UploadAvatarResp\x125\n" +
+	"\bWithdraw\x12\x13.weixin.WithdrawReq\x1a\x14.weixin.WithdrawRespB\x06Z\x04./pbb\x06proto3"
 
 var (
 	file_weixin_proto_rawDescOnce sync.Once
@@ -890,7 +1011,7 @@ func file_weixin_proto_rawDescGZIP() []byte {
 	return file_weixin_proto_rawDescData
 }
 
-var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_weixin_proto_goTypes = []any{
 	(*Caller)(nil),            // 0: weixin.Caller
 	(*LoginReq)(nil),          // 1: weixin.LoginReq
@@ -905,6 +1026,8 @@ var file_weixin_proto_goTypes = []any{
 	(*GetQrcodeResp)(nil),     // 10: weixin.GetQrcodeResp
 	(*UploadAvatarReq)(nil),   // 11: weixin.UploadAvatarReq
 	(*UploadAvatarResp)(nil),  // 12: weixin.UploadAvatarResp
+	(*WithdrawReq)(nil),       // 13: weixin.WithdrawReq
+	(*WithdrawResp)(nil),      // 14: weixin.WithdrawResp
 }
 var file_weixin_proto_depIdxs = []int32{
 	0,  // 0: weixin.LoginResp.caller:type_name -> weixin.Caller
@@ -919,14 +1042,16 @@ var file_weixin_proto_depIdxs = []int32{
 	7,  // 9: weixin.Weixin.UpdateSetting:input_type -> weixin.UpdateSettingReq
 	9,  // 10: weixin.Weixin.GetQrcode:input_type -> weixin.GetQrcodeReq
 	11, // 11: weixin.Weixin.UploadAvatar:input_type -> weixin.UploadAvatarReq
-	2,  // 12: weixin.Weixin.Login:output_type -> weixin.LoginResp
-	4,  // 13: weixin.Weixin.GetUser:output_type -> weixin.User
-	6,  // 14: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
-	8,  // 15: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
-	10, // 16: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
-	12, // 17: weixin.Weixin.UploadAvatar:output_type -> weixin.UploadAvatarResp
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	13, // 12: weixin.Weixin.Withdraw:input_type -> weixin.WithdrawReq
+	2,  // 13: weixin.Weixin.Login:output_type -> weixin.LoginResp
+	4,  // 14: weixin.Weixin.GetUser:output_type -> weixin.User
+	6,  // 15: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
+	8,  // 16: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
+	10, // 17: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
+	12, // 18: weixin.Weixin.UploadAvatar:output_type -> weixin.UploadAvatarResp
+	14, // 19: weixin.Weixin.Withdraw:output_type -> weixin.WithdrawResp
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -944,7 +1069,7 @@ func file_weixin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weixin_proto_rawDesc), len(file_weixin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

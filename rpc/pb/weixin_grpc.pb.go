@@ -30,6 +30,7 @@ const (
 	Weixin_UpdateSetting_FullMethodName = "/weixin.Weixin/UpdateSetting"
 	Weixin_GetQrcode_FullMethodName     = "/weixin.Weixin/GetQrcode"
 	Weixin_UploadAvatar_FullMethodName  = "/weixin.Weixin/UploadAvatar"
+	Weixin_Withdraw_FullMethodName      = "/weixin.Weixin/Withdraw"
 )
 
 // WeixinClient is the client API for Weixin service.
@@ -48,6 +49,8 @@ type WeixinClient interface {
 	GetQrcode(ctx context.Context, in *GetQrcodeReq, opts ...grpc.CallOption) (*GetQrcodeResp, error)
 	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error)
+	// Withdraw clears fields of a user, or deletes the user. An unknown openid changes nothing.
+	Withdraw(ctx context.Context, in *WithdrawReq, opts ...grpc.CallOption) (*WithdrawResp, error)
 }
 
 type weixinClient struct {
@@ -118,6 +121,16 @@ func (c *weixinClient) UploadAvatar(ctx context.Context, in *UploadAvatarReq, op
 	return out, nil
 }
 
+func (c *weixinClient) Withdraw(ctx context.Context, in *WithdrawReq, opts ...grpc.CallOption) (*WithdrawResp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WithdrawResp)
+	err := c.cc.Invoke(ctx, Weixin_Withdraw_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WeixinServer is the server API for Weixin service.
 // All implementations must embed UnimplementedWeixinServer
 // for forward compatibility.
@@ -134,6 +147,8 @@ type WeixinServer interface {
 	GetQrcode(context.Context, *GetQrcodeReq) (*GetQrcodeResp, error)
 	// UploadAvatar re-encodes a picture, stores it and sets the caller's avatar_url to its name.
 	UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error)
+	// Withdraw clears fields of a user, or deletes the user. An unknown openid changes nothing.
+	Withdraw(context.Context, *WithdrawReq) (*WithdrawResp, error)
 	mustEmbedUnimplementedWeixinServer()
 }
 
@@ -161,6 +176,9 @@ func (UnimplementedWeixinServer) GetQrcode(context.Context, *GetQrcodeReq) (*Get
 }
 func (UnimplementedWeixinServer) UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error) {
 	return nil, status.Error(codes.Unimplemented, "method UploadAvatar not implemented")
+}
+func (UnimplementedWeixinServer) Withdraw(context.Context, *WithdrawReq) (*WithdrawResp, error) {
+	return nil, status.Error(codes.Unimplemented, "method Withdraw not implemented")
 }
 func (UnimplementedWeixinServer) mustEmbedUnimplementedWeixinServer() {}
 func (UnimplementedWeixinServer) testEmbeddedByValue()                {}
@@ -291,6 +309,24 @@ func _Weixin_UploadAvatar_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Weixin_Withdraw_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawReq)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WeixinServer).Withdraw(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Weixin_Withdraw_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WeixinServer).Withdraw(ctx, req.(*WithdrawReq))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Weixin_ServiceDesc is the grpc.ServiceDesc for Weixin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -321,6 +357,10 @@ var Weixin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UploadAvatar",
 			Handler:    _Weixin_UploadAvatar_Handler,
+		},
+		{
+			MethodName: "Withdraw",
+			Handler:    _Weixin_Withdraw_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

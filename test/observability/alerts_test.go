@@ -102,6 +102,10 @@ var incidents = map[string]incident{
 		"50% of the calls to code2session fail for a reason that is not a user's"},
 	"SharesTokenChurn": {`shares_wechat_token_fetches_total{reason="rejected"} 0 1`, nil,
 		"30 access tokens fetched in 30 minutes: another program invalidates them"},
+	"SharesPushFailing": {`shares_push_messages_total{event="user_info_modified",result="failed"} 0 1
+		shares_push_messages_total{event="user_info_modified",result="done"} 5 5`,
+		map[string]string{"event": "user_info_modified"},
+		"user_info_modified of WeChat's message push failed; after three tries it is lost"},
 	"SharesQRCodesFailing": {`shares_qrcode_generations_total{result="ok"} 30 30
 		shares_qrcode_generations_total{result="user_cap"} 10 10
 		shares_qrcode_generations_total{result="quota"} 0 40`, nil, "50% of the new QR codes fail"},

@@ -130,6 +130,7 @@ func install(t *testing.T) *installation {
 		"MYSQL_DSN": testenv.MariaDB(t).Database(t), "REDIS_ADDR": testenv.Redis(t).Addr(),
 		"SESSION_SECRET": "observability-suite-session-secret-0123456789", "QRCODE_BUCKET": "file://" + s.bucket,
 		"WECHAT_BASE_URL": wechat.URL(), "WECHAT_APPID": simulator.DefaultAppID, "WECHAT_SECRET": simulator.DefaultSecret,
+		"WECHAT_PUSH_TOKEN": simulator.DefaultPushToken, "WECHAT_PUSH_AES_KEY": simulator.DefaultPushAESKey,
 		"SHARES_RPC_LISTEN": users, "WEIXIN_RPC_TARGET": "dns:///" + users,
 	}
 	if out, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"migrate"}, Env: env}); err != nil || code != 0 {

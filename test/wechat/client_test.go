@@ -29,6 +29,10 @@ type reply struct {
 	SessionID string `json:"sessionId"`
 	OpenID    string `json:"openId"`
 	URL       string `json:"url"`
+	NickName  string `json:"nickName"`
+	AvatarURL string `json:"avatarURL"`
+	City      string `json:"city"`
+	Phone     string `json:"phone"`
 	// Of an error.
 	Code int    `json:"code"`
 	Msg  string `json:"msg"`

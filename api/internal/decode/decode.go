@@ -62,7 +62,7 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength != 0 && !isJSON(r.Header.Get("Content-Type")) {
 		return nil, reason.Error(reason.UnsupportedMedia)
 	}
-	body, err := whole(w, r)
+	body, err := Raw(w, r)
 	return trim(body), err
 }
 
@@ -71,8 +71,8 @@ func trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), []byte("\ufeff")))
 }
 
-// whole returns the body of r, which can be read again.
-func whole(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// Raw returns the body of r, of any content type. The body can be read again.
+func Raw(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength == 0 {
 		return nil, nil
 	}

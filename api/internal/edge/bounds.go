@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"shares/api/internal/decode"
+	"shares/api/internal/push"
 	"shares/api/internal/upload"
 	"shares/internal/reason"
 )
@@ -26,7 +27,7 @@ import (
 // slots. The connections' memory budget (internal/process) bounds small bodies; a byte budget
 // bounds larger ones. Pictures have their own slots, because a client that does not read an answer
 // holds its slot. Each endpoint that waits for WeChat has its own slots too, MaxInFlight/4 of them,
-// so a slow WeChat cannot block other endpoints.
+// so a slow WeChat cannot block other endpoints, and so does the push address, which WeChat calls.
 type bounds struct {
 	work, pictures  *semaphore.Weighted            // requests
 	waiting         map[string]*semaphore.Weighted // requests, by path
@@ -34,10 +35,11 @@ type bounds struct {
 	upload          string                         // the path of the upload endpoint
 }
 
-// waiting are the endpoints that may call WeChat. Those that write a nickname call it if
-// WECHAT_CONTENT_CHECK is on.
+// waiting are the push address and the endpoints that may call WeChat. Those that write a nickname
+// call it if WECHAT_CONTENT_CHECK is on.
 var waiting = []string{
 	"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info", "weixin.update_user_info",
+	path.Base(push.Path),
 }
 
 // smallBody is the size up to which a body needs no byte budget, in bytes. Our clients send less.

@@ -21,6 +21,7 @@ import (
 
 	"shares/api/internal/answer"
 	"shares/api/internal/pictures"
+	"shares/api/internal/push"
 	"shares/api/internal/session"
 	"shares/api/internal/upload"
 	"shares/internal/config"
@@ -128,7 +129,8 @@ func Matches(route, path string) bool {
 
 // ServeHTTP implements http.Handler.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.handle(w, r, &session.Call{Envelope: e.opts.Envelope, Secure: e.secure}, e.serve)
+	envelope := e.opts.Envelope && r.URL.Path != push.Path // WeChat reads the status
+	e.handle(w, r, &session.Call{Envelope: envelope, Secure: e.secure}, e.serve)
 }
 
 // handle calls serve with a request id, recovers its panics, and counts and logs the answer.

@@ -28,6 +28,7 @@ type (
 	UpdateSettingLogic = call
 	GetQrcodeLogic     = call
 	UploadAvatarLogic  = call
+	WithdrawLogic      = call
 )
 
 var (
@@ -37,6 +38,7 @@ var (
 	NewUpdateSettingLogic = newCall
 	NewGetQrcodeLogic     = newCall
 	NewUploadAvatarLogic  = newCall
+	NewWithdrawLogic      = newCall
 )
 
 // caller returns the caller's row, through the cache. Its error has the reason SESSION_INVALID when

@@ -58,3 +58,9 @@ func (s *WeixinServer) UploadAvatar(ctx context.Context, in *pb.UploadAvatarReq)
 	l := logic.NewUploadAvatarLogic(ctx, s.svcCtx)
 	return l.UploadAvatar(in)
 }
+
+// Withdraw clears fields of a user, or deletes the user. An unknown openid changes nothing.
+func (s *WeixinServer) Withdraw(ctx context.Context, in *pb.WithdrawReq) (*pb.WithdrawResp, error) {
+	l := logic.NewWithdrawLogic(ctx, s.svcCtx)
+	return l.Withdraw(in)
+}
