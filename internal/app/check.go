@@ -22,6 +22,7 @@ import (
 	"shares/internal/quota"
 	"shares/model/migrations"
 	"shares/rpc"
+	"shares/simulator"
 )
 
 // part is one dependency of the service.
@@ -70,6 +71,7 @@ func (p *program) checkCommand() *cobra.Command {
 func (p *program) checkParts(ctx context.Context, _ []string) error {
 	p.log = slog.New(slog.DiscardHandler)   // failures are printed as findings
 	p.config.RedisTimeout = 2 * time.Second // slow answers are no failure here
+	pushed := p.config.PushToken != ""      // the simulator has a default
 	failed := 0
 	finding := func(name, step string, err error) {
 		if err == nil {
@@ -99,6 +101,9 @@ func (p *program) checkParts(ctx context.Context, _ []string) error {
 		}
 	}
 	p.parts = append(p.parts, part{"Address", p.config.PublicURL, p.checkAddress})
+	if pushed && p.config.PublicURL != "" {
+		p.parts = append(p.parts, part{"Push", p.config.PublicURL + api.PushPath, p.checkPush})
+	}
 	for _, part := range p.parts {
 		part.run(ctx, func(step string, err error) { finding(part.name, step, err) })
 	}
@@ -209,6 +214,22 @@ func (p *program) checkAddress(ctx context.Context, report report) error {
 		return fmt.Errorf("the certificate expires in %d days: renew it", days)
 	}
 	report(fmt.Sprintf("%s can be reached, its certificate is valid for %d days", address, days), nil)
+	return nil
+}
+
+func (p *program) checkPush(ctx context.Context, report report) error {
+	if address, err := url.Parse(p.config.PublicURL); err == nil && address.Port() != "" && address.Port() != "80" {
+		report("port", warning{errors.New("WeChat pushes to the ports 80 and 443 only")})
+	}
+	push := simulator.Push{
+		URL: p.config.PublicURL + api.PushPath, AppID: p.config.WechatAppID,
+		Token: string(p.config.PushToken), AESKey: string(p.config.PushAESKey),
+	}
+	if err := push.Check(ctx, time.Now); err != nil {
+		return fmt.Errorf("%w: check that the running replicas have these WECHAT_PUSH_TOKEN, "+
+			"WECHAT_PUSH_AES_KEY and WECHAT_APPID, and the right time", err)
+	}
+	report(push.URL+" is proved and accepts messages", nil)
 	return nil
 }
 

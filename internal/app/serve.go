@@ -122,6 +122,10 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient, services
 	if p.conn == nil && !p.config.Pro() {
 		fallback = devInternal
 	}
+	if p.wechat != nil {
+		port := listener.Addr().(*net.TCPAddr).Port
+		p.wechat.SetPushURL(fmt.Sprintf("http://127.0.0.1:%d%s", port, api.PushPath))
+	}
 	internalListener, err := p.listenInternal(ctx, fallback)
 	if err != nil {
 		return err

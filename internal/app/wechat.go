@@ -44,6 +44,9 @@ func simulatorCommand() *cobra.Command {
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address to listen on")
 	cmd.Flags().StringVar(&o.AppID, "appid", simulator.DefaultAppID, "the app's AppID")
 	cmd.Flags().StringVar(&o.Secret, "secret", simulator.DefaultSecret, "the app's secret")
+	cmd.Flags().StringVar(&o.Push.URL, "push-url", "", "the push address of the service")
+	cmd.Flags().StringVar(&o.Push.Token, "push-token", simulator.DefaultPushToken, "WECHAT_PUSH_TOKEN of the service")
+	cmd.Flags().StringVar(&o.Push.AESKey, "push-aes-key", simulator.DefaultPushAESKey, "WECHAT_PUSH_AES_KEY of the service")
 	cmd.Flags().BoolVar(&o.DevCodes, "dev-codes", false, "log unknown 32-character codes in as one development user")
 	return cmd
 }
@@ -71,7 +74,9 @@ func (p *program) openWechat() error {
 		p.parts = append(p.parts, part{"WeChat", p.config.WechatBaseURL, p.checkWechat})
 		return nil
 	}
-	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log})
+	p.wechat = simulator.New(simulator.Options{DevCodes: true, Logger: p.log, Push: simulator.Push{
+		Token: string(p.config.PushToken), AESKey: string(p.config.PushAESKey),
+	}})
 	p.config.WechatAppID, p.config.WechatSecret = simulator.DefaultAppID, config.Secret(simulator.DefaultSecret)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,6 +84,9 @@ func (p *program) openWechat() error {
 	}
 	p.onClose(background(listener, guardControl(p.wechat, true)))
 	p.config.WechatBaseURL = "http://" + listener.Addr().String()
+	if p.config.PushToken == "" {
+		p.config.PushToken, p.config.PushAESKey = simulator.DefaultPushToken, simulator.DefaultPushAESKey
+	}
 	p.embedded("WeChat", simulatedWechat)
 	return nil
 }

@@ -16,7 +16,8 @@ for (const element of document.querySelectorAll(about.simulated ? "[data-real]" 
 
 const wire = new Wire();
 showWire(wire);
-startPhone(new Weixin(wire), { resume: about.simulated });
+const wx = new Weixin(wire);
+startPhone(wx, { resume: about.simulated });
 if (about.simulated) {
-  startWechat(wire);
+  startWechat(wire, wx);
 }

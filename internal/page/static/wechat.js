@@ -4,8 +4,8 @@ import { t } from "./text.js";
 const byId = (id) => document.getElementById(id);
 const all = "*";
 
-/** Shows the simulator's counters and fault switches. Refreshes after each call on wire. */
-export function startWechat(wire) {
+/** Shows the simulator's counters, fault switches and pushes about the user of the phone wx. Refreshes after each call on wire. */
+export function startWechat(wire, wx) {
   let stats = { calls: {}, faults: [], endpoints: [], kinds: [] };
 
   async function control(method, path, body) {
@@ -138,6 +138,14 @@ export function startWechat(wire) {
     await control("POST", "rotate_token");
     say(t("rotated"));
   }));
+
+  for (const button of document.querySelectorAll("[data-push]")) {
+    button.addEventListener("click", () => attempt(async () => {
+      const fields = button.dataset.revoke ? { RevokeInfo: button.dataset.revoke } : {};
+      const { answers } = await control("POST", "push", { user: wx.user, event: button.dataset.push, fields });
+      say(t("pushed", button.textContent, String(answers.at(-1).status)));
+    }));
+  }
 
   wire.addEventListener("call", refresh);
   refresh();
