@@ -173,6 +173,22 @@ func (w *world) moveIn(t *testing.T) {
 		}
 	}
 	w.people, w.ledger = p, traffic.NewLedger(p.Writers)
+	waitFor(t, time.Minute, "all readers are cached", func() bool {
+		before := w.databaseReads(t)
+		for _, reader := range p.Readers {
+			for _, edge := range w.edges {
+				must(t, edge.Post(t.Context(), "get_user_info", reader.Session(), struct{}{}).Failure())
+			}
+		}
+		return w.databaseReads(t) == before
+	})
+}
+
+func (w *world) databaseReads(t *testing.T) (n float64) {
+	for _, s := range w.caching() {
+		n += s.metric(t, `shares_cache_reads_total{from="database"}`)
+	}
+	return n
 }
 
 // database makes the service use a new database of w.mariadb at address, which may be a proxy's.
