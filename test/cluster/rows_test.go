@@ -167,8 +167,8 @@ func (s *suite) upgrade() {
 	s.deploy(second)
 	var migrated time.Time
 	s.until(5*time.Minute, "the end of the migration", func() error {
-		out, err := s.try("-n", namespace, "get", "pods", "-l", "batch.kubernetes.io/job-name=shares-migrate-"+second,
-			"-o", "jsonpath={.items[0].status.containerStatuses[0].state.terminated.finishedAt}")
+		out, err := s.try("-n", namespace, "get", "pods", "-l", "app.kubernetes.io/component=migrate", "-o",
+			`jsonpath={.items[?(@.spec.containers[0].image=="`+imageName+":"+second+`")].status.containerStatuses[0].state.terminated.finishedAt}`)
 		if err == nil {
 			migrated, err = time.Parse(time.RFC3339, out)
 		}
@@ -190,7 +190,7 @@ func (s *suite) missingImage() {
 	if _, err := s.try("-n", namespace, "rollout", "status", "deploy/shares-api", "--timeout=20s"); err == nil {
 		s.Error("a release without an image was rolled out")
 	}
-	s.kube("-n", namespace, "delete", "job", "shares-migrate-"+missing)
+	s.kube("-n", namespace, "delete", "job", "-l", "app.kubernetes.io/component=migrate")
 	s.deploy(first)
 }
 
