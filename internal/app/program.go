@@ -86,6 +86,10 @@ func (p *program) load(role config.Role) error {
 	if err := c.Validate(role); err != nil {
 		return errors.Join(err, p.Close())
 	}
+	if c.RedisAddr == "" { // the embedded Redis has one database, and neither users nor TLS
+		p.config.RedisType, p.config.RedisMaster, p.config.RedisDB = "node", "", 0
+		p.config.RedisUsername, p.config.RedisPassword, p.config.RedisTLS = "", "", false
+	}
 	// The garbage collector runs when the heap has doubled. At the 4 MB of a busy process it took an
 	// eighth of the CPU. This block counts as heap, but uses no memory, because it is never written.
 	block := make([]byte, 16<<20)

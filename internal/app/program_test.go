@@ -114,7 +114,8 @@ func TestSessionSecretIsMadeOnceForAFolder(t *testing.T) {
 }
 
 func TestOneServePerFolder(t *testing.T) {
-	file := dev(t, "")
+	// The settings of a real Redis do not reach the embedded one.
+	file := dev(t, "RedisDB: 3\nRedisUsername: u\nRedisPassword: secret\nRedisTLS: true")
 	serve, second, user := startIn(t, file), startIn(t, file), startIn(t, file)
 	open(t, serve.openRedis(), serve.redis.Set(t.Context(), "a", "b", 0).Err())
 	if err := second.openRedis(); err == nil || !strings.Contains(err.Error(), "in use by another shares serve") {

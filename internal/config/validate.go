@@ -128,6 +128,8 @@ func (c Config) validateValues(p *problems) {
 	p.check("SHARES_INTERNAL_CALLERS", err)
 	_, err = c.WechatPrefixes()
 	p.check("SHARES_WECHAT_PATHS", err)
+	p.unless((c.MySQLTLSCert == "") == (c.MySQLTLSKey == ""),
+		"MYSQL_TLS_CERT and MYSQL_TLS_KEY: must be set together")
 	c.validateRedis(p)
 }
 

@@ -111,6 +111,7 @@ func TestValidate(t *testing.T) {
 		{"an AppID with a colon", func(c *Config) { c.WechatAppID = "a:b" }, all, "WECHAT_APPID: must consist of"},
 		{"a private authority", func(c *Config) { c.RedisTLS, c.RedisTLSCA = true, "ca.pem" }, nil, ""},
 		{"an authority without TLS", func(c *Config) { c.RedisTLSCA = "ca.pem" }, all, "REDIS_TLS: must be true"},
+		{"a certificate for MySQL without key", func(c *Config) { c.MySQLTLSCert = "cert.pem" }, all, "MYSQL_TLS_CERT and MYSQL_TLS_KEY"},
 		{"a certificate without key", func(c *Config) { c.RedisTLS, c.RedisTLSCert = true, "cert.pem" }, all, "REDIS_TLS_CERT and REDIS_TLS_KEY"},
 		{"unverified TLS", func(c *Config) { c.RedisTLS, c.RedisTLSSkipVerify = true, true }, all, "REDIS_TLS_SKIP_VERIFY: is refused in pro mode"},
 		{"a Redis without port", func(c *Config) { c.RedisAddr = "redis" }, all, "REDIS_ADDR: must be host:port"},
