@@ -149,6 +149,8 @@ func testAuthOrigins(t *testing.T, s inside) {
 	}
 	s.authorize(t, cookie(u.SessionID), foreign, header("X-Forwarded-Method", "GET"), header("X-Original-Method", "delete")).
 		refused(t, http.StatusForbidden, 1080)
+	twice := func(r *http.Request) { r.Header["X-Original-Method"] = []string{"GET", "POST"} }
+	s.authorize(t, cookie(u.SessionID), foreign, twice).refused(t, http.StatusForbidden, 1080)
 	s.do(t, http.MethodPost, s.edgePort+"/auth", nil, cookie(u.SessionID), foreign).refused(t, http.StatusForbidden, 1080)
 	s.authorize(t, cookie(u.SessionID), foreign).isUser(t, u)
 	if s.public != "" {

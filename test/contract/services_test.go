@@ -119,6 +119,7 @@ func testForwardRefused(t *testing.T, s inside) {
 		"/wechat/cgi-bin/stable_token":                                403,
 		"/wechat/cgi-bin/clear_quota":                                 403,
 		"/wechat/cgi-bin/clear_quota/v2":                              403,
+		"/wechat/cgi-bin/openapi/quota/clear":                         403,
 		"/wechat/cgi-bin/message/../token":                            403,
 		"/wechat/cgi-bin/message/%2e%2e/token":                        403,
 		"/wechat/cgi-bin/message%2f..%2ftoken":                        403,
@@ -216,6 +217,7 @@ func testForwardBodies(t *testing.T, s inside) {
 	}
 	body, kind := form(9 * mib)
 	s.forward(t, http.MethodPost, "/cgi-bin/media/upload?type=image", body, kind).said(t, 40066) // unknown to the simulator
+	s.forward(t, http.MethodPost, "/cgi-bin/media", body, kind).said(t, 40066)
 	s.forward(t, http.MethodPost, subscribeSend, body, kind).refused(t, http.StatusRequestEntityTooLarge, 1082)
 	body, kind = form(11 * mib)
 	s.forward(t, http.MethodPost, "/cgi-bin/media/upload?type=image", body, kind).refused(t, http.StatusRequestEntityTooLarge, 1082)

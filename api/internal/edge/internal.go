@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"shares/api/internal/answer"
@@ -43,7 +44,7 @@ func (e *Edge) Internal(auth http.Handler, services Services) http.Handler {
 // nginx and Traefik ask with GET and send the original method in a header, Envoy asks with the
 // original method.
 func (e *Edge) forged(r *http.Request) bool {
-	for _, method := range []string{r.Method, r.Header.Get("X-Forwarded-Method"), r.Header.Get("X-Original-Method")} {
+	for _, method := range slices.Concat([]string{r.Method}, r.Header["X-Forwarded-Method"], r.Header["X-Original-Method"]) {
 		original := *r
 		original.Method = strings.ToUpper(method)
 		if method != "" && session.FromCookie(r) != "" && e.origins.refuses(&original) {

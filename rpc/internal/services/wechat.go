@@ -17,7 +17,7 @@ import (
 )
 
 // reserved matches the paths that return an access token or reset the app's quotas.
-var reserved = regexp.MustCompile(`(?i)^/cgi-bin/(token|stable_token|clear_quota)(/|$)`)
+var reserved = regexp.MustCompile(`(?i)^/cgi-bin/(token|stable_token|clear_quota|openapi/quota/clear)(/|$)`)
 
 // isSecret reports whether a query parameter or field holds the app's secret.
 func isSecret(name string) bool {
@@ -52,7 +52,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, to *wechat.Pat
 		}
 	}
 	most := int64(maxBody)
-	if strings.Contains(path, "/media/") {
+	if strings.Contains(path+"/", "/media/") {
 		most = maxMedia
 	}
 	return h.with(r, most, func(body []byte) error {

@@ -48,6 +48,9 @@ func (p *Path) Forward(ctx context.Context, method, path string, query url.Value
 		if err != nil {
 			return failure(reason.Internal, "request cannot be built") // err contains the URL
 		}
+		if method == http.MethodGet {
+			req.Body, req.GetBody = io.NopCloser(bytes.NewReader(body)), nil // see boundTransport
+		}
 		if kind != "" {
 			req.Header.Set("Content-Type", kind)
 		}

@@ -6,11 +6,37 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"shares/internal/reason"
 	"shares/simulator"
 )
+
+// net/http repeats a GET after a broken connection, but WeChat may have acted on it.
+func TestForwardRepeatsNoGet(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	var calls atomic.Int32
+	wechat := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == stablePath:
+			w.sim.ServeHTTP(rw, r)
+		case calls.Add(1) > 1:
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	t.Cleanup(wechat.Close)
+	path := w.client(func(o *Options) { o.BaseURL = wechat.URL }).Path("/cgi-bin")
+	for _, want := range []string{"ok", string(reason.Unavailable)} {
+		err := path.Forward(t.Context(), http.MethodGet, "/cgi-bin/menu/delete", url.Values{}, "", nil, func(*http.Response) {})
+		if got := w.failed(err); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if n := calls.Load(); n != 2 {
+		t.Errorf("WeChat was called %d times for 2 requests", n)
+	}
+}
 
 // Answers that would show the access token, or lead elsewhere, are not passed on.
 func TestForwardKeepsTheToken(t *testing.T) {
