@@ -16,7 +16,7 @@ import (
 // A request does not come to need more heap objects unnoticed. The bounds are a tenth above the
 // numbers of this version.
 func TestAllocationsPerRequest(t *testing.T) {
-	h := edge(t)
+	_, h := edge(t, "")
 	var login struct{ SessionID string }
 	answer := request(t, h, "oauth", "", `{"jscode":"`+strings.Repeat("x", 32)+`"}`)()
 	open(t, json.Unmarshal(answer.Body.Bytes(), &login))
@@ -42,8 +42,8 @@ func TestAllocationsPerRequest(t *testing.T) {
 }
 
 // edge returns the edge of serve in pro mode, with embedded parts.
-func edge(t testing.TB) http.Handler {
-	p := start(t, "")
+func edge(t testing.TB, changes string) (*program, http.Handler) {
+	p := start(t, changes)
 	p.config.Mode, p.config.PublicURL, p.config.RateLimit = "pro", "https://shares.example.com", "off"
 	var stop func() error
 	p.log, stop = process.Logger(io.Discard, true, "info")
@@ -54,7 +54,7 @@ func edge(t testing.TB) http.Handler {
 		Memory: p.memory, Log: p.log, Metrics: p.metrics, Now: time.Now,
 	})
 	open(t, err)
-	return h
+	return p, h
 }
 
 // request returns a function that sends one request to h, again and again, and returns its answer.

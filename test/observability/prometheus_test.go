@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -12,8 +14,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	otlp "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
 
 	"shares/internal/testenv"
 	"shares/simulator"
@@ -76,6 +82,7 @@ func TestMetricsExist(t *testing.T) {
 			return
 		}
 	}
+	s.spans.compare(t)
 }
 
 var (
@@ -118,6 +125,7 @@ type installation struct {
 	wechat *traffic.Target
 	bucket string
 	admin  map[string]string // addresses of the metrics, by component
+	spans  collector
 }
 
 func install(t *testing.T) *installation {
@@ -131,6 +139,7 @@ func install(t *testing.T) *installation {
 		"SESSION_SECRET": "observability-suite-session-secret-0123456789", "QRCODE_BUCKET": "file://" + s.bucket,
 		"WECHAT_BASE_URL": wechat.URL(), "WECHAT_APPID": simulator.DefaultAppID, "WECHAT_SECRET": simulator.DefaultSecret,
 		"WECHAT_PUSH_TOKEN": simulator.DefaultPushToken, "WECHAT_PUSH_AES_KEY": simulator.DefaultPushAESKey,
+		"SHARES_OTLP_ENDPOINT": s.spans.listen(t), "SHARES_TRACE_SAMPLE": "1",
 		"SHARES_RPC_LISTEN": users, "WEIXIN_RPC_TARGET": "dns:///" + users,
 	}
 	if out, code, err := testprocess.Once(t.Context(), testprocess.Options{Args: []string{"migrate"}, Env: env}); err != nil || code != 0 {
@@ -189,6 +198,73 @@ func (s *installation) load(t *testing.T) {
 	}
 	load.Start(t.Context())
 	t.Cleanup(load.Stop)
+}
+
+// collector is an OpenTelemetry collector that keeps the names of the spans.
+type collector struct {
+	otlp.UnimplementedTraceServiceServer
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (c *collector) listen(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.names = map[string]bool{}
+	server := grpc.NewServer()
+	otlp.RegisterTraceServiceServer(server, c)
+	go func() { _ = server.Serve(listener) }() // ends with Stop
+	t.Cleanup(server.Stop)
+	return listener.Addr().String()
+}
+
+// Export implements otlp.TraceServiceServer.
+func (c *collector) Export(_ context.Context, r *otlp.ExportTraceServiceRequest) (*otlp.ExportTraceServiceResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, resource := range r.ResourceSpans {
+		for _, scope := range resource.ScopeSpans {
+			for _, span := range scope.Spans {
+				c.names[span.Name] = true
+			}
+		}
+	}
+	return &otlp.ExportTraceServiceResponse{}, nil
+}
+
+// command is a span of go-redis, named by its command. It includes "sql", go-zero's name.
+var command = regexp.MustCompile(`^[a-z]+$`)
+
+// compare waits until the spans are those that the page lists. "…" stands for the rest of a name.
+func (c *collector) compare(t *testing.T) {
+	t.Helper()
+	listed := regexp.MustCompile("(?m)^\\| `([^`]+)` ").FindAllStringSubmatch(section(t, "Spans"), -1)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		c.mu.Lock()
+		unlisted := maps.Clone(c.names)
+		c.mu.Unlock()
+		var missing []string
+		for _, m := range listed {
+			prefix, open := strings.CutSuffix(m[1], "…")
+			before := len(unlisted)
+			maps.DeleteFunc(unlisted, func(name string, _ bool) bool {
+				return name == m[1] || open && strings.HasPrefix(name, prefix)
+			})
+			if len(unlisted) == before {
+				missing = append(missing, m[1])
+			}
+		}
+		maps.DeleteFunc(unlisted, func(name string, _ bool) bool { return command.MatchString(name) })
+		if len(missing)+len(unlisted) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s, table under \"Spans\": add %v, remove %q", page, unlisted, missing)
+		}
+	}
 }
 
 // scrape starts a Prometheus with the labels of the ServiceMonitor. The function that it returns
