@@ -48,6 +48,8 @@ type (
 		SetAdmin(ctx context.Context, id int64, c Columns) error
 		// Delete removes the user, or returns ErrNotFound. The id is never used again.
 		Delete(ctx context.Context, id int64) error
+		// AvatarURLs calls f with the avatar_url of every user, past the cache.
+		AvatarURLs(ctx context.Context, f func(value string)) error
 	}
 
 	// Columns maps names of columns to new values. The caller must check the columns' limits: MySQL
@@ -178,6 +180,27 @@ func (m *customWxUserinfoModel) apply(
 func (m *customWxUserinfoModel) Delete(ctx context.Context, id int64) error {
 	res, err := m.write(ctx, id, fmt.Sprintf("delete from %s where `id` = ?", m.table), id)
 	return checkFound("delete user", res, err)
+}
+
+func (m *customWxUserinfoModel) AvatarURLs(ctx context.Context, f func(value string)) error {
+	const page = 2000
+	query := fmt.Sprintf("select `id`, `avatar_url` from %s where `id` > ? order by `id` limit %d", m.table, page)
+	for last := int64(0); ; {
+		var rows []struct {
+			Id        int64  `db:"id"`
+			AvatarUrl string `db:"avatar_url"`
+		}
+		if err := m.conn.QueryRowsCtx(ctx, &rows, query, last); err != nil {
+			return wrap("read avatars", err)
+		}
+		for _, row := range rows {
+			f(row.AvatarUrl)
+			last = row.Id
+		}
+		if len(rows) < page {
+			return nil
+		}
+	}
 }
 
 // write runs a statement that changes the user's row, and invalidates the cached row. If the

@@ -26,7 +26,7 @@ func newBounds(inFlight int, memory int64) bounds {
 	for _, method := range pb.Weixin_ServiceDesc.Methods {
 		slots := shared
 		switch method.MethodName {
-		case "Login", "GetQrcode", "UpdateSetting", "Withdraw":
+		case "Login", "GetQrcode", "UpdateSetting", "Withdraw", "DeleteUser":
 			slots = make(chan struct{}, max(1, inFlight/4))
 		case "UploadAvatar":
 			slots = make(chan struct{}, max(1, memory/8/uploadCost))

@@ -20,8 +20,10 @@ import (
 
 	"shares/internal/config"
 	"shares/internal/inproc"
+	"shares/internal/pictures"
 	"shares/internal/quota"
 	"shares/model"
+	"shares/rpc/account"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/qrcode"
 	"shares/rpc/internal/server"
@@ -35,7 +37,7 @@ import (
 type Deps struct {
 	Users    model.WxUserinfoModel
 	Redis    redis.UniversalClient
-	Pictures qrcode.Store
+	Pictures *pictures.Store
 	Memory   int64 // memory limit of the process, in bytes
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -92,6 +94,8 @@ func New(c config.Config, p Deps) (*Service, error) {
 		MakeAvatar:  avatar.NewMaker().Make,
 		CountAvatar: avatars.Take,
 		PutPicture:  p.Pictures.Put,
+		Accounts:    &account.Cleaner{Users: p.Users, Pictures: p.Pictures, Log: p.Log},
+		Now:         p.Now,
 		Log:         p.Log,
 	}), client}, nil
 }

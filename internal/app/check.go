@@ -167,9 +167,12 @@ func (p *program) checkRedis(ctx context.Context, report report) error {
 	return nil
 }
 
+// checkFolder is the folder of pictures that checks write.
+const checkFolder = "check/"
+
 func (p *program) checkBucket(ctx context.Context, report report) error {
 	want := []byte("\x89PNG\r\n\x1a\n" + rand.Text())
-	name := "check/" + strings.ToLower(rand.Text()) + ".png" // new each time: Put never overwrites
+	name := checkFolder + strings.ToLower(rand.Text()) + ".png" // new each time: Put never overwrites
 	if err := p.pictures.Put(ctx, name, want); err != nil {
 		return fmt.Errorf("cannot write a picture: check QRCODE_BUCKET and its credentials: %w", err)
 	}
@@ -181,6 +184,20 @@ func (p *program) checkBucket(ctx context.Context, report report) error {
 		return errors.New("returns a picture other than the one written: check QRCODE_BUCKET")
 	}
 	report("a picture was written and read back", nil)
+	listed := false
+	for o, err := range p.pictures.List(ctx, checkFolder) {
+		if err != nil {
+			return fmt.Errorf("cannot list pictures: check the list permission of QRCODE_BUCKET: %w", err)
+		}
+		listed = listed || o.Name == name
+	}
+	if !listed {
+		return errors.New("does not list the picture that was written: check QRCODE_BUCKET")
+	}
+	if err := p.pictures.Remove(ctx, name); err != nil {
+		return fmt.Errorf("cannot delete a picture: check the delete permission of QRCODE_BUCKET: %w", err)
+	}
+	report("it was listed and deleted", nil)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"shares/internal/config"
 	"shares/model"
+	"shares/rpc/account"
 )
 
 const (
@@ -40,10 +41,7 @@ func (p *program) userCommand() *cobra.Command {
 		"the user's id, instead of the openid; a deleted user has only an id")
 	sub := func(use, short string, task func(ctx context.Context, id int64) error) *cobra.Command {
 		c := p.command(use+" <openid>", short, config.RoleUser, func(ctx context.Context, args []string) error {
-			if err := p.findDevRedis(); err != nil {
-				return err
-			}
-			if err := p.openUsers(ctx); err != nil {
+			if err := p.openForUsers(ctx); err != nil {
 				return err
 			}
 			if len(args) == 0 {
@@ -76,12 +74,19 @@ func (p *program) userCommand() *cobra.Command {
 		return p.write(ctx, "revoke", id, func() error { return p.users.SetAdmin(ctx, id, change) })
 	})
 	var yes bool
-	remove := sub("delete", "remove the user permanently", func(ctx context.Context, id int64) error {
+	remove := sub("delete", "remove the user permanently, with the avatars", func(ctx context.Context, id int64) error {
 		if !yes {
 			return errors.New("this cannot be undone: repeat with --yes")
 		}
+		row := &model.WxUserinfo{Id: id}
 		return p.write(ctx, "delete", id, func() error {
-			err := p.users.Delete(ctx, id)
+			found, err := p.users.FindOne(ctx, id)
+			if err == nil {
+				row = found // kept for the next attempt, if this one's reply is lost
+			} else if !errors.Is(err, model.ErrNotFound) {
+				return err
+			}
+			err = p.accounts().Delete(ctx, row)
 			if errors.Is(err, model.ErrNotFound) {
 				return nil // deleted by an attempt whose reply was lost, or by another command
 			}
@@ -90,7 +95,36 @@ func (p *program) userCommand() *cobra.Command {
 	})
 	remove.Flags().BoolVar(&yes, "yes", false, "confirm the removal")
 	p.addSet(sub)
+	p.addSweep(cmd)
 	return cmd
+}
+
+func (p *program) accounts() *account.Cleaner {
+	return &account.Cleaner{Users: p.users, Pictures: p.pictures, Log: p.log}
+}
+
+func (p *program) addSweep(cmd *cobra.Command) {
+	var yes bool
+	sweep := p.command("sweep", "list the avatars that no user has, if older than a day, and remove them with --yes",
+		config.RoleUser, func(ctx context.Context, _ []string) error {
+			if err := p.openForUsers(ctx); err != nil {
+				return err
+			}
+			n := 0
+			err := p.accounts().Sweep(ctx, yes, func(name string) { n++; fmt.Fprintln(p.out, name) })
+			fmt.Fprintf(p.out, "sweep: %d avatars without a user, removed: %t\n", n, yes)
+			return err
+		})
+	sweep.Flags().BoolVar(&yes, "yes", false, "yes, remove the avatars")
+	cmd.AddCommand(sweep)
+}
+
+// openForUsers opens what the commands change: users and their avatars.
+func (p *program) openForUsers(ctx context.Context) error {
+	if err := p.findDevRedis(); err != nil {
+		return err
+	}
+	return errors.Join(p.openUsers(ctx), p.openPictures())
 }
 
 func (p *program) addSet(sub func(use, short string, task func(context.Context, int64) error) *cobra.Command) {

@@ -3,12 +3,20 @@ package app
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
 
+	"shares/internal/pictures"
 	"shares/internal/testenv"
 	"shares/model"
 )
@@ -84,6 +92,88 @@ func TestUserCommandsAfterALostReply(t *testing.T) {
 	shares(t, "-f", w.file, "user", "delete", "--yes", "--id", id)
 	if _, err := run(t, "-f", w.file, "user", "revoke", "--id", id); err == nil || !strings.Contains(err.Error(), "no user has the id "+id) {
 		t.Errorf("revoke of a deleted user: %v", err)
+	}
+}
+
+// Deletion and sweep leave the avatars of other users and young ones, also under names and URLs of
+// earlier versions.
+func TestAvatarsWithoutAUser(t *testing.T) {
+	w := newUserWorld(t)
+	bucket := t.TempDir()
+	file := w.file
+	appendTo(t, file, "\nQRCodeBucket: "+bucket+"\n")
+	id, err := strconv.ParseInt(w.value(t, "SELECT id FROM wx_userinfo WHERE openid = 'oalice'"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := func(digit string) string { return "avatar/" + strings.Repeat(digit, 64) + ".jpg" }
+	alice, former := pictures.NewAvatarName(id, "oalice", ".jpg"), pictures.NewAvatarName(id, "oalice", ".jpg")
+	bob, gone, young := pictures.NewAvatarName(id+1, "obob", ".png"), pictures.NewAvatarName(9, "ogone", ".png"), pictures.NewAvatarName(9, "ogone", ".png")
+	store := func(name string, age time.Duration) {
+		path := filepath.Join(bucket, filepath.FromSlash(name))
+		then := time.Now().Add(-age)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("picture"), 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{alice, former, bob, gone, old("0"), old("1"), "qrcode/a.jpg"} {
+		store(name, 25*time.Hour)
+	}
+	store(young, 23*time.Hour)
+	set := func(openid, avatar string) {
+		if _, err := w.db.ExecContext(t.Context(), "UPDATE wx_userinfo SET avatar_url = ? WHERE openid = ?", avatar, openid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, dir := range []string{"avatar/*.jpg", "avatar/*/*", "qrcode/*"} {
+			found, err := filepath.Glob(filepath.Join(bucket, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range found {
+				if info, err := os.Stat(path); err == nil && !info.IsDir() {
+					name, _ := filepath.Rel(bucket, path)
+					got = append(got, filepath.ToSlash(name))
+				}
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the bucket has (-want +got):\n%s", diff)
+		}
+	}
+
+	set("oalice", alice)
+	set("obob", "https://before.example.com/shares/images/"+old("0"))
+	shares(t, "-f", file, "user", "delete", "--yes", "oalice")
+	left(bob, gone, young, old("0"), old("1"), "qrcode/a.jpg")
+
+	said := shares(t, "-f", file, "user", "sweep")
+	for _, name := range []string{bob, gone, old("1")} {
+		if !strings.Contains(said, name+"\n") {
+			t.Errorf("sweep lists %q, want also %s", said, name)
+		}
+	}
+	if !strings.HasSuffix(said, "sweep: 3 avatars without a user, removed: false\n") {
+		t.Errorf("sweep said %q", said)
+	}
+	left(bob, gone, young, old("0"), old("1"), "qrcode/a.jpg")
+	set("obob", bob)
+	if said := shares(t, "-f", file, "user", "sweep", "--yes"); !strings.HasSuffix(said, "sweep: 3 avatars without a user, removed: true\n") {
+		t.Errorf("sweep --yes said %q", said)
+	}
+	left(bob, young, "qrcode/a.jpg")
+}
+
+func appendTo(t *testing.T, file, text string) {
+	t.Helper()
+	before, err := os.ReadFile(file)
+	if err = errors.Join(err, os.WriteFile(file, append(before, text...), 0o600)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -127,7 +127,7 @@ type Config struct {
 	// QRCodePerUserDay limit the uploads and the new codes of one user in 24 hours; 0 means no
 	// limit.
 	AvatarsPerUserDay int    `env:"SHARES_AVATARS_PER_USER_DAY" default:"100" range:"0:"`
-	QRCodeBucket      string `env:"QRCODE_BUCKET" required:"serve api rpc"`
+	QRCodeBucket      string `env:"QRCODE_BUCKET" required:"serve api rpc user"`
 	QRCodePublicURL   string `env:"QRCODE_PUBLIC_URL"`
 
 	QRCodeEnvVersion string `env:"QRCODE_ENV_VERSION" default:"release" options:"release|trial|develop"`

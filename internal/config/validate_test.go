@@ -66,7 +66,7 @@ func TestRequired(t *testing.T) {
 		{"pro", RoleAPI, []string{"QRCODE_BUCKET", "REDIS_ADDR", "SESSION_SECRET", "SHARES_PUBLIC_URL", "WECHAT_APPID"}},
 		{"pro", RoleRPC, []string{"MYSQL_DSN", "QRCODE_BUCKET", "REDIS_ADDR", "WECHAT_APPID", "WECHAT_SECRET"}},
 		{"pro", RoleMigrate, []string{"MYSQL_DSN", "WECHAT_APPID"}},
-		{"pro", RoleUser, []string{"MYSQL_DSN", "REDIS_ADDR", "WECHAT_APPID"}},
+		{"pro", RoleUser, []string{"MYSQL_DSN", "QRCODE_BUCKET", "REDIS_ADDR", "WECHAT_APPID"}},
 	} {
 		err := bare[tt.mode].Validate(tt.role)
 		if diff := cmp.Diff(tt.want, named(err)); diff != "" {

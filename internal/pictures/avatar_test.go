@@ -16,6 +16,14 @@ func TestAvatarNames(t *testing.T) {
 	if one == two || key(one) != key(two) {
 		t.Errorf("got %q and %q for one user, want different names with one key", one, two)
 	}
+	for stored, want := range map[string]string{
+		one: one, "https://before.example.com/shares/images/" + one: one, "": "", "https://e.org/a.png": "",
+		"https://e.org/" + one + "?size=132": "", "https://e.org/avatar/x/" + one: one,
+	} {
+		if got := AvatarName(stored); got != want {
+			t.Errorf("AvatarName(%q): got %q, want %q", stored, got, want)
+		}
+	}
 	for _, other := range []string{NewAvatarName(8, "oA", ".jpg"), NewAvatarName(7, "oB", ".jpg")} {
 		if key(other) == key(one) {
 			t.Errorf("two users have the key %s", key(one))

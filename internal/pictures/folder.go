@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 )
@@ -39,11 +41,11 @@ func (f *folder) exists(_ context.Context, name string) error {
 // put writes a temporary file, syncs it and renames it. A process that is killed in between leaves
 // a *.tmp file, which has no valid name and may be deleted.
 func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
-	path := f.path(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+	file := f.path(name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
 		return err
 	}
-	temporary := path + "." + rand.Text() + ".tmp"
+	temporary := file + "." + rand.Text() + ".tmp"
 	defer os.Remove(temporary)
 	if err := writeSynced(temporary, data); err != nil {
 		return err
@@ -53,10 +55,10 @@ func (f *folder) put(ctx context.Context, name, _ string, data []byte) error {
 	if f.exists(ctx, name) == nil {
 		return nil
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := os.Rename(temporary, file); err != nil {
 		return err
 	}
-	for dir := filepath.Dir(path); len(dir) >= len(f.root); dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(file); len(dir) >= len(f.root); dir = filepath.Dir(dir) {
 		if d, err := os.Open(dir); err == nil {
 			_ = d.Sync() // some systems cannot sync a folder
 			_ = d.Close()
@@ -75,6 +77,33 @@ func writeSynced(path string, data []byte) error {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
+}
+
+func (f *folder) remove(_ context.Context, name string) error { return os.Remove(f.path(name)) }
+
+// list ignores files that are removed meanwhile.
+func (f *folder) list(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		_ = fs.WalkDir(os.DirFS(f.root), path.Clean(prefix), func(name string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				return nil
+			}
+			o := Object{Name: name}
+			if err == nil {
+				var info fs.FileInfo
+				if info, err = d.Info(); err == nil {
+					o.Modified = info.ModTime()
+				}
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if !yield(o, errors.Join(err, ctx.Err())) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+	}
 }
 
 func (f *folder) get(_ context.Context, name string) ([]byte, error) {

@@ -1,5 +1,5 @@
 // Package pictures stores QR codes and avatars in a bucket that all replicas share: a folder or an
-// S3 bucket. A stored picture is never overwritten, so readers may cache it forever. The package
+// S3 bucket. A stored picture is never overwritten, and its name is never used again. The package
 // exposes no type of the storage library.
 package pictures
 
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -35,7 +36,7 @@ const (
 	// Limits of the pictures in memory. A picture is served for recentLife after it has been
 	// deleted from the bucket.
 	recentBytes = 16 << 20
-	recentLife  = 10 * time.Minute
+	recentLife  = time.Minute
 )
 
 var (
@@ -50,11 +51,19 @@ var (
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*\.(jpg|png)$`)
 
 // bucket stores the objects. Its error for a missing object is fs.ErrNotExist. put does not
-// overwrite an object. get returns at most MaxBytes+1 bytes.
+// overwrite an object. get returns at most MaxBytes+1 bytes. list stops after an error.
 type bucket interface {
 	exists(ctx context.Context, name string) error
 	put(ctx context.Context, name, contentType string, data []byte) error
 	get(ctx context.Context, name string) ([]byte, error)
+	remove(ctx context.Context, name string) error
+	list(ctx context.Context, prefix string) iter.Seq2[Object, error]
+}
+
+// Object is an entry of List.
+type Object struct {
+	Name     string
+	Modified time.Time // when it was stored
 }
 
 // Store is an open bucket. It is safe for concurrent use.
@@ -87,7 +96,7 @@ func Open(where string, metrics prometheus.Registerer) (*Store, error) {
 		}),
 		calls: promauto.With(metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "shares_pictures_calls_total",
-			Help: "Calls to the bucket, by call (exists, get, put) and result " +
+			Help: "Calls to the bucket, by call (exists, get, put, remove) and result " +
 				"(ok, not_found, canceled, error).",
 		}, []string{"call", "result"}),
 	}, nil
@@ -186,6 +195,33 @@ func (s *Store) read(ctx context.Context, name string) (Picture, error) {
 	sum := sha256.Sum256(data)
 	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	return Picture{Data: data, ContentType: contentType, ETag: etag}, nil
+}
+
+// Remove deletes the picture of that name, if there is one. Other processes may serve their copy
+// for another minute. Its error is ErrUnavailable or ctx's.
+func (s *Store) Remove(ctx context.Context, name string) error {
+	err := s.call(ctx, "remove", func(ctx context.Context) error { return s.bucket.remove(ctx, name) })
+	s.recent.Invalidate(name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// List returns the pictures whose names begin with prefix, which ends with a slash. The error of
+// the last element is ErrUnavailable or nil.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for o, err := range s.bucket.list(ctx, prefix) {
+			if err != nil {
+				yield(Object{}, fmt.Errorf("list pictures: %w: %v", ErrUnavailable, err))
+				return
+			}
+			if isName(o.Name) && !yield(o, nil) {
+				return
+			}
+		}
+	}
 }
 
 // call makes one call to the bucket within the timeout, counts it and converts its error. The

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +108,74 @@ func TestStore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestListAndRemove(t *testing.T) {
+	_, s3 := startS3(t)
+	for name, where := range map[string]string{"file": newFolder(t), "s3": s3} {
+		t.Run(name, func(t *testing.T) {
+			ctx, s := t.Context(), open(t, where)
+			list := func(prefix string) (names []string) {
+				for o, err := range s.List(ctx, prefix) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if age := time.Since(o.Modified); age < -time.Minute || age > time.Minute {
+						t.Errorf("%s: %s old", o.Name, age)
+					}
+					names = append(names, o.Name)
+				}
+				return names
+			}
+			if got := list("avatar/"); got != nil {
+				t.Errorf("an empty bucket lists %q", got)
+			}
+			for _, name := range []string{"avatar/a/1.png", "avatar/a/2.png", "avatar/ab/1.png", "c.png"} {
+				if err := s.Put(ctx, name, picture(t, ".png", 1, 8)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff([]string{"avatar/a/1.png", "avatar/a/2.png"}, list("avatar/a/")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if _, err := s.Get(ctx, "avatar/a/1.png"); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // a missing picture is removed, too
+				if err := s.Remove(ctx, "avatar/a/1.png"); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := s.Get(ctx, "avatar/a/1.png"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("Get of a removed picture: %v", err)
+			}
+			if diff := cmp.Diff([]string{"avatar/a/2.png", "avatar/ab/1.png"}, list("avatar/")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Another process serves its copy of a removed picture for at most a minute.
+func TestRecentPicturesExpire(t *testing.T) {
+	if recentLife > time.Minute {
+		t.Errorf("copies live %s, want at most a minute", recentLife)
+	}
+	where := newFolder(t)
+	one, other := open(t, where), open(t, where)
+	if err := one.Put(t.Context(), "a.png", picture(t, ".png", 1, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Get(t.Context(), "a.png"); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Remove(t.Context(), "a.png"); err != nil {
+		t.Fatal(err)
+	}
+	entry, ok := other.recent.GetEntry("a.png")
+	if !ok || entry.ExpiresAfter() > time.Minute {
+		t.Errorf("a copy: %v, expires after %s", ok, entry.ExpiresAfter())
 	}
 }
 
@@ -329,7 +398,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-# HELP shares_pictures_calls_total Calls to the bucket, by call (exists, get, put) and result (ok, not_found, canceled, error).
+# HELP shares_pictures_calls_total Calls to the bucket, by call (exists, get, put, remove) and result (ok, not_found, canceled, error).
 # TYPE shares_pictures_calls_total counter
 shares_pictures_calls_total{call="get",result="not_found"} 1
 shares_pictures_calls_total{call="put",result="canceled"} 1

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,8 +23,8 @@ var s3Options = map[string]string{
 }
 
 // s3Bucket is the bucket of s3://name?region=…&endpoint=…, at AWS, COS, OSS or MinIO. The
-// credentials need GetObject, PutObject and ListBucket: without ListBucket, S3 answers 403 for a
-// missing picture.
+// credentials need GetObject, PutObject, DeleteObject and ListBucket: without ListBucket, S3 also
+// answers 403 for a missing picture.
 type s3Bucket struct {
 	client *minio.Client
 	name   string
@@ -106,6 +107,21 @@ func (b *s3Bucket) get(ctx context.Context, name string) ([]byte, error) {
 	defer object.Close()
 	data, err := io.ReadAll(io.LimitReader(object, MaxBytes+1)) // makes the request
 	return data, s3Error(err)
+}
+
+func (b *s3Bucket) remove(ctx context.Context, name string) error {
+	return s3Error(b.client.RemoveObject(ctx, b.name, name, minio.RemoveObjectOptions{}))
+}
+
+func (b *s3Bucket) list(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		options := minio.ListObjectsOptions{Prefix: prefix, Recursive: true}
+		for o := range b.client.ListObjectsIter(ctx, b.name, options) {
+			if !yield(Object{o.Key, o.LastModified}, o.Err) {
+				return
+			}
+		}
+	}
 }
 
 func s3Error(err error) error {

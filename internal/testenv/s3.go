@@ -35,6 +35,7 @@ type S3 struct {
 type s3Object struct {
 	header http.Header
 	data   []byte
+	stored time.Time
 }
 
 // Names returns the names of the objects.
@@ -82,6 +83,11 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	object, found := s.objects[name]
 	switch {
+	case r.Method == http.MethodDelete:
+		delete(s.objects, name)
+		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodGet && name == "":
+		s.list(w, r.URL.Query().Get("prefix"))
 	case r.Method == http.MethodPut:
 		s.put(w, r, name, found)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -95,6 +101,27 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(object.data)))
 		_, _ = w.Write(object.data)
 	}
+}
+
+// list answers ListObjectsV2 in one page.
+func (s *S3) list(w http.ResponseWriter, prefix string) {
+	fmt.Fprint(w, "<ListBucketResult>")
+	for _, name := range slices.Sorted(maps.Keys(s.objects)) {
+		if strings.HasPrefix(name, prefix) {
+			fmt.Fprintf(w, "<Contents><Key>%s</Key><LastModified>%s</LastModified></Contents>",
+				name, s.objects[name].stored.Format(time.RFC3339Nano))
+		}
+	}
+	fmt.Fprint(w, "</ListBucketResult>")
+}
+
+// Age makes an object older.
+func (s *S3) Age(name string, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	object := s.objects[name]
+	object.stored = object.stored.Add(-by)
+	s.objects[name] = object
 }
 
 func (s *S3) put(w http.ResponseWriter, r *http.Request, name string, found bool) {
@@ -123,7 +150,7 @@ func (s *S3) put(w http.ResponseWriter, r *http.Request, name string, found bool
 	if s.objects == nil {
 		s.objects = make(map[string]s3Object)
 	}
-	s.objects[name] = s3Object{header, data}
+	s.objects[name] = s3Object{header, data, time.Now().UTC()}
 	w.Header()["Etag"] = header["Etag"]
 }
 

@@ -914,6 +914,182 @@ func (*WithdrawResp) Descriptor() ([]byte, []int) {
 	return file_weixin_proto_rawDescGZIP(), []int{14}
 }
 
+type EndSessionsReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionsReq) Reset() {
+	*x = EndSessionsReq{}
+	mi := &file_weixin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionsReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionsReq) ProtoMessage() {}
+
+func (x *EndSessionsReq) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionsReq.ProtoReflect.Descriptor instead.
+func (*EndSessionsReq) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EndSessionsReq) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+type EndSessionsResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionsResp) Reset() {
+	*x = EndSessionsResp{}
+	mi := &file_weixin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionsResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionsResp) ProtoMessage() {}
+
+func (x *EndSessionsResp) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionsResp.ProtoReflect.Descriptor instead.
+func (*EndSessionsResp) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{16}
+}
+
+type DeleteUserReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`                                  // a new login code of the caller
+	ClientAppid   string                 `protobuf:"bytes,3,opt,name=client_appid,json=clientAppid,proto3" json:"client_appid,omitempty"` // as in LoginReq
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserReq) Reset() {
+	*x = DeleteUserReq{}
+	mi := &file_weixin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserReq) ProtoMessage() {}
+
+func (x *DeleteUserReq) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserReq.ProtoReflect.Descriptor instead.
+func (*DeleteUserReq) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DeleteUserReq) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *DeleteUserReq) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DeleteUserReq) GetClientAppid() string {
+	if x != nil {
+		return x.ClientAppid
+	}
+	return ""
+}
+
+type DeleteUserResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserResp) Reset() {
+	*x = DeleteUserResp{}
+	mi := &file_weixin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserResp) ProtoMessage() {}
+
+func (x *DeleteUserResp) ProtoReflect() protoreflect.Message {
+	mi := &file_weixin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserResp.ProtoReflect.Descriptor instead.
+func (*DeleteUserResp) Descriptor() ([]byte, []int) {
+	return file_weixin_proto_rawDescGZIP(), []int{18}
+}
+
 var File_weixin_proto protoreflect.FileDescriptor
 
 const file_weixin_proto_rawDesc = "" +
@@ -989,7 +1165,15 @@ const file_weixin_proto_rawDesc = "" +
 	"\x06avatar\x18\x03 \x01(\bR\x06avatar\x12\x14\n" +
 	"\x05phone\x18\x04 \x01(\bR\x05phone\x12\x18\n" +
 	"\aaccount\x18\x05 \x01(\bR\aaccount\"\x0e\n" +
-	"\fWithdrawResp2\xa3\x03\n" +
+	"\fWithdrawResp\"8\n" +
+	"\x0eEndSessionsReq\x12&\n" +
+	"\x06caller\x18\x01 \x01(\v2\x0e.weixin.CallerR\x06caller\"\x11\n" +
+	"\x0fEndSessionsResp\"n\n" +
+	"\rDeleteUserReq\x12&\n" +
+	"\x06caller\x18\x01 \x01(\v2\x0e.weixin.CallerR\x06caller\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12!\n" +
+	"\fclient_appid\x18\x03 \x01(\tR\vclientAppid\"\x10\n" +
+	"\x0eDeleteUserResp2\xa0\x04\n" +
 	"\x06Weixin\x12,\n" +
 	"\x05Login\x12\x10.weixin.LoginReq\x1a\x11.weixin.LoginResp\x12+\n" +
 	"\aGetUser\x12\x12.weixin.GetUserReq\x1a\f.weixin.User\x12D\n" +
@@ -997,7 +1181,10 @@ const file_weixin_proto_rawDesc = "" +
 	"\rUpdateSetting\x12\x18.weixin.UpdateSettingReq\x1a\x19.weixin.UpdateSettingResp\x128\n" +
 	"\tGetQrcode\x12\x14.weixin.GetQrcodeReq\x1a\x15.weixin.GetQrcodeResp\x12A\n" +
 	"\fUploadAvatar\x12\x17.weixin.UploadAvatarReq\x1a\x18.weixin.UploadAvatarResp\x125\n" +
-	"\bWithdraw\x12\x13.weixin.WithdrawReq\x1a\x14.weixin.WithdrawRespB\x06Z\x04./pbb\x06proto3"
+	"\bWithdraw\x12\x13.weixin.WithdrawReq\x1a\x14.weixin.WithdrawResp\x12>\n" +
+	"\vEndSessions\x12\x16.weixin.EndSessionsReq\x1a\x17.weixin.EndSessionsResp\x12;\n" +
+	"\n" +
+	"DeleteUser\x12\x15.weixin.DeleteUserReq\x1a\x16.weixin.DeleteUserRespB\x06Z\x04./pbb\x06proto3"
 
 var (
 	file_weixin_proto_rawDescOnce sync.Once
@@ -1011,7 +1198,7 @@ func file_weixin_proto_rawDescGZIP() []byte {
 	return file_weixin_proto_rawDescData
 }
 
-var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_weixin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_weixin_proto_goTypes = []any{
 	(*Caller)(nil),            // 0: weixin.Caller
 	(*LoginReq)(nil),          // 1: weixin.LoginReq
@@ -1028,6 +1215,10 @@ var file_weixin_proto_goTypes = []any{
 	(*UploadAvatarResp)(nil),  // 12: weixin.UploadAvatarResp
 	(*WithdrawReq)(nil),       // 13: weixin.WithdrawReq
 	(*WithdrawResp)(nil),      // 14: weixin.WithdrawResp
+	(*EndSessionsReq)(nil),    // 15: weixin.EndSessionsReq
+	(*EndSessionsResp)(nil),   // 16: weixin.EndSessionsResp
+	(*DeleteUserReq)(nil),     // 17: weixin.DeleteUserReq
+	(*DeleteUserResp)(nil),    // 18: weixin.DeleteUserResp
 }
 var file_weixin_proto_depIdxs = []int32{
 	0,  // 0: weixin.LoginResp.caller:type_name -> weixin.Caller
@@ -1036,25 +1227,31 @@ var file_weixin_proto_depIdxs = []int32{
 	0,  // 3: weixin.UpdateSettingReq.caller:type_name -> weixin.Caller
 	0,  // 4: weixin.GetQrcodeReq.caller:type_name -> weixin.Caller
 	0,  // 5: weixin.UploadAvatarReq.caller:type_name -> weixin.Caller
-	1,  // 6: weixin.Weixin.Login:input_type -> weixin.LoginReq
-	3,  // 7: weixin.Weixin.GetUser:input_type -> weixin.GetUserReq
-	5,  // 8: weixin.Weixin.UpdateProfile:input_type -> weixin.UpdateProfileReq
-	7,  // 9: weixin.Weixin.UpdateSetting:input_type -> weixin.UpdateSettingReq
-	9,  // 10: weixin.Weixin.GetQrcode:input_type -> weixin.GetQrcodeReq
-	11, // 11: weixin.Weixin.UploadAvatar:input_type -> weixin.UploadAvatarReq
-	13, // 12: weixin.Weixin.Withdraw:input_type -> weixin.WithdrawReq
-	2,  // 13: weixin.Weixin.Login:output_type -> weixin.LoginResp
-	4,  // 14: weixin.Weixin.GetUser:output_type -> weixin.User
-	6,  // 15: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
-	8,  // 16: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
-	10, // 17: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
-	12, // 18: weixin.Weixin.UploadAvatar:output_type -> weixin.UploadAvatarResp
-	14, // 19: weixin.Weixin.Withdraw:output_type -> weixin.WithdrawResp
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	0,  // 6: weixin.EndSessionsReq.caller:type_name -> weixin.Caller
+	0,  // 7: weixin.DeleteUserReq.caller:type_name -> weixin.Caller
+	1,  // 8: weixin.Weixin.Login:input_type -> weixin.LoginReq
+	3,  // 9: weixin.Weixin.GetUser:input_type -> weixin.GetUserReq
+	5,  // 10: weixin.Weixin.UpdateProfile:input_type -> weixin.UpdateProfileReq
+	7,  // 11: weixin.Weixin.UpdateSetting:input_type -> weixin.UpdateSettingReq
+	9,  // 12: weixin.Weixin.GetQrcode:input_type -> weixin.GetQrcodeReq
+	11, // 13: weixin.Weixin.UploadAvatar:input_type -> weixin.UploadAvatarReq
+	13, // 14: weixin.Weixin.Withdraw:input_type -> weixin.WithdrawReq
+	15, // 15: weixin.Weixin.EndSessions:input_type -> weixin.EndSessionsReq
+	17, // 16: weixin.Weixin.DeleteUser:input_type -> weixin.DeleteUserReq
+	2,  // 17: weixin.Weixin.Login:output_type -> weixin.LoginResp
+	4,  // 18: weixin.Weixin.GetUser:output_type -> weixin.User
+	6,  // 19: weixin.Weixin.UpdateProfile:output_type -> weixin.UpdateProfileResp
+	8,  // 20: weixin.Weixin.UpdateSetting:output_type -> weixin.UpdateSettingResp
+	10, // 21: weixin.Weixin.GetQrcode:output_type -> weixin.GetQrcodeResp
+	12, // 22: weixin.Weixin.UploadAvatar:output_type -> weixin.UploadAvatarResp
+	14, // 23: weixin.Weixin.Withdraw:output_type -> weixin.WithdrawResp
+	16, // 24: weixin.Weixin.EndSessions:output_type -> weixin.EndSessionsResp
+	18, // 25: weixin.Weixin.DeleteUser:output_type -> weixin.DeleteUserResp
+	17, // [17:26] is the sub-list for method output_type
+	8,  // [8:17] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_weixin_proto_init() }
@@ -1069,7 +1266,7 @@ func file_weixin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weixin_proto_rawDesc), len(file_weixin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

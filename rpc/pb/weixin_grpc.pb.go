@@ -31,6 +31,8 @@ const (
 	Weixin_GetQrcode_FullMethodName     = "/weixin.Weixin/GetQrcode"
 	Weixin_UploadAvatar_FullMethodName  = "/weixin.Weixin/UploadAvatar"
 	Weixin_Withdraw_FullMethodName      = "/weixin.Weixin/Withdraw"
+	Weixin_EndSessions_FullMethodName   = "/weixin.Weixin/EndSessions"
+	Weixin_DeleteUser_FullMethodName    = "/weixin.Weixin/DeleteUser"
 )
 
 // WeixinClient is the client API for Weixin service.
@@ -51,6 +53,10 @@ type WeixinClient interface {
 	UploadAvatar(ctx context.Context, in *UploadAvatarReq, opts ...grpc.CallOption) (*UploadAvatarResp, error)
 	// Withdraw clears fields of a user, or deletes the user. An unknown openid changes nothing.
 	Withdraw(ctx context.Context, in *WithdrawReq, opts ...grpc.CallOption) (*WithdrawResp, error)
+	// EndSessions ends all sessions of the caller.
+	EndSessions(ctx context.Context, in *EndSessionsReq, opts ...grpc.CallOption) (*EndSessionsResp, error)
+	// DeleteUser deletes the caller's row and avatars. The code proves that the caller is the user.
+	DeleteUser(ctx context.Context, in *DeleteUserReq, opts ...grpc.CallOption) (*DeleteUserResp, error)
 }
 
 type weixinClient struct {
@@ -131,6 +137,26 @@ func (c *weixinClient) Withdraw(ctx context.Context, in *WithdrawReq, opts ...gr
 	return out, nil
 }
 
+func (c *weixinClient) EndSessions(ctx context.Context, in *EndSessionsReq, opts ...grpc.CallOption) (*EndSessionsResp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndSessionsResp)
+	err := c.cc.Invoke(ctx, Weixin_EndSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *weixinClient) DeleteUser(ctx context.Context, in *DeleteUserReq, opts ...grpc.CallOption) (*DeleteUserResp, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteUserResp)
+	err := c.cc.Invoke(ctx, Weixin_DeleteUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WeixinServer is the server API for Weixin service.
 // All implementations must embed UnimplementedWeixinServer
 // for forward compatibility.
@@ -149,6 +175,10 @@ type WeixinServer interface {
 	UploadAvatar(context.Context, *UploadAvatarReq) (*UploadAvatarResp, error)
 	// Withdraw clears fields of a user, or deletes the user. An unknown openid changes nothing.
 	Withdraw(context.Context, *WithdrawReq) (*WithdrawResp, error)
+	// EndSessions ends all sessions of the caller.
+	EndSessions(context.Context, *EndSessionsReq) (*EndSessionsResp, error)
+	// DeleteUser deletes the caller's row and avatars. The code proves that the caller is the user.
+	DeleteUser(context.Context, *DeleteUserReq) (*DeleteUserResp, error)
 	mustEmbedUnimplementedWeixinServer()
 }
 
@@ -179,6 +209,12 @@ func (UnimplementedWeixinServer) UploadAvatar(context.Context, *UploadAvatarReq)
 }
 func (UnimplementedWeixinServer) Withdraw(context.Context, *WithdrawReq) (*WithdrawResp, error) {
 	return nil, status.Error(codes.Unimplemented, "method Withdraw not implemented")
+}
+func (UnimplementedWeixinServer) EndSessions(context.Context, *EndSessionsReq) (*EndSessionsResp, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndSessions not implemented")
+}
+func (UnimplementedWeixinServer) DeleteUser(context.Context, *DeleteUserReq) (*DeleteUserResp, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteUser not implemented")
 }
 func (UnimplementedWeixinServer) mustEmbedUnimplementedWeixinServer() {}
 func (UnimplementedWeixinServer) testEmbeddedByValue()                {}
@@ -327,6 +363,42 @@ func _Weixin_Withdraw_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Weixin_EndSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndSessionsReq)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WeixinServer).EndSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Weixin_EndSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WeixinServer).EndSessions(ctx, req.(*EndSessionsReq))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Weixin_DeleteUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteUserReq)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WeixinServer).DeleteUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Weixin_DeleteUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WeixinServer).DeleteUser(ctx, req.(*DeleteUserReq))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Weixin_ServiceDesc is the grpc.ServiceDesc for Weixin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -361,6 +433,14 @@ var Weixin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Withdraw",
 			Handler:    _Weixin_Withdraw_Handler,
+		},
+		{
+			MethodName: "EndSessions",
+			Handler:    _Weixin_EndSessions_Handler,
+		},
+		{
+			MethodName: "DeleteUser",
+			Handler:    _Weixin_DeleteUser_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

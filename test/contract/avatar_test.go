@@ -99,9 +99,19 @@ func testUploadAvatar(t *testing.T, s *setting) {
 		if again == first || folder(again) != folder(first) || folder(others) == folder(first) {
 			t.Errorf("got %q, %q and, for another user, %q, want new names in a folder per user", first, again, others)
 		}
-		s.picture(t, first, ".*") // still served
+		s.do(t, http.MethodGet, s.path(t, first), nil).refused(t, http.StatusNotFound, 1006)
 		u.has(t, func(p *profile) { p.AvatarURL = again })
 		other.has(t, func(p *profile) { p.AvatarURL = others })
+
+		for _, address := range []string{first, others, others + "?size=132"} {
+			u.post(t, updateUserInfo, `{"nickName":"lost","avatarURL":`+quote(address)+`}`).refused(t, http.StatusBadRequest, 1001, "avatarURL")
+			u.post(t, upsetUserInfo, upsetBody("avatarURL", address)).refused(t, http.StatusBadRequest, 1001, "avatarURL")
+		}
+		u.post(t, updateUserInfo, `{"nickName":"Alice","avatarURL":`+quote(again)+`}`).ok(t) // the current one
+		u.has(t, func(p *profile) { p.AvatarURL, p.NickName = again, "Alice" })
+		u.post(t, updateUserInfo, `{"avatarURL":""}`).ok(t)
+		s.do(t, http.MethodGet, s.path(t, again), nil).refused(t, http.StatusNotFound, 1006)
+		s.picture(t, others, ".*")
 	})
 }
 

@@ -27,6 +27,8 @@ const (
 	getQrcode      = "weixin.get_qrcode"
 	getUserInfo    = "weixin.get_user_info"
 	uploadAvatar   = "weixin.upload_avatar"
+	logout         = "weixin.logout"
+	deleteUserInfo = "weixin.delete_user_info"
 )
 
 // reply is an answer of the edge, with or without envelope.

@@ -48,6 +48,8 @@ var parts = []struct {
 	{"upload_avatar", testUploadAvatar},
 	{"upload_avatar, sessions", testUploadSessions},
 	{"two concurrent uploads", testConcurrentUploads},
+	{"logout", testLogout},
+	{"delete_user_info", testDeleteUserInfo},
 	{"refusals", testRefusals},
 	{"methods and paths", testMethodsAndPaths},
 	{"origins", testOrigins},

@@ -133,7 +133,7 @@ func (s *setting) refuse(t *testing.T, tt refusal, language string, chunked bool
 }
 
 func testMethodsAndPaths(t *testing.T, s *setting) {
-	for _, endpoint := range []string{oauth, reLogin, updateUserInfo, upsetUserInfo, getQrcode, getUserInfo, uploadAvatar} {
+	for _, endpoint := range []string{oauth, reLogin, updateUserInfo, upsetUserInfo, getQrcode, getUserInfo, uploadAvatar, logout, deleteUserInfo} {
 		t.Run(endpoint, func(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
 				r := s.do(t, method, prefix+endpoint, nil)

@@ -40,6 +40,7 @@ type bounds struct {
 var waiting = []string{
 	"weixin.oauth", "weixin.get_qrcode", "weixin.upset_user_info", "weixin.update_user_info",
 	path.Base(push.Path),
+	"weixin.delete_user_info",
 }
 
 // smallBody is the size up to which a body needs no byte budget, in bytes. Our clients send less.

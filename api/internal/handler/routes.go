@@ -87,6 +87,36 @@ func RegisterHandlers(server *rest.Server, serverCtx *svc.ServiceContext) {
 
 	server.AddRoutes(
 		rest.WithMiddlewares(
+			[]rest.Middleware{serverCtx.Session},
+			[]rest.Route{
+				{
+					// 退出登录：当前用户的所有会话失效
+					Method:  http.MethodPost,
+					Path:    "/weixin.logout",
+					Handler: weixin.LogoutHandler(serverCtx),
+				},
+			}...,
+		),
+		rest.WithPrefix("/shares/api/v1"),
+	)
+
+	server.AddRoutes(
+		rest.WithMiddlewares(
+			[]rest.Middleware{serverCtx.OauthLimit, serverCtx.Session},
+			[]rest.Route{
+				{
+					// 注销账号：删除当前用户的资料、头像和会话，不能恢复
+					Method:  http.MethodPost,
+					Path:    "/weixin.delete_user_info",
+					Handler: weixin.DeleteUserInfoHandler(serverCtx),
+				},
+			}...,
+		),
+		rest.WithPrefix("/shares/api/v1"),
+	)
+
+	server.AddRoutes(
+		rest.WithMiddlewares(
 			[]rest.Middleware{serverCtx.Session, serverCtx.Upload},
 			[]rest.Route{
 				{

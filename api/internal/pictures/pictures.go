@@ -52,17 +52,18 @@ func (a Addresses) URL(ctx context.Context, name string) string {
 }
 
 // Stored returns the value that the database stores for an avatar's URL: the name, if the avatar is
-// this service's (the host is ignored), and otherwise the URL.
+// this service's (the host and the query are ignored), and otherwise the URL.
 func (a Addresses) Stored(address string) string {
-	if name, ok := strings.CutPrefix(address, a.Public+"/"); ok && a.Public != "" &&
+	plain, _, _ := strings.Cut(address, "?")
+	if name, ok := strings.CutPrefix(plain, a.Public+"/"); ok && a.Public != "" &&
 		pictures.IsAvatarName(name) {
 		return name
 	}
 	if !strings.Contains(address, Prefix) {
 		return address
 	}
-	if u, err := url.Parse(address); err == nil && u.Host != "" && u.RawQuery == "" {
-		if name, ok := strings.CutPrefix(u.Path, Prefix); ok && pictures.IsAvatarName(name) {
+	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		if _, name, _ := strings.Cut(u.Path, Prefix); pictures.IsAvatarName(name) {
 			return name
 		}
 	}

@@ -117,6 +117,9 @@ func TestStoredAndShown(t *testing.T) {
 	}{
 		{plain, "https://api.example.com/shares/images/" + name, name, "https://api.example.com/shares/images/" + name},
 		{plain, "https://before.example.com/shares/images/" + old, old, "https://api.example.com/shares/images/" + old},
+		{plain, "https://api.example.com/shares/images/" + name + "?size=132", name, "https://api.example.com/shares/images/" + name},
+		{cdn, "https://cdn.example.com/codes/" + name + "?size=132", name, "https://cdn.example.com/codes/" + name},
+		{plain, "https://e.org/a/path/shares/images/" + name, name, "https://api.example.com/shares/images/" + name},
 		{plain, "http://127.0.0.1:8082/shares/images/" + name, name, "https://api.example.com/shares/images/" + name},
 		{plain, name, name, "https://api.example.com/shares/images/" + name},
 		{cdn, "https://cdn.example.com/codes/" + old, old, "https://cdn.example.com/codes/" + old},

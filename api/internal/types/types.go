@@ -3,6 +3,13 @@
 
 package types
 
+type DeleteUserInfoReq struct {
+	Jscode string `json:"jscode,optional"` // 微信端jscode，必须是当前用户的
+}
+
+type DeleteUserInfoResp struct {
+}
+
 type GetQrcodeReq struct {
 	Page  string `json:"page,optional"`  // 小程序页面头部
 	Scene string `json:"scene,optional"` // 附带参数
@@ -28,6 +35,12 @@ type GetUserInfoResp struct {
 	Rg        bool   `json:"rg"`        // 是否涨绿跌红
 	Only20    bool   `json:"only20"`    // 是否20日线
 	Capacity  int32  `json:"capacity"`  // 可用容量
+}
+
+type LogoutReq struct {
+}
+
+type LogoutResp struct {
 }
 
 type OauthReq struct {

@@ -71,6 +71,14 @@ var SessionCalls = class extends PublicCalls {
   upsetUserInfo(req) {
     return this.call({ method: "POST", path: "/shares/api/v1/weixin.upset_user_info", body: req });
   }
+  /** 退出登录：当前用户的所有会话失效 */
+  logout() {
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.logout", body: {} });
+  }
+  /** 注销账号：删除当前用户的资料、头像和会话，不能恢复 */
+  deleteUserInfo(req) {
+    return this.call({ method: "POST", path: "/shares/api/v1/weixin.delete_user_info", body: req });
+  }
   /** 上传头像：multipart/form-data，字段 file，PNG、JPEG 或 WebP，最大 2 MiB */
   uploadAvatar(req) {
     return this.call({ method: "POST", path: "/shares/api/v1/weixin.upload_avatar", file: req });

@@ -4,8 +4,11 @@ package logic
 import (
 	"context"
 	"errors"
+	"time"
 
+	"shares/internal/pictures"
 	"shares/internal/reason"
+	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
@@ -16,9 +19,10 @@ import (
 type call struct {
 	ctx context.Context
 	*svc.ServiceContext
+	start time.Time
 }
 
-func newCall(ctx context.Context, s *svc.ServiceContext) *call { return &call{ctx, s} }
+func newCall(ctx context.Context, s *svc.ServiceContext) *call { return &call{ctx, s, s.Now()} }
 
 // The types and functions that goctl's server expects.
 type (
@@ -29,6 +33,8 @@ type (
 	GetQrcodeLogic     = call
 	UploadAvatarLogic  = call
 	WithdrawLogic      = call
+	EndSessionsLogic   = call
+	DeleteUserLogic    = call
 )
 
 var (
@@ -39,6 +45,8 @@ var (
 	NewGetQrcodeLogic     = newCall
 	NewUploadAvatarLogic  = newCall
 	NewWithdrawLogic      = newCall
+	NewEndSessionsLogic   = newCall
+	NewDeleteUserLogic    = newCall
 )
 
 // caller returns the caller's row, through the cache. Its error has the reason SESSION_INVALID when
@@ -79,10 +87,45 @@ func (l *call) store(caller *pb.Caller, change model.Columns) error {
 	if err != nil {
 		return err
 	}
+	if err := l.checkAvatar(row, change); err != nil {
+		return err
+	}
 	if err := l.checkContent(row.Openid, change); err != nil {
 		return err
 	}
-	return callerGone(l.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change))
+	if err := l.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
+		return callerGone(err)
+	}
+	if _, replaced := change["avatar_url"]; replaced {
+		l.Accounts.Replaced(l.ctx, row, "", l.start)
+	}
+	return nil
+}
+
+// checkAvatar returns an error if change sets an avatar of this service that the row does not show:
+// its object belongs to another user, or is deleted. It removes the current avatar from change.
+func (l *call) checkAvatar(row *model.WxUserinfo, change model.Columns) error {
+	sent, _ := change["avatar_url"].(string)
+	name := pictures.AvatarName(sent)
+	if name == "" {
+		return nil
+	}
+	if pictures.AvatarName(row.AvatarUrl) != name { // the cached row may be from before an upload
+		var err error
+		if row, err = l.Users.Recheck(l.ctx, row); err != nil {
+			return callerGone(err)
+		}
+	}
+	if pictures.AvatarName(row.AvatarUrl) != name {
+		return reason.Field(profile.AvatarURL, "not_own_avatar")
+	}
+	delete(change, "avatar_url")
+	return nil
+}
+
+// audit logs an action of the caller that cannot be undone, without personal data.
+func (l *call) audit(action string) {
+	l.Log.Info(action, "request_id", requestid.FromContext(l.ctx))
 }
 
 // checkContent has WeChat check a nickname. If the check fails, because WeChat is unavailable or

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -18,6 +20,7 @@ import (
 	"shares/internal/pictures"
 	"shares/internal/reason"
 	"shares/model"
+	"shares/rpc/account"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
 	"shares/rpc/internal/profile"
@@ -35,16 +38,19 @@ type world struct {
 	recheckErr error
 	writeErr   error
 
-	unionid  string
-	loginErr error
-	phone    func(code string) (string, error)
-	risky    func() (bool, error)
-	loggedIn model.Login
-	code     func(userID int64, page, scene string) (string, error)
-	avatar   func(file string) (avatar.Picture, error)
-	capErr   error
-	putErr   error
-	stored   string // name of the picture
+	unionid   string
+	loginErr  error
+	phone     func(code string) (string, error)
+	risky     func() (bool, error)
+	loggedIn  model.Login
+	code      func(userID int64, page, scene string) (string, error)
+	avatar    func(file string) (avatar.Picture, error)
+	capErr    error
+	putErr    error
+	removeErr error
+	stored    string // name of the picture
+	objects   []pictures.Object
+	openid    string // of the login code; empty: oA
 
 	config config.Config
 	log    bytes.Buffer
@@ -81,7 +87,7 @@ func (w *world) UpdateProfile(_ context.Context, id, epoch int64, c model.Column
 
 func (w *world) Code2Session(_ context.Context, code, clientAppID string) (openid, unionid string, err error) {
 	w.note("wechat login %s%s", code, clientAppID)
-	return "oA", w.unionid, w.loginErr
+	return cmp.Or(w.openid, "oA"), w.unionid, w.loginErr
 }
 
 func (w *world) PhoneNumber(_ context.Context, code string) (string, error) {
@@ -119,14 +125,42 @@ func (w *world) Take(_ context.Context, user string) (func(), error) {
 
 func (w *world) Put(_ context.Context, name string, data []byte) error {
 	w.stored = name
+	w.objects = append(w.objects, pictures.Object{Name: name, Modified: now})
 	w.note("put %s", data)
 	return w.putErr
 }
 
+func (w *world) Delete(_ context.Context, id int64) error {
+	w.note("delete %d", id)
+	return w.writeErr
+}
+
+func (w *world) List(_ context.Context, prefix string) iter.Seq2[pictures.Object, error] {
+	return func(yield func(pictures.Object, error) bool) {
+		for _, o := range w.objects {
+			if strings.HasPrefix(o.Name, prefix) && !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w *world) Remove(_ context.Context, name string) error {
+	if name == w.stored {
+		name = "stored"
+	}
+	w.note("remove %s", name)
+	return w.removeErr
+}
+
+var now = time.Now()
+
 func (w *world) call() *call {
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	return newCall(context.Background(), &svc.ServiceContext{
-		Config: w.config, Users: w, Wechat: w, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		Config: w.config, Users: w, Wechat: w, Log: log,
 		QRCode: w.Name, MakeAvatar: w.Make, CountAvatar: w.Take, PutPicture: w.Put,
+		Accounts: &account.Cleaner{Users: w, Pictures: w, Log: log}, Now: func() time.Time { return now },
 	})
 }
 
@@ -257,7 +291,7 @@ func TestUploadAvatar(t *testing.T) {
 		"bucket is down": {made, nil, errDown, nil, "down", []string{"find 7", "count 7", "make file", "put small", "count 7 less"}},
 		"over the quota": {made, tooMany, nil, nil, "RATE_LIMITED", []string{"find 7", "count 7"}},
 		"storage down":   {made, nil, nil, errDown, "down", []string{"find 7", "count 7", "make file", "put small", "write"}},
-		"revoked":        {made, nil, nil, model.ErrNotFound, "SESSION_INVALID", []string{"find 7", "count 7", "make file", "put small", "write"}},
+		"revoked":        {made, nil, nil, model.ErrNotFound, "SESSION_INVALID", []string{"find 7", "count 7", "make file", "put small", "write", "remove stored"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
@@ -269,11 +303,9 @@ func TestUploadAvatar(t *testing.T) {
 			if err == nil && (got.GetName() != w.stored || !pictures.IsAvatarName(w.stored)) {
 				t.Errorf("answered %q, stored %q", got.GetName(), w.stored)
 			}
-			if last := len(w.asked) - 1; strings.HasPrefix(w.asked[last], "write") { // the row has the name
-				if want := fmt.Sprintf("write 7 epoch 8 avatar_url=%q", w.stored); w.asked[last] != want {
-					t.Errorf("%s, want %s", w.asked[last], want)
-				}
-				w.asked[last] = "write"
+			row := fmt.Sprintf("write 7 epoch 8 avatar_url=%q", w.stored) // it has the name
+			if i := slices.Index(w.asked, row); i >= 0 {
+				w.asked[i] = "write"
 			}
 			w.checkAsked(t, test.asked...)
 		})
@@ -306,10 +338,113 @@ var calls = map[string]func(*call, *pb.Caller) error{
 		_, err := l.UpdateSetting(&pb.UpdateSettingReq{Caller: c, Key: "nickName", Value: "股神"})
 		return err
 	},
+	"EndSessions": func(l *call, c *pb.Caller) error {
+		_, err := l.EndSessions(&pb.EndSessionsReq{Caller: c})
+		return err
+	},
+	"DeleteUser": func(l *call, c *pb.Caller) error {
+		_, err := l.DeleteUser(&pb.DeleteUserReq{Caller: c, Code: "c"})
+		return err
+	},
 	"UpdateSetting of phoneCode": func(l *call, c *pb.Caller) error {
 		_, err := l.UpdateSetting(&pb.UpdateSettingReq{Caller: c, Key: "phoneCode", Value: "c"})
 		return err
 	},
+}
+
+func TestEndSessions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		writeErr error
+		want     string
+		logged   bool
+	}{
+		"ok": {nil, "ok", true}, "ended by another call": {model.ErrNotFound, "SESSION_INVALID", false}, "storage down": {errDown, "down", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.writeErr = tt.writeErr
+			if got := outcome(calls["EndSessions"](w.call(), caller)); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if len(w.asked) != 2 || !strings.HasPrefix(w.asked[1], "write 7 epoch 8 session_epoch=") || strings.HasSuffix(w.asked[1], "=8") {
+				t.Errorf("asked %q, want a new epoch", w.asked)
+			}
+			if log := w.log.String(); strings.Contains(log, "user ended all sessions") != tt.logged || strings.Contains(log, "oA") {
+				t.Errorf("logged %q", log)
+			}
+		})
+	}
+}
+
+func TestDeleteUser(t *testing.T) {
+	folder := pictures.AvatarFolder(7, "oA")
+	code, row := []string{"find 7", "wechat login c"}, []string{"find 7", "wechat login c", "delete 7"}
+	all := append(slices.Clone(row), "remove "+folder+"1.jpg", "remove "+folder+"2.jpg")
+	for name, tt := range map[string]struct {
+		openid                        string
+		loginErr, writeErr, removeErr error
+		want                          string
+		asked                         []string
+	}{
+		"ok":                           {"oA", nil, nil, nil, "ok", all},
+		"the code of another user":     {"oB", nil, nil, nil, "INVALID_FIELD jscode other_user", code},
+		"a used code":                  {"oA", reason.Error(reason.LoginCodeRefused), nil, nil, "LOGIN_CODE_REFUSED", code},
+		"deleted by another call":      {"oA", nil, model.ErrNotFound, nil, "SESSION_INVALID", all},
+		"storage down":                 {"oA", nil, errDown, nil, "down", row},
+		"bucket down: the row is gone": {"oA", nil, nil, errDown, "ok", all[:4]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.openid, w.loginErr, w.writeErr, w.removeErr = tt.openid, tt.loginErr, tt.writeErr, tt.removeErr
+			for _, name := range []string{folder + "1.jpg", folder + "2.jpg", pictures.AvatarFolder(8, "oA") + "1.jpg"} {
+				w.objects = append(w.objects, pictures.Object{Name: name, Modified: now})
+			}
+			if got := outcome(calls["DeleteUser"](w.call(), caller)); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			w.checkAsked(t, tt.asked...)
+			if log := w.log.String(); strings.Contains(log, "user deleted the account") != (tt.want == "ok") || strings.Contains(log, "oA") {
+				t.Errorf("logged %q", log)
+			}
+		})
+	}
+}
+
+// An avatar that the row no longer shows is deleted, and what an earlier failure left, but only in
+// the user's own folder.
+func TestReplacedAvatars(t *testing.T) {
+	mine, other := pictures.NewAvatarName(7, "oA", ".jpg"), pictures.NewAvatarName(8, "oB", ".jpg")
+	left, started := pictures.NewAvatarName(7, "oA", ".jpg"), pictures.NewAvatarName(7, "oA", ".png")
+	shared := "avatar/" + strings.Repeat("0a", 32) + ".jpg"
+	const refused = "INVALID_FIELD avatarURL not_own_avatar"
+	for name, tt := range map[string]struct {
+		row, db, sent string // db: what the database has, if the cached row is older
+		want          string
+		asked         []string
+	}{
+		"cleared":            {mine, mine, "", "ok", []string{"find 7", `write 7 epoch 8 avatar_url=""`, "remove " + mine, "remove " + left}},
+		"a foreign URL":      {mine, mine, "https://e.org/a.png", "ok", []string{"find 7", `write 7 epoch 8 avatar_url="https://e.org/a.png"`, "remove " + mine, "remove " + left}},
+		"of an old row":      {shared, shared, "", "ok", []string{"find 7", `write 7 epoch 8 avatar_url=""`, "remove " + left}},
+		"sent back":          {mine, mine, mine, "ok", []string{"find 7", "write 7 epoch 8"}},
+		"sent back, as URL":  {"https://a.org/shares/images/" + shared, "", shared, "ok", []string{"find 7", "write 7 epoch 8"}},
+		"after an upload":    {"", mine, mine, "ok", []string{"find 7", "recheck 7", "write 7 epoch 8"}},
+		"of another user":    {mine, mine, other, refused, []string{"find 7", "recheck 7"}},
+		"the user's former":  {mine, mine, left, refused, []string{"find 7", "recheck 7"}},
+		"another old avatar": {"", "", shared, refused, []string{"find 7", "recheck 7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.row.AvatarUrl = tt.row
+			w.rechecked = &model.WxUserinfo{Id: 7, SessionEpoch: 8, Openid: "oA", AvatarUrl: tt.db}
+			w.objects = []pictures.Object{{Name: mine, Modified: now}, {Name: left, Modified: now.Add(-time.Hour)},
+				{Name: started, Modified: now.Add(-time.Second)}, {Name: other}, {Name: shared}}
+			_, err := w.call().UpdateSetting(&pb.UpdateSettingReq{Caller: caller, Key: "avatarURL", Value: tt.sent})
+			if got := outcome(err); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			w.checkAsked(t, tt.asked...)
+		})
+	}
 }
 
 // Every call is refused for an invalid session, and fails while storage is down.

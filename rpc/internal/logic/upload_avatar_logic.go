@@ -35,8 +35,13 @@ func (l *UploadAvatarLogic) UploadAvatar(in *pb.UploadAvatarReq) (*pb.UploadAvat
 	}
 	// Store the picture before the row refers to it.
 	change := model.Columns{"avatar_url": name}
-	if err := l.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change); err != nil {
+	err = l.Users.UpdateProfile(l.ctx, row.Id, row.SessionEpoch, change)
+	if errors.Is(err, model.ErrNotFound) {
+		l.Accounts.Unused(l.ctx, row, name)
+	}
+	if err != nil {
 		return nil, callerGone(err)
 	}
+	l.Accounts.Replaced(l.ctx, row, name, l.start)
 	return &pb.UploadAvatarResp{Name: name}, nil
 }

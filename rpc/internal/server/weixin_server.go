@@ -64,3 +64,15 @@ func (s *WeixinServer) Withdraw(ctx context.Context, in *pb.WithdrawReq) (*pb.Wi
 	l := logic.NewWithdrawLogic(ctx, s.svcCtx)
 	return l.Withdraw(in)
 }
+
+// EndSessions ends all sessions of the caller.
+func (s *WeixinServer) EndSessions(ctx context.Context, in *pb.EndSessionsReq) (*pb.EndSessionsResp, error) {
+	l := logic.NewEndSessionsLogic(ctx, s.svcCtx)
+	return l.EndSessions(in)
+}
+
+// DeleteUser deletes the caller's row and avatars. The code proves that the caller is the user.
+func (s *WeixinServer) DeleteUser(ctx context.Context, in *pb.DeleteUserReq) (*pb.DeleteUserResp, error) {
+	l := logic.NewDeleteUserLogic(ctx, s.svcCtx)
+	return l.DeleteUser(in)
+}

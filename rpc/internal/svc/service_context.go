@@ -4,8 +4,10 @@ package svc
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"shares/model"
+	"shares/rpc/account"
 	"shares/rpc/internal/avatar"
 	"shares/rpc/internal/config"
 )
@@ -23,6 +25,8 @@ type ServiceContext struct {
 	CountAvatar func(ctx context.Context, user string) (giveBack func(), err error)
 	// PutPicture is (*pictures.Store).Put.
 	PutPicture func(ctx context.Context, name string, data []byte) error
+	Accounts   *account.Cleaner
+	Now        func() time.Time
 	Log        *slog.Logger
 }
 

@@ -26,13 +26,20 @@ func NewOauthLogic(ctx context.Context, svcCtx *svc.ServiceContext) *OauthLogic 
 // long ones, which would count as a failure of WeChat.
 const maxCode = 128
 
+func checkCode(jscode string) error {
+	switch {
+	case jscode == "":
+		return reason.Field("jscode", "required")
+	case len(jscode) > maxCode:
+		return reason.Field("jscode", "too_long", "max", strconv.Itoa(maxCode))
+	}
+	return nil
+}
+
 // Oauth exchanges the login code for a session.
 func (l *OauthLogic) Oauth(req *types.OauthReq) (*types.OauthResp, error) {
-	switch {
-	case req.Jscode == "":
-		return nil, reason.Field("jscode", "required")
-	case len(req.Jscode) > maxCode:
-		return nil, reason.Field("jscode", "too_long", "max", strconv.Itoa(maxCode))
+	if err := checkCode(req.Jscode); err != nil {
+		return nil, err
 	}
 	user, err := l.svcCtx.Users.Login(l.ctx, &pb.LoginReq{
 		Code: req.Jscode, Refresh: req.IsUpdateUser, ClientAppid: session.FromContext(l.ctx).ClientAppID,
