@@ -1,7 +1,7 @@
 import { codes, SharesError } from "./errors.js";
-import { SessionCalls } from "./generated.js";
+import { SessionCalls, type DeleteUserInfoResp, type LogoutResp } from "./generated.js";
 import { Http, type HttpOptions } from "./http.js";
-import { SessionKeeper, type KeeperOptions } from "./keeper.js";
+import { Session, SessionKeeper, type Kept, type KeeperOptions } from "./keeper.js";
 import type { Call } from "./transport.js";
 
 /** The options of a Client. */
@@ -28,10 +28,34 @@ export class Client extends SessionCalls {
     this.keeper = new SessionKeeper(this.http, options);
   }
 
-  /** Returns the user who is logged in, and logs in first if necessary. */
+  /**
+   * Returns the user who is logged in, and logs in first if necessary, also
+   * after logout or deleteUserInfo.
+   */
   async login(): Promise<LoggedIn> {
-    const { openId, overdueTime } = await this.keeper.get();
+    const { openId, overdueTime } = await this.keeper.signIn();
     return { openId, overdueTime };
+  }
+
+  /**
+   * Ends all sessions of the user, on all devices. After that the client stays
+   * signed out until login is called: other calls are rejected with code
+   * sessionInvalid.
+   */
+  override logout(): Promise<LogoutResp> {
+    return this.leave((session) => session.logout());
+  }
+
+  /**
+   * Deletes the user's account with a new login code. After that the client
+   * stays signed out, as after logout.
+   */
+  override deleteUserInfo(): Promise<DeleteUserInfoResp> {
+    return this.leave(async (session) => session.deleteUserInfo({ jscode: await this.keeper.code() }));
+  }
+
+  private leave<Answer>(end: (session: Session) => Promise<Answer>): Promise<Answer> {
+    return this.keeper.leave(() => this.withSession(({ sessionId }) => end(new Session(this.http, sessionId)), true));
   }
 
   /**
@@ -58,22 +82,22 @@ export class Client extends SessionCalls {
   }
 
   protected call<Answer>(call: Call): Promise<Answer> {
-    return this.withSession((sessionId) => this.http.send(call, sessionId));
+    return this.withSession(({ sessionId }) => this.http.send(call, sessionId));
   }
 
   /** Sends a call, and once again with a new session if the service refuses the first one. */
-  private async withSession<Answer>(send: (sessionId: string) => Promise<Answer>): Promise<Answer> {
-    const kept = await this.keeper.get();
+  private async withSession<Answer>(send: (kept: Kept) => Promise<Answer>, leaving = false): Promise<Answer> {
+    const kept = await this.keeper.get(leaving);
     try {
-      return await send(kept.sessionId);
+      return await send(kept);
     } catch (error) {
       if (!sessionRefused(error)) {
         throw error;
       }
     }
-    const fresh = await this.keeper.replace(kept);
+    const fresh = await this.keeper.replace(kept, leaving);
     try {
-      return await send(fresh.sessionId);
+      return await send(fresh);
     } catch (error) {
       if (sessionRefused(error)) {
         this.keeper.forget(fresh); // a third try would not help

@@ -67,6 +67,7 @@ export type Language = "zh" | "en";
 const texts = {
   network: { zh: "网络异常，请稍后再试", en: "the network is unavailable: try again later" },
   answer: { zh: "服务返回异常，请稍后再试", en: "the service returned an invalid answer: try again later" },
+  signedOut: { zh: "已退出登录，请重新登录", en: "signed out: log in again" },
   login: { zh: "微信登录失败，请稍后再试", en: "WeChat's login failed: try again later" },
 };
 

@@ -1,5 +1,5 @@
 import { codes, SharesError, text } from "./errors.js";
-import { PublicCalls, type OauthResp } from "./generated.js";
+import { SessionCalls, type OauthResp } from "./generated.js";
 import type { Http } from "./http.js";
 import { within, type Call } from "./transport.js";
 
@@ -42,6 +42,8 @@ const renewalPause = 30_000;
 export class SessionKeeper {
   private kept: Kept | undefined;
   private loaded = false;
+  /** Whether the user has signed out: then only signIn makes a session. */
+  private left = false;
   private logins = 0;
   private quietUntil = 0;
   private loggingIn: Promise<Kept> | undefined;
@@ -55,10 +57,11 @@ export class SessionKeeper {
 
   /**
    * Returns the session for a call. If the session expires soon, it is also
-   * renewed in the background.
+   * renewed in the background. It throws after leave, unless leaving is set.
    */
-  async get(): Promise<Kept> {
+  async get(leaving = false): Promise<Kept> {
     const kept = this.current();
+    this.refuseLeft(leaving);
     if (!kept || this.loggingIn) {
       return this.login(); // there is no session, or it was refused
     }
@@ -72,9 +75,10 @@ export class SessionKeeper {
     return kept;
   }
 
-  /** Returns the session to use instead of a refused one. */
-  async replace(refused: Kept): Promise<Kept> {
+  /** Returns the session to use instead of a refused one. Throws like get. */
+  async replace(refused: Kept, leaving = false): Promise<Kept> {
     const kept = this.current();
+    this.refuseLeft(leaving);
     // A renewal of the refused session would be refused, too; a later login is not.
     return kept && kept.login !== refused.login ? kept : this.login();
   }
@@ -103,10 +107,49 @@ export class SessionKeeper {
     return this.renewing || Promise.resolve();
   }
 
+  /** Like get, also if the user has signed out. */
+  signIn(): Promise<Kept> {
+    this.current(); // reads whether the user has signed out
+    this.left = false;
+    return this.get();
+  }
+
+  /**
+   * Runs end, which ends the sessions at the service, and then stays signed out,
+   * also after a restart. Meanwhile other calls are refused, because they would
+   * log in again.
+   */
+  async leave<Answer>(end: () => Promise<Answer>): Promise<Answer> {
+    this.current();
+    this.refuseLeft(false);
+    this.left = true;
+    let answer: Answer;
+    try {
+      answer = await end();
+    } catch (error) {
+      this.left = false;
+      throw error;
+    }
+    this.forget();
+    try {
+      this.options.storage?.set(this.key(), signedOut);
+    } catch {
+      // If the storage is full, the next start logs in again.
+    }
+    return answer;
+  }
+
+  private refuseLeft(leaving: boolean): void {
+    if (this.left && !leaving) {
+      throw new SharesError({ code: codes.sessionInvalid, msg: text("signedOut", this.http.language) });
+    }
+  }
+
   /** Deletes the session; with `only`, only if that is still the current one. */
   forget(only?: Kept): void {
-    if (only && this.current() !== only) {
-      return;
+    const kept = this.current();
+    if (!kept || (only && kept !== only)) {
+      return; // there is none, or another one
     }
     this.loaded = true;
     this.kept = undefined;
@@ -148,13 +191,17 @@ export class SessionKeeper {
     }
   }
 
-  private async oauthOnce(): Promise<OauthResp> {
-    let jscode: string;
+  /** Returns a new login code. */
+  async code(): Promise<string> {
     try {
-      jscode = await within(this.http.timeout, this.options.login());
+      return await within(this.http.timeout, this.options.login());
     } catch (cause) {
       throw new SharesError({ code: codes.unavailable, msg: text("login", this.http.language), cause });
     }
+  }
+
+  private async oauthOnce(): Promise<OauthResp> {
+    const jscode = await this.code();
     return new Session(this.http, "").oauth({ jscode, isUpdateUser: this.options.isUpdateUser || false });
   }
 
@@ -197,7 +244,9 @@ export class SessionKeeper {
     if (!this.loaded) {
       this.loaded = true;
       try {
-        this.kept = parse(this.options.storage?.get(this.key()));
+        const stored = this.options.storage?.get(this.key());
+        this.left = stored === signedOut;
+        this.kept = parse(stored);
       } catch {
         // An unreadable storage counts as empty.
       }
@@ -210,8 +259,8 @@ export class SessionKeeper {
   }
 }
 
-/** The keeper's own calls, with a given session. */
-class Session extends PublicCalls {
+/** Calls with a given session. */
+export class Session extends SessionCalls {
   constructor(
     private readonly http: Http,
     private readonly sessionId: string,
@@ -222,7 +271,14 @@ class Session extends PublicCalls {
   protected callPublic<Answer>(call: Call): Promise<Answer> {
     return this.http.send(call, this.sessionId);
   }
+
+  protected call<Answer>(call: Call): Promise<Answer> {
+    return this.callPublic(call);
+  }
 }
+
+/** Is stored instead of a session after the user has signed out. */
+const signedOut = `{"signedOut":true}`;
 
 function parse(stored: unknown): Kept | undefined {
   if (typeof stored !== "string" || !stored) {

@@ -434,6 +434,70 @@ describe("the session", () => {
   }
 });
 
+describe("signing out", () => {
+  const ways: Record<string, { leave: (client: Client) => Promise<unknown>; endpoint: string; codes: number }> = {
+    logout: { leave: (client) => client.logout(), endpoint: "logout", codes: 0 },
+    deleteUserInfo: { leave: (client) => client.deleteUserInfo(), endpoint: "delete_user_info", codes: 1 },
+  };
+  for (const [name, { leave, endpoint, codes: spent }] of Object.entries(ways)) {
+    test(`by ${name} lasts until login, across restarts`, async () => {
+      const { phone, client, open } = newPhone();
+      await client.updateUserInfo({ nickName: "小明" });
+      const other = open(); // with the same session
+      await other.getUserInfo();
+      await leave(client);
+      phone.takeRequests();
+      for (const signedOut of [client, open(), open()]) {
+        for (const call of [signedOut.getUserInfo(), leave(signedOut), signedOut.getQrcode({ scene: "a" })]) {
+          const error = await rejection(call);
+          assert.deepEqual([error.code, error.msg], [codes.sessionInvalid, "已退出登录，请重新登录"]);
+        }
+        await signedOut.onShow();
+        signedOut.forget();
+      }
+      assert.deepEqual([phone.takeRequests(), phone.logins], [[], 1 + spent]);
+      const again = open();
+      await again.login();
+      assert.equal((await again.getUserInfo()).nickName, name === "logout" ? "小明" : "");
+      assert.deepEqual(phone.takeRequests(), ["oauth", "get_user_info"]);
+    });
+
+    test(`by ${name}: concurrent calls do not log in again`, async () => {
+      const phone = new Phone(server, newUser());
+      const { transport, release } = holdingFirst(endpoint, phone);
+      const client = forWeixin(phone, { baseURL: server.url, transport });
+      await client.login();
+      const done = leave(client);
+      await eventually(() => phone.requests.includes(endpoint));
+      const error = await rejection(client.getUserInfo());
+      assert.equal(error.code, codes.sessionInvalid);
+      release();
+      await done;
+      assert.equal(phone.logins, 1 + spent);
+    });
+
+    test(`by ${name} fails without the service, and the user stays logged in`, async () => {
+      const phone = new Phone(server, newUser());
+      const inner = requestTransport(phone);
+      const down: Transport = {
+        send: (request) => (request.url.endsWith(endpoint) ? Promise.reject(new Error("down")) : inner.send(request)),
+      };
+      const client = forWeixin(phone, { baseURL: server.url, transport: down });
+      await client.login();
+      assert.equal((await rejection(leave(client))).code, codes.unavailable);
+      await client.getUserInfo();
+      assert.equal(phone.takeRequests().filter((path) => path === "oauth").length, 1);
+    });
+
+    test(`by ${name} with a refused session logs in first`, async () => {
+      const { phone, client } = newPhone();
+      phone.stored.set("shares.session", forged());
+      await leave(client);
+      assert.deepEqual(phone.takeRequests(), [endpoint, "oauth", endpoint]);
+    });
+  }
+});
+
 /**
  * A transport that holds the first answer of an endpoint until release. It may
  * replace headers of that request.

@@ -37,6 +37,7 @@ var SharesError = class _SharesError extends Error {
 var texts = {
   network: { zh: "网络异常，请稍后再试", en: "the network is unavailable: try again later" },
   answer: { zh: "服务返回异常，请稍后再试", en: "the service returned an invalid answer: try again later" },
+  signedOut: { zh: "已退出登录，请重新登录", en: "signed out: log in again" },
   login: { zh: "微信登录失败，请稍后再试", en: "WeChat's login failed: try again later" }
 };
 function text(name, language) {
@@ -310,15 +311,18 @@ var SessionKeeper = class {
     this.http = http;
     this.options = options;
     this.loaded = false;
+    /** Whether the user has signed out: then only signIn makes a session. */
+    this.left = false;
     this.logins = 0;
     this.quietUntil = 0;
   }
   /**
    * Returns the session for a call. If the session expires soon, it is also
-   * renewed in the background.
+   * renewed in the background. It throws after leave, unless leaving is set.
    */
-  async get() {
+  async get(leaving = false) {
     const kept = this.current();
+    this.refuseLeft(leaving);
     if (!kept || this.loggingIn) {
       return this.login();
     }
@@ -331,9 +335,10 @@ var SessionKeeper = class {
     }
     return kept;
   }
-  /** Returns the session to use instead of a refused one. */
-  async replace(refused) {
+  /** Returns the session to use instead of a refused one. Throws like get. */
+  async replace(refused, leaving = false) {
     const kept = this.current();
+    this.refuseLeft(leaving);
     return kept && kept.login !== refused.login ? kept : this.login();
   }
   /** Logs in. Concurrent callers share one login. */
@@ -358,9 +363,44 @@ var SessionKeeper = class {
     }
     return this.renewing || Promise.resolve();
   }
+  /** Like get, also if the user has signed out. */
+  signIn() {
+    this.current();
+    this.left = false;
+    return this.get();
+  }
+  /**
+   * Runs end, which ends the sessions at the service, and then stays signed out,
+   * also after a restart. Meanwhile other calls are refused, because they would
+   * log in again.
+   */
+  async leave(end) {
+    this.current();
+    this.refuseLeft(false);
+    this.left = true;
+    let answer;
+    try {
+      answer = await end();
+    } catch (error) {
+      this.left = false;
+      throw error;
+    }
+    this.forget();
+    try {
+      this.options.storage?.set(this.key(), signedOut);
+    } catch {
+    }
+    return answer;
+  }
+  refuseLeft(leaving) {
+    if (this.left && !leaving) {
+      throw new SharesError({ code: codes.sessionInvalid, msg: text("signedOut", this.http.language) });
+    }
+  }
   /** Deletes the session; with `only`, only if that is still the current one. */
   forget(only) {
-    if (only && this.current() !== only) {
+    const kept = this.current();
+    if (!kept || only && kept !== only) {
       return;
     }
     this.loaded = true;
@@ -398,13 +438,16 @@ var SessionKeeper = class {
       throw error;
     }
   }
-  async oauthOnce() {
-    let jscode;
+  /** Returns a new login code. */
+  async code() {
     try {
-      jscode = await within(this.http.timeout, this.options.login());
+      return await within(this.http.timeout, this.options.login());
     } catch (cause) {
       throw new SharesError({ code: codes.unavailable, msg: text("login", this.http.language), cause });
     }
+  }
+  async oauthOnce() {
+    const jscode = await this.code();
     return new Session(this.http, "").oauth({ jscode, isUpdateUser: this.options.isUpdateUser || false });
   }
   async renewOnce(old) {
@@ -443,7 +486,9 @@ var SessionKeeper = class {
     if (!this.loaded) {
       this.loaded = true;
       try {
-        this.kept = parse(this.options.storage?.get(this.key()));
+        const stored = this.options.storage?.get(this.key());
+        this.left = stored === signedOut;
+        this.kept = parse(stored);
       } catch {
       }
     }
@@ -453,7 +498,7 @@ var SessionKeeper = class {
     return this.options.storageKey || "shares.session";
   }
 };
-var Session = class extends PublicCalls {
+var Session = class extends SessionCalls {
   constructor(http, sessionId) {
     super();
     this.http = http;
@@ -462,7 +507,11 @@ var Session = class extends PublicCalls {
   callPublic(call) {
     return this.http.send(call, this.sessionId);
   }
+  call(call) {
+    return this.callPublic(call);
+  }
 };
+var signedOut = `{"signedOut":true}`;
 function parse(stored) {
   if (typeof stored !== "string" || !stored) {
     return void 0;
@@ -481,10 +530,31 @@ var Client = class extends SessionCalls {
     this.http = new Http(options);
     this.keeper = new SessionKeeper(this.http, options);
   }
-  /** Returns the user who is logged in, and logs in first if necessary. */
+  /**
+   * Returns the user who is logged in, and logs in first if necessary, also
+   * after logout or deleteUserInfo.
+   */
   async login() {
-    const { openId, overdueTime } = await this.keeper.get();
+    const { openId, overdueTime } = await this.keeper.signIn();
     return { openId, overdueTime };
+  }
+  /**
+   * Ends all sessions of the user, on all devices. After that the client stays
+   * signed out until login is called: other calls are rejected with code
+   * sessionInvalid.
+   */
+  logout() {
+    return this.leave((session) => session.logout());
+  }
+  /**
+   * Deletes the user's account with a new login code. After that the client
+   * stays signed out, as after logout.
+   */
+  deleteUserInfo() {
+    return this.leave(async (session) => session.deleteUserInfo({ jscode: await this.keeper.code() }));
+  }
+  leave(end) {
+    return this.keeper.leave(() => this.withSession(({ sessionId }) => end(new Session(this.http, sessionId)), true));
   }
   /**
    * Renews the session, unless there is none or it was renewed in the last 30
@@ -506,21 +576,21 @@ var Client = class extends SessionCalls {
     return this.http.send(call, this.keeper.current()?.sessionId || "");
   }
   call(call) {
-    return this.withSession((sessionId) => this.http.send(call, sessionId));
+    return this.withSession(({ sessionId }) => this.http.send(call, sessionId));
   }
   /** Sends a call, and once again with a new session if the service refuses the first one. */
-  async withSession(send) {
-    const kept = await this.keeper.get();
+  async withSession(send, leaving = false) {
+    const kept = await this.keeper.get(leaving);
     try {
-      return await send(kept.sessionId);
+      return await send(kept);
     } catch (error) {
       if (!sessionRefused(error)) {
         throw error;
       }
     }
-    const fresh = await this.keeper.replace(kept);
+    const fresh = await this.keeper.replace(kept, leaving);
     try {
-      return await send(fresh.sessionId);
+      return await send(fresh);
     } catch (error) {
       if (sessionRefused(error)) {
         this.keeper.forget(fresh);

@@ -17,10 +17,11 @@ export function startPhone(wx, { resume }) {
   const profile = byId("profile-form").elements;
   const fields = ["nickName", "gender", "country", "province", "city", "avatarURL"];
 
-  /** Opens the mini program for a user. The client logs in automatically if it has no session. */
+  /** Opens the mini program for a user. The client logs in if it has no session. */
   async function open(user, focus = true) {
     wx.user = user;
     client = forWeixin(wx, { baseURL: location.origin, language, storageKey: `shares.session.${user}` });
+    await client.login(); // the user may have signed out
     await load();
     localStorage.setItem(lastUser, user);
     byId("qr-form").elements.scene.value = `from=${user}`.slice(0, 32);
@@ -173,12 +174,18 @@ export function startPhone(wx, { resume }) {
     return t("shown");
   }));
 
-  byId("log-out").addEventListener("click", act(byId("log-out"), async () => {
-    client.forget();
-    localStorage.removeItem(lastUser);
-    show("users");
-    return t("loggedOut");
-  }));
+  const leaving = { "log-out": () => client.logout(), "delete-account": () => client.deleteUserInfo() };
+  for (const [id, leave] of Object.entries(leaving)) {
+    byId(id).addEventListener("click", act(byId(id), async () => {
+      if (id === "delete-account" && !confirm(t("deleteSure"))) {
+        return "";
+      }
+      await leave();
+      localStorage.removeItem(lastUser);
+      show("users");
+      return t(id === "log-out" ? "loggedOut" : "accountDeleted");
+    }));
+  }
 
   const tick = () => (byId("clock").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false }));
   tick();
