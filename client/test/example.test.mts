@@ -25,6 +25,9 @@ interface Page {
 class MiniProgram {
   readonly phone = new Phone(server, "nobody");
   readonly toasts: string[] = [];
+  readonly privacy = { needAuthorization: false, privacyContractName: "《示例隐私保护指引》" };
+  confirms = true;
+  needPrivacy: (resolve: (answer: object) => void) => void = () => assert.fail("no listener");
   private readonly modules = new Map<string, object>();
   private readonly world;
   private page: Page | undefined;
@@ -35,11 +38,17 @@ class MiniProgram {
   ) {
     this.phone.login_ = (options) => options.success({ code: mockCode });
     const { request, uploadFile, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow } = this.phone;
+    const consent = {
+      onNeedPrivacyAuthorization: (listener: (resolve: (answer: object) => void) => void) => (this.needPrivacy = listener),
+      getPrivacySetting: ({ success }: { success: (setting: object) => void }) => success(this.privacy),
+      openPrivacyContract: () => this.toasts.push(this.privacy.privacyContractName),
+      showModal: ({ success }: { success: (result: object) => void }) => success({ confirm: this.confirms }),
+    };
     const showToast = ({ title }: { title: string }) => this.toasts.push(title);
     const stopPullDownRefresh = () => this.toasts.push("refreshed");
     let app: object;
     this.world = createContext({
-      wx: { request, uploadFile, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow, showToast, stopPullDownRefresh },
+      wx: { request, uploadFile, login, getStorageSync, setStorageSync, removeStorageSync, onAppShow, showToast, stopPullDownRefresh, ...consent },
       App: (options: object) => (app = options),
       getApp: () => app,
       Page: (options: Page) => (this.page = options),
@@ -112,6 +121,46 @@ test("a user logs in without an AppID, edits the profile and makes a code", asyn
   assert.deepEqual(program.toasts, ["已保存", "refreshed"]);
 });
 
+test("nothing is sent before the user agrees to the privacy agreement", async () => {
+  const program = new MiniProgram(server.url);
+  program.privacy.needAuthorization = true;
+  const page = program.open("pages/index/index");
+  await page["onLoad"]({});
+  assert.deepEqual([page.data["asking"], page.data["contract"]], [true, "《示例隐私保护指引》"]);
+  page["onContract"]();
+  assert.deepEqual(program.toasts, ["《示例隐私保护指引》"]);
+  page["onDisagree"]();
+  assert.deepEqual([page.data["asking"], program.phone.requests.length], [false, 0]);
+  const answers: object[] = [];
+  program.needPrivacy((answer) => answers.push({ ...answer }));
+  assert.equal(page.data["asking"], true);
+  await page["onAgree"]();
+  assert.deepEqual(answers, [{ event: "agree", buttonId: "agree" }]);
+  assert.deepEqual([page.data["asking"], page.data["me"].capacity], [false, 5]);
+});
+
+test("a user logs out, logs in, and deletes the account", async () => {
+  const program = new MiniProgram(server.url);
+  program.phone.login_ = undefined; // an own user
+  const page = program.open("pages/index/index");
+  await page["onLoad"]({});
+  await page["onSaveProfile"]({ detail: { value: { nickName: "小明" } } });
+  await page["onLogout"]();
+  assert.equal(page.data["me"], null);
+  await page["refresh"]();
+  assert.deepEqual(program.toasts, ["已保存", "已退出登录，请重新登录"]);
+  await page["onLogInAgain"]();
+  assert.equal(page.data["me"]!.nickName, "小明");
+  program.confirms = false;
+  await page["onDeleteAccount"]();
+  assert.equal(page.data["me"]!.nickName, "小明");
+  program.confirms = true;
+  await page["onDeleteAccount"]();
+  assert.equal(page.data["me"], null);
+  await page["onLogInAgain"]();
+  assert.equal(page.data["me"]!.nickName, "");
+});
+
 test("a user sees errors, and a switch that cannot be saved turns back", async () => {
   const program = new MiniProgram(server.url);
   const page = program.open("pages/index/index");
@@ -133,6 +182,9 @@ test("the example's files are consistent", () => {
   const json = (file: string) => JSON.parse(readFileSync(join(example, file), "utf8"));
   assert.equal(json("project.config.json").appid, "touristappid");
   assert.equal(json("project.config.json").setting.urlCheck, false);
+  assert.match(json("project.config.json").libVersion, /^3\./);
+  assert.equal(json(json("app.json").sitemapLocation).rules[0].action, "disallow");
+  assert.equal(json("app.json").__usePrivacyCheck__, true);
   const pages: string[] = json("app.json").pages;
   for (const path of pages) {
     const page = new MiniProgram(server.url).open(path);

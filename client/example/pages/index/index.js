@@ -7,11 +7,43 @@ Page({
     me: null, // the answer of get_user_info
     qrcode: "",
     scene: "", // of the QR code that opened the page
+    contract: "", // name of the privacy agreement
+    asking: false, // whether the user has yet to agree to it
   },
 
-  onLoad(options) {
+  // Nothing is sent to the service before the user has agreed.
+  async onLoad(options) {
     this.setData({ scene: sceneOf(options) });
+    // WeChat asks when a component needs personal data, and waits for the answer.
+    wx.onNeedPrivacyAuthorization((resolve) => {
+      this.answers.push(resolve);
+      this.setData({ asking: true });
+    });
+    const setting = await new Promise((resolve, reject) => wx.getPrivacySetting({ success: resolve, fail: reject }));
+    this.setData({ contract: setting.privacyContractName, asking: setting.needAuthorization });
+    if (!setting.needAuthorization) {
+      await this.refresh();
+    }
+  },
+
+  answers: [],
+
+  onContract() {
+    wx.openPrivacyContract();
+  },
+
+  onAgree() {
+    this.answer({ event: "agree", buttonId: "agree" });
     return this.refresh();
+  },
+
+  onDisagree() {
+    this.answer({ event: "disagree" });
+  },
+
+  answer(result) {
+    this.answers.splice(0).forEach((resolve) => resolve(result));
+    this.setData({ asking: false });
   },
 
   async onPullDownRefresh() {
@@ -19,7 +51,8 @@ Page({
     wx.stopPullDownRefresh();
   },
 
-  // No login code is needed: a call without a valid session logs in first.
+  // No login code is needed: a call without a valid session logs in first. After
+  // a logout it is rejected until login is called.
   refresh() {
     return this.run(async () => this.setData({ me: await shares.getUserInfo() }));
   },
@@ -27,7 +60,28 @@ Page({
   onLogInAgain() {
     shares.forget();
     this.setData({ me: null });
-    return this.refresh();
+    return this.run(async () => {
+      await shares.login();
+      this.setData({ me: await shares.getUserInfo() });
+    });
+  },
+
+  onLogout() {
+    return this.run(async () => {
+      await shares.logout();
+      this.setData({ me: null, qrcode: "" });
+    });
+  },
+
+  onDeleteAccount() {
+    return this.run(async () => {
+      const content = "删除资料、头像和所有会话，不能恢复。";
+      const { confirm } = await new Promise((success, fail) => wx.showModal({ title: "注销账号", content, success, fail }));
+      if (confirm) {
+        await shares.deleteUserInfo();
+        this.setData({ me: null, qrcode: "" });
+      }
+    });
   },
 
   // WeChat returns a path that is valid only on this phone. So the page uploads
