@@ -1,22 +1,30 @@
 package contract_test
 
 import (
+	"database/sql"
 	"image"
+	"io/fs"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"shares/internal/testenv"
 )
 
-// refusedEverywhere fails the test unless the session is refused by every process within a second.
-func (u user) refusedEverywhere(t *testing.T) {
+// isSignedOut fails the test unless the session is refused, on a replica soon after it ended.
+func (u user) isSignedOut(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(time.Second)
-	for !u.post(t, getUserInfo, `{}`).sessionEnded(t) {
-		if time.Now().After(deadline) {
-			t.Fatal("the session is valid a second later")
+	waitUntil(t, "the session ends", func() bool {
+		if u.post(t, getUserInfo, `{}`).sessionEnded(t) {
+			return true
 		}
-	}
+		time.Sleep(100 * time.Millisecond) // within the user's rate limit
+		return false
+	})
 	var a reLoginAnswer
 	u.post(t, reLogin, `{}`).ok(t, &a)
 	if !a.Relogin {
@@ -45,8 +53,8 @@ func testLogout(t *testing.T, s *setting) {
 	r.ok(t)
 	s.setsCookie(t, r, "")
 	golden(t, s, logout, `{}`, r)
-	u.refusedEverywhere(t)
-	second.refusedEverywhere(t)
+	u.isSignedOut(t)
+	second.isSignedOut(t)
 	u.post(t, logout, `{}`).refused(t, http.StatusUnauthorized, 1018)
 	other.has(t)
 	again := s.login(t, u.name)
@@ -76,7 +84,7 @@ func testDeleteUserInfo(t *testing.T, s *setting) {
 	r.ok(t)
 	s.setsCookie(t, r, "")
 	golden(t, s, deleteUserInfo, loginBody("<code>"), r)
-	u.refusedEverywhere(t)
+	u.isSignedOut(t)
 	u.post(t, deleteUserInfo, loginBody(s.code(t, u.name))).refused(t, http.StatusUnauthorized, 1018)
 	s.do(t, http.MethodGet, s.path(t, address), nil).refused(t, http.StatusNotFound, 1006)
 	s.picture(t, others, ".*")
@@ -86,4 +94,91 @@ func testDeleteUserInfo(t *testing.T, s *setting) {
 	})
 	again := s.login(t, u.name)
 	again.has(t) // a new user
+}
+
+// TestDeletionLeavesNothing deletes a user that two replicas know, and searches the database, Redis
+// and the bucket for the user's data.
+func TestDeletionLeavesNothing(t *testing.T) {
+	t.Parallel()
+	redisServer := testenv.Redis(t)
+	parts := realParts(t, testenv.MariaDB(t), redisServer)
+	parts.migrate(t)
+	s, replica := serveOn(t, parts, nil), serveOn(t, parts, nil)
+	u := s.newUser(t)
+	address := u.avatar(t, asPNG(t, image.NewGray(image.Rect(0, 0, 8, 8))))
+	const phone = "13912345678"
+	u.post(t, updateUserInfo, `{"nickName":"`+nickName+`"}`).ok(t)
+	u.post(t, upsetUserInfo, upsetBody("phone", phone)).ok(t)
+	other := u
+	other.s = replica
+	if p := other.profile(t); p.Phone != phone || p.AvatarURL != address {
+		t.Fatalf("the replica has %+v", p)
+	}
+	personal := []string{u.OpenID, phone, nickName}
+	if found := searchAll(t, parts, redisServer.Client(t), personal); len(found) == 0 {
+		t.Fatal("the search finds nothing before the deletion")
+	}
+
+	u.post(t, deleteUserInfo, loginBody(s.code(t, u.name))).ok(t)
+	other.isSignedOut(t)
+	for _, found := range searchAll(t, parts, redisServer.Client(t), personal) {
+		t.Errorf("after the deletion: %s", found)
+	}
+	for _, r := range []*setting{s, replica} {
+		r.do(t, http.MethodGet, r.path(t, address), nil).refused(t, http.StatusNotFound, 1006)
+	}
+	for _, printed := range []string{s.edge.Output(), replica.edge.Output()} {
+		for _, text := range personal {
+			if strings.Contains(printed, text) {
+				t.Errorf("the log contains %s", text)
+			}
+		}
+	}
+}
+
+const nickName = "删除测试的昵称"
+
+// searchAll returns where the database, Redis and the bucket have one of the texts or an avatar.
+func searchAll(t *testing.T, parts pro, client *redis.Client, texts []string) (found []string) {
+	t.Helper()
+	check := func(where, content string) {
+		for _, text := range texts {
+			if strings.Contains(where+content, text) {
+				found = append(found, where)
+			}
+		}
+	}
+	db, err := sql.Open("mysql", parts["MYSQL_DSN"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var rows sql.NullString
+	err = db.QueryRowContext(t.Context(), "SELECT GROUP_CONCAT(openid, ' ', phone, ' ', nick_name, ' ', avatar_url) FROM wx_userinfo").Scan(&rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the table", rows.String)
+
+	keys, err := client.Keys(t.Context(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		value, err := client.Get(t.Context(), key).Result()
+		if err != nil { // it is no string
+			value = strings.Join(client.ZRange(t.Context(), key, 0, -1).Val(), " ")
+		}
+		check("Redis key "+key, value)
+	}
+	err = filepath.WalkDir(strings.TrimPrefix(parts["QRCODE_BUCKET"], "file://"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			found = append(found, "the bucket's "+path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
