@@ -59,8 +59,8 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 
 // incident is what makes an alert fire.
 type incident struct {
-	// series are lines of a series, its value while all is well, and its value while the alert must
-	// fire; of a counter, the increase in a minute.
+	// series are lines of a series, its value in normal operation, and its value while the alert
+	// must fire; of a counter, the increase in a minute.
 	series  string
 	labels  map[string]string // of the alert, beside the rule's own
 	summary string
@@ -137,7 +137,7 @@ func values(name, good, bad string) string {
 	return strings.Join(all, " ")
 }
 
-// Every alert is silent while all is well, fires in its incident, and is silent again later.
+// Every alert is inactive in normal operation, fires in its incident, and resolves later.
 func TestAlertsFireAndResolve(t *testing.T) {
 	type node = map[string]any
 	file, all := alerts(t)

@@ -48,7 +48,7 @@ type Load struct {
 	Mix     []Share
 	People  *People
 	Ledger  *Ledger
-	// Newcomers makes every other login that of a new user, who never renews the session.
+	// Newcomers makes every other login that of a new user, which never renews its session.
 	Newcomers bool
 	// Balance sends a request to the next target if one refuses the connection, and sets it Away.
 	Balance bool
