@@ -53,7 +53,7 @@ var fields = []field{
 	{"only20", "only20", boolean},
 	{NickName, "nick_name", nickName},
 	{AvatarURL, "avatar_url", avatarURL},
-	{Gender, "gender", gender},
+	{Gender, "gender", oneOf("0", "1", "2")},
 	{"city", "city", text(maxName)},
 	{"province", "province", text(maxName)},
 	{"country", "country", text(maxName)},
@@ -129,12 +129,14 @@ func nickName(name, value string) (any, error) {
 	return value, checkText(name, value, maxName)
 }
 
-func gender(name, value string) (any, error) {
-	switch value {
-	case "", "0", "1", "2":
-		return value, nil
+// oneOf accepts the allowed values and "", which clears the field.
+func oneOf(allowed ...string) rule {
+	return func(name, value string) (any, error) {
+		if value == "" || slices.Contains(allowed, value) {
+			return value, nil
+		}
+		return nil, reason.Field(name, "one_of", "allowed", strings.Join(allowed, ", "))
 	}
-	return nil, reason.Field(name, "one_of", "allowed", "0, 1, 2")
 }
 
 func boolean(name, value string) (any, error) {
