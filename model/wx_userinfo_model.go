@@ -27,7 +27,7 @@ type (
 		// FindOne returns the user with the id, through the cache, or ErrNotFound.
 		FindOne(ctx context.Context, id int64) (*WxUserinfo, error)
 		// FindMany returns the users that have one of the ids, in any order. One query reads all
-		// rows that are not cached.
+		// rows that are not in the cache's local level.
 		FindMany(ctx context.Context, ids []int64) ([]*WxUserinfo, error)
 		// Recheck returns the current row of a user from the database, or ErrNotFound. cached is
 		// the row that FindOne returned. If the user is gone or its session epoch has changed,

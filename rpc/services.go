@@ -11,9 +11,10 @@ import (
 
 // Services returns /wechat/ and /users of the internal port: a function that answers a request or
 // returns the error to answer. avatar returns the address of a stored avatar.
-func (s *Service) Services(avatar func(ctx context.Context, stored string) string) (
-	func(http.ResponseWriter, *http.Request) error, error) {
-	h, err := services.New(services.Options{
+func (s *Service) Services(
+	avatar func(ctx context.Context, stored string) string,
+) func(http.ResponseWriter, *http.Request) error {
+	return services.New(services.Options{
 		Config: s.config,
 		Wechat: s.wechat,
 		FindMany: func(ctx context.Context, ids []int64) ([]*model.WxUserinfo, error) {
@@ -26,6 +27,5 @@ func (s *Service) Services(avatar func(ctx context.Context, stored string) strin
 		Avatar:  avatar,
 		Memory:  s.deps.Memory / 8,
 		Metrics: s.deps.Metrics,
-	})
-	return h.Serve, err
+	}).Serve
 }

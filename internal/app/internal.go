@@ -3,9 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net"
-	"syscall"
 
 	"shares/internal/process"
 )
@@ -13,20 +11,20 @@ import (
 // devInternal is the default address of the internal port of serve in dev mode.
 const devInternal = "127.0.0.1:8084"
 
-// listenInternal opens the internal port, by default at fallback. It returns nil if there is none.
-func (p *program) listenInternal(ctx context.Context, fallback string) (net.Listener, error) {
-	address := cmp.Or(p.config.InternalListen, fallback)
-	if address == "" {
+// listenInternal opens the internal port. It returns nil if there is none. If dev is set, the port
+// is devInternal by default, and off if another process uses that.
+func (p *program) listenInternal(ctx context.Context, dev bool) (net.Listener, error) {
+	if p.config.InternalListen == "" && !dev {
 		return nil, nil
 	}
-	listener, err := process.Listen(ctx, address)
+	listener, err := process.Listen(ctx, cmp.Or(p.config.InternalListen, devInternal))
 	switch {
 	case err == nil:
 		p.embedded("Internal", "for other services, on http://"+listener.Addr().String())
-		return listener, nil
-	case p.config.InternalListen == "" && errors.Is(err, syscall.EADDRINUSE):
-		p.embedded("Internal", "off, because "+fallback+" is in use (set SHARES_INTERNAL_LISTEN)")
-		return nil, nil
+	case p.config.InternalListen == "":
+		p.embedded("Internal", "off: "+err.Error()+" (set SHARES_INTERNAL_LISTEN)")
+	default:
+		return nil, listenError("SHARES_INTERNAL_LISTEN", err)
 	}
-	return nil, listenError("SHARES_INTERNAL_LISTEN", err)
+	return listener, nil
 }

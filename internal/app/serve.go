@@ -31,11 +31,7 @@ func (p *program) serve(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
-	services, err := p.service.Services(api.Avatars(p.config))
-	if err != nil {
-		return err
-	}
-	return p.serveHTTP(ctx, p.service.Client(), services)
+	return p.serveHTTP(ctx, p.service.Client(), p.service.Services(api.Avatars(p.config)))
 }
 
 func (p *program) serveAPI(ctx context.Context, _ []string) error {
@@ -54,15 +50,12 @@ func (p *program) serveRPC(ctx context.Context, _ []string) error {
 	if err := p.openService(); err != nil {
 		return err
 	}
-	services, err := p.service.Services(api.Avatars(p.config))
-	if err != nil {
-		return err
-	}
+	services := p.service.Services(api.Avatars(p.config))
 	internal, err := api.Internal(p.config, api.Deps{Services: services, Log: p.log, Metrics: p.metrics})
 	if err != nil {
 		return err
 	}
-	listener, err := p.listenInternal(ctx, "")
+	listener, err := p.listenInternal(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -118,15 +111,11 @@ func (p *program) serveHTTP(ctx context.Context, users pb.WeixinClient, services
 	if err != nil {
 		return err
 	}
-	fallback := ""
-	if p.conn == nil && !p.config.Pro() {
-		fallback = devInternal
-	}
 	if p.wechat != nil {
 		port := listener.Addr().(*net.TCPAddr).Port
 		p.wechat.SetPushURL(fmt.Sprintf("http://127.0.0.1:%d%s", port, api.PushPath))
 	}
-	internalListener, err := p.listenInternal(ctx, fallback)
+	internalListener, err := p.listenInternal(ctx, p.conn == nil && !p.config.Pro())
 	if err != nil {
 		return err
 	}

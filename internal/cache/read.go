@@ -58,24 +58,15 @@ func (c *Cache) TakeCtx(ctx context.Context, val any, key string, query func(val
 	}
 }
 
-// GetCtx fills val, a pointer, from the local or the shared level, or returns sql.ErrNoRows. It
-// takes no lease and keeps nothing.
-func (c *Cache) GetCtx(ctx context.Context, key string, val any) error {
-	dst := reflect.ValueOf(val).Elem()
-	if r, ok := c.rows.GetIfPresent(key); ok && c.fresh(r) {
-		c.count.memory.Inc()
-		dst.Set(r.value)
-		return nil
+// GetCtx fills val, a pointer, from the local level, or returns sql.ErrNoRows.
+func (c *Cache) GetCtx(_ context.Context, key string, val any) error {
+	r, ok := c.rows.GetIfPresent(key)
+	if !ok || !c.fresh(r) {
+		return sql.ErrNoRows
 	}
-	e := c.era.Load()
-	held, _ := c.get(ctx, e, key)
-	text, ok := strings.CutPrefix(held, e.level+shape(dst.Type())+kindValue)
-	if ok && json.Unmarshal([]byte(text), val) == nil {
-		c.count.shared.Inc()
-		return nil
-	}
-	dst.SetZero()
-	return sql.ErrNoRows
+	c.count.memory.Inc()
+	reflect.ValueOf(val).Elem().Set(r.value)
+	return nil
 }
 
 // find returns the local row of key or a read of it. If leads is true, the caller must run the

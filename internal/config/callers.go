@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -13,7 +14,7 @@ type Caller struct {
 	Phone bool   // may read phone numbers
 }
 
-var callerName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
+var callerEntry = regexp.MustCompile(`^([0-9A-Za-z_-]{1,32})(\+phone)?:(.{32,})$`)
 
 // WechatPath matches every path of WeChat's API. It allows no dots, escapes, empty segments or
 // hosts, because servers interpret those differently.
@@ -23,23 +24,18 @@ var WechatPath = regexp.MustCompile(`^(/[0-9A-Za-z_-]+)+$`)
 // token. Errors hold no token.
 func (c Config) Callers() (map[[sha256.Size]byte]Caller, error) {
 	callers := make(map[[sha256.Size]byte]Caller)
-	for i, item := range list(string(c.InternalCallers)) {
-		name, token, _ := strings.Cut(item, ":")
-		var caller Caller
-		caller.Name, caller.Phone = strings.CutSuffix(name, "+phone")
-		hash := sha256.Sum256([]byte(token))
-		_, twice := callers[hash]
-		switch {
-		case !callerName.MatchString(caller.Name):
-			return nil, fmt.Errorf("entry %d must be name:token or name+phone:token, with 1 to 32 letters, "+
-				"digits, - and _ in the name", i+1)
-		case len(token) < MinSecret:
-			return nil, fmt.Errorf("the token of entry %d has %d bytes, at least %d are needed "+
-				"(openssl rand -hex 32 makes one)", i+1, len(token), MinSecret)
-		case twice:
-			return nil, fmt.Errorf("the token of entry %d occurs twice", i+1)
+	entries := list(string(c.InternalCallers))
+	for i, item := range entries {
+		parts := callerEntry.FindStringSubmatch(item)
+		if parts == nil {
+			return nil, fmt.Errorf("entry %d must be name:token or name+phone:token, with at most 32 letters, "+
+				"digits, - and _ in the name, and 32 characters or more in the token "+
+				"(openssl rand -hex 32 makes one)", i+1)
 		}
-		callers[hash] = caller
+		callers[sha256.Sum256([]byte(parts[3]))] = Caller{Name: parts[1], Phone: parts[2] != ""}
+	}
+	if len(callers) != len(entries) {
+		return nil, errors.New("a token occurs twice")
 	}
 	return callers, nil
 }

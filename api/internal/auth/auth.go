@@ -13,32 +13,27 @@ import (
 	"shares/rpc/pb"
 )
 
-// unlimited admits every request: the other service limits its users.
-type unlimited struct{}
-
-func (unlimited) Allow(int64) bool { return true }
-
 // Handler returns the handler of requests with the credentials of an original request, for every
 // method. It answers 200 with the user in headers, 401 without a valid session, or 503 if the
 // session cannot be checked.
 func Handler(tokens *session.Tokens, users pb.WeixinClient) http.Handler {
-	sessions := middleware.NewSessionMiddleware(&middleware.Credentials{Tokens: tokens, Users: unlimited{}})
+	sessions := middleware.NewSessionMiddleware(&middleware.Credentials{Tokens: tokens})
 	return sessions.Handle(func(w http.ResponseWriter, r *http.Request) {
-		call := session.FromContext(r.Context())
 		user, err := users.GetUser(r.Context(), &pb.GetUserReq{Caller: session.Caller(r.Context())})
-		if why, _ := reason.Of(err); err != nil && why == reason.SessionInvalid {
-			answer.Error(w, r, err)
-			return
-		}
+		call := session.FromContext(r.Context())
 		if err != nil {
-			answer.Error(w, r, reason.Error(reason.Unavailable))
+			shown := err
+			if why, _ := reason.Of(err); why != reason.SessionInvalid {
+				shown = reason.Error(reason.Unavailable)
+			}
+			answer.Error(w, r, shown)
 			call.Refused = err // for the log
 			return
 		}
-		h := w.Header()
-		h.Set("X-Shares-User-Id", strconv.FormatInt(call.Session.UserID, 10))
+		s, h := call.Session, w.Header()
+		h.Set("X-Shares-User-Id", strconv.FormatInt(s.UserID, 10))
 		h.Set("X-Shares-Openid", user.GetOpenid())
-		h.Set("X-Shares-Session-Expires", strconv.FormatInt(call.Session.Expires.Unix(), 10))
+		h.Set("X-Shares-Session-Expires", strconv.FormatInt(s.Expires.Unix(), 10))
 		h.Set("Content-Length", "0")
 		w.WriteHeader(http.StatusOK)
 	})

@@ -181,7 +181,7 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	case !e.origins.allowsHost(r.Host):
 		answer.Error(w, r, reason.Error(reason.HostNotAllowed))
 	case e.origins.cors(w, r):
-	case e.origins.refuses(r):
+	case e.origins.refuses(r, r.Method):
 		answer.Error(w, r, reason.Error(reason.CrossOrigin))
 	case r.URL.Path != path.Clean(r.URL.Path):
 		// The router would clean the path, so that it bypasses limits and metrics by path.

@@ -44,12 +44,8 @@ func (e *Edge) Internal(auth http.Handler, services Services) http.Handler {
 // nginx and Traefik ask with GET and send the original method in a header, Envoy asks with the
 // original method.
 func (e *Edge) forged(r *http.Request) bool {
-	for _, method := range slices.Concat([]string{r.Method}, r.Header["X-Forwarded-Method"], r.Header["X-Original-Method"]) {
-		original := *r
-		original.Method = strings.ToUpper(method)
-		if method != "" && session.FromCookie(r) != "" && e.origins.refuses(&original) {
-			return true
-		}
-	}
-	return false
+	methods := slices.Concat([]string{r.Method}, r.Header["X-Forwarded-Method"], r.Header["X-Original-Method"])
+	return session.FromCookie(r) != "" && slices.ContainsFunc(methods, func(method string) bool {
+		return method != "" && e.origins.refuses(r, strings.ToUpper(method))
+	})
 }

@@ -55,14 +55,14 @@ func (o origins) admits(origin string) bool {
 	return err == nil && o.dev && devhost.Allowed(u.Host, o.hosts)
 }
 
-// refuses reports whether a request may be a cross-site request forgery: a page of another origin
+// refuses reports whether a request, of this method, may be a cross-site request forgery: a page of another origin
 // may have sent it with its visitor's cookie, or to log the visitor in.
 //
 // Browsers send Origin with every unsafe method, so a request without Origin does not come from a
 // page. Sec-Fetch-Site is ignored: WeChat for Windows and Mac and DevTools send "cross-site" from a
 // mini program. A page can send an Authorization header only if CORS admits its origin.
-func (o origins) refuses(r *http.Request) bool {
-	switch r.Method {
+func (o origins) refuses(r *http.Request, method string) bool {
+	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return false // safe methods do not change state
 	}

@@ -5,7 +5,6 @@ package services
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -49,10 +48,10 @@ type Handler struct {
 	calls         *prometheus.CounterVec
 }
 
-// New returns a Handler. Its errors are errors in the configuration.
-func New(o Options) (*Handler, error) {
-	callers, err := o.Callers()
-	prefixes, pathErr := o.WechatPrefixes()
+// New returns a Handler. It expects a valid configuration.
+func New(o Options) *Handler {
+	callers, _ := o.Callers()
+	prefixes, _ := o.WechatPrefixes()
 	h := &Handler{
 		Options: o,
 		callers: callers,
@@ -66,7 +65,7 @@ func New(o Options) (*Handler, error) {
 	for _, prefix := range prefixes {
 		h.paths = append(h.paths, o.Wechat.Path(prefix))
 	}
-	return h, errors.Join(err, pathErr)
+	return h
 }
 
 // Serve answers a request, or returns the error to answer.

@@ -62,12 +62,9 @@ func (h *Handler) users(w http.ResponseWriter, r *http.Request, caller config.Ca
 			out.Users = append(out.Users, u)
 		}
 		out.Gone = gone
-		answer, err := json.Marshal(out, jsontext.AllowInvalidUTF8(true)) // of a stored text
-		if err != nil {
-			return err
-		}
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		_, _ = w.Write(answer) // fails if the caller disconnected
+		// Stored texts may hold invalid UTF-8. The error is that of a caller that disconnected.
+		_ = json.MarshalWrite(w, out, jsontext.AllowInvalidUTF8(true))
 		return nil
 	})
 }

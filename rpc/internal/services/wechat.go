@@ -19,10 +19,8 @@ import (
 // reserved matches the paths that return an access token or reset the app's quotas.
 var reserved = regexp.MustCompile(`(?i)^/cgi-bin/(token|stable_token|clear_quota|openapi/quota/clear)(/|$)`)
 
-// isSecret reports whether a query parameter or field holds the app's secret.
-func isSecret(name string) bool {
-	return strings.EqualFold(name, "secret") || strings.EqualFold(name, "appsecret")
-}
+// secret matches the names of query parameters and fields that hold the app's secret.
+var secret = regexp.MustCompile(`(?i)^(app)?secret$`)
 
 // allowed returns the Path that a path of WeChat is under, or nil.
 func (h *Handler) allowed(path string) *wechat.Path {
@@ -44,7 +42,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, to *wechat.Pat
 		return reason.Field("query", "encoding")
 	}
 	for name := range query {
-		if isSecret(name) {
+		if secret.MatchString(name) {
 			return reason.Error(reason.PathNotAllowed)
 		}
 		if strings.EqualFold(name, "access_token") {
@@ -84,7 +82,7 @@ func checkBody(body []byte, kind string) error {
 		return reason.Error(reason.MalformedBody)
 	}
 	for name := range fields {
-		if isSecret(name) {
+		if secret.MatchString(name) {
 			return reason.Error(reason.PathNotAllowed)
 		}
 	}
