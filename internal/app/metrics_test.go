@@ -16,10 +16,10 @@ var descriptor = regexp.MustCompile(`fqName: "(shares_\w+)", help: "(.*)", const
 // TestMetricsAreListed compares docs/observability.md with what serve and rpc register.
 func TestMetricsAreListed(t *testing.T) {
 	p, _ := edge(t, "PushToken: t\nDrain: 0s\nRPCListen: 127.0.0.1:0")
-	_, err := p.service.Services(nil)
+	p.service.Services(nil)
 	ended, end := context.WithCancel(t.Context())
 	end()
-	open(t, err, p.service.Serve(ended))
+	open(t, p.service.Serve(ended))
 	content, err := os.ReadFile("../../docs/observability.md")
 	open(t, err)
 	descs := make(chan *prometheus.Desc)

@@ -17,26 +17,24 @@ type Services func(http.ResponseWriter, *http.Request) error
 // /wechat/ and /users. It never wraps answers as the legacy service did, because other services
 // read the status.
 func (e *Edge) Internal(auth http.Handler, services Services) http.Handler {
-	serve := func(w http.ResponseWriter, r *http.Request) {
-		call := session.FromContext(r.Context())
-		name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		call.Route = "internal " + name
-		switch {
-		case name == "auth" && e.forged(r):
-			answer.Error(w, r, reason.Error(reason.CrossOrigin))
-		case name == "auth":
-			e.work(w, r, auth, e.bounds.work, 1, e.opts.Timeout)
-		case services != nil && (name == "wechat" || name == "users"):
-			if err := services(w, r); err != nil {
-				answer.Error(w, r, err)
-			}
-		default:
-			call.Route = "internal " + other
-			NotFound(w, r)
-		}
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		e.handle(w, r, &session.Call{}, serve)
+		name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		call := &session.Call{Route: "internal " + name}
+		e.handle(w, r, call, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case name == "auth" && e.forged(r):
+				answer.Error(w, r, reason.Error(reason.CrossOrigin))
+			case name == "auth":
+				e.work(w, r, auth, e.bounds.work, 1, e.opts.Timeout)
+			case services != nil && (name == "wechat" || name == "users"):
+				if err := services(w, r); err != nil {
+					answer.Error(w, r, err)
+				}
+			default:
+				call.Route = "internal " + other
+				NotFound(w, r)
+			}
+		})
 	})
 }
 

@@ -3,7 +3,6 @@ package wechat
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -85,12 +84,8 @@ func (p *Path) send(req *http.Request, token string) (*http.Response, error) {
 	if bytes.Contains(start, []byte(token)) {
 		return rsp, badAnswer("answer contains the access token")
 	}
-	var said struct {
-		Errcode int
-		Errmsg  string
-	}
-	if json.Unmarshal(start, &said) == nil && said.Errcode != 0 { // else a picture, or no error
-		return rsp, refusal(p.Prefix, said.Errcode, said.Errmsg)
+	if _, e := transport.judge(start); e != nil && e.code != 0 { // else a picture, or no error
+		return rsp, e
 	}
 	return rsp, nil
 }
