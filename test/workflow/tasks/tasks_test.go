@@ -75,7 +75,7 @@ func TestTasks(t *testing.T) {
 	copied.Run(t, "go vet ./api/... ./rpc/... ./model/...")
 	copied.Run(t, "go test -vet=off ./api ./api/internal/logic/... ./rpc/internal/logic ./rpc/internal/profile ./model/migrations")
 	copied.Run(t, "go test -vet=off ./model ./internal/app -run Note|UpdateProfile|User|Migrate")
-	copied.Run(t, "go test -vet=off ./test/contract -run TestLevel|TestGetEntry|TestContract/embedded/plain/user_info")
+	copied.Run(t, "go test -vet=off ./test/contract -run TestLevel|TestGetEntry|TestContract/embedded/plain/(update|upset)_user_info")
 }
 
 var protocVersion = regexp.MustCompile(`(?m)^// -?\s*protoc\s+v.*\n`)
