@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -53,88 +54,55 @@ const (
 // Error returns a text with the number. Clients get message instead.
 func (e errcode) Error() string { return fmt.Sprintf("WeChat error %d", int(e)) }
 
+// messages are WeChat's texts for the codes.
+var messages = map[errcode]string{
+	errSystem:         "system error",
+	errCredential:     "invalid credential, access_token is invalid or not latest",
+	errGrantType:      "invalid grant_type",
+	errOpenID:         "invalid openid",
+	errAppID:          "invalid appid",
+	errAccessToken:    "invalid access_token",
+	errCode:           "invalid code",
+	errTemplate:       "invalid template_id",
+	errInvalidURL:     "invalid url",
+	errArgs:           "invalid args",
+	errSecret:         "invalid appsecret",
+	errScene:          "invalid scene",
+	errCodeUsed:       "code been used",
+	errSceneLength:    "invalid length for scene, or the data is not json string",
+	errCodeBlocked:    "code blocked",
+	errSecretFrozen:   "appsecret has been frozen",
+	errTokenMissing:   "access_token missing",
+	errAppIDMissing:   "appid missing",
+	errSecretMissing:  "appsecret missing",
+	errCodeMissing:    "missing code",
+	errPage:           "invalid page",
+	errTokenExpired:   "access_token expired",
+	errRequireGet:     "require GET method",
+	errRequirePost:    "require POST method",
+	errNotAccepted:    "user refuse to accept the msg",
+	errEmptyPost:      "empty post data",
+	errEmptyContent:   "empty content",
+	errContentTooLong: "content size out of limit",
+	errQuota:          "reach max api daily quota limit",
+	errMinuteQuota:    "api minute-quota reach limit, must slower, retry next minute",
+	errDataFormat:     "data format error",
+	errMessage:        "argument invalid!",
+	errUnauthorized:   "api unauthorized",
+	errInactive:       "code is expired",
+	errNotMiniProgram: "not allow include index field",
+}
+
 // message returns WeChat's text for a code. The text of 40164 contains addr, the client's address.
 func (e errcode) message(addr string) string {
-	switch e {
-	case errSystem:
-		return "system error"
-	case errCredential:
-		return "invalid credential, access_token is invalid or not latest"
-	case errGrantType:
-		return "invalid grant_type"
-	case errOpenID:
-		return "invalid openid"
-	case errAppID:
-		return "invalid appid"
-	case errAccessToken:
-		return "invalid access_token"
-	case errCode:
-		return "invalid code"
-	case errTemplate:
-		return "invalid template_id"
-	case errInvalidURL:
-		return "invalid url"
-	case errArgs:
-		return "invalid args"
-	case errSecret:
-		return "invalid appsecret"
-	case errScene:
-		return "invalid scene"
-	case errCodeUsed:
-		return "code been used"
-	case errAddress:
+	if e == errAddress {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
 			host = addr
 		}
 		return fmt.Sprintf("invalid ip %s ipv6 ::ffff:%s, not in whitelist", host, host)
-	case errSceneLength:
-		return "invalid length for scene, or the data is not json string"
-	case errCodeBlocked:
-		return "code blocked"
-	case errSecretFrozen:
-		return "appsecret has been frozen"
-	case errTokenMissing:
-		return "access_token missing"
-	case errAppIDMissing:
-		return "appid missing"
-	case errSecretMissing:
-		return "appsecret missing"
-	case errCodeMissing:
-		return "missing code"
-	case errPage:
-		return "invalid page"
-	case errTokenExpired:
-		return "access_token expired"
-	case errRequireGet:
-		return "require GET method"
-	case errRequirePost:
-		return "require POST method"
-	case errNotAccepted:
-		return "user refuse to accept the msg"
-	case errEmptyPost:
-		return "empty post data"
-	case errEmptyContent:
-		return "empty content"
-	case errContentTooLong:
-		return "content size out of limit"
-	case errQuota:
-		return "reach max api daily quota limit"
-	case errMinuteQuota:
-		return "api minute-quota reach limit, must slower, retry next minute"
-	case errDataFormat:
-		return "data format error"
-	case errMessage:
-		return "argument invalid!"
-	case errUnauthorized:
-		return "api unauthorized"
-	case errInactive:
-		return "code is expired"
-	case errNotMiniProgram:
-		return "not allow include index field"
-	default:
-		return "unknown error"
 	}
+	return cmp.Or(messages[e], "unknown error")
 }
 
 const (

@@ -393,78 +393,82 @@ func TestNothingToTakeOver(t *testing.T) {
 	}
 }
 
+func insertUsers(values string) string {
+	return "INSERT INTO wx_userinfo (id, openid) VALUES " + values
+}
+
+const noIndex = "ALTER TABLE wx_userinfo DROP INDEX openid"
+
+var refusals = map[string]struct {
+	change []string
+	want   string // part of the error
+}{
+	"openids differ in case": {
+		[]string{noIndex, insertUsers("(600, 'OB'), (601, 'ob'), (602, 'Og')")},
+		"openids differ only in case (--keep-twins keeps them as different users): " +
+			"2 and 600 and 601, 500 and 602\n",
+	},
+	"same openid": {
+		[]string{noIndex, insertUsers("(600, 'oB')")},
+		"rows with the same openid: 2 and 600",
+	},
+	"long openid": {
+		[]string{insertUsers("(600, REPEAT('x', 65)), (601, REPEAT('y', 255))")},
+		"openid is longer than 64 characters: 600, 601",
+	},
+	"non-ASCII openid": {
+		[]string{insertUsers("(600, 'é'), (601, 'o B')")},
+		"openid is not printable ASCII: 600, 601",
+	},
+	"empty openid": {
+		[]string{insertUsers("(600, NULL), (601, ''), (602, NULL)")},
+		"openid is empty: 600, 601, 602",
+	},
+	"many": {
+		[]string{noIndex, "INSERT INTO wx_userinfo (openid) " +
+			"SELECT '' FROM information_schema.columns LIMIT 30"},
+		"openid is empty: 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, " +
+			"1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, … (30)",
+	},
+	"not UTF-8": {
+		[]string{"UPDATE wx_userinfo SET language = X'ff' WHERE id = 3"},
+		"language is not UTF-8: 3",
+	},
+	"long name": {
+		[]string{"ALTER TABLE wx_userinfo MODIFY nick_name text",
+			"UPDATE wx_userinfo SET nick_name = REPEAT('长', 256) WHERE id = 3"},
+		"nick_name is longer than 255 characters: 3",
+	},
+	"large number": {
+		[]string{"ALTER TABLE wx_userinfo MODIFY capacity bigint",
+			"UPDATE wx_userinfo SET capacity = 2147483648 WHERE id = 3"},
+		"capacity is not a number from -2147483648 to 2147483647: 3",
+	},
+	"text instead of a number": {
+		[]string{"ALTER TABLE wx_userinfo MODIFY vip varchar(9)",
+			"UPDATE wx_userinfo SET vip = 'yes' WHERE id = 3"},
+		"vip is not a number from -128 to 127: 3",
+	},
+	"not a time": {
+		[]string{"ALTER TABLE wx_userinfo ADD created_at varchar(20) DEFAULT 'now'"},
+		"created_at is not a time: 1, 2, 3",
+	},
+	"trigger": {
+		[]string{"CREATE TRIGGER note BEFORE INSERT ON wx_userinfo FOR EACH ROW SET NEW.city = ''"},
+		"foreign keys and triggers, which would be lost: note",
+	},
+	"backup": {
+		[]string{"CREATE TABLE wx_userinfo_legacy (id int)"},
+		"tables whose name is needed, to be dropped or renamed: wx_userinfo_legacy",
+	},
+	"column without a default": {
+		[]string{"ALTER TABLE wx_userinfo ADD must int NOT NULL"},
+		"NOT NULL without a default, so new users could not be stored: must",
+	},
+}
+
 func TestRefusals(t *testing.T) {
-	insert := func(values string) string {
-		return "INSERT INTO wx_userinfo (id, openid) VALUES " + values
-	}
-	const noIndex = "ALTER TABLE wx_userinfo DROP INDEX openid"
-	for name, test := range map[string]struct {
-		change []string
-		want   string // part of the error
-	}{
-		"openids differ in case": {
-			[]string{noIndex, insert("(600, 'OB'), (601, 'ob'), (602, 'Og')")},
-			"openids differ only in case (--keep-twins keeps them as different users): " +
-				"2 and 600 and 601, 500 and 602\n",
-		},
-		"same openid": {
-			[]string{noIndex, insert("(600, 'oB')")},
-			"rows with the same openid: 2 and 600",
-		},
-		"long openid": {
-			[]string{insert("(600, REPEAT('x', 65)), (601, REPEAT('y', 255))")},
-			"openid is longer than 64 characters: 600, 601",
-		},
-		"non-ASCII openid": {
-			[]string{insert("(600, 'é'), (601, 'o B')")},
-			"openid is not printable ASCII: 600, 601",
-		},
-		"empty openid": {
-			[]string{insert("(600, NULL), (601, ''), (602, NULL)")},
-			"openid is empty: 600, 601, 602",
-		},
-		"many": {
-			[]string{noIndex, "INSERT INTO wx_userinfo (openid) " +
-				"SELECT '' FROM information_schema.columns LIMIT 30"},
-			"openid is empty: 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, " +
-				"1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, … (30)",
-		},
-		"not UTF-8": {
-			[]string{"UPDATE wx_userinfo SET language = X'ff' WHERE id = 3"},
-			"language is not UTF-8: 3",
-		},
-		"long name": {
-			[]string{"ALTER TABLE wx_userinfo MODIFY nick_name text",
-				"UPDATE wx_userinfo SET nick_name = REPEAT('长', 256) WHERE id = 3"},
-			"nick_name is longer than 255 characters: 3",
-		},
-		"large number": {
-			[]string{"ALTER TABLE wx_userinfo MODIFY capacity bigint",
-				"UPDATE wx_userinfo SET capacity = 2147483648 WHERE id = 3"},
-			"capacity is not a number from -2147483648 to 2147483647: 3",
-		},
-		"text instead of a number": {
-			[]string{"ALTER TABLE wx_userinfo MODIFY vip varchar(9)",
-				"UPDATE wx_userinfo SET vip = 'yes' WHERE id = 3"},
-			"vip is not a number from -128 to 127: 3",
-		},
-		"not a time": {
-			[]string{"ALTER TABLE wx_userinfo ADD created_at varchar(20) DEFAULT 'now'"},
-			"created_at is not a time: 1, 2, 3",
-		},
-		"trigger": {
-			[]string{"CREATE TRIGGER note BEFORE INSERT ON wx_userinfo FOR EACH ROW SET NEW.city = ''"},
-			"foreign keys and triggers, which would be lost: note",
-		},
-		"backup": {
-			[]string{"CREATE TABLE wx_userinfo_legacy (id int)"},
-			"tables whose name is needed, to be dropped or renamed: wx_userinfo_legacy",
-		},
-		"column without a default": {
-			[]string{"ALTER TABLE wx_userinfo ADD must int NOT NULL"},
-			"NOT NULL without a default, so new users could not be stored: must",
-		},
-	} {
+	for name, test := range refusals {
 		t.Run(name, func(t *testing.T) {
 			db := mariaDB(t)
 			exec1(t, db, firstTable)
