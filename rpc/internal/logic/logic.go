@@ -8,7 +8,6 @@ import (
 
 	"shares/internal/pictures"
 	"shares/internal/reason"
-	"shares/internal/requestid"
 	"shares/model"
 	"shares/rpc/internal/profile"
 	"shares/rpc/internal/svc"
@@ -121,11 +120,6 @@ func (l *call) checkAvatar(row *model.WxUserinfo, change model.Columns) error {
 	}
 	delete(change, "avatar_url")
 	return nil
-}
-
-// audit logs an action of the caller that cannot be undone, without personal data.
-func (l *call) audit(action string) {
-	l.Log.Info(action, "request_id", requestid.FromContext(l.ctx))
 }
 
 // checkContent has WeChat check a nickname. If the check fails, because WeChat is unavailable or
