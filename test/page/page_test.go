@@ -78,7 +78,8 @@ func TestStory(t *testing.T) {
 	p.click("button", "Me")
 	p.click("button", "Log out")
 	p.says("status", "Logged out")
-	p.called("weixin.logout 200")
+	p.until("the request of the logout", `document.querySelector("#calls .name").textContent === "weixin.logout"
+		&& document.querySelector("#calls .badge").textContent === "200"`)
 	p.click("button", "Bob")
 	p.says("status", "Logged in")
 	p.click("button", "Me")
