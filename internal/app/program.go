@@ -92,7 +92,7 @@ func (p *program) load(role config.Role) error {
 	}
 	// The garbage collector runs when the heap has doubled. At the 4 MB of a busy process it took an
 	// eighth of the CPU. This block counts as heap, but uses no memory, because it is never written.
-	block := make([]byte, 16<<20)
+	block := make([]byte, 4<<20)
 	p.onClose(func() error { runtime.KeepAlive(block); return nil })
 	p.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

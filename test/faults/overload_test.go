@@ -106,7 +106,8 @@ func (f *fault) overloaded(served, can int, before int64, memory []int64) {
 	early, late := slices.Max(memory[half:last]), slices.Max(memory[last:])
 	f.row.Note("capacity %d/s; %d clients: %d/s served; memory %d MB before, %d, then %d",
 		can, 4*inFlight, served, before>>20, early>>20, late>>20)
-	if late > early+early/4+(16<<20) {
+	// A starved garbage collector lets the heap overshoot, so the quarters of one run differ.
+	if late > 2*early || late > serveMemory<<20 {
 		f.Errorf("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
 	}
 	if served < can/4 { // the clients take most of the machine

@@ -175,6 +175,7 @@ func (w *world) moveIn(t *testing.T) {
 	w.people, w.ledger = p, traffic.NewLedger(p.Writers)
 	waitFor(t, time.Minute, "all readers are cached", func() bool {
 		before := w.databaseReads(t)
+		must(t, traffic.Pause(t.Context(), 600*time.Millisecond)) // a row that Redis lacks stays in memory for 500 ms
 		for _, reader := range p.Readers {
 			for _, edge := range w.edges {
 				must(t, edge.Post(t.Context(), "get_user_info", reader.Session(), struct{}{}).Failure())
