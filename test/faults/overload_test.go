@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +17,9 @@ import (
 const inFlight = 1024
 
 // crowd sends one request after the other from each client, until ctx ends. The clients start within
-// a second. A refused client sends its next request a second later, as Retry-After tells it to.
-func crowd(ctx context.Context, clients int, send func() traffic.Answer) (served int, s traffic.Stats) {
+// a second. A refused client sends its next request a second later, as Retry-After tells it to. It
+// adds the answers to s.
+func crowd(ctx context.Context, clients int, s *traffic.Stats, send func() traffic.Answer) (served int) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	count := func(a traffic.Answer, took time.Duration) (pause time.Duration) {
@@ -48,7 +48,7 @@ func crowd(ctx context.Context, clients int, send func() traffic.Answer) (served
 		})
 	}
 	all.Wait()
-	return served, s
+	return served
 }
 
 // overload starts a replica without rate limits. It first measures what the replica can serve, with
@@ -62,29 +62,31 @@ func overload(f *fault) {
 		return s.Post(f.Context(), "update_user_info", f.people.Writers[i%writers].Session(),
 			map[string]string{"avatarURL": fmt.Sprintf("https://a.example/%d", i)})
 	}
-	during := func(d time.Duration, clients int) (int, traffic.Stats) {
+	during := func(d time.Duration, clients int, stats *traffic.Stats) int {
 		lasts, end := context.WithTimeout(f.Context(), d)
 		defer end()
-		return crowd(lasts, clients, send)
+		return crowd(lasts, clients, stats, send)
 	}
-	during(2*time.Second, 64) // warm
-	can, _ := during(2*time.Second, 64)
-	can /= 2
+	var calm traffic.Stats
+	during(2*time.Second, 64, &calm) // warm
+	can := during(2*time.Second, 64, &calm) / 2
 	before, err := s.Memory()
 	f.check(err)
-	var memory []int64
+	most := before
 	watching, stop := context.WithCancel(f.Context())
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for traffic.Pause(watching, 100*time.Millisecond) == nil {
 			if now, err := s.Memory(); err == nil {
-				memory = append(memory, now)
+				most = max(most, now)
 			}
 		}
 	})
-	const lasts = 8
-	served, stats := during(lasts*time.Second, 4*inFlight)
-	f.own = stats
+	const half = 4
+	served := during(half*time.Second, 4*inFlight, &f.own)
+	early := s.metric(f.T, heapGoal)
+	served += during(half*time.Second, 4*inFlight, &f.own)
+	late := s.metric(f.T, heapGoal)
 	stop()
 	watch.Wait()
 	fixed(f)
@@ -94,21 +96,25 @@ func overload(f *fault) {
 		}
 		return healthy == 100
 	})
-	f.overloaded(served/lasts, can, before, memory)
+	f.overloaded(served/(2*half), can, before, most, int64(early), int64(late))
 	f.row.Note("100 served in a row %s later", traffic.Short(time.Since(f.fixed)))
 	f.check(s.Kill())
 }
 
+// heapGoal is twice the live heap at the last collection. Unlike the memory of the process, it does
+// not depend on how much a starved collector lets the heap overshoot.
+const heapGoal = "go_memstats_next_gc_bytes"
+
 // overloaded judges the results on a server that can serve can requests a second and served some.
-func (f *fault) overloaded(served, can int, before int64, memory []int64) {
-	// All clients have started by the second half.
-	half, last := len(memory)/2, len(memory)*3/4
-	early, late := slices.Max(memory[half:last]), slices.Max(memory[last:])
-	f.row.Note("capacity %d/s; %d clients: %d/s served; memory %d MB before, %d, then %d",
-		can, 4*inFlight, served, before>>20, early>>20, late>>20)
-	// A starved garbage collector lets the heap overshoot, so the quarters of one run differ.
-	if late > 2*early || late > serveMemory<<20 {
-		f.Errorf("memory grows under overload: %d MB in the third quarter, %d MB in the last", early>>20, late>>20)
+// early and late are the heap's goals after each half.
+func (f *fault) overloaded(served, can int, before, most, early, late int64) {
+	f.row.Note("capacity %d/s; %d clients: %d/s served; memory %d MB before, at most %d; heap goal %d MB, then %d",
+		can, 4*inFlight, served, before>>20, most>>20, early>>20, late>>20)
+	if late > early+early/4+(16<<20) {
+		f.Errorf("the heap grows under overload: its goal is %d MB after the first half, %d MB at the end", early>>20, late>>20)
+	}
+	if most > serveMemory<<20 {
+		f.Errorf("memory of %d MB, want at most the %d MiB of the manifests", most>>20, serveMemory)
 	}
 	if served < can/4 { // the clients take most of the machine
 		f.Errorf("of a capacity of %d/s, %d/s are left under overload", can, served)
