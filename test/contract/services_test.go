@@ -375,8 +375,15 @@ func testUsersRefused(t *testing.T, s inside) {
 	for _, body := range []string{``, `{`, `[]`, `{"ids":["1"]}`, `{"ids":[1.5]}`, `{"ids":1}`, `{"ids":[1]}x`, `{"ids":[99999999999999999999]}`} {
 		post(body).refused(t, http.StatusBadRequest, 1001)
 	}
+	for _, body := range []string{`{}`, `null`, `{"ids":null}`, `{"IDS":[1]}`} {
+		post(body).refused(t, http.StatusBadRequest, 1001, "ids")
+	}
 	post(`{"ids":[1],"pad":"`+strings.Repeat("a", 1<<20)+`"}`).refused(t, http.StatusRequestEntityTooLarge, 1082)
-	s.do(t, http.MethodGet, s.usersPort+"/users", nil, bearer(ordersToken)).refused(t, http.StatusMethodNotAllowed, 1006)
+	get := s.do(t, http.MethodGet, s.usersPort+"/users", nil, bearer(ordersToken))
+	get.refused(t, http.StatusMethodNotAllowed, 1006)
+	if allow := get.Header.Get("Allow"); allow != "POST" {
+		t.Errorf("Allow: got %q, want POST", allow)
+	}
 }
 
 // TestServicesWithoutStorage counts the statements for 100 uncached users, and then kills Redis and

@@ -29,6 +29,7 @@ type user struct {
 // users writes the users with the ids in the body, and as gone the ids that no user has.
 func (h *Handler) users(w http.ResponseWriter, r *http.Request, caller config.Caller) error {
 	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
 		return reason.Error(reason.MethodNotAllowed)
 	}
 	return h.with(r, maxBody, func(body []byte) error {
@@ -37,6 +38,9 @@ func (h *Handler) users(w http.ResponseWriter, r *http.Request, caller config.Ca
 		}
 		if err := json.Unmarshal(body, &in); err != nil {
 			return reason.Error(reason.MalformedBody)
+		}
+		if in.IDs == nil {
+			return reason.Field("ids", "required")
 		}
 		if len(in.IDs) > maxIDs {
 			return reason.Field("ids", "too_many", "max", strconv.Itoa(maxIDs))
