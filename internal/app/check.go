@@ -28,7 +28,7 @@ import (
 // part is one dependency of the service.
 type part struct {
 	name, what string
-	check      func(context.Context, report) error // nil: it is embedded
+	check      func(context.Context, report) error // nil: there is nothing to check
 }
 
 // report takes one step of a check, and why it failed.
@@ -116,7 +116,7 @@ func (p *program) checkParts(ctx context.Context, _ []string) error {
 // openCheckedRedis does not start the embedded Redis, because a running serve may have one.
 func (p *program) openCheckedRedis() error {
 	if p.config.RedisAddr == "" {
-		p.embedded("Redis", embeddedRedis)
+		p.addPart("Redis", embeddedRedis)
 		return nil
 	}
 	return p.openRedis()

@@ -20,9 +20,9 @@ func (p *program) listenInternal(ctx context.Context, dev bool) (net.Listener, e
 	listener, err := process.Listen(ctx, cmp.Or(p.config.InternalListen, devInternal))
 	switch {
 	case err == nil:
-		p.embedded("Internal", "for other services, on http://"+listener.Addr().String())
+		p.addPart("Internal", "for other services, on http://"+listener.Addr().String())
 	case p.config.InternalListen == "":
-		p.embedded("Internal", "off: "+err.Error()+" (set SHARES_INTERNAL_LISTEN)")
+		p.addPart("Internal", "off: "+err.Error()+" (set SHARES_INTERNAL_LISTEN)")
 	default:
 		return nil, listenError("SHARES_INTERNAL_LISTEN", err)
 	}

@@ -63,7 +63,8 @@ type program struct {
 	stopLog  func() error // writes the buffered lines
 }
 
-func (p *program) embedded(name, what string) {
+// addPart adds a part that needs no check.
+func (p *program) addPart(name, what string) {
 	p.parts = append(p.parts, part{name: name, what: what})
 }
 

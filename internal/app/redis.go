@@ -53,7 +53,7 @@ func (p *program) openRedis() error {
 			return err
 		}
 		o.Addrs = []string{address}
-		p.embedded("Redis", embeddedRedis)
+		p.addPart("Redis", embeddedRedis)
 	} else {
 		p.parts = append(p.parts, part{"Redis", p.config.RedisAddr, p.checkRedis})
 	}

@@ -150,7 +150,7 @@ func (p *program) devHandlers(routes http.Handler) (http.Handler, error) {
 	if p.config.Pro() {
 		return routes, nil
 	}
-	p.embedded("Page", "at / for a browser: a simulated phone and its requests; the API's description at /openapi.json")
+	p.addPart("Page", "at / for a browser: a simulated phone and its requests; the API's description at /openapi.json")
 	return page.Handler(page.Options{Version: p.version, Simulated: p.wechat != nil},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if p.wechat != nil && strings.HasPrefix(r.URL.Path, controlPrefix) {
@@ -169,7 +169,7 @@ func (p *program) listen(ctx context.Context) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 	listener, err := process.Listen(ctx, address)
 	if errors.Is(err, syscall.EACCES) && !p.config.Pro() {
-		p.embedded("Port", fmt.Sprintf("%d needs privileges that you lack: using %d instead",
+		p.addPart("Port", fmt.Sprintf("%d needs privileges that you lack: using %d instead",
 			p.config.Port, fallbackPort))
 		address = net.JoinHostPort(host, strconv.Itoa(fallbackPort))
 		listener, err = process.Listen(ctx, address)

@@ -32,7 +32,7 @@ func (p *program) openDatabase(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.embedded("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
+		p.addPart("Database", "embedded SQLite in "+file+" (set MYSQL_DSN for MySQL or MariaDB)")
 		return migrations.Migrate(ctx, p.db, migrations.SQLite)
 	}
 	p.parts = append(p.parts, part{"Database", "MySQL at " + model.Address(string(p.config.MySQLDSN)), p.checkMySQL})
@@ -136,7 +136,7 @@ func (p *program) openPictures() (err error) {
 		if bucket, err = p.dataFile("pictures"); err != nil {
 			return err
 		}
-		p.embedded("Pictures", "embedded, in "+bucket+" (set QRCODE_BUCKET for a shared bucket)")
+		p.addPart("Pictures", "embedded, in "+bucket+" (set QRCODE_BUCKET for a shared bucket)")
 	} else if u, err := url.Parse(bucket); err == nil {
 		what := "a " + u.Scheme + " bucket"
 		if endpoint, err := url.Parse(u.Query().Get("endpoint")); err == nil && endpoint.Host != "" {
@@ -173,7 +173,7 @@ func (p *program) openSecrets() error {
 		return fmt.Errorf("session secret: %s is damaged; delete it to generate a new one", file)
 	}
 	p.secrets = []string{string(secret)}
-	p.embedded("Sessions", "signed with a secret made for this folder, "+file+" (set SESSION_SECRET)")
+	p.addPart("Sessions", "signed with a secret made for this folder, "+file+" (set SESSION_SECRET)")
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (p *program) openWechat() error {
 	if p.config.PushToken == "" {
 		p.config.PushToken, p.config.PushAESKey = simulator.DefaultPushToken, simulator.DefaultPushAESKey
 	}
-	p.embedded("WeChat", simulatedWechat)
+	p.addPart("WeChat", simulatedWechat)
 	return nil
 }
 
