@@ -29,7 +29,7 @@ export class Client extends SessionCalls {
   }
 
   /**
-   * Returns the user who is logged in, and logs in first if necessary, also
+   * Returns the current user. Logs in first if necessary, also
    * after logout or deleteUserInfo.
    */
   async login(): Promise<LoggedIn> {

@@ -87,7 +87,7 @@ func readFile(path string) (map[string]string, error) {
 var (
 	// ours matches the variables that no other program uses, unlike MYSQL_ and REDIS_.
 	ours = regexp.MustCompile(`^(SHARES|SESSION|WEIXIN|WECHAT|QRCODE)_`)
-	// foreign matches a variable of X11 desktops, and those that Kubernetes and Docker set for a
+	// foreign matches a variable of X11 desktops, and variables of Kubernetes and Docker for a
 	// service called shares.
 	foreign = regexp.MustCompile(`^SESSION_MANAGER=|_SERVICE_(HOST|PORT)|_PORT_\d+_|_PORT=(tcp|udp)://`)
 )

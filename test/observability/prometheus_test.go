@@ -238,7 +238,7 @@ func (c *collector) Export(_ context.Context, r *otlp.ExportTraceServiceRequest)
 // command is a span of go-redis, named by its command. It includes "sql", go-zero's name.
 var command = regexp.MustCompile(`^[a-z]+$`)
 
-// compare waits until the spans are those that the page lists. "…" stands for the rest of a name.
+// compare waits until the page lists exactly the spans received. "…" stands for the rest of a name.
 func (c *collector) compare(t *testing.T) {
 	t.Helper()
 	listed := regexp.MustCompile("(?m)^\\| `([^`]+)` ").FindAllStringSubmatch(section(t, "Spans"), -1)

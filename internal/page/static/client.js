@@ -531,7 +531,7 @@ var Client = class extends SessionCalls {
     this.keeper = new SessionKeeper(this.http, options);
   }
   /**
-   * Returns the user who is logged in, and logs in first if necessary, also
+   * Returns the current user. Logs in first if necessary, also
    * after logout or deleteUserInfo.
    */
   async login() {
